@@ -1,0 +1,180 @@
+//! Who may do what.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::Token;
+use crate::error::{ErrorKind, OperatorError};
+
+/// What an operation touches, as Consul's rules name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Resource {
+    /// The Raft configuration and autopilot.
+    Operator,
+    /// The gossip encryption keys.
+    Keyring,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Resource::Operator => "operator",
+            Resource::Keyring => "keyring",
+        })
+    }
+}
+
+/// In which way an operation touches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// It looks.
+    Read,
+    /// It changes. Whoever may write may read.
+    Write,
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Access::Read => "read",
+            Access::Write => "write",
+        })
+    }
+}
+
+/// What holds where no rule says anything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DefaultPolicy {
+    /// Everything is allowed.
+    Allow,
+    /// Nothing is allowed.
+    #[default]
+    Deny,
+}
+
+impl fmt::Display for DefaultPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DefaultPolicy::Allow => "allow",
+            DefaultPolicy::Deny => "deny",
+        })
+    }
+}
+
+/// The public name of a token, by which people speak of it. It is no secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AccessorId(String);
+
+impl AccessorId {
+    /// Takes the id as it is.
+    pub fn new(id: impl Into<String>) -> Self {
+        AccessorId(id.into())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AccessorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why an authorizer did not allow something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AclError {
+    /// The token is known and does not allow it.
+    #[error("permission denied")]
+    Denied {
+        /// Whose token it is; `None` for the anonymous one.
+        accessor: Option<AccessorId>,
+    },
+    /// Nobody has this token.
+    #[error("the token is not known")]
+    UnknownToken,
+    /// It cannot be told now.
+    #[error("{reason}")]
+    Unavailable {
+        /// Why not, for the operator. It must not contain the token.
+        reason: String,
+    },
+}
+
+impl AclError {
+    pub(crate) fn into_operator_error(self, resource: Resource, access: Access) -> OperatorError {
+        let kind = match self {
+            AclError::Denied { accessor } => ErrorKind::PermissionDenied {
+                resource,
+                access,
+                accessor,
+            },
+            AclError::UnknownToken => ErrorKind::UnknownToken,
+            AclError::Unavailable { reason } => ErrorKind::AuthorizerUnavailable { reason },
+        };
+        OperatorError::new(kind)
+    }
+}
+
+/// Decides whether a token allows an operation.
+///
+/// The service asks it in the server that serves the operation, after routing
+/// and before any lookup.
+///
+/// # Contract
+/// - No token means the anonymous one.
+/// - Write implies read.
+/// - What a token that is unknown would be allowed does not matter: it is
+///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow.
+/// - An answer does not depend on earlier requests.
+/// - The secret is not logged, not kept, and not put into an error.
+#[async_trait]
+pub trait AclAuthorizer: Send + Sync {
+    /// Returns if the token allows this access to the resource.
+    ///
+    /// # Errors
+    /// [`AclError`] if it does not, or if that cannot be told.
+    ///
+    /// # Cancel safety
+    /// It decides only; the future can be dropped.
+    async fn authorize(
+        &self,
+        token: Option<&Token>,
+        resource: Resource,
+        access: Access,
+    ) -> Result<(), AclError>;
+
+    /// What holds where no rule says anything. Consul 1.10 tells it in a header
+    /// of every response.
+    fn default_policy(&self) -> DefaultPolicy {
+        DefaultPolicy::Deny
+    }
+}
+
+/// Allows everything to everyone, as a Consul with ACLs off does.
+///
+/// Whoever reaches the endpoints can then read the gossip keys and remove
+/// servers. It has to be named; no builder takes it by default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AllowAll;
+
+#[async_trait]
+impl AclAuthorizer for AllowAll {
+    async fn authorize(&self, _: Option<&Token>, _: Resource, _: Access) -> Result<(), AclError> {
+        Ok(())
+    }
+
+    fn default_policy(&self) -> DefaultPolicy {
+        DefaultPolicy::Allow
+    }
+}

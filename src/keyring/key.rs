@@ -1,0 +1,345 @@
+//! One gossip encryption key.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// Go's `base64.StdEncoding`: padded, and unused bits of the last letter are
+/// not looked at.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// The longest text of a key: 32 bytes in base64.
+const MAX_TEXT: usize = 44;
+
+/// A gossip encryption key of 16, 24 or 32 bytes (AES-128, AES-192, AES-256).
+///
+/// The bytes are wiped when the key is dropped, never appear in [`Debug`],
+/// which shows a [fingerprint](GossipKey::fingerprint), and have no `Display`
+/// and no `Serialize`. Where a key has to be sent, say so with
+/// [`exposed`](crate::keyring::exposed).
+///
+/// Equality takes the same time wherever two keys differ. The order is that of
+/// the base64 texts, which is the order in which Consul lists keys; it is meant
+/// for listing and takes a time that depends on the keys.
+///
+/// ```
+/// use cluster_operator::GossipKey;
+///
+/// let key: GossipKey = "3lg9DxVfKNzI8O+IQ5Ek+Q==".parse()?;
+/// assert_eq!(key.as_bytes().len(), 16);
+/// assert!(!format!("{key:?}").contains("3lg9"));
+/// assert!("dG9vIHNob3J0".parse::<GossipKey>().is_err());
+/// # Ok::<(), cluster_operator::InvalidKey>(())
+/// ```
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct GossipKey {
+    /// Zero behind `len`.
+    bytes: [u8; 32],
+    len: u8,
+}
+
+/// Why a text or some bytes are no [`GossipKey`].
+///
+/// Carries a place or a size, and nothing of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum InvalidKey {
+    /// The text is no padded standard base64.
+    #[error("illegal base64 data at input byte {offset}")]
+    Base64 {
+        /// Where Go's decoder would stop, in bytes from the start.
+        offset: usize,
+    },
+    /// The key has another size than 16, 24 or 32 bytes.
+    #[error("key size must be 16, 24 or 32 bytes")]
+    Size {
+        /// The size that it has.
+        bytes: usize,
+    },
+}
+
+impl GossipKey {
+    /// A key of these bytes.
+    ///
+    /// # Errors
+    /// [`InvalidKey::Size`] unless there are 16, 24 or 32.
+    pub fn from_bytes(key: &[u8]) -> Result<Self, InvalidKey> {
+        if !matches!(key.len(), 16 | 24 | 32) {
+            return Err(InvalidKey::Size { bytes: key.len() });
+        }
+        let mut bytes = [0; 32];
+        bytes[..key.len()].copy_from_slice(key);
+        Ok(GossipKey {
+            bytes,
+            len: key.len() as u8,
+        })
+    }
+
+    /// A key from padded standard base64. CR and LF may stand anywhere in the
+    /// text, as Go's decoder has it.
+    ///
+    /// # Errors
+    /// [`InvalidKey`], also for a good text of a wrong size.
+    pub fn from_base64(text: &str) -> Result<Self, InvalidKey> {
+        let letters = letters(text).map_err(|offset| InvalidKey::Base64 { offset })?;
+        let bytes = BASE64
+            .decode(&*letters)
+            .map(Zeroizing::new)
+            .map_err(|_| InvalidKey::Base64 { offset: text.len() })?;
+        GossipKey::from_bytes(&bytes)
+    }
+
+    /// The key's bytes. Take care where they go.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The key as padded standard base64, wiped when it is dropped. Take care
+    /// where it goes.
+    pub fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64.encode(self.as_bytes()))
+    }
+
+    /// Gives the key's base64 text to `write`, without an allocation.
+    pub(crate) fn with_base64<T>(&self, write: impl FnOnce(&str) -> T) -> T {
+        let mut text = Zeroizing::new([0; MAX_TEXT]);
+        let written = BASE64
+            .encode_slice(self.as_bytes(), &mut *text)
+            .unwrap_or(0);
+        write(std::str::from_utf8(&text[..written]).unwrap_or_default())
+    }
+
+    /// The letters of the base64 text from the one at `from` on, padding
+    /// included.
+    fn letters(&self, from: usize) -> impl Iterator<Item = u8> {
+        let bits = usize::from(self.len) * 8;
+        let length = usize::from(self.len).div_ceil(3) * 4;
+        (from..length).map(move |at| {
+            if at * 6 >= bits {
+                return b'=';
+            }
+            let byte = |at: usize| u16::from(self.bytes.get(at).copied().unwrap_or(0));
+            let (first, shift) = (at * 6 / 8, 10 - at * 6 % 8);
+            let pair = byte(first) << 8 | byte(first + 1);
+            ALPHABET[usize::from(pair >> shift & 0b11_1111)]
+        })
+    }
+
+    /// Eight hexadecimal digits by which people can tell keys apart in a log.
+    ///
+    /// It is the beginning of a SHA-256 hash: too short to confirm a guess of a
+    /// random key, and it says nothing of the key's bytes.
+    pub fn fingerprint(&self) -> String {
+        let hash = Sha256::new()
+            .chain_update(b"cluster-operator gossip key")
+            .chain_update(self.as_bytes())
+            .finalize();
+        hash.iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+/// The base64 letters of `text` without CR and LF, or where Go's decoder would
+/// refuse it.
+fn letters(text: &str) -> Result<Zeroizing<Vec<u8>>, usize> {
+    let mut letters = Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut bytes = text
+        .bytes()
+        .enumerate()
+        .filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'));
+    while let Some((at, byte)) = bytes.next() {
+        let filled = letters.len() % 4;
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => letters.push(byte),
+            b'=' if filled == 3 => {
+                letters.push(b'=');
+                return bytes
+                    .next()
+                    .map_or(Ok(letters), |(garbage, _)| Err(garbage));
+            }
+            b'=' if filled == 2 => {
+                match bytes.next() {
+                    Some((_, b'=')) => letters.extend_from_slice(b"=="),
+                    // Go reports the byte before the one that is no padding.
+                    Some((wrong, _)) => return Err(wrong - 1),
+                    None => return Err(text.len()),
+                }
+                return bytes
+                    .next()
+                    .map_or(Ok(letters), |(garbage, _)| Err(garbage));
+            }
+            _ => return Err(at),
+        }
+    }
+    match letters.len() % 4 {
+        0 => Ok(letters),
+        started => Err(text.len() - started),
+    }
+}
+
+impl FromStr for GossipKey {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        GossipKey::from_base64(text)
+    }
+}
+
+impl TryFrom<&[u8]> for GossipKey {
+    type Error = InvalidKey;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, InvalidKey> {
+        GossipKey::from_bytes(bytes)
+    }
+}
+
+impl fmt::Debug for GossipKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GossipKey({})", self.fingerprint())
+    }
+}
+
+impl PartialEq for GossipKey {
+    fn eq(&self, other: &Self) -> bool {
+        (self.len.ct_eq(&other.len) & self.bytes.ct_eq(&other.bytes)).into()
+    }
+}
+
+impl Eq for GossipKey {}
+
+impl PartialOrd for GossipKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for GossipKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Merging the rings of many nodes compares keys all the time, so the
+        // texts are not written out: they differ at the first letter that takes
+        // bits from the first byte in which the keys differ, or soon after.
+        let common = std::iter::zip(self.as_bytes(), other.as_bytes())
+            .take_while(|(mine, theirs)| mine == theirs)
+            .count();
+        let from = common * 8 / 6;
+        self.letters(from).cmp(other.letters(from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn offset(text: &str) -> usize {
+        match GossipKey::from_base64(text) {
+            Err(InvalidKey::Base64 { offset }) => offset,
+            other => panic!("{text:?} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_base64_error_stands_where_go_reports_it() {
+        assert_eq!(offset("!!!"), 0);
+        assert_eq!(offset("AAA"), 0);
+        assert_eq!(offset("AAAAAA"), 4);
+        assert_eq!(offset("AA=A"), 2);
+        assert_eq!(offset("AA="), 3);
+        assert_eq!(offset("A==="), 1);
+        assert_eq!(offset("===="), 0);
+        assert_eq!(offset("AAA=="), 4);
+        assert_eq!(offset("AA==B"), 4);
+        assert_eq!(offset("AAAA-_AA"), 4);
+    }
+
+    #[test]
+    fn line_breaks_are_skipped_and_unused_bits_ignored() {
+        let key = GossipKey::from_base64("3lg9DxVfKNzI8O+I\r\nQ5Ek+Q=\n=\n").unwrap();
+        assert_eq!(&*key.to_base64(), "3lg9DxVfKNzI8O+IQ5Ek+Q==");
+        let same = GossipKey::from_base64("3lg9DxVfKNzI8O+IQ5Ek+R==").unwrap();
+        assert_eq!(key, same);
+    }
+
+    #[test]
+    fn other_sizes_are_refused() {
+        for bytes in (0..=40).filter(|bytes| ![16, 24, 32].contains(bytes)) {
+            assert_eq!(
+                GossipKey::from_bytes(&vec![0; bytes]),
+                Err(InvalidKey::Size { bytes })
+            );
+        }
+    }
+
+    #[test]
+    fn keys_of_different_length_differ_though_one_is_padded_with_zeros() {
+        let short = GossipKey::from_bytes(&[0; 16]).unwrap();
+        let long = GossipKey::from_bytes(&[0; 32]).unwrap();
+        assert_ne!(short, long);
+    }
+
+    #[test]
+    fn debug_shows_a_fingerprint_only() {
+        let key = GossipKey::from_bytes(&[7; 32]).unwrap();
+        let shown = format!("{key:?}");
+        assert_eq!(shown, format!("GossipKey({})", key.fingerprint()));
+        assert!(!shown.contains(&*key.to_base64()));
+        assert!(!shown.contains("07070707"));
+    }
+
+    proptest! {
+        #[test]
+        fn base64_round_trips(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let text = BASE64.encode(&bytes);
+            match GossipKey::from_base64(&text) {
+                Ok(key) => {
+                    prop_assert_eq!(key.as_bytes(), &bytes[..]);
+                    prop_assert_eq!(&*key.to_base64(), &text);
+                }
+                Err(error) => prop_assert_eq!(error, InvalidKey::Size { bytes: bytes.len() }),
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_key_or_an_error_inside_the_text(text in "[A-Za-z0-9+/=\r\n!é]{0,50}") {
+            if let Err(InvalidKey::Base64 { offset }) = GossipKey::from_base64(&text) {
+                prop_assert!(offset <= text.len());
+            }
+        }
+
+        #[test]
+        fn letters_that_pass_are_base64(text in "[A-Za-z0-9+/]{0,9}[=\n]{0,3}[A-Z]{0,1}") {
+            if let Ok(letters) = letters(&text) {
+                prop_assert!(BASE64.decode(&*letters).is_ok());
+            }
+        }
+
+        #[test]
+        fn the_order_is_that_of_the_texts(
+            a in any::<[u8; 32]>(),
+            b in any::<[u8; 32]>(),
+            common in 0..=32usize,
+            sizes in proptest::sample::subsequence(vec![16, 24, 32, 16, 24, 32], 2),
+        ) {
+            let mut b = b;
+            b[..common].copy_from_slice(&a[..common]);
+            let a = GossipKey::from_bytes(&a[..sizes[0]]).unwrap();
+            let b = GossipKey::from_bytes(&b[..sizes[1]]).unwrap();
+            prop_assert_eq!(a.cmp(&b), a.to_base64().cmp(&b.to_base64()));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The Raft configuration as an operator sees it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{NodeName, ServerAddress, ServerId};
+
+/// The servers of a Raft cluster, in the order of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaftConfiguration {
+    /// The servers, in the order in which the configuration holds them.
+    pub servers: Vec<RaftServer>,
+    /// The log index of the latest configuration, committed or not.
+    pub index: u64,
+}
+
+/// A server's right to vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Suffrage {
+    /// It votes and counts for the quorum.
+    Voter,
+    /// It gets the log and does not vote.
+    Nonvoter,
+    /// It is to become a voter once it has caught up.
+    Staging,
+}
+
+/// One server of a Raft configuration.
+///
+/// ```
+/// use cluster_operator::{RaftServer, Suffrage};
+///
+/// let server = RaftServer::voter("127.0.0.1:8300", "127.0.0.1:8300").with_name("alice");
+/// assert_eq!(server.suffrage, Suffrage::Voter);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RaftServer {
+    /// The server's id.
+    pub id: ServerId,
+    /// The name under which gossip knows it, `None` if it does not.
+    pub name: Option<NodeName>,
+    /// Where Raft reaches it.
+    pub address: ServerAddress,
+    /// Whether it leads, in the view of the server that answers.
+    pub leader: bool,
+    /// Its right to vote.
+    pub suffrage: Suffrage,
+    /// The Raft protocol version that it speaks, if known.
+    pub protocol_version: Option<String>,
+    /// The index of the last log entry that it is known to hold.
+    pub last_index: Option<u64>,
+    /// Whether it is up, if that is known. The quorum guard takes a server of
+    /// which nothing is known for live. It does not appear on the wire.
+    pub alive: Option<bool>,
+}
+
+impl RaftServer {
+    /// A server that votes, with nothing else known of it.
+    pub fn voter(id: impl Into<ServerId>, address: impl Into<ServerAddress>) -> Self {
+        RaftServer {
+            id: id.into(),
+            name: None,
+            address: address.into(),
+            leader: false,
+            suffrage: Suffrage::Voter,
+            protocol_version: None,
+            last_index: None,
+            alive: None,
+        }
+    }
+
+    /// A server that does not vote, with nothing else known of it.
+    pub fn nonvoter(id: impl Into<ServerId>, address: impl Into<ServerAddress>) -> Self {
+        RaftServer::voter(id, address).with_suffrage(Suffrage::Nonvoter)
+    }
+
+    /// Sets the right to vote.
+    #[must_use]
+    pub fn with_suffrage(mut self, suffrage: Suffrage) -> Self {
+        self.suffrage = suffrage;
+        self
+    }
+
+    /// Sets the name.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<NodeName>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Says whether it leads.
+    #[must_use]
+    pub fn with_leader(mut self, leader: bool) -> Self {
+        self.leader = leader;
+        self
+    }
+
+    /// Sets the protocol version.
+    #[must_use]
+    pub fn with_protocol_version(mut self, version: impl Into<String>) -> Self {
+        self.protocol_version = Some(version.into());
+        self
+    }
+
+    /// Sets the index of its last log entry.
+    #[must_use]
+    pub fn with_last_index(mut self, index: u64) -> Self {
+        self.last_index = Some(index);
+        self
+    }
+
+    /// Says whether it is up.
+    #[must_use]
+    pub fn with_alive(mut self, alive: bool) -> Self {
+        self.alive = Some(alive);
+        self
+    }
+
+    /// Whether it votes.
+    pub fn is_voter(&self) -> bool {
+        self.suffrage == Suffrage::Voter
+    }
+}
+
+/// How an operator names a server of the Raft configuration. Matched byte for
+/// byte, without normalising.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PeerSelector {
+    /// By its id.
+    Id(ServerId),
+    /// By its address.
+    Address(ServerAddress),
+}
+
+impl PeerSelector {
+    /// Whether this is the server meant.
+    pub fn matches(&self, server: &RaftServer) -> bool {
+        match self {
+            PeerSelector::Id(id) => server.id == *id,
+            PeerSelector::Address(address) => server.address == *address,
+        }
+    }
+}
+
+impl fmt::Display for PeerSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerSelector::Id(id) => write!(f, "id {id:?}"),
+            PeerSelector::Address(address) => write!(f, "address {address:?}"),
+        }
+    }
+}
+
+/// How fresh a read has to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Consistency {
+    /// From whoever leads, or has just stopped leading without knowing it.
+    #[default]
+    Default,
+    /// From the leader, after it has made sure that it still leads.
+    Consistent,
+    /// From the server that is asked, however old its view.
+    Stale,
+}

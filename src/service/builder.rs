@@ -1,0 +1,239 @@
+//! Puts a service together.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Inner, OperatorService};
+use crate::acl::AclAuthorizer;
+use crate::autopilot::AutopilotBackend;
+use crate::error::{ErrorKind, OperatorError};
+use crate::keyring::{KeyringBackend, Pool};
+use crate::name::DatacenterName;
+use crate::peers::{Peers, Target};
+use crate::raft::{QuorumGuard, RaftBackend};
+use crate::reply::OperatorReply;
+use crate::request::OperatorRequest;
+use crate::time::Timer;
+
+/// Builds an [`OperatorService`].
+///
+/// An authorizer has to be given, and at least one backend. What is left out
+/// answers [`Unsupported`](crate::ErrorKind::Unsupported); without
+/// [`peers`](OperatorServiceBuilder::peers) the server stands alone.
+///
+/// ```
+/// use cluster_operator::{BuildError, OperatorService};
+///
+/// let error = OperatorService::builder("dc1").build().unwrap_err();
+/// assert_eq!(error, BuildError::NoAuthorizer);
+/// ```
+#[must_use = "a builder does nothing until it builds"]
+pub struct OperatorServiceBuilder {
+    datacenter: DatacenterName,
+    raft: Option<Arc<dyn RaftBackend>>,
+    rings: Vec<Arc<dyn KeyringBackend>>,
+    autopilot: Option<Arc<dyn AutopilotBackend>>,
+    authorizer: Option<Arc<dyn AclAuthorizer>>,
+    peers: Option<Arc<dyn Peers>>,
+    timer: Option<Arc<dyn Timer>>,
+    quorum_guard: QuorumGuard,
+    deadline: Duration,
+    keyring_deadline: Duration,
+    leader_wait: Duration,
+    hop_limit: u8,
+}
+
+/// Why a service cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Nobody would decide who may do what.
+    #[error(
+        "no authorizer: give one to `OperatorServiceBuilder::authorizer`, or name `AllowAll` there \
+         to let everyone read the gossip keys and remove servers"
+    )]
+    NoAuthorizer,
+    /// There is nothing to operate.
+    #[error("no backend: give one to `raft` or `keyring`")]
+    NoBackend,
+    /// Two backends answer for the same pool.
+    #[error("two keyring backends for the pool {0}: give each pool one")]
+    DuplicatePool(Pool),
+    /// Nothing keeps the time.
+    #[error("no timer: give one to `timer`, or turn on the feature `tokio`")]
+    NoTimer,
+}
+
+impl OperatorServiceBuilder {
+    pub(super) fn new(datacenter: DatacenterName) -> Self {
+        OperatorServiceBuilder {
+            datacenter,
+            raft: None,
+            rings: Vec::new(),
+            autopilot: None,
+            authorizer: None,
+            peers: None,
+            timer: default_timer(),
+            quorum_guard: QuorumGuard::On,
+            deadline: Duration::from_secs(10),
+            keyring_deadline: Duration::from_secs(5),
+            leader_wait: Duration::ZERO,
+            hop_limit: 4,
+        }
+    }
+
+    /// Sets the server's Raft.
+    pub fn raft(mut self, raft: impl RaftBackend + 'static) -> Self {
+        self.raft = Some(Arc::new(raft));
+        self
+    }
+
+    /// Adds the keyring of a gossip pool that the server is a member of.
+    pub fn keyring(mut self, keyring: impl KeyringBackend + 'static) -> Self {
+        self.rings.push(Arc::new(keyring));
+        self
+    }
+
+    /// Sets the server's autopilot.
+    pub fn autopilot(mut self, autopilot: impl AutopilotBackend + 'static) -> Self {
+        self.autopilot = Some(Arc::new(autopilot));
+        self
+    }
+
+    /// Sets who decides what a token allows.
+    pub fn authorizer(mut self, authorizer: impl AclAuthorizer + 'static) -> Self {
+        self.authorizer = Some(Arc::new(authorizer));
+        self
+    }
+
+    /// Sets how the other servers are reached. Default: there are none.
+    pub fn peers(mut self, peers: impl Peers + 'static) -> Self {
+        self.peers = Some(Arc::new(peers));
+        self
+    }
+
+    /// Sets the clock. Default: tokio's, with the feature `tokio`.
+    pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
+        self.timer = Some(Arc::new(timer));
+        self
+    }
+
+    /// Sets whether removals that would lose the quorum are refused. Default:
+    /// they are.
+    pub fn quorum_guard(mut self, guard: QuorumGuard) -> Self {
+        self.quorum_guard = guard;
+        self
+    }
+
+    /// Sets how long a call may take, waiting for a leader and other servers
+    /// included. Keyring operations have
+    /// [their own](OperatorServiceBuilder::keyring_deadline). Default: 10 s.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets how long each ring and each datacenter has to answer a keyring
+    /// operation; all are asked at once. Default: 5 s.
+    pub fn keyring_deadline(mut self, deadline: Duration) -> Self {
+        self.keyring_deadline = deadline;
+        self
+    }
+
+    /// Sets how long a call waits for a leader while there is none. Default: not
+    /// at all. Consul waits 7 s.
+    pub fn leader_wait(mut self, wait: Duration) -> Self {
+        self.leader_wait = wait;
+        self
+    }
+
+    /// Sets how often a request may be handed on between servers. Default: 4,
+    /// which is enough for another datacenter's follower and one stale hint.
+    pub fn hop_limit(mut self, hops: u8) -> Self {
+        self.hop_limit = hops;
+        self
+    }
+
+    /// Builds the service.
+    ///
+    /// # Errors
+    /// [`BuildError`] names what is missing.
+    pub fn build(self) -> Result<OperatorService, BuildError> {
+        let authorizer = self.authorizer.ok_or(BuildError::NoAuthorizer)?;
+        if self.raft.is_none() && self.rings.is_empty() {
+            return Err(BuildError::NoBackend);
+        }
+        let mut rings = self.rings;
+        rings.sort_by_cached_key(|ring| ring.pool());
+        for pair in rings.windows(2) {
+            if pair[0].pool() == pair[1].pool() {
+                return Err(BuildError::DuplicatePool(pair[0].pool()));
+            }
+        }
+        Ok(OperatorService {
+            inner: Arc::new(Inner {
+                datacenter: self.datacenter,
+                raft: self.raft,
+                rings,
+                autopilot: self.autopilot,
+                authorizer,
+                peers: self.peers.unwrap_or_else(|| Arc::new(Alone)),
+                timer: self.timer.ok_or(BuildError::NoTimer)?,
+                quorum_guard: self.quorum_guard,
+                deadline: self.deadline,
+                keyring_deadline: self.keyring_deadline,
+                leader_wait: self.leader_wait,
+                hop_limit: self.hop_limit,
+            }),
+        })
+    }
+}
+
+impl fmt::Debug for OperatorServiceBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperatorServiceBuilder")
+            .field("datacenter", &self.datacenter)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "tokio")]
+fn default_timer() -> Option<Arc<dyn Timer>> {
+    Some(Arc::new(crate::tokio::TokioTimer))
+}
+
+#[cfg(not(feature = "tokio"))]
+fn default_timer() -> Option<Arc<dyn Timer>> {
+    None
+}
+
+/// No other servers.
+struct Alone;
+
+#[async_trait]
+impl Peers for Alone {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        Vec::new()
+    }
+
+    async fn send(
+        &self,
+        target: &Target,
+        _: OperatorRequest,
+        _: Duration,
+    ) -> Result<OperatorReply, OperatorError> {
+        Err(match target {
+            Target::Server(leader) => ErrorKind::Unreachable {
+                target: leader.address.to_string(),
+                reason: "this server was built without peers".into(),
+            },
+            Target::Datacenter(datacenter) => ErrorKind::NoPathToDatacenter {
+                datacenter: datacenter.clone(),
+            },
+        }
+        .into())
+    }
+}

@@ -1,0 +1,324 @@
+//! The service: routes an operation to the server that has to serve it,
+//! authorizes it there, and does it.
+
+mod autopilot;
+mod builder;
+mod caller;
+mod keyring;
+mod raft;
+mod route;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::acl::{AclAuthorizer, DefaultPolicy};
+use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
+use crate::error::{ErrorKind, OperatorError};
+use crate::keyring::{GossipKey, KeyringBackend, RelayFactor};
+use crate::name::{DatacenterName, ServerId};
+use crate::peers::Peers;
+use crate::raft::{Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration};
+use crate::reply::{KeyringReply, OperatorReply};
+use crate::request::{KeyringAction, KeyringScope, Operation, OperatorRequest};
+use crate::time::Timer;
+
+pub use builder::{BuildError, OperatorServiceBuilder};
+pub use caller::Caller;
+
+/// Consul's operator operations for one server.
+///
+/// Cheap to clone; clones share everything. It holds no task and no connection
+/// of its own: nothing happens between two calls.
+///
+/// # Where an operation is served
+/// - In another datacenter, if the request names one: any server there gets it.
+/// - A stale read by the server that is asked.
+/// - Everything else of Raft and autopilot by the leader, to which the request
+///   is handed on. Without one it fails at once, or after
+///   [`leader_wait`](OperatorServiceBuilder::leader_wait).
+/// - A keyring operation by the server that is asked, which asks its own rings
+///   and every other datacenter's at once. A leader is not needed.
+///
+/// The serving server authorizes, before it looks anything up. A request that is
+/// handed on too often ends in
+/// [`TooManyHops`](crate::ErrorKind::TooManyHops), so that two servers which
+/// take each other for the leader do not hand it to and fro.
+///
+/// # Deadlines and cancelling
+/// Every call ends within the deadlines that the builder sets. A future can be
+/// dropped at any time; a write that was on its way may then happen or not.
+#[derive(Clone)]
+pub struct OperatorService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    datacenter: DatacenterName,
+    raft: Option<Arc<dyn RaftBackend>>,
+    /// In the order of a listing.
+    rings: Vec<Arc<dyn KeyringBackend>>,
+    autopilot: Option<Arc<dyn AutopilotBackend>>,
+    authorizer: Arc<dyn AclAuthorizer>,
+    peers: Arc<dyn Peers>,
+    timer: Arc<dyn Timer>,
+    quorum_guard: QuorumGuard,
+    deadline: Duration,
+    keyring_deadline: Duration,
+    leader_wait: Duration,
+    hop_limit: u8,
+}
+
+impl OperatorService {
+    /// Starts to build the service of a server of this datacenter.
+    pub fn builder(datacenter: impl Into<DatacenterName>) -> OperatorServiceBuilder {
+        OperatorServiceBuilder::new(datacenter.into())
+    }
+
+    /// The datacenter that the server belongs to.
+    pub fn datacenter(&self) -> &DatacenterName {
+        &self.inner.datacenter
+    }
+
+    /// What the authorizer does where no rule says anything.
+    pub fn default_policy(&self) -> DefaultPolicy {
+        self.inner.authorizer.default_policy()
+    }
+
+    /// Does what the request says, here or wherever it has to be done.
+    ///
+    /// This is also what a server gives the requests to that
+    /// [`Peers::send`](crate::Peers::send) brought it.
+    ///
+    /// # Errors
+    /// [`OperatorError`]; its outcome says whether something has changed. Rings
+    /// that fail are no error here: the reply tells them.
+    ///
+    /// # Cancel safety
+    /// The future can be dropped; whether a write happens is then unknown.
+    pub async fn call(&self, request: OperatorRequest) -> Result<OperatorReply, OperatorError> {
+        self.inner.route(request).await
+    }
+
+    /// Refuses a caller who may not do this, without doing it.
+    ///
+    /// The service authorizes by itself. This is for a front end that does not
+    /// want to tell a caller who is denied anyway what is wrong with a request.
+    ///
+    /// # Errors
+    /// As the authorizer decides.
+    pub async fn authorize(
+        &self,
+        caller: &Caller,
+        operation: &Operation,
+    ) -> Result<(), OperatorError> {
+        self.inner.authorize(caller.token.as_ref(), operation).await
+    }
+
+    /// The Raft configuration.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn raft_configuration(
+        &self,
+        caller: &Caller,
+        consistency: Consistency,
+    ) -> Result<RaftConfiguration, OperatorError> {
+        match self
+            .ask(caller, Operation::RaftConfiguration(consistency))
+            .await?
+        {
+            OperatorReply::RaftConfiguration(configuration) => Ok(configuration),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// Removes a server from the Raft configuration.
+    ///
+    /// With `expected_index`, only if that is the configuration's index.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn remove_peer(
+        &self,
+        caller: &Caller,
+        server: PeerSelector,
+        expected_index: Option<u64>,
+    ) -> Result<(), OperatorError> {
+        let operation = Operation::RemovePeer {
+            server,
+            expected_index,
+        };
+        match self.ask(caller, operation).await? {
+            OperatorReply::PeerRemoved => Ok(()),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// Hands the lead to this voter, or to the best suited.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn transfer_leadership(
+        &self,
+        caller: &Caller,
+        to: Option<ServerId>,
+    ) -> Result<(), OperatorError> {
+        match self
+            .ask(caller, Operation::TransferLeadership { to })
+            .await?
+        {
+            OperatorReply::LeadershipTransferred => Ok(()),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// The gossip keys of all rings, or of the local datacenter's.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn list_keys(
+        &self,
+        caller: &Caller,
+        scope: KeyringScope,
+    ) -> Result<KeyringReply, OperatorError> {
+        self.keyring(caller, KeyringAction::List, scope).await
+    }
+
+    /// Adds a key to every ring.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn install_key(
+        &self,
+        caller: &Caller,
+        key: GossipKey,
+    ) -> Result<KeyringReply, OperatorError> {
+        self.keyring(
+            caller,
+            KeyringAction::Install(key),
+            KeyringScope::Federation,
+        )
+        .await
+    }
+
+    /// Makes a key the primary of every ring.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn use_key(
+        &self,
+        caller: &Caller,
+        key: GossipKey,
+    ) -> Result<KeyringReply, OperatorError> {
+        self.keyring(caller, KeyringAction::Use(key), KeyringScope::Federation)
+            .await
+    }
+
+    /// Removes a key from every ring.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn remove_key(
+        &self,
+        caller: &Caller,
+        key: GossipKey,
+    ) -> Result<KeyringReply, OperatorError> {
+        self.keyring(caller, KeyringAction::Remove(key), KeyringScope::Federation)
+            .await
+    }
+
+    /// Autopilot's rules.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn autopilot_configuration(
+        &self,
+        caller: &Caller,
+    ) -> Result<AutopilotConfiguration, OperatorError> {
+        let operation = Operation::AutopilotConfiguration(Consistency::Default);
+        match self.ask(caller, operation).await? {
+            OperatorReply::AutopilotConfiguration(configuration) => Ok(configuration),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// Replaces autopilot's rules; with `expected_index`, only if they were last
+    /// changed at that index. Says whether they were replaced.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn set_autopilot_configuration(
+        &self,
+        caller: &Caller,
+        configuration: AutopilotConfiguration,
+        expected_index: Option<u64>,
+    ) -> Result<bool, OperatorError> {
+        let operation = Operation::SetAutopilotConfiguration {
+            configuration,
+            expected_index,
+        };
+        match self.ask(caller, operation).await? {
+            OperatorReply::AutopilotConfigurationSet(replaced) => Ok(replaced),
+            _ => Err(mismatched()),
+        }
+    }
+
+    /// Autopilot's view of the servers.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn autopilot_state(&self, caller: &Caller) -> Result<AutopilotState, OperatorError> {
+        match self
+            .ask(caller, Operation::AutopilotState(Consistency::Default))
+            .await?
+        {
+            OperatorReply::AutopilotState(state) => Ok(state),
+            _ => Err(mismatched()),
+        }
+    }
+
+    async fn keyring(
+        &self,
+        caller: &Caller,
+        action: KeyringAction,
+        scope: KeyringScope,
+    ) -> Result<KeyringReply, OperatorError> {
+        let operation = Operation::Keyring {
+            action,
+            scope,
+            relay_factor: RelayFactor::default(),
+        };
+        match self.ask(caller, operation).await? {
+            OperatorReply::Keyring(reply) => Ok(reply),
+            _ => Err(mismatched()),
+        }
+    }
+
+    async fn ask(
+        &self,
+        caller: &Caller,
+        operation: Operation,
+    ) -> Result<OperatorReply, OperatorError> {
+        let mut request = OperatorRequest::new(operation);
+        request.token = caller.token.clone();
+        request.datacenter = caller.datacenter.clone();
+        self.call(request).await
+    }
+}
+
+impl fmt::Debug for OperatorService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperatorService")
+            .field("datacenter", &self.inner.datacenter)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Another server's reply does not answer what it was asked.
+fn mismatched() -> OperatorError {
+    OperatorError::new(ErrorKind::Backend {
+        message: "the reply does not belong to the request: do all servers run the same version?"
+            .into(),
+    })
+}

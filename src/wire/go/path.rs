@@ -1,0 +1,234 @@
+//! How Go's `net/url` and `net/http` read a request path, and the redirect that
+//! they answer to one that is not clean.
+//!
+//! `GET /v1//operator/raft/configuration` is a 301 in Consul, with Go's own
+//! Location header and body; from 1.10 on, a path with a character that cannot
+//! be printed is a 400.
+
+use super::percent::escapes_are_whole;
+use super::quote::is_print;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// What Go escapes in a path: all but letters, digits, the unreserved marks and
+/// those reserved characters that have no meaning of their own in a path.
+const ESCAPED_IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
+
+/// The path holds a broken percent escape, or is not UTF-8 once decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MalformedPath;
+
+/// The answer to a path that is not clean, as `http.Redirect` writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Redirect {
+    /// The value of the Location header.
+    pub(crate) location: String,
+    /// The HTML body, which Go sends in answer to a GET only.
+    pub(crate) body: String,
+}
+
+/// Decodes the escapes of a path. A `+` stays a `+`.
+pub(crate) fn unescape(raw_path: &str) -> Result<Cow<'_, str>, MalformedPath> {
+    if !escapes_are_whole(raw_path) {
+        return Err(MalformedPath);
+    }
+    percent_decode_str(raw_path)
+        .decode_utf8()
+        .map_err(|_| MalformedPath)
+}
+
+/// Go's `cleanPath`: no empty, `.` or `..` segments, rooted, with the trailing
+/// slash kept.
+pub(crate) fn clean(path: &str) -> Cow<'_, str> {
+    if is_clean(path) {
+        return Cow::Borrowed(path);
+    }
+    let mut out = String::with_capacity(path.len() + 1);
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => out.truncate(out.rfind('/').unwrap_or(0)),
+            _ => {
+                out.push('/');
+                out.push_str(segment);
+            }
+        }
+    }
+    if out.is_empty() || path.ends_with('/') {
+        out.push('/');
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a decoded path holds a character that Go cannot print.
+pub(crate) fn has_unprintable(path: &str) -> bool {
+    path.chars().any(|c| !is_print(c))
+}
+
+/// The 301 to `clean_path`, which is a decoded path that [`clean`] returned. The
+/// query is carried over as it came.
+pub(crate) fn moved_permanently(clean_path: &str, raw_query: Option<&str>) -> Redirect {
+    let mut url = escape_path(clean_path);
+    if let Some(query) = raw_query {
+        url.push('?');
+        url.push_str(query);
+    }
+    Redirect {
+        location: hex_escape_non_ascii(&url),
+        body: format!(
+            "<a href=\"{}\">Moved Permanently</a>.\n\n",
+            html_escape(&url)
+        ),
+    }
+}
+
+fn is_clean(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else {
+        return false;
+    };
+    // Only the last segment may be empty: it is the trailing slash.
+    let (parents, last) = rest.rsplit_once('/').unwrap_or(("x", rest));
+    !matches!(last, "." | "..")
+        && !parents
+            .split('/')
+            .any(|segment| matches!(segment, "" | "." | ".."))
+}
+
+fn escape_path(path: &str) -> String {
+    utf8_percent_encode(path, ESCAPED_IN_PATHS).to_string()
+}
+
+fn html_escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Keeps a header value ASCII. The hexadecimal digits are lower-case here, and
+/// upper-case in an escaped path: Go has two routines for it.
+fn hex_escape_non_ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii() {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "%{byte:x}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MalformedPath, clean, has_unprintable, moved_permanently, unescape};
+    use std::borrow::Cow;
+
+    #[test]
+    fn escapes_are_decoded_and_a_plus_stays() {
+        assert_eq!(unescape("/a%2Fb+c").as_deref(), Ok("/a/b+c"));
+        assert!(matches!(unescape("/v1/x"), Ok(Cow::Borrowed("/v1/x"))));
+    }
+
+    #[test]
+    fn a_broken_escape_and_bad_utf8_are_malformed() {
+        for raw in ["/%", "/%zz", "/%ff", "/%c3"] {
+            assert_eq!(unescape(raw), Err(MalformedPath), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_clean_path_is_borrowed() {
+        for path in [
+            "/",
+            "/v1",
+            "/v1/",
+            "/v1/operator/raft/configuration",
+            "/...",
+            "/.a/b./",
+        ] {
+            assert!(
+                matches!(clean(path), Cow::Borrowed(same) if same == path),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_is_cleaned_as_go_cleans_it() {
+        for (path, want) in [
+            ("", "/"),
+            ("v1", "/v1"),
+            ("//", "/"),
+            ("/v1//operator", "/v1/operator"),
+            ("/v1/operator//", "/v1/operator/"),
+            ("/v1/./operator", "/v1/operator"),
+            ("/v1/x/../operator", "/v1/operator"),
+            ("/../../v1", "/v1"),
+            ("/v1/..", "/"),
+            ("/v1/../", "/"),
+            ("/v1/.", "/v1"),
+            ("/v1/./", "/v1/"),
+            (".", "/"),
+            ("..", "/"),
+            ("a/..", "/"),
+        ] {
+            assert_eq!(clean(path), want, "{path}");
+            assert_eq!(clean(want), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_control_or_an_odd_space_is_unprintable() {
+        assert!(!has_unprintable("/v1/é x"));
+        assert!(has_unprintable("/v1/\n"));
+        assert!(has_unprintable("/v1/\u{a0}"));
+    }
+
+    #[test]
+    fn the_redirect_is_the_recorded_one() {
+        let redirect = moved_permanently("/v1/operator/raft/configuration", None);
+        assert_eq!(redirect.location, "/v1/operator/raft/configuration");
+        assert_eq!(
+            redirect.body,
+            "<a href=\"/v1/operator/raft/configuration\">Moved Permanently</a>.\n\n",
+        );
+    }
+
+    #[test]
+    fn the_redirect_escapes_the_path_and_keeps_the_query() {
+        let redirect = moved_permanently("/a b?é!/$&+,:;=@~", Some("dc=dc1&x='é"));
+        assert_eq!(
+            redirect.location,
+            "/a%20b%3F%C3%A9%21/$&+,:;=@~?dc=dc1&x='%c3%a9",
+        );
+        assert_eq!(
+            redirect.body,
+            "<a href=\"/a%20b%3F%C3%A9%21/$&amp;+,:;=@~?dc=dc1&amp;x=&#39;é\">\
+             Moved Permanently</a>.\n\n",
+        );
+    }
+}

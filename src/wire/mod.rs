@@ -1,0 +1,3 @@
+//! wire
+mod go;
+mod json;
