@@ -20,7 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// assert_eq!(format!("{token:?}"), "Token(..)");
 /// assert_eq!(token.expose(), "b852fbe7");
 /// ```
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct Token(String);
 
 impl Token {
@@ -34,6 +34,14 @@ impl Token {
         &self.0
     }
 }
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for Token {}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -44,7 +44,7 @@ const MAX_TEXT: usize = 44;
 /// assert!("dG9vIHNob3J0".parse::<GossipKey>().is_err());
 /// # Ok::<(), cluster_operator::InvalidKey>(())
 /// ```
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct GossipKey {
     /// Zero behind `len`.
     bytes: [u8; 32],
@@ -191,6 +191,14 @@ fn letters(text: &str) -> Result<Zeroizing<Vec<u8>>, usize> {
         started => Err(text.len() - started),
     }
 }
+
+impl Drop for GossipKey {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for GossipKey {}
 
 impl FromStr for GossipKey {
     type Err = InvalidKey;
