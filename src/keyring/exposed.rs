@@ -54,23 +54,3 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GossipK
 
     deserializer.deserialize_str(Base64)
 }
-
-/// The same for a key that may be borrowed.
-pub(super) mod cow {
-    use std::borrow::Cow;
-
-    use super::{Deserializer, GossipKey, Serializer};
-
-    pub(in crate::keyring) fn serialize<S: Serializer>(
-        key: &Cow<'_, GossipKey>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        super::serialize(key, serializer)
-    }
-
-    pub(in crate::keyring) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Cow<'static, GossipKey>, D::Error> {
-        super::deserialize(deserializer).map(Cow::Owned)
-    }
-}

@@ -105,27 +105,27 @@ impl FromIterator<(GossipKey, usize)> for KeyCounts {
     }
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Exposed<'a>(#[serde(with = "exposed::cow")] std::borrow::Cow<'a, GossipKey>);
-
 impl Serialize for KeyCounts {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(
-            self.iter()
-                .map(|(key, count)| (Exposed(std::borrow::Cow::Borrowed(key)), count)),
-        )
+        #[derive(Serialize)]
+        struct Exposed<'a>(#[serde(serialize_with = "exposed::serialize")] &'a GossipKey);
+
+        serializer.collect_map(self.iter().map(|(key, count)| (Exposed(key), count)))
     }
 }
 
 impl<'de> Deserialize<'de> for KeyCounts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let counts = BTreeMap::<Exposed<'_>, usize>::deserialize(deserializer)?;
+        #[derive(PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+        struct Exposed(#[serde(deserialize_with = "exposed::deserialize")] GossipKey);
+
+        let counts = BTreeMap::<Exposed, usize>::deserialize(deserializer)?;
         if counts.values().any(|count| *count == 0) {
             return Err(D::Error::custom("a key that is on no node is not listed"));
         }
         Ok(counts
             .into_iter()
-            .map(|(key, count)| (key.0.into_owned(), count))
+            .map(|(key, count)| (key.0, count))
             .collect())
     }
 }

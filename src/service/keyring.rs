@@ -26,7 +26,7 @@ impl Inner {
         relay: RelayFactor,
     ) -> Result<OperatorReply, OperatorError> {
         let budget = budget(self.keyring_deadline, request);
-        let authorized = self.authorize(request.token.as_ref(), &request.operation);
+        let authorized = self.authorize(request.token.as_ref(), request.operation.permission());
         within(&*self.timer, budget, authorized)
             .await
             .unwrap_or_else(|| {

@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::acl::{AclAuthorizer, DefaultPolicy};
+use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Resource};
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{GossipKey, KeyringBackend, RelayFactor};
@@ -110,9 +110,12 @@ impl OperatorService {
     pub async fn authorize(
         &self,
         caller: &Caller,
-        operation: &Operation,
+        resource: Resource,
+        access: Access,
     ) -> Result<(), OperatorError> {
-        self.inner.authorize(caller.token.as_ref(), operation).await
+        self.inner
+            .authorize(caller.token.as_ref(), (resource, access))
+            .await
     }
 
     /// The Raft configuration.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Inner;
-use crate::acl::{Access, Token};
+use crate::acl::{Access, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::peers::Target;
 use crate::raft::{Consistency, LeaderHint, Leadership};
@@ -115,7 +115,7 @@ impl Inner {
 
     /// Does it here.
     async fn serve(&self, request: &OperatorRequest) -> Result<OperatorReply, OperatorError> {
-        self.authorize(request.token.as_ref(), &request.operation)
+        self.authorize(request.token.as_ref(), request.operation.permission())
             .await?;
         match &request.operation {
             Operation::RaftConfiguration(consistency) => {
@@ -144,9 +144,8 @@ impl Inner {
     pub(super) async fn authorize(
         &self,
         token: Option<&Token>,
-        operation: &Operation,
+        (resource, access): (Resource, Access),
     ) -> Result<(), OperatorError> {
-        let (resource, access) = operation.permission();
         self.authorizer
             .authorize(token, resource, access)
             .await

@@ -30,17 +30,8 @@ enum Last {
 }
 
 impl<'a> JsonWriter<'a> {
-    /// Writes without white space, as `json.Marshal` does.
-    pub(crate) fn compact(out: &'a mut BytesMut) -> Self {
-        Self::new(out, false)
-    }
-
-    /// Writes as `json.MarshalIndent` does with four spaces. It adds no newline
-    /// at the end.
-    pub(crate) fn pretty(out: &'a mut BytesMut) -> Self {
-        Self::new(out, true)
-    }
-
+    /// Writes without white space as `json.Marshal` does, or pretty as
+    /// `json.MarshalIndent` with four spaces. Neither adds a newline at the end.
     pub(crate) fn new(out: &'a mut BytesMut, pretty: bool) -> Self {
         JsonWriter {
             out,
@@ -92,16 +83,9 @@ impl<'a> JsonWriter<'a> {
     }
 
     pub(crate) fn u64(&mut self, value: u64) {
-        self.integer(value, false);
-    }
-
-    pub(crate) fn i64(&mut self, value: i64) {
-        self.integer(value.unsigned_abs(), value < 0);
-    }
-
-    fn integer(&mut self, mut magnitude: u64, negative: bool) {
-        // A sign and twenty digits, filled from the end.
-        let mut buffer = [0; 21];
+        let mut magnitude = value;
+        // Twenty digits, filled from the end.
+        let mut buffer = [0; 20];
         let mut start = buffer.len();
         loop {
             start -= 1;
@@ -110,10 +94,6 @@ impl<'a> JsonWriter<'a> {
             if magnitude == 0 {
                 break;
             }
-        }
-        if negative {
-            start -= 1;
-            buffer[start] = b'-';
         }
         self.literal(&buffer[start..]);
     }
@@ -316,9 +296,6 @@ mod tests {
         for value in [0, 1, 9, 10, 12_345, u64::MAX] {
             assert_eq!(written(false, |json| json.u64(value)), value.to_string());
         }
-        for value in [0, -1, 10, i64::MIN, i64::MAX] {
-            assert_eq!(written(false, |json| json.i64(value)), value.to_string());
-        }
     }
 
     #[test]
@@ -341,10 +318,10 @@ mod tests {
         let member = |json: &mut JsonWriter<'_>| {
             json.begin_object();
             json.key("a<b");
-            json.i64(-5);
+            json.u64(5);
             json.end_object();
         };
-        assert_eq!(written(false, member), r#"{"a\u003cb":-5}"#);
+        assert_eq!(written(false, member), r#"{"a\u003cb":5}"#);
     }
 
     proptest! {

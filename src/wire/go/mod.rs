@@ -15,6 +15,7 @@ mod percent;
 pub(crate) mod query;
 pub(crate) mod quote;
 mod scanner;
+pub(crate) mod time;
 mod token;
 mod unescape;
 pub(crate) mod unmarshal;

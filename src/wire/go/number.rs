@@ -43,12 +43,8 @@ pub(crate) fn parse_bool(text: &str) -> Result<bool, String> {
 
 /// `strconv.ParseFloat` for decimal texts. Go's hexadecimal floats are refused:
 /// no JSON number is one, and JSON is where this is used.
-pub(crate) fn parse_float(text: &str) -> Result<f64, String> {
-    parse_float_bytes(text.as_bytes())
-}
-
-/// [`parse_float`] of bytes that may not be UTF-8.
-pub(super) fn parse_float_bytes(text: &[u8]) -> Result<f64, String> {
+/// The bytes need not be UTF-8.
+pub(super) fn parse_float(text: &[u8]) -> Result<f64, String> {
     let fail = |reason| failure("ParseFloat", text, reason);
     let value: f64 = std::str::from_utf8(text)
         .ok()
@@ -161,18 +157,18 @@ mod tests {
 
     #[test]
     fn parse_float_reads_json_numbers_and_names_what_it_cannot_read() {
-        assert_eq!(parse_float("200000000"), Ok(2e8));
-        assert_eq!(parse_float("-1.5e3"), Ok(-1500.0));
+        assert_eq!(parse_float(b"200000000"), Ok(2e8));
+        assert_eq!(parse_float(b"-1.5e3"), Ok(-1500.0));
         assert_eq!(
-            parse_float("true").unwrap_err(),
+            parse_float(b"true").unwrap_err(),
             "strconv.ParseFloat: parsing \"true\": invalid syntax",
         );
         assert_eq!(
-            parse_float("{\"a\":1}").unwrap_err(),
+            parse_float(b"{\"a\":1}").unwrap_err(),
             r#"strconv.ParseFloat: parsing "{\"a\":1}": invalid syntax"#,
         );
         assert_eq!(
-            parse_float("1e999").unwrap_err(),
+            parse_float(b"1e999").unwrap_err(),
             "strconv.ParseFloat: parsing \"1e999\": value out of range",
         );
     }

@@ -6,7 +6,7 @@
 use super::duration::parse_duration_bytes;
 use super::fold::equal_fold;
 use super::json::{Document, Member, Value};
-use super::number::{parse_float_bytes, parse_uint};
+use super::number::{parse_float, parse_uint};
 use super::quote::quote;
 
 /// A struct as Go names it in errors, with its fields.
@@ -157,7 +157,7 @@ fn duration(member: &Member<'_>) -> Result<Field, String> {
         // is not the same as leaving a field with a default alone.
         b"null" => 0,
         [b'"', text @ .., b'"'] => parse_duration_bytes(text)?,
-        text => truncate(parse_float_bytes(text)?),
+        text => truncate(parse_float(text)?),
     };
     Ok(Field::Duration(nanoseconds))
 }

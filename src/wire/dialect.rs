@@ -1,0 +1,241 @@
+//! Every difference between the dialects, as one table.
+
+/// Which server's habits the wire follows.
+///
+/// Paths, parameters and JSON are Consul's in all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// Consul's endpoints as they should be: the status says what went wrong,
+    /// one failed ring does not hide the others, and nobody who is denied learns
+    /// more than that.
+    #[default]
+    Precise,
+    /// What a Consul 1.10 server sends, byte for byte, warts included.
+    Consul1_10,
+    /// What a Consul 0.7.3 server sends, byte for byte, warts included.
+    Consul0_7,
+}
+
+/// How a dialect reads requests and writes responses.
+#[derive(Debug)]
+pub(super) struct Rules {
+    // What there is.
+    pub(super) autopilot: bool,
+    pub(super) leadership_transfer: bool,
+    /// `?id` beside `?address`.
+    pub(super) peer_by_id: bool,
+    /// `?cas` on removing a peer.
+    pub(super) peer_cas: bool,
+    /// `?relay-factor` and `?local-only`.
+    pub(super) keyring_parameters: bool,
+    /// `?datacenter`, which beats `?dc`.
+    pub(super) datacenter_parameter: bool,
+    /// `Authorization: Bearer`.
+    pub(super) bearer: bool,
+    /// `?max_stale`, which implies `?stale`, `?cached`, and `Cache-Control`.
+    pub(super) max_stale: bool,
+
+    // How a request is read.
+    pub(super) body: BodyRules,
+    /// A key that is none is refused at once; otherwise each ring says so.
+    pub(super) refuse_keys: bool,
+    /// The fields of autopilot's rules that are left out keep their defaults;
+    /// otherwise they become zero.
+    pub(super) autopilot_defaults: bool,
+    /// HEAD is GET without the body.
+    pub(super) head: bool,
+    /// A path with characters that cannot be printed is a 400.
+    pub(super) printable_path: bool,
+
+    // How a response is written.
+    /// `Vary` and `X-Consul-Default-Acl-Policy` on all but mux errors.
+    pub(super) consul_headers: bool,
+    /// `Allow` and a text on 405, and an answer to OPTIONS.
+    pub(super) allow: bool,
+    /// What stands before the reason of a 400.
+    pub(super) bad_request: &'static str,
+    pub(super) missing_peer: &'static str,
+    pub(super) last_voter: &'static str,
+    pub(super) errors: ErrorRules,
+    /// What each forwarding server puts before an error.
+    pub(super) forwarded: &'static str,
+    pub(super) server: ServerRules,
+    pub(super) ring: RingRules,
+}
+
+/// How JSON bodies are decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BodyRules {
+    /// mapstructure: unknown fields pass.
+    Loose,
+    /// `encoding/json` without unknown fields; what follows the value passes.
+    Strict,
+    /// The same, and nothing may follow the value.
+    Whole,
+}
+
+/// How errors become statuses and texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ErrorRules {
+    /// Each kind has its status, and the text says what to do.
+    Precise,
+    /// 403 for what Consul's text matching finds, 500 for the rest.
+    Consul,
+}
+
+/// How a server of the Raft configuration is written.
+#[derive(Debug)]
+pub(super) struct ServerRules {
+    /// The address stands for the id.
+    pub(super) id_is_address: bool,
+    pub(super) protocol_version: Presence,
+    pub(super) last_index: Presence,
+    /// Consul 1.10 forgot to fill it in.
+    pub(super) index_is_zero: bool,
+    /// `"Servers":null` for none.
+    pub(super) null_for_none: bool,
+}
+
+/// How a ring is written.
+#[derive(Debug)]
+pub(super) struct RingRules {
+    pub(super) segment: Presence,
+    pub(super) primary_keys: Presence,
+    /// A ring that failed makes the whole reply an error text.
+    pub(super) errors: Aggregation,
+}
+
+/// How the failures of several rings become one response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Aggregation {
+    /// Every ring is written, with its own error.
+    Rings,
+    /// go-multierror's text, with the messages of the nodes.
+    Verbose,
+    /// The older go-multierror's text, without them.
+    Terse,
+}
+
+/// Whether a field is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    Always,
+    IfKnown,
+    Never,
+}
+
+static PRECISE: Rules = Rules {
+    autopilot: true,
+    leadership_transfer: true,
+    peer_by_id: true,
+    peer_cas: true,
+    keyring_parameters: true,
+    datacenter_parameter: true,
+    bearer: true,
+    max_stale: true,
+    body: BodyRules::Whole,
+    refuse_keys: true,
+    autopilot_defaults: true,
+    head: true,
+    printable_path: true,
+    consul_headers: false,
+    allow: true,
+    bad_request: "",
+    missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
+    last_voter: "",
+    errors: ErrorRules::Precise,
+    forwarded: "",
+    server: ServerRules {
+        id_is_address: false,
+        protocol_version: Presence::IfKnown,
+        last_index: Presence::IfKnown,
+        index_is_zero: false,
+        null_for_none: false,
+    },
+    ring: RingRules {
+        segment: Presence::IfKnown,
+        primary_keys: Presence::IfKnown,
+        errors: Aggregation::Rings,
+    },
+};
+
+static CONSUL_1_10: Rules = Rules {
+    autopilot: true,
+    leadership_transfer: false,
+    peer_by_id: true,
+    peer_cas: false,
+    keyring_parameters: true,
+    datacenter_parameter: false,
+    bearer: true,
+    max_stale: true,
+    body: BodyRules::Strict,
+    refuse_keys: false,
+    autopilot_defaults: false,
+    head: false,
+    printable_path: true,
+    consul_headers: true,
+    allow: true,
+    bad_request: "Bad request: ",
+    missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
+    last_voter: "need at least one voter in configuration: {[]}",
+    errors: ErrorRules::Consul,
+    forwarded: "rpc error making call: ",
+    server: ServerRules {
+        id_is_address: false,
+        protocol_version: Presence::Always,
+        last_index: Presence::Never,
+        index_is_zero: true,
+        null_for_none: true,
+    },
+    ring: RingRules {
+        segment: Presence::Always,
+        primary_keys: Presence::Always,
+        errors: Aggregation::Verbose,
+    },
+};
+
+static CONSUL_0_7: Rules = Rules {
+    autopilot: false,
+    leadership_transfer: false,
+    peer_by_id: false,
+    peer_cas: false,
+    keyring_parameters: false,
+    datacenter_parameter: false,
+    bearer: false,
+    max_stale: false,
+    body: BodyRules::Loose,
+    refuse_keys: false,
+    autopilot_defaults: false,
+    head: false,
+    printable_path: false,
+    consul_headers: false,
+    allow: false,
+    bad_request: "",
+    missing_peer: "Must specify ?address with IP:port of peer to remove",
+    last_voter: "Need at least one voter in configuration: {[]}",
+    errors: ErrorRules::Consul,
+    forwarded: "rpc error: ",
+    server: ServerRules {
+        id_is_address: true,
+        protocol_version: Presence::Never,
+        last_index: Presence::Never,
+        index_is_zero: false,
+        null_for_none: true,
+    },
+    ring: RingRules {
+        segment: Presence::Never,
+        primary_keys: Presence::Never,
+        errors: Aggregation::Terse,
+    },
+};
+
+impl Dialect {
+    pub(super) fn rules(self) -> &'static Rules {
+        match self {
+            Dialect::Precise => &PRECISE,
+            Dialect::Consul1_10 => &CONSUL_1_10,
+            Dialect::Consul0_7 => &CONSUL_0_7,
+        }
+    }
+}

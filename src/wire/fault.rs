@@ -1,0 +1,107 @@
+//! The texts of errors.
+
+use super::View;
+use super::dialect::Rules;
+use super::endpoint::Endpoint;
+use super::go::quote::quote;
+use crate::acl::Access;
+use crate::error::{ErrorKind, OperatorError};
+use crate::keyring::{NodeFailure, NodeMessage};
+use crate::raft::PeerSelector;
+
+/// The text in the `Precise` dialect: the error's own, but in the words of the
+/// newest Consul where clients look for them.
+pub(super) fn precise(error: &OperatorError) -> String {
+    match error.kind() {
+        ErrorKind::PermissionDenied {
+            resource,
+            access,
+            accessor,
+        } => match accessor {
+            Some(id) => format!(
+                "Permission denied: token with AccessorID '{id}' lacks permission \
+                 '{resource}:{access}'"
+            ),
+            None => format!(
+                "Permission denied: anonymous token lacks permission '{resource}:{access}'. \
+                 The anonymous token is used implicitly when a request does not specify a token."
+            ),
+        },
+        ErrorKind::UnknownToken => "ACL not found".into(),
+        ErrorKind::NoLeader => {
+            let text = error.to_string();
+            text.replacen("no cluster leader", "No cluster leader", 1)
+        }
+        ErrorKind::NoPathToDatacenter { datacenter } => format!(
+            "No path to datacenter {}: check its name, and that it is joined",
+            quote(datacenter.as_str())
+        ),
+        ErrorKind::UnknownServer(server) => unknown_server(server),
+        kind => kind.to_string(),
+    }
+}
+
+/// The text in a Consul dialect.
+pub(super) fn consul(error: &OperatorError, view: &View, rules: &Rules) -> String {
+    let mut text = rules.forwarded.repeat(error.forwards().into());
+    let own = match error.kind() {
+        ErrorKind::PermissionDenied { access, .. } => denied(view.endpoint, *access),
+        ErrorKind::UnknownToken => "ACL not found".into(),
+        ErrorKind::NoLeader | ErrorKind::NotLeader { .. } => "No cluster leader".into(),
+        ErrorKind::NoPathToDatacenter { .. } => "No path to datacenter".into(),
+        ErrorKind::UnknownServer(server) => unknown_server(server),
+        ErrorKind::LastVoter => rules.last_voter.into(),
+        ErrorKind::InvalidKey(error) => error.to_string(),
+        kind => kind.to_string(),
+    };
+    text.push_str(&own);
+    text
+}
+
+fn denied(endpoint: Endpoint, access: Access) -> String {
+    match endpoint {
+        Endpoint::Keyring => match access {
+            Access::Read => "Reading keyring denied by ACLs".into(),
+            Access::Write => "Modifying keyring denied due to ACLs".into(),
+        },
+        Endpoint::AutopilotConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
+            format!("Permission denied: Missing operator:{access} permissions")
+        }
+        Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::TransferLeader => {
+            "Permission denied".into()
+        }
+    }
+}
+
+fn unknown_server(server: &PeerSelector) -> String {
+    let (what, name) = match server {
+        PeerSelector::Id(id) => ("id", id.as_str()),
+        PeerSelector::Address(address) => ("address", address.as_str()),
+    };
+    format!(
+        "{what} {} was not found in the Raft configuration",
+        quote(name)
+    )
+}
+
+/// What a node says, in Serf's words.
+pub(super) fn message(message: &NodeMessage, access: Access) -> String {
+    match message {
+        NodeMessage::Failed(failure) => match (failure, access) {
+            (NodeFailure::KeyNotInstalled, _) => "Requested key is not in the keyring".into(),
+            (NodeFailure::PrimaryKey, _) => "Removing the primary key is not allowed".into(),
+            (NodeFailure::EncryptionOff, Access::Read) => {
+                "Keyring is empty (encryption not enabled)".into()
+            }
+            (NodeFailure::EncryptionOff, Access::Write) => {
+                "No keyring to modify (encryption not enabled)".into()
+            }
+            (NodeFailure::KeySize, _) => "key size must be 16, 24 or 32 bytes".into(),
+            (failure, _) => failure.to_string(),
+        },
+        NodeMessage::Truncated { shown, total } => {
+            format!("truncated key list response, showing first {shown} of {total} keys")
+        }
+        NodeMessage::Note(note) => note.clone(),
+    }
+}

@@ -1,0 +1,113 @@
+//! Requests and responses without an HTTP crate.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+/// A request as it came, nothing decoded.
+pub struct Request<'a> {
+    /// The method, in capitals.
+    pub method: &'a str,
+    /// The path, with its escapes.
+    pub path: &'a str,
+    /// What follows the question mark, with its escapes; `None` without one.
+    pub query: Option<&'a str>,
+    /// The header fields.
+    pub headers: &'a dyn Headers,
+    /// The body. It may be left empty unless [`Wire::wants_body`] says that it
+    /// matters.
+    ///
+    /// [`Wire::wants_body`]: super::Wire::wants_body
+    pub body: Bytes,
+}
+
+/// Shows the method and the path. The query, the headers and the body may hold
+/// tokens and keys.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The header fields of a request.
+pub trait Headers: Sync {
+    /// The first value of a field. The name is given in lower case and matched
+    /// without regard to case. A value that is not UTF-8 counts as absent.
+    fn field(&self, name: &str) -> Option<&str>;
+}
+
+impl Headers for [(&str, &str)] {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
+    }
+}
+
+impl<const N: usize> Headers for [(&str, &str); N] {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.as_slice().field(name)
+    }
+}
+
+/// A response to be sent as it is. The transport adds `Date` and
+/// `Content-Length`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// The header fields.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Shows the status and the headers. A listing's body holds keys.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+
+impl Response {
+    pub(super) fn empty(status: u16) -> Self {
+        Response {
+            status,
+            headers: Vec::with_capacity(4),
+            body: Bytes::new(),
+        }
+    }
+
+    pub(super) fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut response = Response::empty(status).with("Content-Type", content_type);
+        response.body = body.into();
+        response
+    }
+
+    pub(super) fn text(status: u16, text: impl Into<Bytes>) -> Self {
+        Response::new(status, TEXT, text)
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The first value of a field, whatever the case of its name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| &**value)
+    }
+}

@@ -1,0 +1,209 @@
+//! Keyring replies.
+
+use std::fmt::Write;
+
+use bytes::BytesMut;
+
+use super::dialect::{Aggregation, ErrorRules, Presence, Rules};
+use super::json::JsonWriter;
+use super::message::{JSON, Response};
+use super::{View, fault, status};
+use crate::acl::Access;
+use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::keyring::{KeyCounts, Pool, RingReport};
+use crate::reply::{KeyringReply, RingOutcome};
+
+pub(super) fn response(reply: &KeyringReply, view: &View, rules: &Rules) -> Response {
+    if rules.ring.errors != Aggregation::Rings
+        && let Some(text) = consul_error(reply, view, rules)
+    {
+        return super::encode::consul_text(text);
+    }
+    let failed = || reply.rings.iter().filter(|ring| !ring.is_confirmed());
+    let any_failed = failed().next().is_some();
+    if view.access == Access::Write && !any_failed {
+        return Response::empty(200);
+    }
+    // A listing is an answer as long as one ring has something to show.
+    let has_keys =
+        |ring: &RingOutcome| matches!(&ring.result, Ok(report) if !report.keys.is_empty());
+    let failed = any_failed && (view.access == Access::Write || !reply.rings.iter().any(has_keys));
+    let status = if failed {
+        status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed()))
+    } else {
+        200
+    };
+    let mut body = BytesMut::with_capacity(256);
+    let mut json = JsonWriter::new(&mut body, view.pretty);
+    json.begin_array();
+    for ring in &reply.rings {
+        write_ring(&mut json, ring, view, rules);
+    }
+    json.end_array();
+    if view.pretty {
+        body.extend_from_slice(b"\n");
+    }
+    let response = Response::new(status, JSON, body.freeze());
+    if status == 503 {
+        response.with("Retry-After", "1")
+    } else {
+        response
+    }
+}
+
+fn write_ring(json: &mut JsonWriter<'_>, ring: &RingOutcome, view: &View, rules: &Rules) {
+    let none = RingReport::default();
+    let report = ring.result.as_ref().unwrap_or(&none);
+    json.begin_object();
+    json.key("WAN");
+    json.bool(ring.pool == Pool::Wan);
+    json.key("Datacenter");
+    json.string(ring.datacenter.as_str());
+    let segment = match &ring.pool {
+        Pool::Segment(name) => name.as_str(),
+        Pool::Wan | Pool::Lan => "",
+    };
+    if is_present(rules.ring.segment, !segment.is_empty()) {
+        json.key("Segment");
+        json.string(segment);
+    }
+    if !report.messages.is_empty() {
+        json.key("Messages");
+        json.begin_object();
+        for (node, message) in &report.messages {
+            json.key(node.as_str());
+            json.string(&fault::message(message, view.access));
+        }
+        json.end_object();
+    }
+    json.key("Keys");
+    write_counts(json, &report.keys);
+    if is_present(rules.ring.primary_keys, !report.primary_keys.is_empty()) {
+        json.key("PrimaryKeys");
+        write_counts(json, &report.primary_keys);
+    }
+    json.key("NumNodes");
+    json.u64(report.nodes as u64);
+    if let Some(error) = ring_error(ring, rules) {
+        json.key("Error");
+        json.string(&error);
+        if view.access == Access::Write {
+            json.key("Outcome");
+            json.string(outcome(ring));
+        }
+    }
+    json.end_object();
+}
+
+fn write_counts(json: &mut JsonWriter<'_>, counts: &KeyCounts) {
+    json.begin_object();
+    for (key, count) in counts.iter() {
+        key.with_base64(|text| json.key(text));
+        json.u64(count as u64);
+    }
+    json.end_object();
+}
+
+fn is_present(presence: Presence, known: bool) -> bool {
+    match presence {
+        Presence::Always => true,
+        Presence::IfKnown => known,
+        Presence::Never => false,
+    }
+}
+
+fn ring_error(ring: &RingOutcome, rules: &Rules) -> Option<String> {
+    match &ring.result {
+        Ok(report) => report.fault().map(|fault| fault.to_string()),
+        Err(error) if rules.errors == ErrorRules::Precise => Some(fault::precise(error)),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// What is known of the change on a ring that did not confirm it.
+fn outcome(ring: &RingOutcome) -> &'static str {
+    let outcome = match &ring.result {
+        Err(error) => error.outcome(),
+        // Nothing has changed only if every node said so.
+        Ok(report) if report.errors == report.nodes => Outcome::NotApplied,
+        Ok(_) => Outcome::Unknown,
+    };
+    match outcome {
+        Outcome::NotApplied => "not-applied",
+        Outcome::Applied => "applied",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+/// The text that stands for the whole reply where Consul gives up on it: the
+/// first datacenter that could not be asked, else all that went wrong in rings.
+fn consul_error(reply: &KeyringReply, view: &View, rules: &Rules) -> Option<String> {
+    let unasked = reply.rings.iter().find_map(|ring| {
+        let error = ring.result.as_ref().err()?;
+        is_call_error(error).then_some(error)
+    });
+    if let Some(error) = unasked {
+        return Some(fault::consul(error, view, rules));
+    }
+    let mut lines = Vec::new();
+    for ring in reply.rings.iter().filter(|ring| !ring.is_confirmed()) {
+        let error = match &ring.result {
+            Ok(report) => report
+                .fault()
+                .map(|fault| fault.to_string())
+                .unwrap_or_default(),
+            Err(error) => fault::consul(error, view, rules),
+        };
+        if rules.ring.errors == Aggregation::Terse {
+            lines.push(error);
+            continue;
+        }
+        lines.push(match &ring.pool {
+            Pool::Wan => format!("WAN error: {error}"),
+            Pool::Lan => format!("{} (LAN) error: {error}", ring.datacenter),
+            Pool::Segment(name) => {
+                format!("{} (LAN) [segment: {name}] error: {error}", ring.datacenter)
+            }
+        });
+        if let Ok(report) = &ring.result {
+            lines.extend(report.messages.iter().map(|(node, message)| {
+                format!("{node}: {}", fault::message(message, view.access))
+            }));
+        }
+    }
+    (!lines.is_empty()).then(|| multierror(&lines, rules.ring.errors))
+}
+
+/// Whether a datacenter could not be asked, as opposed to its ring having
+/// failed.
+fn is_call_error(error: &OperatorError) -> bool {
+    error.forwards() > 0
+        || matches!(
+            error.kind(),
+            ErrorKind::DeadlineExceeded { .. }
+                | ErrorKind::NoPathToDatacenter { .. }
+                | ErrorKind::TooManyHops { .. }
+                | ErrorKind::Unreachable { .. }
+        )
+}
+
+/// HashiCorp's go-multierror, in its old and its newer form.
+fn multierror(lines: &[String], aggregation: Aggregation) -> String {
+    let mut text = String::new();
+    let count = lines.len();
+    if aggregation == Aggregation::Terse {
+        let _ = write!(
+            text,
+            "{count} error(s) occurred:\n\n* {}",
+            lines.join("\n* ")
+        );
+    } else {
+        let plural = if count == 1 { "error" } else { "errors" };
+        let _ = write!(
+            text,
+            "{count} {plural} occurred:\n\t* {}\n\n",
+            lines.join("\n\t* ")
+        );
+    }
+    text
+}
