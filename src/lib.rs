@@ -3,7 +3,11 @@
 pub mod acl;
 pub mod autopilot;
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod keyring;
+#[cfg(feature = "mock")]
+pub mod mock;
 mod name;
 mod peers;
 pub mod raft;

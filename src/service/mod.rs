@@ -85,6 +85,11 @@ impl OperatorService {
         self.inner.authorizer.default_policy()
     }
 
+    #[cfg(feature = "http")]
+    pub(crate) fn timer(&self) -> &dyn Timer {
+        &*self.inner.timer
+    }
+
     /// Does what the request says, here or wherever it has to be done.
     ///
     /// This is also what a server gives the requests to that

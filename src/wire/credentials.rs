@@ -38,12 +38,6 @@ mod tests {
         token(query, &headers, dialect.rules()).map(|token| token.expose().to_owned())
     }
 
-    impl Headers for &[(&str, &str)] {
-        fn field(&self, name: &str) -> Option<&str> {
-            (**self).field(name)
-        }
-    }
-
     #[test]
     fn the_query_beats_the_header_and_the_header_the_bearer() {
         let both = [("X-Consul-Token", "h"), ("Authorization", "Bearer b")];

@@ -54,6 +54,12 @@ impl<const N: usize> Headers for [(&str, &str); N] {
     }
 }
 
+impl<H: Headers + ?Sized> Headers for &H {
+    fn field(&self, name: &str) -> Option<&str> {
+        (**self).field(name)
+    }
+}
+
 /// A response to be sent as it is. The transport adds `Date` and
 /// `Content-Length`.
 #[derive(Clone, PartialEq, Eq)]

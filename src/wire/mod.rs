@@ -232,6 +232,11 @@ impl Wire {
         self.finish(Response::text(413, text))
     }
 
+    /// The answer to a body that broke off, for a transport that noticed.
+    pub fn body_unreadable(&self) -> Response {
+        self.finish(Response::text(400, "Request body could not be read"))
+    }
+
     /// The answer to a body that did not come in time, for a transport that
     /// stopped waiting for it.
     pub fn body_too_late(&self) -> Response {

@@ -1,0 +1,204 @@
+//! The service as a [`tower_service::Service`] over [`http::Request`].
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use cluster_operator::{AllowAll, OperatorService};
+//! # use cluster_operator::http::OperatorHttp;
+//! # fn mount(service: OperatorService) {
+//! use axum::Router;
+//! use axum::routing::get;
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "my own server" }))
+//!     .fallback_service(OperatorHttp::new(service));
+//! # }
+//! ```
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+
+use crate::service::OperatorService;
+use crate::time::within;
+use crate::wire::{Dialect, Headers, Request, Response, Wire};
+
+/// Answers Consul's operator endpoints over HTTP.
+///
+/// Cheap to clone. It is always ready, never fails, and starts no task. A body
+/// is read only where it matters, up to the [limit](Wire::with_body_limit) and
+/// within [a deadline](OperatorHttp::with_body_deadline); what comes later or is
+/// larger is answered with 408 or 413 and not read on.
+///
+/// # Mounting
+/// - As the fallback of a router it gets the whole path, and answers 404 to what
+///   it does not know. This is what most servers want.
+/// - As a route such as axum's `/v1/operator/{*rest}`, too.
+/// - A nest cuts the path's beginning off; say which one with
+///   [`nested_under`](OperatorHttp::nested_under).
+#[derive(Clone)]
+pub struct OperatorHttp {
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    service: OperatorService,
+    wire: Wire,
+    body_deadline: Duration,
+    prefix: String,
+}
+
+impl OperatorHttp {
+    /// Answers in the dialect [`Dialect::Precise`].
+    pub fn new(service: OperatorService) -> Self {
+        OperatorHttp {
+            shared: Arc::new(Shared {
+                service,
+                wire: Wire::new(Dialect::default()),
+                body_deadline: Duration::from_secs(10),
+                prefix: String::new(),
+            }),
+        }
+    }
+
+    /// Sets the dialect and its settings.
+    #[must_use]
+    pub fn with_wire(mut self, wire: Wire) -> Self {
+        Arc::make_mut(&mut self.shared).wire = wire;
+        self
+    }
+
+    /// Sets the dialect.
+    #[must_use]
+    pub fn with_dialect(self, dialect: Dialect) -> Self {
+        let limit = self.shared.wire.body_limit();
+        self.with_wire(Wire::new(dialect).with_body_limit(limit))
+    }
+
+    /// Sets how long a client may take to send a body. Default: 10 s.
+    #[must_use]
+    pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
+        Arc::make_mut(&mut self.shared).body_deadline = deadline;
+        self
+    }
+
+    /// Says what a router has cut off the path, such as `/v1/operator`.
+    #[must_use]
+    pub fn nested_under(mut self, prefix: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.shared).prefix = prefix.into();
+        self
+    }
+}
+
+impl Shared {
+    async fn answer<B>(&self, request: http::Request<B>) -> Response
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (head, body) = request.into_parts();
+        let path = format!("{}{}", self.prefix, head.uri.path());
+        let method = head.method.as_str();
+        let wire = self.wire.with_default_policy(self.service.default_policy());
+        let body = if wire.wants_body(method, &path) {
+            match self.read(&wire, body).await {
+                Ok(body) => body,
+                Err(response) => return *response,
+            }
+        } else {
+            Bytes::new()
+        };
+        let request = Request {
+            method,
+            path: &path,
+            query: head.uri.query(),
+            headers: &head.headers,
+            body,
+        };
+        wire.serve(&self.service, request).await
+    }
+
+    async fn read<B>(&self, wire: &Wire, body: B) -> Result<Bytes, Box<Response>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        // A body that says how large it is need not be read to be refused.
+        if body.size_hint().lower() > wire.body_limit() as u64 {
+            return Err(Box::new(wire.body_too_large()));
+        }
+        let body = Limited::new(body, wire.body_limit()).collect();
+        match within(self.service.timer(), self.body_deadline, body).await {
+            Some(Ok(body)) => Ok(body.to_bytes()),
+            Some(Err(error)) if error.is::<LengthLimitError>() => {
+                Err(Box::new(wire.body_too_large()))
+            }
+            Some(Err(_)) => Err(Box::new(wire.body_unreadable())),
+            None => Err(Box::new(wire.body_too_late())),
+        }
+    }
+}
+
+impl<B> tower_service::Service<http::Request<B>> for OperatorHttp
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = http::Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { Ok(shared.answer(request).await.into()) })
+    }
+}
+
+impl fmt::Debug for OperatorHttp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperatorHttp")
+            .field("service", &self.shared.service)
+            .field("wire", &self.shared.wire)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Headers for HeaderMap {
+    fn field(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.get(name)?.as_bytes()).ok()
+    }
+}
+
+impl From<Response> for http::Response<Full<Bytes>> {
+    fn from(response: Response) -> Self {
+        let mut converted = http::Response::new(Full::new(response.body));
+        *converted.status_mut() =
+            StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        for (name, value) in response.headers {
+            let name = HeaderName::from_bytes(name.as_bytes());
+            let value = match value {
+                std::borrow::Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
+                std::borrow::Cow::Owned(text) => HeaderValue::try_from(text),
+            };
+            if let (Ok(name), Ok(value)) = (name, value) {
+                converted.headers_mut().append(name, value);
+            }
+        }
+        converted
+    }
+}

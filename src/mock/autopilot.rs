@@ -1,0 +1,139 @@
+//! One server's autopilot.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use super::MockRaft;
+use super::cluster::{Cluster, with};
+use crate::autopilot::{
+    AutopilotBackend, AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
+};
+use crate::error::OperatorError;
+use crate::name::NodeName;
+use crate::raft::RaftServer;
+
+/// How long ago the leader heard of a follower that is up.
+const CONTACT: Duration = Duration::from_millis(10);
+
+/// How long ago the leader heard of a dead server: longer than autopilot's rules
+/// allow by default.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// An [`AutopilotBackend`] in memory, over the cluster of a [`MockRaft`].
+///
+/// A server is healthy while it is up. The rules are part of what the cluster
+/// replicates; removing dead servers is left to
+/// [`MockRaft::cleanup_dead_servers`].
+///
+/// ```
+/// use cluster_operator::mock::{MockAutopilot, MockRaft};
+/// use cluster_operator::AutopilotBackend;
+///
+/// # futures_executor::block_on(async {
+/// let raft = MockRaft::voters(["alice", "bob", "carol"]);
+/// let autopilot = MockAutopilot::new(&raft);
+/// assert_eq!(autopilot.state().await?.failure_tolerance, 1);
+///
+/// raft.stop("carol");
+/// let state = autopilot.state().await?;
+/// assert!(!state.healthy);
+/// assert_eq!(state.failure_tolerance, 0);
+/// # Ok::<(), cluster_operator::OperatorError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct MockAutopilot {
+    raft: MockRaft,
+    version: String,
+}
+
+impl MockAutopilot {
+    /// The autopilot of the server that this Raft belongs to.
+    pub fn new(raft: &MockRaft) -> Self {
+        MockAutopilot {
+            raft: raft.clone(),
+            version: "1.10.0".into(),
+        }
+    }
+
+    /// Sets the version that the servers' software says it has. Default: 1.10.0.
+    #[must_use]
+    pub fn with_version(mut self, version: impl Into<String>) -> Self {
+        self.version = version.into();
+        self
+    }
+
+    fn server(&self, cluster: &Cluster, server: &RaftServer) -> AutopilotServer {
+        let up = cluster.is_up(&server.id);
+        let name = server.name.clone();
+        AutopilotServer {
+            id: server.id.clone(),
+            name: name.unwrap_or_else(|| NodeName::new("")),
+            address: server.address.clone(),
+            node_status: if up { "alive" } else { "failed" }.into(),
+            version: self.version.clone(),
+            last_contact: match (server.leader, up) {
+                (true, _) => Duration::ZERO,
+                (false, true) => CONTACT,
+                (false, false) => SILENCE,
+            },
+            last_term: cluster.term(),
+            last_index: cluster.last_index(&server.id),
+            healthy: up,
+            stable_since: SystemTime::UNIX_EPOCH,
+            role: match (server.leader, server.is_voter()) {
+                (true, _) => RaftRole::Leader,
+                (false, true) => RaftRole::Voter,
+                (false, false) => RaftRole::Nonvoter,
+            },
+            // As Consul 1.10's servers say of themselves.
+            meta: [("consul-network-segment".into(), String::new())].into(),
+        }
+    }
+}
+
+#[async_trait]
+impl AutopilotBackend for MockAutopilot {
+    async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
+        with(self.raft.cluster(), |cluster| {
+            cluster.view(self.raft.id())?;
+            Ok(cluster.autopilot().clone())
+        })
+    }
+
+    async fn set_configuration(
+        &self,
+        configuration: AutopilotConfiguration,
+        expected_index: Option<u64>,
+    ) -> Result<bool, OperatorError> {
+        with(self.raft.cluster(), |cluster| {
+            cluster.check_leads(self.raft.id())?;
+            Ok(cluster.set_autopilot(configuration, expected_index))
+        })
+    }
+
+    async fn state(&self) -> Result<AutopilotState, OperatorError> {
+        with(self.raft.cluster(), |cluster| {
+            let known = cluster.view(self.raft.id())?.servers;
+            let voters: Vec<_> = known.iter().filter(|server| server.is_voter()).collect();
+            let healthy = voters.iter().filter(|voter| cluster.is_up(&voter.id));
+            let tolerance = healthy.count().saturating_sub(voters.len() / 2 + 1);
+            let mut servers: Vec<_> = known
+                .iter()
+                .map(|server| self.server(cluster, server))
+                .collect();
+            servers.sort_by(|a, b| a.id.cmp(&b.id));
+            let leader = known.iter().find(|server| server.leader);
+            Ok(AutopilotState {
+                healthy: servers.iter().all(|server| server.healthy),
+                failure_tolerance: tolerance as u64,
+                // Consul without its enterprise part does not work it out.
+                optimistic_failure_tolerance: 0,
+                leader: leader.map(|leader| leader.id.clone()),
+                voters: voters.iter().map(|voter| voter.id.clone()).collect(),
+                servers,
+            })
+        })
+    }
+}

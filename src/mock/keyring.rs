@@ -1,0 +1,212 @@
+//! One gossip pool's keyring, as one of its nodes operates it.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::gossip::{Gossip, Node, SharedGossip};
+use super::lock;
+use crate::error::OperatorError;
+use crate::keyring::{
+    GossipKey, Keyring, KeyringBackend, NodeFailure, Pool, RelayFactor, RingReport,
+};
+use crate::name::NodeName;
+
+/// A [`KeyringBackend`] in memory: one node of a gossip pool that all handles
+/// share, each node with a [`Keyring`] of its own.
+///
+/// A stopped node stays a member that does not answer, until its failure is
+/// noticed, by everyone or by one node alone; then that node counts it no
+/// longer. It keeps its ring, and comes back with it. Through a stopped node
+/// nothing can be asked.
+///
+/// ```
+/// use cluster_operator::mock::MockKeyring;
+/// use cluster_operator::{GossipKey, KeyringBackend, Pool, RelayFactor};
+///
+/// # futures_executor::block_on(async {
+/// let (old, new) = (GossipKey::from_bytes(&[1; 16])?, GossipKey::from_bytes(&[2; 16])?);
+/// let keyring = MockKeyring::new(Pool::Lan, old.clone(), ["alice", "bob"]);
+/// keyring.stop("bob");
+///
+/// let report = keyring.install(&new, RelayFactor::default()).await?;
+/// assert_eq!(report.fault().unwrap().to_string(), "1/2 nodes reported success");
+/// assert_eq!(keyring.keys("alice"), [old.clone(), new]);
+/// assert_eq!(keyring.keys("bob"), [old]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct MockKeyring {
+    pool: Pool,
+    gossip: SharedGossip,
+    observer: NodeName,
+}
+
+impl MockKeyring {
+    /// The first node of a pool in which every node's ring holds this key.
+    ///
+    /// # Panics
+    /// Without a node.
+    pub fn new<N: Into<NodeName>>(
+        pool: Pool,
+        primary: GossipKey,
+        nodes: impl IntoIterator<Item = N>,
+    ) -> Self {
+        MockKeyring::with_ring(pool, Some(Keyring::new(primary)), nodes)
+    }
+
+    /// The first node of a pool that gossips in clear text.
+    ///
+    /// # Panics
+    /// Without a node.
+    pub fn unencrypted<N: Into<NodeName>>(pool: Pool, nodes: impl IntoIterator<Item = N>) -> Self {
+        MockKeyring::with_ring(pool, None, nodes)
+    }
+
+    pub(super) fn with_ring<N: Into<NodeName>>(
+        pool: Pool,
+        ring: Option<Keyring>,
+        nodes: impl IntoIterator<Item = N>,
+    ) -> Self {
+        let gossip = Gossip::new(nodes.into_iter().map(Into::into), ring);
+        let Some(observer) = gossip.nodes().next().cloned() else {
+            panic!("a gossip pool needs a node");
+        };
+        MockKeyring {
+            pool,
+            gossip: Arc::new(Mutex::new(gossip)),
+            observer,
+        }
+    }
+
+    /// Another node of the same pool.
+    ///
+    /// # Panics
+    /// Without such a node; so do all methods that name one.
+    pub fn at(&self, node: impl Into<NodeName>) -> Self {
+        let observer = node.into();
+        lock(&self.gossip).node(&observer);
+        MockKeyring {
+            pool: self.pool.clone(),
+            gossip: Arc::clone(&self.gossip),
+            observer,
+        }
+    }
+
+    /// Which node this is.
+    pub fn node(&self) -> &NodeName {
+        &self.observer
+    }
+
+    /// All nodes, dead or alive.
+    pub fn nodes(&self) -> Vec<NodeName> {
+        lock(&self.gossip).nodes().cloned().collect()
+    }
+
+    /// A node's ring; `None` if it gossips in clear text.
+    pub fn ring(&self, node: impl Into<NodeName>) -> Option<Keyring> {
+        lock(&self.gossip).node(&node.into()).ring.clone()
+    }
+
+    /// A node's keys, the primary first; none if it gossips in clear text.
+    pub fn keys(&self, node: impl Into<NodeName>) -> Vec<GossipKey> {
+        self.ring(node)
+            .map_or_else(Vec::new, |ring| ring.keys().to_vec())
+    }
+
+    /// Gives a node another ring, behind the back of the others.
+    pub fn set_ring(&self, node: impl Into<NodeName>, ring: Option<Keyring>) {
+        lock(&self.gossip).node(&node.into()).ring = ring;
+    }
+
+    /// Stops a node.
+    pub fn stop(&self, node: impl Into<NodeName>) {
+        lock(&self.gossip).stop(&node.into());
+    }
+
+    /// Starts a stopped node again. Everyone takes it for a member.
+    pub fn restart(&self, node: impl Into<NodeName>) {
+        lock(&self.gossip).restart(&node.into());
+    }
+
+    /// Lets every node notice that this one is down. One that is up is a member
+    /// nevertheless.
+    pub fn notice_failure(&self, failed: impl Into<NodeName>) {
+        let failed = failed.into();
+        for observer in self.nodes() {
+            lock(&self.gossip).notice_failure(&observer, &failed);
+        }
+    }
+
+    /// Lets one node notice that another one is down.
+    pub fn notice_failure_by(&self, observer: impl Into<NodeName>, failed: impl Into<NodeName>) {
+        lock(&self.gossip).notice_failure(&observer.into(), &failed.into());
+    }
+
+    /// Sets whether every node notices at once that another one is down.
+    /// Default: not until it is told.
+    pub fn set_notices_failures(&self, notices: bool) {
+        lock(&self.gossip).notices_failures = notices;
+    }
+
+    /// Whether both are nodes of the same pool.
+    pub(super) fn is_joined_with(&self, other: &MockKeyring) -> bool {
+        Arc::ptr_eq(&self.gossip, &other.gossip)
+    }
+
+    fn ask(
+        &self,
+        answer: impl Fn(&mut Node, &mut RingReport),
+    ) -> Result<RingReport, OperatorError> {
+        lock(&self.gossip).ask(&self.observer, answer)
+    }
+
+    fn change(
+        &self,
+        change: impl Fn(&mut Keyring) -> Result<(), NodeFailure>,
+    ) -> Result<RingReport, OperatorError> {
+        self.ask(|node, report| {
+            let ring = node.ring.as_mut().ok_or(NodeFailure::EncryptionOff);
+            match ring.and_then(&change) {
+                Ok(()) => report.done(),
+                Err(failure) => report.failed(node.name.clone(), failure),
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl KeyringBackend for MockKeyring {
+    fn pool(&self) -> Pool {
+        self.pool.clone()
+    }
+
+    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        self.ask(|node, report| match &node.ring {
+            Some(ring) => report.holds(ring.keys()),
+            None => report.failed(node.name.clone(), NodeFailure::EncryptionOff),
+        })
+    }
+
+    async fn install(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        self.change(|ring| {
+            ring.install(key.clone());
+            Ok(())
+        })
+    }
+
+    async fn use_key(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        self.change(|ring| ring.use_key(key))
+    }
+
+    async fn remove(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        self.change(|ring| ring.remove(key).map(|_| ()))
+    }
+
+    fn members(&self) -> Result<Vec<NodeName>, OperatorError> {
+        let gossip = lock(&self.gossip);
+        let members = gossip.members(&self.observer);
+        Ok(members.map(|node| node.name.clone()).collect())
+    }
+}

@@ -1,0 +1,74 @@
+//! A federation in memory, for the tests of those who use or extend this crate.
+//!
+//! [`MockFederation`] wires servers of several datacenters together: each has an
+//! [`OperatorService`](crate::OperatorService) of its own, a Raft that elects,
+//! commits and refuses, and gossip pools in which every node holds a real
+//! keyring. Its parts can be had one by one: [`MockRaft`], [`MockKeyring`],
+//! [`MockAutopilot`], [`MockAcl`], and [`MockPeers`].
+//!
+//! There is no socket, no thread, no clock and no chance in it: what a test
+//! does, happens at once and in the same way each time.
+//!
+//! ```
+//! use cluster_operator::mock::MockFederation;
+//! use cluster_operator::{Caller, Consistency, ErrorKind};
+//!
+//! # futures_executor::block_on(async {
+//! let federation = MockFederation::builder()
+//!     .datacenter("dc1", ["alice", "bob", "carol"])
+//!     .datacenter("dc2", ["dave"])
+//!     .build();
+//! let bob = federation.service("bob");
+//! let caller = Caller::anonymous();
+//!
+//! // Bob follows, and hands it on to alice, who leads.
+//! let servers = bob.raft_configuration(&caller, Consistency::Default).await?.servers;
+//! assert_eq!(servers.len(), 3);
+//!
+//! federation.stop("alice");
+//! assert_eq!(federation.leader("dc1"), Some("bob".into()));
+//! federation.stop("carol");
+//! let error = bob.raft_configuration(&caller, Consistency::Default).await.unwrap_err();
+//! assert_eq!(error.kind(), &ErrorKind::NoLeader);
+//! # Ok::<(), cluster_operator::OperatorError>(())
+//! # }).unwrap();
+//! ```
+
+mod acl;
+mod autopilot;
+mod builder;
+mod cluster;
+mod federation;
+mod gossip;
+mod keyring;
+mod network;
+mod peers;
+mod raft;
+mod server;
+mod wiring;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use acl::{Grant, MockAcl, MockToken};
+pub use autopilot::MockAutopilot;
+pub use builder::MockFederationBuilder;
+pub use federation::MockFederation;
+pub use keyring::MockKeyring;
+pub use peers::MockPeers;
+pub use raft::MockRaft;
+pub use server::MockServer;
+
+use crate::error::{ErrorKind, OperatorError};
+
+/// A test that has failed while it held the lock has said why; the others are
+/// not to fail of the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unreachable(target: impl ToString, reason: &str) -> OperatorError {
+    OperatorError::new(ErrorKind::Unreachable {
+        target: target.to_string(),
+        reason: reason.into(),
+    })
+}

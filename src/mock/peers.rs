@@ -1,0 +1,174 @@
+//! Other servers that answer what a test says.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{lock, unreachable};
+use crate::error::{ErrorKind, OperatorError};
+use crate::name::DatacenterName;
+use crate::peers::{Peers, Target};
+use crate::reply::OperatorReply;
+use crate::request::OperatorRequest;
+use crate::service::OperatorService;
+
+type Answer = Pin<Box<dyn Future<Output = Result<OperatorReply, OperatorError>> + Send>>;
+type Answerer = Arc<dyn Fn(OperatorRequest) -> Answer + Send + Sync>;
+
+/// [`Peers`] for the tests of one service: each target is another service, or a
+/// closure. Clones share everything, so a test can look at what was sent, and
+/// name targets after the service is built.
+///
+/// Services that reach each other through it keep each other in memory; that is
+/// of no matter to a test.
+///
+/// ```
+/// use cluster_operator::mock::{MockPeers, MockRaft};
+/// use cluster_operator::{
+///     AllowAll, Caller, Consistency, ErrorKind, OperatorError, OperatorService, Target,
+/// };
+///
+/// # futures_executor::block_on(async {
+/// let dc2 = Target::Datacenter("dc2".into());
+/// let peers = MockPeers::new().with_answer(dc2.clone(), |_| async {
+///     Err(OperatorError::new(ErrorKind::NoLeader))
+/// });
+/// let service = OperatorService::builder("dc1")
+///     .raft(MockRaft::voters(["alice"]))
+///     .authorizer(AllowAll)
+///     .peers(peers.clone())
+///     .build()?;
+///
+/// let caller = Caller::anonymous().in_datacenter("dc2");
+/// let error = service.raft_configuration(&caller, Consistency::Default).await.unwrap_err();
+/// assert_eq!(error.kind(), &ErrorKind::NoLeader);
+/// assert_eq!(peers.calls_to(&dc2), 1);
+/// # Ok::<(), cluster_operator::BuildError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone, Default)]
+pub struct MockPeers {
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    answerers: Vec<(Target, Answerer)>,
+    sent: Vec<(Target, OperatorRequest)>,
+}
+
+impl MockPeers {
+    /// No other servers. A server that is not named is unreachable, and there is
+    /// no path to a datacenter that is not.
+    pub fn new() -> Self {
+        MockPeers::default()
+    }
+
+    /// Names a target, in place of the same one.
+    #[must_use]
+    pub fn with_service(self, target: Target, service: OperatorService) -> Self {
+        self.add_service(target, service);
+        self
+    }
+
+    /// Names a target that answers with what the closure makes, in place of the
+    /// same one. One whose future is pending never answers.
+    #[must_use]
+    pub fn with_answer<F>(
+        self,
+        target: Target,
+        answer: impl Fn(OperatorRequest) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<OperatorReply, OperatorError>> + Send + 'static,
+    {
+        self.add(target, Arc::new(move |request| Box::pin(answer(request))));
+        self
+    }
+
+    /// Names a target after the peers were given to a service.
+    pub fn add_service(&self, target: Target, service: OperatorService) {
+        let answer = move |request| -> Answer {
+            let service = service.clone();
+            Box::pin(async move { service.call(request).await })
+        };
+        self.add(target, Arc::new(answer));
+    }
+
+    /// How many requests were sent.
+    pub fn calls(&self) -> usize {
+        lock(&self.known).sent.len()
+    }
+
+    /// How many requests were sent to this target.
+    pub fn calls_to(&self, target: &Target) -> usize {
+        let known = lock(&self.known);
+        known.sent.iter().filter(|(to, _)| to == target).count()
+    }
+
+    /// What was sent, and where to, in this order.
+    pub fn sent(&self) -> Vec<(Target, OperatorRequest)> {
+        lock(&self.known).sent.clone()
+    }
+
+    fn add(&self, target: Target, answerer: Answerer) {
+        let mut known = lock(&self.known);
+        known.answerers.retain(|(named, _)| *named != target);
+        known.answerers.push((target, answerer));
+    }
+}
+
+#[async_trait]
+impl Peers for MockPeers {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        let known = lock(&self.known);
+        let targets = known.answerers.iter().map(|(target, _)| target);
+        targets
+            .filter_map(|target| match target {
+                Target::Datacenter(datacenter) => Some(datacenter.clone()),
+                Target::Server(_) => None,
+            })
+            .collect()
+    }
+
+    async fn send(
+        &self,
+        target: &Target,
+        request: OperatorRequest,
+        _: Duration,
+    ) -> Result<OperatorReply, OperatorError> {
+        let answerer = {
+            let mut known = lock(&self.known);
+            known.sent.push((target.clone(), request.clone()));
+            let mut answerers = known.answerers.iter();
+            let named = answerers.find(|(named, _)| named == target);
+            named.map(|(_, answerer)| Arc::clone(answerer))
+        };
+        match (answerer, target) {
+            (Some(answerer), _) => answerer(request).await,
+            (None, Target::Server(leader)) => Err(unreachable(
+                format!("server {}", leader.address),
+                "nobody listens there",
+            )),
+            (None, Target::Datacenter(datacenter)) => Err(ErrorKind::NoPathToDatacenter {
+                datacenter: datacenter.clone(),
+            }
+            .into()),
+        }
+    }
+}
+
+impl fmt::Debug for MockPeers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = lock(&self.known);
+        let targets: Vec<_> = known.answerers.iter().map(|(target, _)| target).collect();
+        f.debug_struct("MockPeers")
+            .field("targets", &targets)
+            .field("sent", &known.sent)
+            .finish()
+    }
+}

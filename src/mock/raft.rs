@@ -1,0 +1,183 @@
+//! One server's Raft.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::cluster::{Cluster, SharedCluster, with};
+use crate::error::OperatorError;
+use crate::name::{ServerAddress, ServerId};
+use crate::raft::{
+    Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftServer,
+};
+
+/// A [`RaftBackend`] in memory: one server of a cluster that all handles share.
+///
+/// There is a leader while a majority of the voters is up, and it is found at
+/// once: the one that led before, else the first live voter in the order of the
+/// configuration. What the leader does reaches every live server of the
+/// configuration at once. A stopped server keeps what it knew, answers
+/// [`Unreachable`](crate::ErrorKind::Unreachable), and catches up when it is
+/// started again and there is a leader.
+///
+/// A removal that leaves no live majority ends as in Raft: the leader loses the
+/// lead while it commits, and the [outcome](crate::Outcome) is unknown. Only
+/// the last voter is never removed; the quorum guard is the service's.
+///
+/// ```
+/// use cluster_operator::mock::MockRaft;
+/// use cluster_operator::{Leadership, RaftBackend};
+///
+/// let alice = MockRaft::voters(["alice", "bob", "carol"]);
+/// assert_eq!(alice.leadership(), Leadership::Local);
+///
+/// let carol = alice.at("carol");
+/// alice.stop("alice");
+/// assert_eq!(carol.leader(), Some("bob".into()));
+/// ```
+#[derive(Debug, Clone)]
+pub struct MockRaft {
+    cluster: SharedCluster,
+    id: ServerId,
+}
+
+impl MockRaft {
+    /// The leader of a cluster of these servers, or the first of them if there
+    /// is no leader.
+    ///
+    /// The first server that is marked as the leader leads, if it is a voter and
+    /// a majority is up. One that is marked as not alive is stopped. A server's
+    /// liveness and last index are told only if they are set, the index with
+    /// its true value.
+    pub fn new(servers: impl IntoIterator<Item = RaftServer>) -> Self {
+        let servers: Vec<_> = servers.into_iter().collect();
+        let first = servers.first().map(|server| server.id.clone());
+        let cluster = Cluster::new(servers);
+        let leader = with(&cluster, |cluster| cluster.leader().cloned());
+        let id = leader
+            .or(first)
+            .unwrap_or_else(|| ServerId::new("stateless"));
+        with(&cluster, |cluster| cluster.admit(&id));
+        MockRaft { cluster, id }
+    }
+
+    /// The first of a cluster of live voters, which leads. What is given is the
+    /// id, the name and the address of each.
+    pub fn voters<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let voter = |name| {
+            RaftServer::voter(name, name)
+                .with_name(name)
+                .with_alive(true)
+        };
+        MockRaft::new(names.into_iter().map(voter))
+    }
+
+    /// The same at the beginning, with the first configuration at this index.
+    /// Default: 1.
+    #[must_use]
+    pub fn with_index(self, index: u64) -> Self {
+        with(&self.cluster, |cluster| cluster.start_at(index));
+        self
+    }
+
+    /// Another server of the same cluster. One that the cluster has never heard
+    /// of is up, knows nothing, and follows nobody.
+    pub fn at(&self, id: impl Into<ServerId>) -> Self {
+        let id = id.into();
+        with(&self.cluster, |cluster| cluster.admit(&id));
+        MockRaft {
+            cluster: Arc::clone(&self.cluster),
+            id,
+        }
+    }
+
+    /// Which server this is.
+    pub fn id(&self) -> &ServerId {
+        &self.id
+    }
+
+    /// Where Raft reaches this server, if the latest configuration holds it.
+    pub fn address(&self) -> Option<ServerAddress> {
+        let servers = self.latest().servers;
+        let mine = servers.into_iter().find(|server| server.id == self.id)?;
+        Some(mine.address)
+    }
+
+    /// Who leads.
+    pub fn leader(&self) -> Option<ServerId> {
+        with(&self.cluster, |cluster| cluster.leader().cloned())
+    }
+
+    /// The latest configuration, whatever this server knows of it.
+    pub fn latest(&self) -> RaftConfiguration {
+        with(&self.cluster, |cluster| cluster.latest())
+    }
+
+    /// Stops a server.
+    pub fn stop(&self, id: impl Into<ServerId>) {
+        with(&self.cluster, |cluster| cluster.set_up(&id.into(), false));
+    }
+
+    /// Starts a stopped server again.
+    pub fn restart(&self, id: impl Into<ServerId>) {
+        with(&self.cluster, |cluster| cluster.set_up(&id.into(), true));
+    }
+
+    /// Whether a server is up.
+    pub fn is_up(&self, id: impl Into<ServerId>) -> bool {
+        with(&self.cluster, |cluster| cluster.is_up(&id.into()))
+    }
+
+    /// Makes a server the leader, which has to be a live voter, with a majority
+    /// of the voters up. Says whether it is now.
+    pub fn elect(&self, id: impl Into<ServerId>) -> bool {
+        with(&self.cluster, |cluster| cluster.elect(&id.into()))
+    }
+
+    /// Removes the dead servers as autopilot does: only with a leader, only if
+    /// its configuration says so, and not below its minimum. Says which ones.
+    pub fn cleanup_dead_servers(&self) -> Vec<ServerId> {
+        with(&self.cluster, Cluster::cleanup_dead_servers)
+    }
+
+    pub(super) fn cluster(&self) -> &SharedCluster {
+        &self.cluster
+    }
+}
+
+#[async_trait]
+impl RaftBackend for MockRaft {
+    fn leadership(&self) -> Leadership {
+        with(&self.cluster, |cluster| cluster.leadership(&self.id))
+    }
+
+    async fn configuration(
+        &self,
+        consistency: Consistency,
+    ) -> Result<RaftConfiguration, OperatorError> {
+        with(&self.cluster, |cluster| {
+            if consistency != Consistency::Stale {
+                cluster.check_leads(&self.id)?;
+            }
+            cluster.view(&self.id)
+        })
+    }
+
+    async fn remove_server(
+        &self,
+        server: &PeerSelector,
+        expected_index: Option<u64>,
+    ) -> Result<(), OperatorError> {
+        with(&self.cluster, |cluster| {
+            cluster.check_leads(&self.id)?;
+            cluster.remove(server, expected_index)
+        })
+    }
+
+    async fn transfer_leadership(&self, to: Option<&ServerId>) -> Result<(), OperatorError> {
+        with(&self.cluster, |cluster| {
+            cluster.check_leads(&self.id)?;
+            cluster.transfer(to)
+        })
+    }
+}

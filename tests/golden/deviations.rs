@@ -1,0 +1,107 @@
+//! Where the Consul dialects differ from Consul on purpose.
+//!
+//! The same table stands in docs/deviations.md; a test holds the two together.
+
+use super::recording::{Case, Scenario};
+
+/// One rule that is not followed.
+pub(crate) struct Deviation {
+    pub(crate) name: &'static str,
+    pub(crate) reason: &'static str,
+    /// Whether the case shows it.
+    applies: fn(&Exchange<'_>) -> bool,
+}
+
+struct Exchange<'a> {
+    consul: &'a str,
+    scenario: &'a Scenario,
+    case: &'a Case,
+    token: Option<String>,
+}
+
+pub(crate) const DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        name: "reserved tokens",
+        reason: "a token named allow, deny or manage is a token like any other",
+        applies: |exchange| {
+            matches!(exchange.token.as_deref(), Some("allow" | "deny" | "manage"))
+                && exchange.case.response.body == "Cannot resolve root ACL"
+        },
+    },
+    Deviation {
+        name: "deny falls through",
+        reason: "0.7.3 asks the default policy what a rule has denied, so that under a default of \
+                 allow whoever may read, or may nothing, can write",
+        applies: |exchange| {
+            exchange.consul.starts_with("0.")
+                && exchange.scenario.name.contains("default allow")
+                && exchange.case.request.method != "GET"
+                && exchange
+                    .rules()
+                    .is_some_and(|rules| ["read", "deny"].iter().any(|rule| rules.contains(rule)))
+        },
+    },
+    Deviation {
+        name: "case-dependent rules",
+        reason: "1.10 takes \"DENY\" for a rule and then forgets it, so that under a default of \
+                 allow it grants everything; here such a policy is refused",
+        applies: |exchange| {
+            exchange.rules().is_some_and(|rules| {
+                ["READ", "WRITE", "DENY", "Read", "Write", "Deny"]
+                    .iter()
+                    .any(|rule| rules.contains(rule))
+            })
+        },
+    },
+    Deviation {
+        name: "body limit",
+        reason: "Consul reads a body of any size into memory; here it is cut at a limit",
+        applies: |exchange| {
+            exchange
+                .case
+                .request
+                .body
+                .as_ref()
+                .is_some_and(|body| body.len() > 64 * 1024)
+        },
+    },
+];
+
+impl Exchange<'_> {
+    /// The rules of the token that the request shows.
+    fn rules(&self) -> Option<String> {
+        let rules = self.scenario.tokens.get(self.token.as_ref()?)?;
+        Some(rules.texts().join("\n"))
+    }
+}
+
+/// The deviation that a case shows, if any.
+pub(crate) fn of(consul: &str, scenario: &Scenario, case: &Case) -> Option<&'static Deviation> {
+    let query = case
+        .request
+        .target
+        .split_once('?')
+        .map_or("", |(_, query)| query);
+    let header = |wanted: &str| {
+        let mut headers = case.request.headers.iter();
+        headers
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value)
+    };
+    let token = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("token="))
+        .filter(|token| !token.is_empty())
+        .or(header("x-consul-token").map(String::as_str))
+        .or(header("authorization").and_then(|value| value.split(' ').nth(1)))
+        .map(str::to_owned);
+    let exchange = Exchange {
+        consul,
+        scenario,
+        case,
+        token,
+    };
+    DEVIATIONS
+        .iter()
+        .find(|deviation| (deviation.applies)(&exchange))
+}
