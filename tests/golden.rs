@@ -80,12 +80,14 @@ fn replay(file: &str, recording: &Recording, bad: &mut Vec<String>) -> Tally {
                     None => {
                         tally.failing += 1;
                         bad.push(format!(
-                            "{file}: {}: {}\n  {} {}\n  recorded {:?}\n  answered {ours:?}",
+                            "{file}: {}: {}\n  {} {}\n  recorded {:?}\n  answered {ours:?}\n  with accidents taken out\n  recorded {:?}\n  answered {:?}",
                             scenario.name,
                             case.name,
                             case.request.method,
                             case.request.target,
-                            case.response
+                            case.response,
+ normalise(&case.response, world.recorded_ids()),
+ normalise(&ours, &world.ids())
                         ));
                     }
                 },

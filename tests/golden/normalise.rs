@@ -62,11 +62,8 @@ fn times(body: &str) -> String {
             time.len() >= 20 && time.ends_with('Z'),
             "{time:?} is no time"
         );
-        let kind = if time.contains('.') {
-            "nanoseconds"
-        } else {
-            "seconds"
-        };
+        let fraction = time.contains('.') && body.contains("\"SerfStatus\"");
+        let kind = if fraction { "fraction" } else { "time" };
         out.push_str(&format!("\"StableSince\":\"{kind}\"{rest}"));
     }
     out
