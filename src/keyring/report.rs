@@ -206,6 +206,14 @@ impl RingReport {
         self.messages.insert(node, NodeMessage::Failed(failure));
     }
 
+    /// One node did what it was asked, or says why not.
+    pub fn answered<T>(&mut self, node: NodeName, answer: Result<T, NodeFailure>) {
+        match answer {
+            Ok(_) => self.done(),
+            Err(failure) => self.failed(node, failure),
+        }
+    }
+
     /// What keeps this report from being everyone's success, if anything: a
     /// node that failed before one that was silent, as Serf tells it.
     pub fn fault(&self) -> Option<RingFault> {
