@@ -1,4 +1,85 @@
-//! Consul's operator endpoints for any Rust server.
+//! Consul's operator endpoints for any Rust server: inspect the Raft
+//! configuration, remove a Raft peer, and list, install, use and remove gossip
+//! encryption keys, under access control.
+//!
+//! Link it in, implement two small traits over the Raft and the gossip that your
+//! server already has, pick an authorizer, and mount one service. From then on
+//! Consul's own command line, its SDKs and curl operate your cluster.
+//!
+//! ```
+//! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[cfg(all(feature = "mock", feature = "tokio"))] {
+//! use cluster_operator::mock::{MockKeyring, MockRaft};
+//! use cluster_operator::wire::{Dialect, Request, Wire};
+//! use cluster_operator::{AllowAll, GossipKey, OperatorService, Pool};
+//!
+//! let key: GossipKey = "0eK8RjnsGC/+I1fJErQsBA==".parse()?;
+//! let service = OperatorService::builder("dc1")
+//!     .raft(MockRaft::voters(["alice", "bob", "carol"])) // your Raft
+//!     .keyring(MockKeyring::new(Pool::Lan, key, ["alice", "bob", "carol"])) // your gossip
+//!     .authorizer(AllowAll) // has to be named
+//!     .build()?;
+//!
+//! // Over HTTP this is `axum::Router::new().fallback_service(OperatorHttp::new(service))`.
+//! let request = Request {
+//!     method: "GET",
+//!     path: "/v1/operator/keyring",
+//!     query: None,
+//!     headers: &[("X-Consul-Token", "b852fbe7")],
+//!     body: Default::default(),
+//! };
+//! let response = Wire::new(Dialect::Precise).serve(&service, request).await;
+//! assert_eq!(response.status, 200);
+//! # }
+//! # Ok(()) }
+//! # #[cfg(all(feature = "mock", feature = "tokio"))]
+//! # futures_executor::block_on(doc()).unwrap();
+//! ```
+//!
+//! # For whom
+//! - **Authors of servers** build an [`OperatorService`] and mount it, over HTTP
+//!   with [`OperatorHttp`](crate::http) or over their own RPC:
+//!   [`OperatorRequest`], [`OperatorReply`] and [`OperatorError`] are serde types,
+//!   and [`OperatorService::call`] takes one and gives one of the others.
+//! - **Authors of backends** implement [`RaftBackend`], [`KeyringBackend`],
+//!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is the
+//!   contract.
+//! - **Authors of tests** use [`mock`](crate::mock): a whole federation in
+//!   memory, with servers that can be stopped.
+//!
+//! # Map
+//! | module | what is there |
+//! |---|---|
+//! | [`raft`] | the Raft configuration, and the trait behind it |
+//! | [`keyring`] | keys, rings, reports, and the trait behind them |
+//! | [`acl`] | tokens, and who decides what they allow |
+//! | [`autopilot`] | the rules and the health of servers, for those who have them |
+//! | [`wire`] | Consul's HTTP API as plain values, in three dialects |
+//! | `http` | the same as a tower service |
+//! | `mock` | a simulated federation |
+//!
+//! A request takes one way through them: HTTP bytes → [`wire::Wire::decode`] →
+//! [`OperatorRequest`] → [`OperatorService::call`] → [`OperatorReply`] or
+//! [`OperatorError`] → [`wire::Wire::encode`] → HTTP bytes.
+//!
+//! # Features
+//! | feature | what it adds | default |
+//! |---|---|---|
+//! | `tokio` | `TokioTimer`, the clock that the builder takes by itself | yes |
+//! | `http` | `http::OperatorHttp`, a tower service | no |
+//! | `mock` | `mock`, a simulated federation for tests | no |
+//!
+//! Without features there is no runtime, no HTTP and no engine among the
+//! dependencies.
+//!
+//! # What differs from Consul
+//! The default dialect, [`Precise`](wire::Dialect::Precise), keeps paths,
+//! parameters and JSON and says what went wrong in the status: an unknown server
+//! is a 404 and not a 500, a typo is a 400, no leader is a 503 at once and not a
+//! 500 after seven seconds. A keyring operation answers with every ring's
+//! outcome, whichever failed. A removal that would cost the quorum is refused.
+//! The Consul dialects answer as those servers do, byte for byte.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod acl;
 pub mod autopilot;
