@@ -4,6 +4,8 @@
 //! has one closing line; `cargo test --all-features --test golden -- --nocapture`
 //! shows them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "golden/deviations.rs"]
 mod deviations;
 #[path = "golden/normalise.rs"]

@@ -202,3 +202,69 @@ impl AclAuthorizer for MockAcl {
         self.default_policy
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+
+    fn may(acl: &MockAcl, token: Option<&str>, access: Access) -> Result<(), AclError> {
+        let token = token.map(Token::new);
+        block_on(acl.authorize(token.as_ref(), Resource::Operator, access))
+    }
+
+    #[test]
+    fn a_rule_decides_before_the_default_policy() {
+        for default in [DefaultPolicy::Allow, DefaultPolicy::Deny] {
+            let by_default = default == DefaultPolicy::Allow;
+            for (grant, read, write) in [
+                (Some(Grant::Read), true, false),
+                (Some(Grant::Write), true, true),
+                (Some(Grant::Deny), false, false),
+                (None, by_default, by_default),
+            ] {
+                let mut token = MockToken::new("t").with(Resource::Keyring, Grant::Deny);
+                let mut acl = MockAcl::new(default);
+                if let Some(grant) = grant {
+                    token = token.with(Resource::Operator, grant);
+                    acl = acl.with_anonymous(Resource::Operator, grant);
+                }
+                acl.add(token);
+                for token in [Some("t"), None] {
+                    assert_eq!(may(&acl, token, Access::Read).is_ok(), read);
+                    assert_eq!(may(&acl, token, Access::Write).is_ok(), write);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_token_is_unknown_under_any_default() {
+        for default in [DefaultPolicy::Allow, DefaultPolicy::Deny] {
+            let acl = MockAcl::new(default).with_token(MockToken::management("root"));
+            assert_eq!(may(&acl, Some("root"), Access::Write), Ok(()));
+            let unknown = may(&acl, Some("roo"), Access::Read);
+            assert_eq!(unknown, Err(AclError::UnknownToken));
+        }
+    }
+
+    #[test]
+    fn a_denial_names_the_accessor_and_not_the_secret() {
+        let acl = MockAcl::new(DefaultPolicy::Deny)
+            .with_token(MockToken::new("secret-1"))
+            .with_token(MockToken::new("secret-2").with_accessor(AccessorId::new("named")));
+        let denied = |accessor: Option<&str>| AclError::Denied {
+            accessor: accessor.map(AccessorId::new),
+        };
+        let first = "acce5500-0000-4000-8000-000000000001";
+        for (token, accessor) in [
+            (Some("secret-1"), Some(first)),
+            (Some("secret-2"), Some("named")),
+            (None, None),
+        ] {
+            assert_eq!(may(&acl, token, Access::Read), Err(denied(accessor)));
+        }
+        assert!(!format!("{acl:?}").contains("secret-"));
+    }
+}

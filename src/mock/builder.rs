@@ -225,8 +225,8 @@ impl MockFederationBuilder {
     /// # Panics
     /// If it makes no sense: two servers or datacenters of one name, a
     /// datacenter without servers, a name that no server has, a server in two
-    /// WAN pools. Without the feature `tokio`, if the
-    /// [options](MockFederationBuilder::service_options) give no timer.
+    /// WAN pools, or [options](MockFederationBuilder::service_options) with
+    /// which a service cannot be built.
     pub fn build(self) -> MockFederation {
         MockFederation::new(self.wire())
     }

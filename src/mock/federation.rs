@@ -205,3 +205,86 @@ impl MockFederation {
         self.network.server(&name.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::mock::MockServer;
+    use crate::raft::Consistency;
+    use crate::service::Caller;
+
+    #[test]
+    fn servers_are_numbered_over_the_whole_federation_whatever_the_order() {
+        let federation = MockFederation::builder()
+            .datacenter("dc1", ["alice", "bob"])
+            .datacenter("dc2", ["carol"])
+            .configuration_order(["bob"])
+            .build();
+        let told = |datacenter| {
+            let servers = federation.configuration(datacenter).servers;
+            let told = servers.into_iter();
+            told.map(|server| (server.name.unwrap().to_string(), server.address.to_string()))
+                .collect::<Vec<_>>()
+        };
+        let server = |name: &str, address: &str| (name.to_string(), address.to_string());
+        let dc1 = [
+            server("bob", "127.0.0.2:8300"),
+            server("alice", "127.0.0.1:8300"),
+        ];
+        assert_eq!(told("dc1"), dc1);
+        assert_eq!(told("dc2"), [server("carol", "127.0.0.3:8300")]);
+        assert_eq!(federation.servers("dc1"), ["alice", "bob"]);
+        assert_eq!(federation.leader("dc1"), Some("bob".into()));
+        let carol = federation.raft("carol");
+        assert_eq!(carol.id(), &"00000003-0000-4000-8000-000000000003");
+    }
+
+    #[test]
+    fn services_do_not_keep_a_federation_that_is_dropped() {
+        let federation = MockFederation::builder()
+            .datacenter("dc1", ["alice", "bob"])
+            .build();
+        let bob = federation.service("bob");
+        drop(federation);
+        let caller = Caller::anonymous();
+        let error = block_on(bob.raft_configuration(&caller, Consistency::Default)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+    }
+
+    #[test]
+    fn a_datacenter_is_reached_through_any_of_its_servers_that_is_up() {
+        let federation = MockFederation::builder()
+            .datacenter("dc1", ["alice"])
+            .datacenter("dc2", ["bob", "carol", "dave"])
+            .build();
+        federation.stop("bob");
+        let alice = federation.service("alice");
+        let there = Caller::anonymous().in_datacenter("dc2");
+        block_on(alice.raft_configuration(&there, Consistency::Default)).unwrap();
+        assert_eq!(federation.handed_to("bob"), 0);
+        assert_eq!(federation.handed_to("carol"), 1);
+        federation.stop_datacenter("dc2");
+        federation.restart_datacenter("dc2");
+        block_on(alice.raft_configuration(&there, Consistency::Default)).unwrap();
+        assert_eq!(federation.handed_to("bob"), 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "two servers are called \"alice\"")]
+    fn two_servers_of_one_name_are_refused() {
+        let builder = MockFederation::builder().datacenter("dc1", ["alice"]);
+        builder
+            .datacenter("dc2", [MockServer::new("alice")])
+            .build();
+    }
+
+    #[test]
+    #[should_panic(expected = "no server \"zoe\"")]
+    fn a_name_that_no_server_has_is_refused() {
+        let builder = MockFederation::builder().datacenter("dc1", ["alice"]);
+        builder.wan_pools([["alice", "zoe"]]).build();
+    }
+}

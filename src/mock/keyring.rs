@@ -210,3 +210,68 @@ impl KeyringBackend for MockKeyring {
         Ok(members.map(|node| node.name.clone()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn key(n: u8) -> GossipKey {
+        GossipKey::from_bytes(&[n; 16]).unwrap()
+    }
+
+    fn list(keyring: &MockKeyring) -> RingReport {
+        block_on(keyring.list(RelayFactor::default())).unwrap()
+    }
+
+    #[test]
+    fn each_node_has_a_ring_of_its_own() {
+        let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob"]);
+        let mut other = Keyring::new(key(2));
+        other.install(key(1));
+        alice.set_ring("bob", Some(other));
+        let report = list(&alice.at("bob"));
+        assert_eq!(report.keys.get(&key(1)), 2);
+        assert_eq!(report.primary_keys.get(&key(1)), 1);
+
+        let removed = block_on(alice.remove(&key(1), RelayFactor::default())).unwrap();
+        let failed: Vec<_> = removed.failures().collect();
+        assert_eq!(failed, [(&"alice".into(), &NodeFailure::PrimaryKey)]);
+        assert_eq!(alice.keys("bob"), [key(2)]);
+    }
+
+    #[test]
+    fn a_dead_node_comes_back_with_the_keys_that_it_had() {
+        let alice = MockKeyring::new(Pool::Wan, key(1), ["alice", "bob"]);
+        alice.stop("bob");
+        alice.notice_failure("bob");
+        let installed = block_on(alice.install(&key(2), RelayFactor::default())).unwrap();
+        assert_eq!((installed.nodes, installed.fault()), (1, None));
+        assert_eq!(alice.members().unwrap(), ["alice"]);
+        alice.restart("bob");
+        assert_eq!(list(&alice).keys.get(&key(2)), 1);
+        assert_eq!(alice.members().unwrap(), ["alice", "bob"]);
+    }
+
+    #[test]
+    fn nothing_is_asked_through_a_stopped_node() {
+        let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob"]);
+        alice.stop("alice");
+        let install = block_on(alice.install(&key(2), RelayFactor::default()));
+        let error = install.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+        assert_eq!(alice.keys("bob"), [key(1)]);
+    }
+
+    #[test]
+    fn one_node_without_encryption_fails_alone() {
+        let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob"]);
+        alice.set_ring("bob", None);
+        let report = list(&alice);
+        assert_eq!((report.responses, report.errors), (2, 1));
+        assert_eq!(report.keys.get(&key(1)), 1);
+        assert_eq!(alice.keys("bob"), []);
+    }
+}

@@ -7,7 +7,9 @@
 //! [`MockAutopilot`], [`MockAcl`], and [`MockPeers`].
 //!
 //! There is no socket, no thread, no clock and no chance in it: what a test
-//! does, happens at once and in the same way each time.
+//! does, happens at once and in the same way each time. Deadlines and waits are
+//! the services' own, on the timer that they are given; without one, and
+//! without the feature `tokio`, time stands still for them.
 //!
 //! ```
 //! use cluster_operator::mock::MockFederation;
@@ -45,6 +47,8 @@ mod network;
 mod peers;
 mod raft;
 mod server;
+#[cfg(not(feature = "tokio"))]
+mod standstill;
 mod wiring;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -32,6 +32,7 @@ type Answerer = Arc<dyn Fn(OperatorRequest) -> Answer + Send + Sync>;
 ///     AllowAll, Caller, Consistency, ErrorKind, OperatorError, OperatorService, Target,
 /// };
 ///
+/// # #[cfg(feature = "tokio")]
 /// # futures_executor::block_on(async {
 /// let dc2 = Target::Datacenter("dc2".into());
 /// let peers = MockPeers::new().with_answer(dc2.clone(), |_| async {
@@ -170,5 +171,50 @@ impl fmt::Debug for MockPeers {
             .field("targets", &targets)
             .field("sent", &known.sent)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::error::Outcome;
+    use crate::raft::{Consistency, LeaderHint};
+    use crate::request::Operation;
+
+    fn send(peers: &MockPeers, target: &Target) -> Result<OperatorReply, OperatorError> {
+        let request = OperatorRequest::new(Operation::RaftConfiguration(Consistency::Stale));
+        block_on(peers.send(target, request, Duration::from_secs(1)))
+    }
+
+    #[test]
+    fn what_is_not_named_cannot_be_reached_and_is_counted() {
+        let peers = MockPeers::new();
+        let server = Target::Server(LeaderHint {
+            id: "alice".into(),
+            address: "127.0.0.1:8300".into(),
+        });
+        let error = send(&peers, &server).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        let datacenter = DatacenterName::new("dc9");
+        let error = send(&peers, &Target::Datacenter(datacenter.clone())).unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::NoPathToDatacenter { datacenter });
+        assert_eq!((peers.calls(), peers.calls_to(&server)), (2, 1));
+    }
+
+    #[test]
+    fn a_target_that_is_named_again_answers_anew() {
+        let dc2 = || Target::Datacenter("dc2".into());
+        let peers = MockPeers::new()
+            .with_answer(dc2(), |_| async { Ok(OperatorReply::PeerRemoved) })
+            .with_answer(dc2(), |_| async {
+                Ok(OperatorReply::LeadershipTransferred)
+            });
+        let answer = send(&peers.clone(), &dc2());
+        assert_eq!(answer, Ok(OperatorReply::LeadershipTransferred));
+        assert_eq!(peers.datacenters(), ["dc2"]);
+        assert_eq!(peers.sent()[0].0, dc2());
     }
 }

@@ -181,3 +181,127 @@ impl RaftBackend for MockRaft {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::error::{ErrorKind, Outcome};
+
+    fn remove(raft: &MockRaft, id: &str) -> Result<(), OperatorError> {
+        block_on(raft.remove_server(&PeerSelector::Id(id.into()), None))
+    }
+
+    fn stale(raft: &MockRaft) -> RaftConfiguration {
+        block_on(raft.configuration(Consistency::Stale)).unwrap()
+    }
+
+    #[test]
+    fn there_is_a_leader_while_a_majority_of_the_voters_is_up() {
+        let a = MockRaft::voters(["a", "b", "c", "d"]);
+        assert_eq!(a.leader(), Some("a".into()));
+        a.stop("a");
+        assert_eq!(a.leader(), Some("b".into()));
+        a.stop("c");
+        assert_eq!(a.leader(), None);
+        assert!(!a.elect("d"));
+        a.restart("a");
+        assert_eq!(a.leader(), Some("a".into()));
+        a.restart("c");
+        assert!(a.elect("c"));
+        a.stop("a");
+        assert_eq!(a.leader(), Some("c".into()));
+    }
+
+    #[test]
+    fn a_nonvoter_neither_leads_nor_counts() {
+        let raft = MockRaft::new([
+            RaftServer::nonvoter("n", "n"),
+            RaftServer::voter("a", "a"),
+            RaftServer::voter("b", "b"),
+        ]);
+        assert_eq!(raft.id(), &"a");
+        assert!(!raft.elect("n"));
+        raft.stop("a");
+        assert_eq!(raft.leader(), None);
+    }
+
+    #[test]
+    fn a_follower_names_the_leader_and_does_nothing_itself() {
+        let b = MockRaft::voters(["a", "b", "c"]).at("b");
+        let before = b.latest();
+        let Leadership::Elsewhere(leader) = b.leadership() else {
+            panic!("{:?}", b.leadership());
+        };
+        assert_eq!(leader.id, "a");
+        let leader = Some(leader);
+        let not_leader = ErrorKind::NotLeader { leader };
+        assert_eq!(remove(&b, "c").unwrap_err().kind(), &not_leader);
+        let read = block_on(b.configuration(Consistency::Consistent));
+        assert_eq!(read.unwrap_err().kind(), &not_leader);
+        let moved = block_on(b.transfer_leadership(None));
+        assert_eq!(moved.unwrap_err().kind(), &not_leader);
+        assert_eq!(b.latest(), before);
+    }
+
+    #[test]
+    fn a_stopped_server_keeps_its_view_until_a_leader_tells_it_more() {
+        let a = MockRaft::voters(["a", "b", "c", "d", "e"]);
+        let e = a.at("e");
+        a.stop("e");
+        remove(&a, "d").unwrap();
+        let error = block_on(e.configuration(Consistency::Stale)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+        a.stop("b");
+        a.stop("c");
+        a.restart("e");
+        assert_eq!(e.leadership(), Leadership::None);
+        assert_eq!(stale(&e).servers.len(), 5);
+        assert_eq!(stale(&a).servers.len(), 4);
+        assert!(stale(&e).servers.iter().all(|server| !server.leader));
+        a.restart("b");
+        assert_eq!(stale(&e), stale(&a));
+        assert!(stale(&e).servers[0].leader);
+    }
+
+    #[test]
+    fn the_index_grows_with_each_change_and_with_no_other_call() {
+        let a = MockRaft::voters(["a", "b", "c"]).with_index(70);
+        assert_eq!(a.latest().index, 70);
+        let unknown = remove(&a, "z").unwrap_err();
+        assert_eq!(unknown.outcome(), Outcome::NotApplied);
+        assert!(a.elect("b"));
+        assert!(a.elect("a"));
+        assert_eq!(a.latest().index, 70);
+        remove(&a, "c").unwrap();
+        let first = a.latest().index;
+        assert!(first > 70);
+        remove(&a, "b").unwrap();
+        assert!(a.latest().index > first);
+        assert_eq!(remove(&a, "a").unwrap_err().kind(), &ErrorKind::LastVoter);
+    }
+
+    #[test]
+    fn what_a_server_is_not_said_to_tell_is_not_told() {
+        let told = RaftServer::voter("a", "a")
+            .with_alive(true)
+            .with_last_index(0);
+        let a = MockRaft::new([told, RaftServer::voter("b", "b")]);
+        let servers = stale(&a).servers;
+        assert_eq!(servers[0].alive, Some(true));
+        assert!(servers[0].last_index > Some(0));
+        assert_eq!(servers[1].alive, None);
+        assert_eq!(servers[1].last_index, None);
+    }
+
+    #[test]
+    fn a_server_without_a_state_follows_nobody() {
+        let raft = MockRaft::new([]);
+        assert_eq!(raft.leadership(), Leadership::None);
+        assert_eq!(stale(&raft).servers, []);
+        let stranger = MockRaft::voters(["a"]).at("z");
+        assert_eq!(stranger.leadership(), Leadership::None);
+        assert_eq!(stale(&stranger).servers, []);
+    }
+}

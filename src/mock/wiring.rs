@@ -10,7 +10,7 @@ use super::{MockAutopilot, MockFederationBuilder, MockKeyring, MockRaft, MockSer
 use crate::acl::{Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
 use crate::keyring::Pool;
 use crate::name::{DatacenterName, NodeName};
-use crate::service::OperatorService;
+use crate::service::{OperatorService, OperatorServiceBuilder};
 
 impl MockFederationBuilder {
     pub(super) fn wire(&self) -> Arc<Network> {
@@ -173,6 +173,7 @@ impl MockFederationBuilder {
             .raft(raft.clone())
             .authorizer(authorizer.clone())
             .peers(link);
+        builder = with_clock(builder);
         for ring in rings {
             builder = builder.keyring(ring.clone());
         }
@@ -188,6 +189,17 @@ impl MockFederationBuilder {
             Err(error) => panic!("the service of a server cannot be built: {error}"),
         }
     }
+}
+
+/// The service has tokio's by default.
+#[cfg(feature = "tokio")]
+fn with_clock(builder: OperatorServiceBuilder) -> OperatorServiceBuilder {
+    builder
+}
+
+#[cfg(not(feature = "tokio"))]
+fn with_clock(builder: OperatorServiceBuilder) -> OperatorServiceBuilder {
+    builder.timer(super::standstill::Standstill)
 }
 
 /// The name of a server in the WAN pool.

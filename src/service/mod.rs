@@ -21,7 +21,7 @@ use crate::peers::Peers;
 use crate::raft::{Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration};
 use crate::reply::{KeyringReply, OperatorReply};
 use crate::request::{KeyringAction, KeyringScope, Operation, OperatorRequest};
-use crate::time::Timer;
+use crate::time::{Timer, within};
 
 pub use builder::{BuildError, OperatorServiceBuilder};
 pub use caller::Caller;
@@ -118,9 +118,17 @@ impl OperatorService {
         resource: Resource,
         access: Access,
     ) -> Result<(), OperatorError> {
-        self.inner
-            .authorize(caller.token.as_ref(), (resource, access))
+        let deadline = self.inner.deadline;
+        let decision = self
+            .inner
+            .authorize(caller.token.as_ref(), (resource, access));
+        within(&*self.inner.timer, deadline, decision)
             .await
+            .unwrap_or_else(|| {
+                let target = "the authorizer".into();
+                let after = deadline;
+                Err(ErrorKind::DeadlineExceeded { target, after }.into())
+            })
     }
 
     /// The Raft configuration.

@@ -66,18 +66,18 @@ impl Inner {
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
         // Every server on the way may wait, each a bit less than the one before.
-        let patience = self.leader_wait.min(budget.mul_f32(0.9));
+        let patience = self.leader_wait.min(a_little_less(budget));
         let mut waited = Duration::ZERO;
         loop {
             let leader = match raft.leadership() {
                 Leadership::Local => match self.serve(request).await {
-                    Err(error) => Some(deposed(error)?),
+                    Err(error) => deposed(error)?,
                     Ok(reply) => return Ok(reply),
                 },
-                Leadership::Elsewhere(leader) => Some(Some(leader)),
+                Leadership::Elsewhere(leader) => Some(leader),
                 Leadership::None => None,
             };
-            let result = match leader.flatten() {
+            let result = match leader {
                 Some(leader) => self.forward(&Target::Server(leader), request, budget).await,
                 None => Err(ErrorKind::NoLeader.into()),
             };
@@ -106,7 +106,7 @@ impl Inner {
         }
         let mut forwarded = request.clone();
         forwarded.forwards += 1;
-        forwarded.patience = Some(budget.mul_f32(0.9));
+        forwarded.patience = Some(a_little_less(budget));
         self.peers
             .send(target, forwarded, budget)
             .await
@@ -172,6 +172,11 @@ pub(super) fn budget(deadline: Duration, request: &OperatorRequest) -> Duration 
     request
         .patience
         .map_or(deadline, |patience| patience.min(deadline))
+}
+
+/// What the next server may take, so that its answer is back in time.
+fn a_little_less(budget: Duration) -> Duration {
+    budget - budget / 10
 }
 
 fn is_stale(operation: &Operation) -> bool {
