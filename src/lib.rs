@@ -38,13 +38,13 @@
 //!
 //! # For whom
 //! - **Authors of servers** build an [`OperatorService`] and mount it, over HTTP
-//!   with [`OperatorHttp`](crate::http) or over their own RPC:
+//!   with [`OperatorHttp`](http::OperatorHttp) or over their own RPC:
 //!   [`OperatorRequest`], [`OperatorReply`] and [`OperatorError`] are serde types,
 //!   and [`OperatorService::call`] takes one and gives one of the others.
 //! - **Authors of backends** implement [`RaftBackend`], [`KeyringBackend`],
 //!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is the
 //!   contract.
-//! - **Authors of tests** use [`mock`](crate::mock): a whole federation in
+//! - **Authors of tests** use [`mock`]: a whole federation in
 //!   memory, with servers that can be stopped.
 //!
 //! # Map
@@ -94,6 +94,7 @@ mod peers;
 pub mod raft;
 mod reply;
 mod request;
+pub mod rotation;
 mod service;
 mod time;
 #[cfg(feature = "tokio")]
