@@ -111,7 +111,7 @@ pub use error::{ErrorKind, OperatorError, Outcome};
 pub use keyring::{
     GossipKey, InvalidKey, KeyringBackend, NodeFailure, NodeMessage, Pool, RelayFactor, RingReport,
 };
-pub use name::{DatacenterName, NodeName, SegmentName, ServerAddress, ServerId};
+pub use name::{DatacenterName, NodeName, ProtocolVersion, SegmentName, ServerAddress, ServerId};
 pub use peers::{Peers, Target};
 pub use raft::{
     Consistency, LeaderHint, Leadership, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration,

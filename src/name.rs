@@ -1,4 +1,4 @@
-//! Names of servers, nodes and datacenters.
+//! Names of servers, nodes, datacenters and versions.
 //!
 //! They are opaque to this library: it compares and prints them and never
 //! parses them. What Consul accepts as a name differs from what another system
@@ -146,6 +146,17 @@ name! {
     /// assert_eq!(SegmentName::new("alpha").as_str(), "alpha");
     /// ```
     SegmentName
+}
+
+name! {
+    /// The version of the Raft protocol that a server speaks, such as `3`.
+    ///
+    /// ```
+    /// use cluster_operator::ProtocolVersion;
+    ///
+    /// assert_eq!(ProtocolVersion::new("3"), "3");
+    /// ```
+    ProtocolVersion
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::wiring::Shared;
 use super::{MockFederation, MockServer};
 use crate::acl::{AclAuthorizer, AllowAll};
 use crate::keyring::{GossipKey, Keyring};
-use crate::name::{DatacenterName, NodeName, SegmentName};
+use crate::name::{DatacenterName, NodeName, ProtocolVersion, SegmentName};
 use crate::service::OperatorServiceBuilder;
 
 type ServiceOptions = Box<dyn Fn(OperatorServiceBuilder) -> OperatorServiceBuilder>;
@@ -44,7 +44,7 @@ pub struct MockFederationBuilder {
     pub(super) order: Vec<NodeName>,
     pub(super) leaders: Vec<NodeName>,
     pub(super) raft_index: u64,
-    pub(super) protocol_version: Option<String>,
+    pub(super) protocol_version: Option<ProtocolVersion>,
     pub(super) reports_liveness: bool,
     pub(super) reports_last_index: bool,
     pub(super) autopilot: bool,

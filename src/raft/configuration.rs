@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{NodeName, ServerAddress, ServerId};
+use crate::name::{NodeName, ProtocolVersion, ServerAddress, ServerId};
 
 /// The servers of a Raft cluster, in the order of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct RaftServer {
     /// Its right to vote.
     pub suffrage: Suffrage,
     /// The Raft protocol version that it speaks, if known.
-    pub protocol_version: Option<String>,
+    pub protocol_version: Option<ProtocolVersion>,
     /// The index of the last log entry that it is known to hold.
     pub last_index: Option<u64>,
     /// Whether it is up, if that is known. The quorum guard takes a server of
@@ -100,7 +100,7 @@ impl RaftServer {
 
     /// Sets the protocol version.
     #[must_use]
-    pub fn with_protocol_version(mut self, version: impl Into<String>) -> Self {
+    pub fn with_protocol_version(mut self, version: impl Into<ProtocolVersion>) -> Self {
         self.protocol_version = Some(version.into());
         self
     }

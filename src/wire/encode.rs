@@ -119,7 +119,7 @@ fn write_server(json: &mut JsonWriter<'_>, server: &RaftServer, rules: &Rules) {
         (Presence::Never, _) | (Presence::IfKnown, None) => {}
         (_, Some(version)) => {
             json.key("ProtocolVersion");
-            json.string(version);
+            json.string(version.as_str());
         }
         (Presence::Always, None) => {
             json.key("ProtocolVersion");
