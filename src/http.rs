@@ -29,7 +29,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
 use crate::service::OperatorService;
-use crate::time::within;
+use crate::time::Deadline;
 use crate::wire::{Dialect, Headers, Request, Response, Wire};
 
 /// Answers Consul's operator endpoints over HTTP.
@@ -138,7 +138,8 @@ impl Shared {
             return Err(Box::new(wire.body_too_large()));
         }
         let body = Limited::new(body, wire.body_limit()).collect();
-        match within(self.service.timer(), self.body_deadline, body).await {
+        let deadline = Deadline::new(self.service.timer(), self.body_deadline);
+        match deadline.bound(body).await {
             Some(Ok(body)) => Ok(body.to_bytes()),
             Some(Err(error)) if error.is::<LengthLimitError>() => {
                 Err(Box::new(wire.body_too_large()))

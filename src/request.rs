@@ -38,6 +38,11 @@ pub struct OperatorRequest {
     pub token: Option<Token>,
     /// How many servers have handed it on.
     pub forwards: u8,
+    /// Whether it was handed to this server because that is said to lead. Such a
+    /// server does not wait for a leader: whoever handed it on does, and asks
+    /// again.
+    #[serde(default)]
+    pub to_leader: bool,
     /// How long the server that handed it on waits. Keyring operations answer
     /// with what they have shortly before.
     pub patience: Option<Duration>,
@@ -51,6 +56,7 @@ impl OperatorRequest {
             datacenter: None,
             token: None,
             forwards: 0,
+            to_leader: false,
             patience: None,
         }
     }

@@ -2,8 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::Poll;
 use std::time::Duration;
+
+use futures_util::future::{FutureExt, Shared};
 
 /// A future that a [`Timer`] makes.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -18,26 +21,45 @@ pub trait Timer: Send + Sync {
     fn sleep(&self, duration: Duration) -> Sleep;
 }
 
-/// The work's output, or `None` if it takes longer than the deadline.
+/// A point in time by which several pieces of work have to end together.
 ///
-/// Work that is ready at once costs no timer. Work and timer that are ready
-/// together count as in time.
-pub(crate) async fn within<F: Future>(
-    timer: &dyn Timer,
-    deadline: Duration,
-    work: F,
-) -> Option<F::Output> {
-    let mut work = std::pin::pin!(work);
-    let mut sleep: Option<Sleep> = None;
-    std::future::poll_fn(|context| {
-        if let Poll::Ready(output) = work.as_mut().poll(context) {
-            return Poll::Ready(Some(output));
+/// It has no clock, so it begins with the first work that is not ready at once;
+/// work that is costs no timer.
+pub(crate) struct Deadline<'a> {
+    timer: &'a dyn Timer,
+    after: Duration,
+    sleep: OnceLock<Shared<Sleep>>,
+}
+
+impl<'a> Deadline<'a> {
+    pub(crate) fn new(timer: &'a dyn Timer, after: Duration) -> Self {
+        Deadline {
+            timer,
+            after,
+            sleep: OnceLock::new(),
         }
-        sleep
-            .get_or_insert_with(|| timer.sleep(deadline))
-            .as_mut()
-            .poll(context)
-            .map(|()| None)
-    })
-    .await
+    }
+
+    /// How long it leaves in all.
+    pub(crate) fn after(&self) -> Duration {
+        self.after
+    }
+
+    /// The work's output, or `None` if it takes longer. Work that is ready
+    /// together with the timer counts as in time.
+    pub(crate) async fn bound<F: Future>(&self, work: F) -> Option<F::Output> {
+        let mut work = std::pin::pin!(work);
+        let mut sleep: Option<Shared<Sleep>> = None;
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(output) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(output));
+            }
+            let begin = || self.timer.sleep(self.after).shared();
+            sleep
+                .get_or_insert_with(|| self.sleep.get_or_init(begin).clone())
+                .poll_unpin(context)
+                .map(|()| None)
+        })
+        .await
+    }
 }

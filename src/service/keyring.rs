@@ -1,7 +1,5 @@
 //! Keyring operations: every ring of the federation at once.
 
-use std::time::Duration;
-
 use futures_util::future::{join, join_all};
 
 use super::route::budget;
@@ -15,7 +13,13 @@ use crate::reply::{KeyringReply, OperatorReply, RingOutcome};
 use crate::request::{
     KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation, OperatorRequest,
 };
-use crate::time::within;
+use crate::time::Deadline;
+
+/// What all parts of one keyring operation have in common.
+struct Fan<'a> {
+    request: &'a OperatorRequest,
+    deadline: Deadline<'a>,
+}
 
 impl Inner {
     pub(super) async fn keyring(
@@ -26,16 +30,14 @@ impl Inner {
         relay: RelayFactor,
     ) -> Result<OperatorReply, OperatorError> {
         let budget = budget(self.keyring_deadline, request);
-        let authorized = self.authorize(request.token.as_ref(), request.operation.permission());
-        within(&*self.timer, budget, authorized)
+        let fan = Fan {
+            request,
+            deadline: Deadline::new(&*self.timer, budget),
+        };
+        let decision = self.authorize(request.token.as_ref(), request.operation.permission());
+        fan.bound(|| "the authorizer".into(), decision)
             .await
-            .unwrap_or_else(|| {
-                Err(too_late(
-                    "the authorizer".into(),
-                    budget,
-                    Outcome::NotApplied,
-                ))
-            })?;
+            .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
         if self.rings.is_empty() {
             return Err(OperatorError::unsupported("gossip"));
         }
@@ -44,22 +46,18 @@ impl Inner {
                 "local-only can only be set for list requests",
             ));
         }
-        let outcome = match request.operation.permission().1 {
-            Access::Read => Outcome::NotApplied,
-            Access::Write => Outcome::Unknown,
-        };
         let local = self
             .rings
             .iter()
             .filter(|ring| scope == KeyringScope::Federation || ring.pool() != Pool::Wan)
-            .map(|ring| self.ring(&**ring, action, relay, budget, outcome));
+            .map(|ring| self.ring(&**ring, action, relay, &fan));
         let remote = match scope {
             KeyringScope::Federation => self.other_datacenters(),
             KeyringScope::LocalOnly | KeyringScope::Remote => Vec::new(),
         };
         let remote = remote
             .into_iter()
-            .map(|datacenter| self.remote_rings(datacenter, request, budget, outcome));
+            .map(|datacenter| self.remote_rings(datacenter, &fan));
         let (local, remote) = join(join_all(local), join_all(remote)).await;
         let rings = local.into_iter().chain(remote.into_iter().flatten());
         Ok(OperatorReply::Keyring(KeyringReply {
@@ -72,13 +70,12 @@ impl Inner {
         ring: &dyn KeyringBackend,
         action: &KeyringAction,
         relay: RelayFactor,
-        budget: Duration,
-        outcome: Outcome,
+        fan: &Fan<'_>,
     ) -> RingOutcome {
         let pool = ring.pool();
-        let result = within(&*self.timer, budget, ask(ring, action, relay))
-            .await
-            .unwrap_or_else(|| Err(too_late(format!("the {pool} pool"), budget, outcome)));
+        let result = fan
+            .bound(|| format!("the {pool} pool"), ask(ring, action, relay))
+            .await;
         RingOutcome {
             datacenter: self.datacenter.clone(),
             pool,
@@ -87,27 +84,16 @@ impl Inner {
     }
 
     /// The rings of another datacenter, as one of its servers tells them.
-    async fn remote_rings(
-        &self,
-        datacenter: DatacenterName,
-        request: &OperatorRequest,
-        budget: Duration,
-        outcome: Outcome,
-    ) -> Vec<RingOutcome> {
-        let mut remote = request.clone();
-        if let Operation::Keyring { scope, .. } = &mut remote.operation {
+    async fn remote_rings(&self, datacenter: DatacenterName, fan: &Fan<'_>) -> Vec<RingOutcome> {
+        let mut request = fan.request.clone();
+        if let Operation::Keyring { scope, .. } = &mut request.operation {
             *scope = KeyringScope::Remote;
         }
         let target = Target::Datacenter(datacenter.clone());
-        let result = within(&*self.timer, budget, self.forward(&target, &remote, budget))
-            .await
-            .unwrap_or_else(|| {
-                Err(too_late(
-                    format!("datacenter {datacenter}"),
-                    budget,
-                    outcome,
-                ))
-            });
+        let answer = self.forward(&target, &request, fan.deadline.after());
+        let result = fan
+            .bound(|| format!("datacenter {datacenter}"), answer)
+            .await;
         let error = match result {
             Ok(OperatorReply::Keyring(mut reply)) => {
                 // Each datacenter speaks for itself, and only this server for the
@@ -138,6 +124,26 @@ impl Inner {
         datacenters.sort();
         datacenters.dedup();
         datacenters
+    }
+}
+
+impl Fan<'_> {
+    /// The work's result, or that it came too late.
+    async fn bound<T>(
+        &self,
+        target: impl FnOnce() -> String,
+        work: impl Future<Output = Result<T, OperatorError>>,
+    ) -> Result<T, OperatorError> {
+        self.deadline.bound(work).await.unwrap_or_else(|| {
+            let outcome = match self.request.operation.permission().1 {
+                Access::Read => Outcome::NotApplied,
+                Access::Write => Outcome::Unknown,
+            };
+            let target = target();
+            let after = self.deadline.after();
+            let error = OperatorError::new(ErrorKind::DeadlineExceeded { target, after });
+            Err(error.with_outcome(outcome))
+        })
     }
 }
 
@@ -185,9 +191,9 @@ async fn rehearse(
             KeyringWrite::Remove => report.done(),
         }
     }
+    // Who is silent now would have been silent then. The listing does not tell
+    // which ones, so the messages name all.
+    report.responses = report.responses.min(listed.responses);
+    report.errors = report.errors.min(listed.responses);
     Ok(report)
-}
-
-fn too_late(target: String, after: Duration, outcome: Outcome) -> OperatorError {
-    OperatorError::new(ErrorKind::DeadlineExceeded { target, after }).with_outcome(outcome)
 }

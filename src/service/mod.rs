@@ -21,7 +21,7 @@ use crate::peers::Peers;
 use crate::raft::{Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration};
 use crate::reply::{KeyringReply, OperatorReply};
 use crate::request::{KeyringAction, KeyringScope, Operation, OperatorRequest};
-use crate::time::{Timer, within};
+use crate::time::{Deadline, Timer};
 
 pub use builder::{BuildError, OperatorServiceBuilder};
 pub use caller::Caller;
@@ -122,7 +122,8 @@ impl OperatorService {
         let decision = self
             .inner
             .authorize(caller.token.as_ref(), (resource, access));
-        within(&*self.inner.timer, deadline, decision)
+        Deadline::new(&*self.inner.timer, deadline)
+            .bound(decision)
             .await
             .unwrap_or_else(|| {
                 let target = "the authorizer".into();

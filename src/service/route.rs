@@ -9,7 +9,7 @@ use crate::peers::Target;
 use crate::raft::{Consistency, LeaderHint, Leadership};
 use crate::reply::OperatorReply;
 use crate::request::{Operation, OperatorRequest};
-use crate::time::within;
+use crate::time::Deadline;
 
 /// How often a leader is looked for while there is none.
 const LEADER_POLL: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ impl Inner {
                 _ => self.at_leader(&request, budget).await,
             }
         };
-        match within(&*self.timer, budget, answer).await {
+        match Deadline::new(&*self.timer, budget).bound(answer).await {
             Some(result) => result,
             None => Err(self.too_late(&request, budget)),
         }
@@ -65,8 +65,13 @@ impl Inner {
         budget: Duration,
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
-        // Every server on the way may wait, each a bit less than the one before.
-        let patience = self.leader_wait.min(a_little_less(budget));
+        // Only the first server of a datacenter waits: if each on the way did,
+        // the waits would add up to more than the deadline.
+        let patience = if request.to_leader {
+            Duration::ZERO
+        } else {
+            self.leader_wait.min(a_little_less(budget))
+        };
         let mut waited = Duration::ZERO;
         loop {
             let leader = match raft.leadership() {
@@ -106,6 +111,7 @@ impl Inner {
         }
         let mut forwarded = request.clone();
         forwarded.forwards += 1;
+        forwarded.to_leader = matches!(target, Target::Server(_));
         forwarded.patience = Some(a_little_less(budget));
         self.peers
             .send(target, forwarded, budget)

@@ -1,0 +1,110 @@
+use super::*;
+
+/// Each datacenter knows its own tokens, and `both`.
+fn guarded() -> MockFederation {
+    let acl = |own: &str, grant| {
+        let operator = MockToken::new(own)
+            .with(Resource::Operator, grant)
+            .with(Resource::Keyring, grant);
+        let both = MockToken::new("both").with(Resource::Keyring, grant);
+        MockAcl::new(DefaultPolicy::Deny)
+            .with_token(operator)
+            .with_token(both)
+    };
+    MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .datacenter("dc2", ["dave"])
+        .authorizer_in("dc1", acl("one", Grant::Write))
+        .authorizer_in("dc2", acl("two", Grant::Read))
+        .build()
+}
+
+fn holder(token: &str) -> Caller {
+    Caller::with_token(Token::new(token))
+}
+
+#[tokio::test]
+async fn the_server_that_serves_decides() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    let read = |caller: Caller| {
+        let alice = alice.clone();
+        async move {
+            alice
+                .raft_configuration(&caller, Consistency::Default)
+                .await
+        }
+    };
+    assert!(read(holder("one")).await.is_ok());
+    assert!(read(holder("two").in_datacenter("dc2")).await.is_ok());
+    let error = read(holder("two")).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::UnknownToken);
+    let error = read(holder("one").in_datacenter("dc2")).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::UnknownToken);
+    assert_eq!(error.forwards(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_may_not_look_learns_nothing_of_the_servers() {
+    let federation = guarded();
+    let bob = federation.service("bob");
+    for id in [id_of(&federation, "bob"), PeerSelector::Id("nobody".into())] {
+        let error = bob.remove_peer(&anyone(), id, None).await.unwrap_err();
+        assert!(matches!(
+            error.kind(),
+            ErrorKind::PermissionDenied {
+                resource: Resource::Operator,
+                accessor: None,
+                ..
+            }
+        ));
+    }
+}
+
+#[tokio::test]
+async fn what_one_datacenter_denies_does_not_hide_what_the_others_did() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    let reply = alice.install_key(&holder("both"), new_key()).await.unwrap();
+    assert!(ring(&reply, "dc1", Pool::Wan).is_confirmed());
+    assert!(ring(&reply, "dc1", Pool::Lan).is_confirmed());
+    let denied = ring(&reply, "dc2", Pool::Lan).result.clone().unwrap_err();
+    assert!(matches!(denied.kind(), ErrorKind::PermissionDenied { .. }));
+    assert_eq!(denied.outcome(), Outcome::NotApplied);
+    assert_eq!(federation.keys("bob", &Pool::Lan), [first_key(), new_key()]);
+    assert_eq!(federation.keys("dave", &Pool::Lan), [first_key()]);
+}
+
+#[tokio::test]
+async fn a_caller_whom_the_local_datacenter_denies_reaches_no_ring() {
+    let federation = guarded();
+    let dave = federation.service("dave");
+    let error = dave
+        .install_key(&holder("both"), new_key())
+        .await
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::PermissionDenied { .. }));
+    assert_eq!(federation.handed_to("alice"), 0);
+    assert_eq!(federation.keys("dave", &Pool::Wan), [first_key()]);
+}
+
+#[tokio::test]
+async fn an_authorizer_that_cannot_decide_lets_nobody_through() {
+    let acl = MockAcl::new(DefaultPolicy::Allow).with_token(MockToken::management("root"));
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice"])
+        .authorizer(acl.clone())
+        .build();
+    let alice = federation.service("alice");
+    acl.set_unavailable("the primary datacenter is down");
+    let read = configuration(&alice, holder("root"), Consistency::Stale);
+    let error = read.await.unwrap_err();
+    assert!(matches!(
+        error.kind(),
+        ErrorKind::AuthorizerUnavailable { .. }
+    ));
+    acl.set_available();
+    acl.revoke(&Token::new("root"));
+    let read = configuration(&alice, holder("root"), Consistency::Stale);
+    assert_eq!(read.await.unwrap_err().kind(), &ErrorKind::UnknownToken);
+}

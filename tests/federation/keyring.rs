@@ -1,0 +1,427 @@
+use super::*;
+
+#[tokio::test]
+async fn rings_come_as_wan_lan_segments_and_datacenters_by_name() {
+    let federation = MockFederation::builder()
+        .datacenter("m", ["alice", "bob"])
+        .datacenter("z", ["carol"])
+        .datacenter("a", ["dave"])
+        .segment("m", "beta", ["alice"])
+        .segment("m", "alpha", ["bob", "alice"])
+        .segment("a", "gamma", ["dave"])
+        .build();
+    let alice = federation.service("alice");
+    let reply = alice.list_keys(&anyone(), KeyringScope::Federation).await;
+    let reply = reply.unwrap().confirmed().unwrap();
+    assert_eq!(
+        rings(&reply),
+        [
+            "m (WAN)",
+            "m (LAN)",
+            "m (segment alpha)",
+            "m (segment beta)",
+            "a (LAN)",
+            "a (segment gamma)",
+            "z (LAN)",
+        ]
+    );
+    let nodes = |ring: &RingOutcome| ring.result.as_ref().unwrap().nodes;
+    let counted: Vec<_> = reply.rings.iter().map(nodes).collect();
+    assert_eq!(counted, [4, 2, 2, 1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_local_listing_asks_nobody_else() {
+    let federation = three_and_one();
+    let bob = federation.service("bob");
+    let reply = bob.list_keys(&anyone(), KeyringScope::LocalOnly).await;
+    assert_eq!(rings(&reply.unwrap()), ["dc1 (LAN)"]);
+    assert_eq!(federation.handed_to("dave"), 0);
+
+    let write = OperatorRequest::new(Operation::Keyring {
+        action: KeyringAction::Install(new_key()),
+        scope: KeyringScope::LocalOnly,
+        relay_factor: RelayFactor::default(),
+    });
+    let error = bob.call(write).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::InvalidRequest { .. }));
+    assert_eq!(federation.keys("bob", &Pool::Lan), [first_key()]);
+}
+
+#[tokio::test]
+async fn a_key_is_rotated_on_every_node_of_the_federation() {
+    let federation = three_and_one();
+    let dave = federation.service("dave");
+    let confirmed = |reply: Result<KeyringReply, OperatorError>| reply.unwrap().confirmed();
+    confirmed(dave.install_key(&anyone(), new_key()).await).unwrap();
+    confirmed(dave.use_key(&anyone(), new_key()).await).unwrap();
+    confirmed(dave.remove_key(&anyone(), first_key()).await).unwrap();
+    for name in ["alice", "bob", "carol", "dave"] {
+        for pool in [Pool::Wan, Pool::Lan] {
+            assert_eq!(federation.keys(name, &pool), [new_key()]);
+        }
+    }
+    // Every datacenter is asked once each time, and asks no further.
+    assert_eq!(federation.handed_to("alice"), 3);
+    assert_eq!(federation.handed_to("dave"), 0);
+}
+
+#[tokio::test]
+async fn each_node_that_refuses_is_named() {
+    let federation = three_and_one();
+    let alice = federation.service("alice");
+    let used = alice.use_key(&anyone(), new_key()).await.unwrap();
+    let removed = alice.remove_key(&anyone(), first_key()).await.unwrap();
+    for (reply, why) in [
+        (used, NodeFailure::KeyNotInstalled),
+        (removed, NodeFailure::PrimaryKey),
+    ] {
+        let wan = ring(&reply, "dc1", Pool::Wan).result.as_ref().unwrap();
+        let named: Vec<_> = wan.failures().collect();
+        let names = ["alice.dc1", "bob.dc1", "carol.dc1", "dave.dc2"].map(Into::into);
+        assert_eq!(named, names.each_ref().map(|name| (name, &why)));
+        let error = reply.confirmed().unwrap_err();
+        assert!(matches!(
+            error.kind(),
+            ErrorKind::RingsFailed { failed, rings: 3 } if failed.len() == 3
+        ));
+        assert_eq!(error.outcome(), Outcome::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn what_is_down_does_not_hide_what_the_others_answer() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .datacenter("dc2", ["carol"])
+        .datacenter("dc3", ["dave"])
+        .notices_failures(false)
+        .build();
+    federation.stop("bob");
+    federation.stop_datacenter("dc2");
+    let alice = federation.service("alice");
+    let reply = alice
+        .list_keys(&anyone(), KeyringScope::Federation)
+        .await
+        .unwrap();
+    assert_eq!(
+        rings(&reply),
+        ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)", "dc3 (LAN)"]
+    );
+    let report = |datacenter, pool| ring(&reply, datacenter, pool).result.clone();
+    let fault = |report: &RingReport| report.fault().unwrap().to_string();
+
+    let wan = report("dc1", Pool::Wan).unwrap();
+    assert_eq!(fault(&wan), "2/4 nodes reported success");
+    assert_eq!(wan.keys.get(&first_key()), 2);
+    let lan = report("dc1", Pool::Lan).unwrap();
+    assert_eq!(fault(&lan), "1/2 nodes reported success");
+    assert_eq!(lan.primary_keys.get(&first_key()), 1);
+    let down = report("dc2", Pool::Lan).unwrap_err();
+    assert!(matches!(down.kind(), ErrorKind::Unreachable { .. }));
+    let healthy = report("dc3", Pool::Lan).unwrap();
+    assert_eq!(healthy.fault(), None);
+    assert_eq!(healthy.keys.get(&first_key()), 1);
+
+    let error = reply.confirmed().unwrap_err();
+    let failed = [Pool::Wan, Pool::Lan].map(|pool| ("dc1".into(), pool));
+    let failed = failed.into_iter().chain([("dc2".into(), Pool::Lan)]);
+    let (failed, rings) = (failed.collect(), 4);
+    assert_eq!(error.kind(), &ErrorKind::RingsFailed { failed, rings });
+}
+
+#[tokio::test]
+async fn a_failed_node_is_counted_until_the_server_that_asks_has_noticed() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .notices_failures(false)
+        .build();
+    federation.stop("carol");
+    let nodes = async |name: &str| {
+        let service = federation.service(name);
+        let reply = service.list_keys(&anyone(), KeyringScope::LocalOnly).await;
+        reply.unwrap().rings[0].result.as_ref().unwrap().nodes
+    };
+    assert_eq!((nodes("alice").await, nodes("bob").await), (3, 3));
+    federation.notice_failure_by("alice", "carol", &Pool::Lan);
+    assert_eq!((nodes("alice").await, nodes("bob").await), (2, 3));
+    federation.notice_failure("carol", &Pool::Lan);
+    assert_eq!((nodes("alice").await, nodes("bob").await), (2, 2));
+    federation.restart("carol");
+    assert_eq!((nodes("alice").await, nodes("bob").await), (3, 3));
+}
+
+#[tokio::test]
+async fn without_encryption_every_node_says_so() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .unencrypted()
+        .build();
+    let alice = federation.service("alice");
+    let listed = alice
+        .list_keys(&anyone(), KeyringScope::Federation)
+        .await
+        .unwrap();
+    let installed = alice.install_key(&anyone(), new_key()).await.unwrap();
+    for ring in listed.rings.into_iter().chain(installed.rings) {
+        let report = ring.result.unwrap();
+        assert_eq!(report.errors, 2);
+        let whys: Vec<_> = report.failures().map(|(_, why)| why.clone()).collect();
+        assert_eq!(
+            whys,
+            [NodeFailure::EncryptionOff, NodeFailure::EncryptionOff]
+        );
+    }
+}
+
+fn rehearse(write: KeyringWrite, fault: KeyFault) -> OperatorRequest {
+    OperatorRequest::new(Operation::Keyring {
+        action: KeyringAction::Rehearse { write, fault },
+        scope: KeyringScope::Federation,
+        relay_factor: RelayFactor::default(),
+    })
+}
+
+async fn rehearsed(
+    federation: &MockFederation,
+    write: KeyringWrite,
+    fault: KeyFault,
+) -> KeyringReply {
+    match federation
+        .service("alice")
+        .call(rehearse(write, fault))
+        .await
+    {
+        Ok(OperatorReply::Keyring(reply)) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_a_wrong_size_is_rehearsed_in_every_ring_and_changes_none() {
+    let federation = three_and_one();
+    let fault = KeyFault::Invalid(InvalidKey::Size { bytes: 3 });
+    for (write, why) in [
+        (KeyringWrite::Install, Some(NodeFailure::KeySize)),
+        (KeyringWrite::Use, Some(NodeFailure::KeyNotInstalled)),
+        (KeyringWrite::Remove, None),
+    ] {
+        let reply = rehearsed(&federation, write, fault).await;
+        assert_eq!(rings(&reply), ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)"]);
+        for ring in reply.rings {
+            let report = ring.result.unwrap();
+            assert_eq!(report.responses, report.nodes);
+            let failed = if why.is_some() { report.nodes } else { 0 };
+            assert_eq!(report.errors, failed);
+            let named = NodeMessage::Failed(why.clone().unwrap_or(NodeFailure::KeySize));
+            assert!(report.messages.values().all(|message| *message == named));
+        }
+    }
+    for name in ["alice", "bob", "carol", "dave"] {
+        assert_eq!(federation.keys(name, &Pool::Wan), [first_key()]);
+        assert_eq!(federation.keys(name, &Pool::Lan), [first_key()]);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_to_a_ring_fails_in_each_of_them() {
+    let federation = three_and_one();
+    let base64 = InvalidKey::Base64 { offset: 4 };
+    let reply = rehearsed(&federation, KeyringWrite::Use, base64.into()).await;
+    assert_eq!(reply.rings.len(), 3);
+    for ring in reply.rings {
+        assert_eq!(
+            ring.result.unwrap_err().kind(),
+            &ErrorKind::InvalidKey(base64)
+        );
+    }
+    let long = KeyFault::TooLong { limit: 1024 };
+    let reply = rehearsed(&federation, KeyringWrite::Install, long).await;
+    for ring in reply.rings {
+        let error = ring.result.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::InvalidRequest { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_ring_without_encryption_says_so_before_it_looks_at_the_size() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice"])
+        .unencrypted()
+        .build();
+    let fault = KeyFault::Invalid(InvalidKey::Size { bytes: 0 });
+    let reply = rehearsed(&federation, KeyringWrite::Remove, fault).await;
+    for ring in reply.rings {
+        let report = ring.result.unwrap();
+        let whys: Vec<_> = report.failures().map(|(_, why)| why).collect();
+        assert_eq!(whys, [&NodeFailure::EncryptionOff]);
+    }
+}
+
+/// A server of dc1 whose other datacenters are what the peers say.
+fn lonely(peers: MockPeers) -> OperatorService {
+    OperatorService::builder("dc1")
+        .keyring(MockKeyring::new(Pool::Wan, first_key(), ["alice.dc1"]))
+        .keyring(MockKeyring::new(Pool::Lan, first_key(), ["alice"]))
+        .authorizer(AllowAll)
+        .peers(peers)
+        .keyring_deadline(Duration::from_secs(5))
+        .build()
+        .unwrap()
+}
+
+fn told(datacenter: &str, pool: Pool) -> RingOutcome {
+    let mut report = RingReport::new(1);
+    report.holds(&[new_key()]);
+    RingOutcome {
+        datacenter: datacenter.into(),
+        pool,
+        result: Ok(report),
+    }
+}
+
+fn telling(rings: Vec<RingOutcome>) -> Result<OperatorReply, OperatorError> {
+    Ok(OperatorReply::Keyring(KeyringReply { rings }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datacenter_that_never_answers_costs_its_deadline_and_no_result() {
+    let peers = MockPeers::new()
+        .with_answer(datacenter("dc2"), |_| std::future::pending())
+        .with_answer(datacenter("dc3"), |_| async {
+            telling(vec![told("dc3", Pool::Lan)])
+        });
+    let start = Instant::now();
+    let reply = lonely(peers)
+        .install_key(&anyone(), new_key())
+        .await
+        .unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+    assert!(ring(&reply, "dc1", Pool::Wan).is_confirmed());
+    assert!(ring(&reply, "dc1", Pool::Lan).is_confirmed());
+    assert!(ring(&reply, "dc3", Pool::Lan).is_confirmed());
+    let late = ring(&reply, "dc2", Pool::Lan).result.clone().unwrap_err();
+    assert!(matches!(late.kind(), ErrorKind::DeadlineExceeded { .. }));
+    assert_eq!(late.outcome(), Outcome::Unknown);
+    assert_eq!(reply.rings.len(), 4);
+}
+
+/// A segment whose nodes take forever.
+struct Hanging;
+
+#[async_trait]
+impl KeyringBackend for Hanging {
+    fn pool(&self) -> Pool {
+        Pool::Segment("slow".into())
+    }
+
+    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        std::future::pending().await
+    }
+
+    async fn install(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        std::future::pending().await
+    }
+
+    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        std::future::pending().await
+    }
+
+    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ring_that_hangs_in_another_datacenter_does_not_hide_its_others() {
+    let lan = MockKeyring::new(Pool::Lan, first_key(), ["dave"]);
+    let dave = OperatorService::builder("dc2")
+        .keyring(lan.clone())
+        .keyring(Hanging)
+        .authorizer(AllowAll)
+        .keyring_deadline(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let alice = lonely(MockPeers::new().with_service(datacenter("dc2"), dave));
+    let start = Instant::now();
+    let reply = alice.install_key(&anyone(), new_key()).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert!(ring(&reply, "dc2", Pool::Lan).is_confirmed());
+    assert_eq!(lan.keys("dave"), [first_key(), new_key()]);
+    let slow = ring(&reply, "dc2", Pool::Segment("slow".into()));
+    let error = slow.result.clone().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_came_too_late_has_changed_nothing() {
+    let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| std::future::pending());
+    let listed = lonely(peers)
+        .list_keys(&anyone(), KeyringScope::Federation)
+        .await;
+    let late = ring(&listed.unwrap(), "dc2", Pool::Lan).result.clone();
+    assert_eq!(late.unwrap_err().outcome(), Outcome::NotApplied);
+}
+
+#[tokio::test]
+async fn a_datacenter_is_believed_of_its_own_rings_only() {
+    let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
+        telling(vec![
+            told("dc1", Pool::Lan),
+            told("dc3", Pool::Lan),
+            told("dc2", Pool::Wan),
+            told("dc2", Pool::Segment("s".into())),
+            told("dc2", Pool::Lan),
+            told("dc2", Pool::Lan),
+        ])
+    });
+    let listed = lonely(peers)
+        .list_keys(&anyone(), KeyringScope::Federation)
+        .await;
+    let reply = listed.unwrap();
+    assert_eq!(
+        rings(&reply),
+        ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)", "dc2 (segment s)"]
+    );
+    let lan = ring(&reply, "dc1", Pool::Lan).result.as_ref().unwrap();
+    assert_eq!(lan.keys.get(&new_key()), 0);
+}
+
+#[tokio::test]
+async fn a_datacenter_that_tells_nothing_of_itself_has_failed() {
+    for answer in [
+        telling(vec![]),
+        telling(vec![told("dc1", Pool::Lan), told("dc2", Pool::Wan)]),
+        Ok(OperatorReply::PeerRemoved),
+    ] {
+        let peers = MockPeers::new().with_answer(datacenter("dc2"), move |_| {
+            std::future::ready(answer.clone())
+        });
+        let listed = lonely(peers)
+            .list_keys(&anyone(), KeyringScope::Federation)
+            .await;
+        let reply = listed.unwrap();
+        assert_eq!(rings(&reply), ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)"]);
+        assert!(!ring(&reply, "dc2", Pool::Lan).is_confirmed());
+    }
+}
+
+#[tokio::test]
+async fn another_datacenter_is_asked_for_its_own_rings_and_not_for_the_wan() {
+    let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
+        telling(vec![told("dc2", Pool::Lan)])
+    });
+    let service = lonely(peers.clone());
+    service
+        .list_keys(&anyone(), KeyringScope::Federation)
+        .await
+        .unwrap();
+    let [(_, request)] = &peers.sent()[..] else {
+        panic!("sent more than once");
+    };
+    let Operation::Keyring { scope, .. } = &request.operation else {
+        panic!("{request:?}");
+    };
+    assert_eq!(*scope, KeyringScope::Remote);
+}

@@ -1,0 +1,156 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn without_a_leader_a_read_fails_at_once() {
+    let federation = three_and_one();
+    federation.stop("alice");
+    federation.stop("bob");
+    let start = Instant::now();
+    let carol = federation.service("carol");
+    let read = configuration(&carol, anyone(), Consistency::Default);
+    assert_eq!(read.await.unwrap_err().kind(), &ErrorKind::NoLeader);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+fn patient() -> MockFederation {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .service_options(|service| service.leader_wait(Duration::from_secs(7)))
+        .build();
+    federation.stop("alice");
+    federation.stop("bob");
+    federation
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_a_leader_succeeds_when_there_is_one() {
+    let federation = patient();
+    let start = Instant::now();
+    let carol = federation.service("carol");
+    let caller = anyone();
+    let read = configuration(&carol, caller.clone(), Consistency::Default);
+    let recovery = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        federation.restart("bob");
+    };
+    let (read, ()) = tokio::join!(read, recovery);
+    assert_eq!(read.unwrap(), federation.configuration("dc1"));
+    assert!(start.elapsed() >= Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_millis(3_200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_a_leader_no_longer_than_it_is_told() {
+    let federation = patient();
+    let start = Instant::now();
+    let carol = federation.service("carol");
+    let read = configuration(&carol, anyone(), Consistency::Default);
+    assert_eq!(read.await.unwrap_err().kind(), &ErrorKind::NoLeader);
+    assert!(start.elapsed() >= Duration::from_secs(7));
+    assert!(start.elapsed() < Duration::from_millis(7_300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_does_not_answer_is_waited_for_until_the_deadline() {
+    let peers = MockPeers::new().with_answer(server("alice"), |_| std::future::pending());
+    let bob = OperatorService::builder("dc1")
+        .raft(MockRaft::voters(["alice", "bob"]).at("bob"))
+        .authorizer(AllowAll)
+        .peers(peers)
+        .deadline(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    let read = configuration(&bob, anyone(), Consistency::Default);
+    let error = read.await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    let itself = PeerSelector::Id("bob".into());
+    let error = bob.remove_peer(&anyone(), itself, None).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(start.elapsed(), Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn when_the_leader_stops_the_next_voter_serves() {
+    let federation = three_and_one();
+    federation.stop("alice");
+    assert_eq!(federation.leader("dc1"), Some("bob".into()));
+    let carol = federation.service("carol");
+    let read = configuration(&carol, anyone(), Consistency::Default);
+    let servers = read.await.unwrap().servers;
+    let leads: Vec<_> = servers.iter().map(|server| server.leader).collect();
+    assert_eq!(leads, [false, true, false]);
+    let alive: Vec<_> = servers.iter().map(|server| server.alive).collect();
+    assert_eq!(alive, [Some(false), Some(true), Some(true)]);
+}
+
+#[tokio::test]
+async fn the_lead_goes_where_an_operator_sends_it() {
+    let federation = three_and_one();
+    let bob = federation.service("bob");
+    let carol = federation.raft("carol").id().clone();
+    bob.transfer_leadership(&anyone(), Some(carol))
+        .await
+        .unwrap();
+    assert_eq!(federation.leader("dc1"), Some("carol".into()));
+    bob.transfer_leadership(&anyone(), None).await.unwrap();
+    assert_eq!(federation.leader("dc1"), Some("alice".into()));
+
+    let nobody = bob
+        .transfer_leadership(&anyone(), Some("nobody".into()))
+        .await;
+    let selector = PeerSelector::Id("nobody".into());
+    assert_eq!(
+        nobody.unwrap_err().kind(),
+        &ErrorKind::UnknownServer(selector)
+    );
+    federation.stop("carol");
+    let carol = federation.raft("carol").id().clone();
+    let dead = bob.transfer_leadership(&anyone(), Some(carol)).await;
+    assert_eq!(dead.unwrap_err().outcome(), Outcome::NotApplied);
+    assert_eq!(federation.leader("dc1"), Some("alice".into()));
+}
+
+/// A server of which the peers say who leads, and that waits for it.
+fn waiting(raft: MockRaft, peers: &MockPeers) -> OperatorService {
+    OperatorService::builder("dc1")
+        .raft(raft)
+        .authorizer(AllowAll)
+        .peers(peers.clone())
+        .leader_wait(Duration::from_secs(7))
+        .build()
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_wrongly_taken_for_the_leader_does_not_wait_as_well() {
+    let lost = MockRaft::voters(["bob", "carol", "dave"]);
+    lost.stop("carol");
+    lost.stop("dave");
+    let bob = waiting(lost, &MockPeers::new());
+    let peers = MockPeers::new().with_service(server("bob"), bob);
+    let alice = waiting(MockRaft::voters(["bob", "alice"]).at("alice"), &peers);
+    let start = Instant::now();
+    let carol = PeerSelector::Id("carol".into());
+    let error = alice.remove_peer(&anyone(), carol, None).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::NoLeader);
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(start.elapsed() < Duration::from_millis(7_300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_servers_that_take_each_other_for_the_leader_wait_once() {
+    let (to_bob, to_alice) = (MockPeers::new(), MockPeers::new());
+    let alice = waiting(MockRaft::voters(["bob", "alice"]).at("alice"), &to_bob);
+    let bob = waiting(MockRaft::voters(["alice", "bob"]).at("bob"), &to_alice);
+    to_bob.add_service(server("bob"), bob);
+    to_alice.add_service(server("alice"), alice.clone());
+    let start = Instant::now();
+    let carol = PeerSelector::Id("carol".into());
+    let error = alice.remove_peer(&anyone(), carol, None).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::TooManyHops { hops: 4 });
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(start.elapsed() < Duration::from_millis(7_300));
+}

@@ -1,0 +1,89 @@
+//! The service through a federation in memory: where an operation is served,
+//! what survives the way there and back, and what one failure leaves of the
+//! rest. No test sleeps to wait for something.
+#![cfg(all(feature = "mock", feature = "tokio"))]
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod autopilot;
+mod building;
+mod keyring;
+mod leadership;
+mod removal;
+mod routing;
+mod serialized;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cluster_operator::mock::{
+    Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockRaft, MockServer, MockToken,
+};
+use cluster_operator::{
+    Access, AccessorId, AllowAll, AutopilotConfiguration, BuildError, Caller, Consistency,
+    DefaultPolicy, ErrorKind, GossipKey, InvalidKey, KeyFault, KeyringAction, KeyringBackend,
+    KeyringReply, KeyringScope, KeyringWrite, LeaderHint, Leadership, NodeFailure, NodeMessage,
+    Operation, OperatorError, OperatorReply, OperatorRequest, OperatorService, Outcome,
+    PeerSelector, Pool, QuorumGuard, RaftBackend, RaftConfiguration, RelayFactor, Resource,
+    RingOutcome, RingReport, Target, Token,
+};
+use tokio::time::Instant;
+
+/// The key that a federation starts with.
+fn first_key() -> GossipKey {
+    GossipKey::from_bytes(&[1; 16]).unwrap()
+}
+
+fn new_key() -> GossipKey {
+    GossipKey::from_bytes(&[2; 32]).unwrap()
+}
+
+fn anyone() -> Caller {
+    Caller::anonymous()
+}
+
+fn id_of(federation: &MockFederation, server: &str) -> PeerSelector {
+    PeerSelector::Id(federation.raft(server).id().clone())
+}
+
+fn three_and_one() -> MockFederation {
+    MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .datacenter("dc2", ["dave"])
+        .build()
+}
+
+fn server(name: &str) -> Target {
+    Target::Server(LeaderHint {
+        id: name.into(),
+        address: name.into(),
+    })
+}
+
+fn datacenter(name: &str) -> Target {
+    Target::Datacenter(name.into())
+}
+
+async fn configuration(
+    service: &OperatorService,
+    caller: Caller,
+    consistency: Consistency,
+) -> Result<RaftConfiguration, OperatorError> {
+    service.raft_configuration(&caller, consistency).await
+}
+
+/// The rings of a reply as `datacenter (pool)`.
+fn rings(reply: &KeyringReply) -> Vec<String> {
+    let rings = reply.rings.iter();
+    rings
+        .map(|ring| format!("{} ({})", ring.datacenter, ring.pool))
+        .collect()
+}
+
+fn ring<'a>(reply: &'a KeyringReply, datacenter: &str, pool: Pool) -> &'a RingOutcome {
+    let mut rings = reply.rings.iter();
+    rings
+        .find(|ring| ring.datacenter == datacenter && ring.pool == pool)
+        .unwrap()
+}

@@ -1,0 +1,214 @@
+use super::*;
+
+#[tokio::test]
+async fn the_last_voter_is_kept() {
+    let federation = three_and_one();
+    let dave = id_of(&federation, "dave");
+    for guard in [QuorumGuard::On, QuorumGuard::Off] {
+        let federation = MockFederation::builder()
+            .datacenter("dc2", ["dave"])
+            .service_options(move |service| service.quorum_guard(guard))
+            .build();
+        let before = federation.configuration("dc2");
+        let service = federation.service("dave");
+        let dave = id_of(&federation, "dave");
+        let error = service
+            .remove_peer(&anyone(), dave, None)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::LastVoter);
+        assert_eq!(federation.configuration("dc2"), before);
+    }
+    let alice = federation.service("alice");
+    let there = anyone().in_datacenter("dc2");
+    let error = alice.remove_peer(&there, dave, None).await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::LastVoter);
+}
+
+#[tokio::test]
+async fn a_live_voter_whose_removal_would_lose_the_quorum_stays() {
+    let federation = three_and_one();
+    federation.stop("carol");
+    let alice = federation.service("alice");
+    let bob = id_of(&federation, "bob");
+    let error = alice
+        .remove_peer(&anyone(), bob.clone(), None)
+        .await
+        .unwrap_err();
+    let (voters, live) = (2, 1);
+    assert_eq!(
+        error.kind(),
+        &ErrorKind::QuorumLoss {
+            voters,
+            alive: live
+        }
+    );
+    assert_eq!(federation.configuration("dc1").servers.len(), 3);
+
+    let carol = id_of(&federation, "carol");
+    alice.remove_peer(&anyone(), carol, None).await.unwrap();
+    alice.remove_peer(&anyone(), bob, None).await.unwrap();
+    assert_eq!(federation.configuration("dc1").servers.len(), 1);
+}
+
+#[tokio::test]
+async fn without_the_guard_a_removal_that_loses_the_quorum_ends_unknown() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .service_options(|service| service.quorum_guard(QuorumGuard::Off))
+        .build();
+    federation.stop("carol");
+    let alice = federation.service("alice");
+    let bob = id_of(&federation, "bob");
+    let error = alice.remove_peer(&anyone(), bob, None).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(federation.leader("dc1"), None);
+}
+
+#[tokio::test]
+async fn a_guard_that_knows_nothing_of_the_servers_takes_them_for_live() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .reports_liveness(false)
+        .build();
+    let alice = federation.service("alice");
+    let carol = id_of(&federation, "carol");
+    alice.remove_peer(&anyone(), carol, None).await.unwrap();
+    let servers = federation.configuration("dc1").servers;
+    assert!(servers.iter().all(|server| server.alive.is_none()));
+}
+
+#[tokio::test]
+async fn nothing_is_removed_from_a_configuration_that_has_moved_on() {
+    let federation = three_and_one();
+    let alice = federation.service("alice");
+    let read = federation.configuration("dc1").index;
+    let (bob, carol) = (id_of(&federation, "bob"), id_of(&federation, "carol"));
+    alice
+        .remove_peer(&anyone(), carol, Some(read))
+        .await
+        .unwrap();
+    let moved = federation.configuration("dc1");
+    assert!(moved.index > read);
+    let error = alice
+        .remove_peer(&anyone(), bob, Some(read))
+        .await
+        .unwrap_err();
+    let (expected, actual) = (read, moved.index);
+    assert_eq!(error.kind(), &ErrorKind::Conflict { expected, actual });
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(federation.configuration("dc1"), moved);
+}
+
+#[tokio::test]
+async fn a_removed_leader_leaves_the_lead_to_another_voter() {
+    let federation = three_and_one();
+    let alice = federation.service("alice");
+    let itself = id_of(&federation, "alice");
+    alice.remove_peer(&anyone(), itself, None).await.unwrap();
+    assert_eq!(federation.leader("dc1"), Some("bob".into()));
+
+    let carol = federation.service("carol");
+    let read = configuration(&carol, anyone(), Consistency::Default);
+    assert_eq!(read.await.unwrap().servers.len(), 2);
+    // It is out, and knows that.
+    let read = configuration(&alice, anyone(), Consistency::Default);
+    assert_eq!(read.await.unwrap_err().kind(), &ErrorKind::NoLeader);
+    let read = configuration(&alice, anyone(), Consistency::Stale);
+    assert_eq!(read.await.unwrap().servers.len(), 2);
+}
+
+/// Before the first removal, somebody else is quicker.
+struct Overtaken {
+    raft: MockRaft,
+    by: Mutex<Option<PeerSelector>>,
+}
+
+#[async_trait]
+impl RaftBackend for Overtaken {
+    fn leadership(&self) -> Leadership {
+        self.raft.leadership()
+    }
+
+    async fn configuration(
+        &self,
+        consistency: Consistency,
+    ) -> Result<RaftConfiguration, OperatorError> {
+        self.raft.configuration(consistency).await
+    }
+
+    async fn remove_server(
+        &self,
+        server: &PeerSelector,
+        expected_index: Option<u64>,
+    ) -> Result<(), OperatorError> {
+        let quicker = self.by.lock().unwrap().take();
+        if let Some(quicker) = quicker {
+            self.raft.remove_server(&quicker, None).await?;
+        }
+        self.raft.remove_server(server, expected_index).await
+    }
+}
+
+/// Removes bob of three voters, while somebody else removes one.
+async fn overtaken(by: &str, expected_index: Option<u64>) -> (MockRaft, Option<ErrorKind>) {
+    let raft = MockRaft::voters(["alice", "bob", "carol"]);
+    let service = OperatorService::builder("dc1")
+        .raft(Overtaken {
+            raft: raft.clone(),
+            by: Mutex::new(Some(PeerSelector::Id(by.into()))),
+        })
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let bob = PeerSelector::Id("bob".into());
+    let removed = service.remove_peer(&anyone(), bob, expected_index).await;
+    (raft, removed.err().map(|error| error.kind().clone()))
+}
+
+#[tokio::test]
+async fn a_removal_that_is_overtaken_is_checked_against_what_is_there_now() {
+    let (raft, error) = overtaken("carol", None).await;
+    assert_eq!(error, None);
+    assert_eq!(raft.latest().servers.len(), 1);
+
+    let (raft, error) = overtaken("bob", None).await;
+    let bob = PeerSelector::Id("bob".into());
+    assert_eq!(error, Some(ErrorKind::UnknownServer(bob)));
+    assert_eq!(raft.latest().servers.len(), 2);
+}
+
+#[tokio::test]
+async fn a_removal_at_an_index_that_is_overtaken_is_refused() {
+    let expected = MockRaft::voters(["alice"]).latest().index;
+    let (raft, error) = overtaken("carol", Some(expected)).await;
+    let actual = raft.latest().index;
+    assert_eq!(error, Some(ErrorKind::Conflict { expected, actual }));
+    assert_eq!(raft.latest().servers.len(), 2);
+}
+
+#[tokio::test]
+async fn a_server_is_named_by_its_address_too() {
+    let federation = three_and_one();
+    let bob = federation.service("bob");
+    let address = PeerSelector::Address("127.0.0.3:8300".into());
+    bob.remove_peer(&anyone(), address.clone(), None)
+        .await
+        .unwrap();
+    let error = bob
+        .remove_peer(&anyone(), address.clone(), None)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::UnknownServer(address));
+}
+
+#[tokio::test]
+async fn autopilot_cleans_up_dead_servers_while_there_is_a_leader() {
+    let federation = three_and_one();
+    federation.stop("carol");
+    assert_eq!(federation.cleanup_dead_servers("dc1"), ["carol"]);
+    assert_eq!(federation.configuration("dc1").servers.len(), 2);
+    federation.stop("bob");
+    assert!(federation.cleanup_dead_servers("dc1").is_empty());
+    assert_eq!(federation.configuration("dc1").servers.len(), 2);
+}

@@ -1,0 +1,225 @@
+use super::*;
+
+#[tokio::test]
+async fn every_follower_hands_a_read_on_to_the_leader() {
+    let federation = three_and_one();
+    for (at, name) in ["alice", "bob", "carol"].into_iter().enumerate() {
+        let service = federation.service(name);
+        let read = configuration(&service, anyone(), Consistency::Default);
+        assert_eq!(read.await.unwrap(), federation.configuration("dc1"));
+        assert_eq!(federation.handed_to("alice"), at);
+    }
+    assert!(federation.configuration("dc1").servers[0].leader);
+}
+
+#[tokio::test]
+async fn every_follower_hands_a_removal_on_to_the_leader() {
+    for follower in ["bob", "carol"] {
+        let federation = three_and_one();
+        let carol = id_of(&federation, "carol");
+        let service = federation.service(follower);
+        service.remove_peer(&anyone(), carol, None).await.unwrap();
+        assert_eq!(federation.configuration("dc1").servers.len(), 2);
+        assert_eq!(federation.handed_to("alice"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_follower_answers_a_stale_read_without_asking_anyone() {
+    let federation = three_and_one();
+    let bob = federation.service("bob");
+    let read = configuration(&bob, anyone(), Consistency::Stale);
+    assert_eq!(read.await.unwrap(), federation.configuration("dc1"));
+    assert_eq!(federation.handed_to("alice"), 0);
+}
+
+#[tokio::test]
+async fn a_stale_read_needs_no_leader_and_names_none() {
+    let federation = three_and_one();
+    federation.stop("alice");
+    federation.stop("carol");
+    let bob = federation.service("bob");
+    let read = configuration(&bob, anyone(), Consistency::Stale);
+    let servers = read.await.unwrap().servers;
+    assert_eq!(servers.len(), 3);
+    assert!(servers.iter().all(|server| !server.leader));
+}
+
+#[tokio::test]
+async fn another_datacenter_is_reached_by_its_name() {
+    let federation = three_and_one();
+    let there = anyone().in_datacenter("dc2");
+    for name in ["alice", "carol", "dave"] {
+        let service = federation.service(name);
+        let read = configuration(&service, there.clone(), Consistency::Default);
+        assert_eq!(read.await.unwrap(), federation.configuration("dc2"));
+    }
+}
+
+#[tokio::test]
+async fn a_follower_of_another_datacenter_hands_the_request_on_to_its_leader() {
+    let federation = three_and_one();
+    assert!(federation.elect("carol"));
+    let there = anyone().in_datacenter("dc1");
+    let dave = federation.service("dave");
+    let bob = id_of(&federation, "bob");
+    dave.remove_peer(&there, bob, None).await.unwrap();
+    assert_eq!(federation.handed_to("alice"), 1);
+    assert_eq!(federation.handed_to("carol"), 1);
+    assert_eq!(federation.configuration("dc1").servers.len(), 2);
+}
+
+#[tokio::test]
+async fn there_is_no_path_to_a_datacenter_that_nobody_knows() {
+    let federation = three_and_one();
+    for name in ["dc9", "DC2", ""] {
+        let there = anyone().in_datacenter(name);
+        let alice = federation.service("alice");
+        let read = configuration(&alice, there.clone(), Consistency::Stale);
+        let error = read.await.unwrap_err();
+        let datacenter = name.into();
+        assert_eq!(error.kind(), &ErrorKind::NoPathToDatacenter { datacenter });
+    }
+}
+
+#[tokio::test]
+async fn a_datacenter_without_a_live_server_is_unreachable() {
+    let federation = three_and_one();
+    federation.stop_datacenter("dc2");
+    let there = anyone().in_datacenter("dc2");
+    let alice = federation.service("alice");
+    let read = configuration(&alice, there.clone(), Consistency::Stale);
+    let error = read.await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+}
+
+#[tokio::test]
+async fn servers_of_different_wan_pools_do_not_know_each_other() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .datacenter("dc2", ["dave"])
+        .wan_pools([vec!["alice", "dave"], vec!["bob"]])
+        .build();
+    let there = anyone().in_datacenter("dc2");
+    let read = |name| {
+        let service = federation.service(name);
+        let there = there.clone();
+        async move {
+            service
+                .raft_configuration(&there, Consistency::Default)
+                .await
+        }
+    };
+    assert!(read("alice").await.is_ok());
+    let error = read("bob").await.unwrap_err();
+    let datacenter = "dc2".into();
+    assert_eq!(error.kind(), &ErrorKind::NoPathToDatacenter { datacenter });
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_unreachable_through_its_own_service() {
+    let federation = three_and_one();
+    federation.stop("bob");
+    let bob = federation.service("bob");
+    let carol = id_of(&federation, "carol");
+    let errors = [
+        bob.raft_configuration(&anyone(), Consistency::Stale)
+            .await
+            .unwrap_err(),
+        bob.raft_configuration(&anyone(), Consistency::Default)
+            .await
+            .unwrap_err(),
+        bob.remove_peer(&anyone(), carol, None).await.unwrap_err(),
+        bob.autopilot_state(&anyone()).await.unwrap_err(),
+        bob.raft_configuration(&anyone().in_datacenter("dc2"), Consistency::Default)
+            .await
+            .unwrap_err(),
+    ];
+    let keys = bob
+        .list_keys(&anyone(), KeyringScope::Federation)
+        .await
+        .unwrap();
+    let rings = keys.rings.into_iter().map(|ring| ring.result.unwrap_err());
+    for error in errors.into_iter().chain(rings) {
+        assert!(
+            matches!(error.kind(), ErrorKind::Unreachable { .. }),
+            "{error}"
+        );
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+    }
+}
+
+#[tokio::test]
+async fn two_servers_that_take_each_other_for_the_leader_do_not_hand_it_on_forever() {
+    let follower = |name: &str, other: &str, peers: &MockPeers| {
+        // Of the other's cluster it sees the other lead.
+        let raft = MockRaft::voters([other, name]).at(name);
+        OperatorService::builder("dc1")
+            .raft(raft)
+            .authorizer(AllowAll)
+            .peers(peers.clone())
+            .hop_limit(4)
+            .build()
+            .unwrap()
+    };
+    let (to_bob, to_alice) = (MockPeers::new(), MockPeers::new());
+    let alice = follower("alice", "bob", &to_bob);
+    let bob = follower("bob", "alice", &to_alice);
+    to_bob.add_service(server("bob"), bob);
+    to_alice.add_service(server("alice"), alice.clone());
+
+    let read = configuration(&alice, anyone(), Consistency::Default);
+    let error = read.await.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::TooManyHops { hops: 4 });
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!((to_bob.calls(), to_alice.calls()), (2, 2));
+}
+
+#[tokio::test]
+async fn an_error_keeps_its_kind_and_counts_the_servers_that_handed_it_on() {
+    let federation = three_and_one();
+    assert!(federation.elect("bob"));
+    let nobody = PeerSelector::Address("10.9.9.9:8300".into());
+    let remove = |name, caller: Caller| {
+        let service = federation.service(name);
+        let nobody = nobody.clone();
+        async move {
+            service
+                .remove_peer(&caller, nobody, None)
+                .await
+                .unwrap_err()
+        }
+    };
+    let there = anyone().in_datacenter("dc1");
+    for (name, forwards) in [("bob", 0), ("carol", 1), ("dave", 2)] {
+        let error = remove(name, there.clone()).await;
+        assert_eq!(error.kind(), &ErrorKind::UnknownServer(nobody.clone()));
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert_eq!(error.forwards(), forwards);
+    }
+}
+
+#[tokio::test]
+async fn the_token_and_the_time_that_is_left_travel_with_the_request() {
+    let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
+        Err(ErrorKind::NoLeader.into())
+    });
+    let service = OperatorService::builder("dc1")
+        .raft(MockRaft::voters(["alice"]))
+        .authorizer(MockAcl::new(DefaultPolicy::Deny))
+        .peers(peers.clone())
+        .deadline(Duration::from_secs(8))
+        .build()
+        .unwrap();
+    let caller = Caller::with_token(Token::new("b852fbe7")).in_datacenter("dc2");
+    let read = configuration(&service, caller.clone(), Consistency::Default);
+    assert_eq!(read.await.unwrap_err().kind(), &ErrorKind::NoLeader);
+    let [(target, request)] = &peers.sent()[..] else {
+        panic!("sent more than once");
+    };
+    assert_eq!(target, &datacenter("dc2"));
+    assert_eq!(request.token, Some(Token::new("b852fbe7")));
+    assert_eq!(request.forwards, 1);
+    assert!(request.patience.unwrap() < Duration::from_secs(8));
+}

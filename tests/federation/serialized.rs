@@ -1,0 +1,254 @@
+use std::fmt::Debug;
+
+use super::*;
+use serde::{Serialize, de::DeserializeOwned};
+
+fn round_trips<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
+    let json = serde_json::to_string(&value).unwrap();
+    let back: T = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, value, "{json}");
+}
+
+fn selectors() -> [PeerSelector; 2] {
+    [
+        PeerSelector::Id("8c2562c7".into()),
+        PeerSelector::Address("127.0.0.1:8300".into()),
+    ]
+}
+
+fn pools() -> [Pool; 3] {
+    [Pool::Wan, Pool::Lan, Pool::Segment("alpha".into())]
+}
+
+const KEY_FAULTS: [KeyFault; 3] = [
+    KeyFault::Invalid(InvalidKey::Base64 { offset: 3 }),
+    KeyFault::Invalid(InvalidKey::Size { bytes: 17 }),
+    KeyFault::TooLong { limit: 1024 },
+];
+
+fn actions() -> Vec<KeyringAction> {
+    let mut actions = vec![
+        KeyringAction::List,
+        KeyringAction::Install(new_key()),
+        KeyringAction::Use(first_key()),
+        KeyringAction::Remove(GossipKey::from_bytes(&[3; 24]).unwrap()),
+    ];
+    for write in [
+        KeyringWrite::Install,
+        KeyringWrite::Use,
+        KeyringWrite::Remove,
+    ] {
+        actions.extend(KEY_FAULTS.map(|fault| KeyringAction::Rehearse { write, fault }));
+    }
+    actions
+}
+
+#[test]
+fn every_operation_arrives_as_it_was_sent() {
+    let mut operations = vec![
+        Operation::TransferLeadership { to: None },
+        Operation::TransferLeadership {
+            to: Some("8c2562c7".into()),
+        },
+        Operation::SetAutopilotConfiguration {
+            configuration: AutopilotConfiguration::default(),
+            expected_index: Some(7),
+        },
+    ];
+    for consistency in [
+        Consistency::Default,
+        Consistency::Consistent,
+        Consistency::Stale,
+    ] {
+        operations.push(Operation::RaftConfiguration(consistency));
+        operations.push(Operation::AutopilotConfiguration(consistency));
+        operations.push(Operation::AutopilotState(consistency));
+    }
+    for server in selectors() {
+        for expected_index in [None, Some(u64::MAX)] {
+            let server = server.clone();
+            operations.push(Operation::RemovePeer {
+                server,
+                expected_index,
+            });
+        }
+    }
+    for action in actions() {
+        for scope in [
+            KeyringScope::Federation,
+            KeyringScope::LocalOnly,
+            KeyringScope::Remote,
+        ] {
+            operations.push(Operation::Keyring {
+                action: action.clone(),
+                scope,
+                relay_factor: RelayFactor::MAX,
+            });
+        }
+    }
+    for operation in operations {
+        let mut request = OperatorRequest::new(operation);
+        round_trips(request.clone());
+        request.forwards = 3;
+        request.patience = Some(Duration::from_millis(4_500));
+        let request = request.with_token(Token::new("b852\"fbe7"));
+        round_trips(request.in_datacenter("dc2"));
+    }
+}
+
+fn report() -> RingReport {
+    let mut report = RingReport::new(9);
+    report.done();
+    report.holds(&[first_key(), new_key()]);
+    report.holds_more("a".into(), &[new_key()], 30);
+    for failure in [
+        NodeFailure::KeyNotInstalled,
+        NodeFailure::PrimaryKey,
+        NodeFailure::EncryptionOff,
+        NodeFailure::KeySize,
+        NodeFailure::Other("disk full".into()),
+    ] {
+        report.failed(format!("node {}", report.errors).into(), failure);
+    }
+    let note = NodeMessage::Note("restart me".into());
+    report.messages.insert("b".into(), note);
+    report
+}
+
+#[tokio::test]
+async fn every_reply_arrives_as_it_was_sent() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice".into(), MockServer::new("bob").nonvoter()])
+        .reports_last_index(true)
+        .build();
+    let alice = federation.service("alice");
+    let results = [
+        Ok(report()),
+        Err(OperatorError::new(ErrorKind::NoLeader).with_outcome(Outcome::Applied)),
+    ];
+    let rings = pools().into_iter().flat_map(|pool| {
+        results.clone().map(|result| RingOutcome {
+            datacenter: "dc1".into(),
+            pool: pool.clone(),
+            result,
+        })
+    });
+    for reply in [
+        OperatorReply::RaftConfiguration(federation.configuration("dc1")),
+        OperatorReply::PeerRemoved,
+        OperatorReply::LeadershipTransferred,
+        OperatorReply::Keyring(KeyringReply {
+            rings: rings.collect(),
+        }),
+        OperatorReply::AutopilotConfiguration(AutopilotConfiguration::default()),
+        OperatorReply::AutopilotConfigurationSet(true),
+        OperatorReply::AutopilotState(alice.autopilot_state(&anyone()).await.unwrap()),
+    ] {
+        round_trips(reply);
+    }
+}
+
+fn kinds() -> Vec<ErrorKind> {
+    let text = || String::from("says \"no\"\n");
+    let hint = LeaderHint {
+        id: "8c2562c7".into(),
+        address: "127.0.0.1:8300".into(),
+    };
+    let mut kinds = vec![
+        ErrorKind::InvalidRequest { reason: text() },
+        ErrorKind::InvalidKey(InvalidKey::Base64 { offset: 9 }),
+        ErrorKind::InvalidKey(InvalidKey::Size { bytes: 0 }),
+        ErrorKind::UnknownToken,
+        ErrorKind::AuthorizerUnavailable { reason: text() },
+        ErrorKind::NoLeader,
+        ErrorKind::NotLeader { leader: None },
+        ErrorKind::NotLeader { leader: Some(hint) },
+        ErrorKind::NoPathToDatacenter {
+            datacenter: "dc9".into(),
+        },
+        ErrorKind::Unreachable {
+            target: text(),
+            reason: text(),
+        },
+        ErrorKind::DeadlineExceeded {
+            target: text(),
+            after: Duration::from_nanos(1),
+        },
+        ErrorKind::LastVoter,
+        ErrorKind::QuorumLoss {
+            voters: 3,
+            alive: 1,
+        },
+        ErrorKind::Conflict {
+            expected: 1,
+            actual: u64::MAX,
+        },
+        ErrorKind::RingsFailed {
+            failed: pools().map(|pool| ("dc1".into(), pool)).to_vec(),
+            rings: 5,
+        },
+        ErrorKind::Unsupported { what: text() },
+        ErrorKind::TooManyHops { hops: 255 },
+        ErrorKind::Backend { message: text() },
+    ];
+    kinds.extend(selectors().map(ErrorKind::UnknownServer));
+    for resource in [Resource::Operator, Resource::Keyring] {
+        for access in [Access::Read, Access::Write] {
+            for accessor in [None, Some(AccessorId::new("acce5500"))] {
+                kinds.push(ErrorKind::PermissionDenied {
+                    resource,
+                    access,
+                    accessor,
+                });
+            }
+        }
+    }
+    kinds
+}
+
+#[tokio::test]
+async fn every_error_arrives_as_it_was_sent_and_is_handed_on_as_it_is() {
+    for kind in kinds() {
+        for outcome in [Outcome::NotApplied, Outcome::Applied, Outcome::Unknown] {
+            let error = OperatorError::new(kind.clone()).with_outcome(outcome);
+            round_trips(error.clone());
+
+            let peers = MockPeers::new().with_answer(datacenter("dc2"), move |_| {
+                std::future::ready(Err(error.clone()))
+            });
+            let service = OperatorService::builder("dc1")
+                .raft(MockRaft::voters(["alice"]))
+                .authorizer(AllowAll)
+                .peers(peers)
+                .build()
+                .unwrap();
+            let there = anyone().in_datacenter("dc2");
+            let handed_on = configuration(&service, there, Consistency::Default).await;
+            let handed_on = handed_on.unwrap_err();
+            assert_eq!(handed_on.kind(), &kind);
+            assert_eq!(handed_on.outcome(), outcome);
+            assert_eq!(handed_on.forwards(), 1);
+            round_trips(handed_on);
+        }
+    }
+}
+
+#[test]
+fn what_no_server_sends_is_not_taken() {
+    let request = OperatorRequest::new(Operation::Keyring {
+        action: KeyringAction::Install(first_key()),
+        scope: KeyringScope::Federation,
+        relay_factor: RelayFactor::MAX,
+    });
+    let json = serde_json::to_string(&request).unwrap();
+    let key = first_key().to_base64();
+    for (good, bad) in [
+        (r#""relay_factor":5"#, r#""relay_factor":6"#),
+        (key.as_str(), "AAAA"),
+        ("Install", "Destroy"),
+    ] {
+        let wrong = json.replace(good, bad);
+        assert_ne!(wrong, json);
+        assert!(serde_json::from_str::<OperatorRequest>(&wrong).is_err());
+    }
+}
