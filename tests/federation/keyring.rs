@@ -354,6 +354,42 @@ async fn a_ring_that_hangs_in_another_datacenter_does_not_hide_its_others() {
     assert_eq!(error.outcome(), Outcome::Unknown);
 }
 
+/// An authorizer that takes its time.
+struct Slow(Duration);
+
+#[async_trait]
+impl AclAuthorizer for Slow {
+    async fn authorize(&self, _: Option<&Token>, _: Resource, _: Access) -> Result<(), AclError> {
+        tokio::time::sleep(self.0).await;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_authorizers_time_is_taken_off_that_of_the_rings() {
+    let service = OperatorService::builder("dc1")
+        .keyring(Hanging)
+        .authorizer(Slow(Duration::from_secs(4)))
+        .build()
+        .unwrap();
+    let start = Instant::now();
+    let reply = service.install_key(&anyone(), new_key()).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+    assert!(!reply.rings[0].is_confirmed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authorizer_that_takes_too_long_has_let_nothing_change() {
+    let service = OperatorService::builder("dc1")
+        .keyring(Hanging)
+        .authorizer(Slow(Duration::from_secs(60)))
+        .build()
+        .unwrap();
+    let error = service.install_key(&anyone(), new_key()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_came_too_late_has_changed_nothing() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| std::future::pending());

@@ -21,12 +21,12 @@ use cluster_operator::mock::{
     Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockRaft, MockServer, MockToken,
 };
 use cluster_operator::{
-    Access, AccessorId, AllowAll, AutopilotConfiguration, BuildError, Caller, Consistency,
-    DefaultPolicy, ErrorKind, GossipKey, InvalidKey, KeyFault, KeyringAction, KeyringBackend,
-    KeyringReply, KeyringScope, KeyringWrite, LeaderHint, Leadership, NodeFailure, NodeMessage,
-    Operation, OperatorError, OperatorReply, OperatorRequest, OperatorService, Outcome,
-    PeerSelector, Pool, QuorumGuard, RaftBackend, RaftConfiguration, RelayFactor, Resource,
-    RingOutcome, RingReport, Target, Token,
+    Access, AccessorId, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, BuildError,
+    Caller, Consistency, DefaultPolicy, ErrorKind, GossipKey, InvalidKey, KeyFault, KeyringAction,
+    KeyringBackend, KeyringReply, KeyringScope, KeyringWrite, LeaderHint, Leadership, NodeFailure,
+    NodeMessage, Operation, OperatorError, OperatorReply, OperatorRequest, OperatorService,
+    Outcome, PeerSelector, Pool, QuorumGuard, RaftBackend, RaftConfiguration, RelayFactor,
+    Resource, RingOutcome, RingReport, Target, Token,
 };
 use tokio::time::Instant;
 
