@@ -73,9 +73,7 @@ pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal
         body: &request.body,
         rules,
     };
-    let mut asked = OperatorRequest::new(Operation::TransferLeadership { to: None });
-    asked.token = token(query, request.headers, rules);
-    asked.datacenter = datacenter(query, rules);
+    let token = token(query, request.headers, rules);
     let read = if endpoint.wants_body(method) && request.body.len() > wire.body_limit {
         Err(Fault::TooLarge)
     } else {
@@ -91,11 +89,10 @@ pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal
     match read {
         Ok(operation) => {
             let view = view(operation.permission().1);
-            asked.operation = operation;
-            Ok(Call {
-                request: asked,
-                view,
-            })
+            let mut request = OperatorRequest::new(operation);
+            request.token = token;
+            request.datacenter = datacenter(query, rules);
+            Ok(Call { request, view })
         }
         Err(Fault::Bad(text)) => Err(refuse(400, &format!("{}{text}", rules.bad_request))),
         Err(Fault::Bare(text)) => Err(refuse(400, &text)),
@@ -103,9 +100,7 @@ pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal
         Err(Fault::Private(text, resource)) => {
             let mut refusal = refuse(400, &text);
             refusal.only_for = Some(Permission {
-                caller: asked
-                    .token
-                    .map_or_else(Caller::anonymous, Caller::with_token),
+                caller: token.map_or_else(Caller::anonymous, Caller::with_token),
                 resource,
                 access: Access::Write,
                 view: view(Access::Write),
