@@ -138,7 +138,7 @@ impl Shared {
             return Err(Box::new(wire.body_too_large()));
         }
         let body = Limited::new(body, wire.body_limit()).collect();
-        let deadline = Deadline::new(self.service.timer(), self.body_deadline);
+        let mut deadline = Deadline::new(self.service.timer(), self.body_deadline);
         match deadline.bound(body).await {
             Some(Ok(body)) => Ok(body.to_bytes()),
             Some(Err(error)) if error.is::<LengthLimitError>() => {

@@ -52,7 +52,7 @@
 //! |---|---|
 //! | [`raft`] | the Raft configuration, and the trait behind it |
 //! | [`keyring`] | keys, rings, reports, and the trait behind them |
-//! | [`acl`] | tokens, and who decides what they allow |
+//! | [`acl`] | tokens and their rules, and who decides what they allow |
 //! | [`autopilot`] | the rules and the health of servers, for those who have them |
 //! | [`wire`] | Consul's HTTP API as plain values, in three dialects |
 //! | `http` | the same as a tower service |
@@ -67,6 +67,7 @@
 //! |---|---|---|
 //! | `tokio` | `TokioTimer`, the clock that the builder takes by itself | yes |
 //! | `http` | `http::OperatorHttp`, a tower service | no |
+//! | `hcl` | rules and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
 //!
 //! Without features there is no runtime, no HTTP and no engine among the
@@ -102,7 +103,8 @@ mod tokio;
 pub mod wire;
 
 pub use acl::{
-    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Resource, Token,
+    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, LoadError, Resource,
+    Rule, Rules, RulesError, Token, TokenDefinition, TokenSnapshot, TokenStore, TokenStoreBuilder,
 };
 pub use autopilot::{
     AutopilotBackend, AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,

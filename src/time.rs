@@ -2,11 +2,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::OnceLock;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{FutureExt, Shared};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 /// A future that a [`Timer`] makes.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -21,14 +20,15 @@ pub trait Timer: Send + Sync {
     fn sleep(&self, duration: Duration) -> Sleep;
 }
 
-/// A point in time by which several pieces of work have to end together.
+/// A point in time by which work has to end.
 ///
 /// It has no clock, so it begins with the first work that is not ready at once;
-/// work that is costs no timer.
+/// work that is costs no timer. Work that is ready together with the timer
+/// counts as in time.
 pub(crate) struct Deadline<'a> {
     timer: &'a dyn Timer,
     after: Duration,
-    sleep: OnceLock<Shared<Sleep>>,
+    sleep: Option<Sleep>,
 }
 
 impl<'a> Deadline<'a> {
@@ -36,30 +36,51 @@ impl<'a> Deadline<'a> {
         Deadline {
             timer,
             after,
-            sleep: OnceLock::new(),
+            sleep: None,
         }
     }
 
-    /// How long it leaves in all.
-    pub(crate) fn after(&self) -> Duration {
-        self.after
-    }
-
-    /// The work's output, or `None` if it takes longer. Work that is ready
-    /// together with the timer counts as in time.
-    pub(crate) async fn bound<F: Future>(&self, work: F) -> Option<F::Output> {
+    /// The work's output, or `None` if it takes longer.
+    pub(crate) async fn bound<F: Future>(&mut self, work: F) -> Option<F::Output> {
         let mut work = std::pin::pin!(work);
-        let mut sleep: Option<Shared<Sleep>> = None;
-        std::future::poll_fn(|context| {
-            if let Poll::Ready(output) = work.as_mut().poll(context) {
-                return Poll::Ready(Some(output));
-            }
-            let begin = || self.timer.sleep(self.after).shared();
-            sleep
-                .get_or_insert_with(|| self.sleep.get_or_init(begin).clone())
-                .poll_unpin(context)
-                .map(|()| None)
+        std::future::poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => self.poll(context).map(|()| None),
         })
         .await
+    }
+
+    /// The outputs of works that run at once, in their order; `None` for each
+    /// that takes longer.
+    pub(crate) async fn bound_all<F: Future>(
+        &mut self,
+        works: impl Iterator<Item = F>,
+    ) -> Vec<Option<F::Output>> {
+        let mut outputs = Vec::new();
+        let mut running: FuturesUnordered<_> = works
+            .enumerate()
+            .map(|(number, work)| {
+                outputs.push(None);
+                async move { (number, work.await) }
+            })
+            .collect();
+        std::future::poll_fn(|context| {
+            while let Poll::Ready(next) = running.poll_next_unpin(context) {
+                match next {
+                    Some((number, output)) => outputs[number] = Some(output),
+                    None => return Poll::Ready(()),
+                }
+            }
+            self.poll(context)
+        })
+        .await;
+        outputs
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.sleep
+            .get_or_insert_with(|| self.timer.sleep(self.after))
+            .as_mut()
+            .poll(context)
     }
 }

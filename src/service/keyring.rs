@@ -1,6 +1,6 @@
 //! Keyring operations: every ring of the federation at once.
 
-use futures_util::future::{join, join_all};
+use std::time::Duration;
 
 use super::route::budget;
 use super::{Inner, mismatched};
@@ -15,10 +15,11 @@ use crate::request::{
 };
 use crate::time::Deadline;
 
-/// What all parts of one keyring operation have in common.
-struct Fan<'a> {
-    request: &'a OperatorRequest,
-    deadline: Deadline<'a>,
+/// One of the things that a keyring operation asks.
+enum Part<'a> {
+    Ring(&'a dyn KeyringBackend),
+    /// All that another datacenter has, but the WAN's.
+    Datacenter(DatacenterName),
 }
 
 impl Inner {
@@ -30,14 +31,15 @@ impl Inner {
         relay: RelayFactor,
     ) -> Result<OperatorReply, OperatorError> {
         let budget = budget(self.keyring_deadline, request);
-        let fan = Fan {
-            request,
-            deadline: Deadline::new(&*self.timer, budget),
-        };
+        let mut deadline = Deadline::new(&*self.timer, budget);
         let decision = self.authorize(request.token.as_ref(), request.operation.permission());
-        fan.bound(|| "the authorizer".into(), decision)
-            .await
-            .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
+        deadline.bound(decision).await.unwrap_or_else(|| {
+            Err(too_late(
+                "the authorizer".into(),
+                budget,
+                Outcome::NotApplied,
+            ))
+        })?;
         if self.rings.is_empty() {
             return Err(OperatorError::unsupported("gossip"));
         }
@@ -46,61 +48,81 @@ impl Inner {
                 "local-only can only be set for list requests",
             ));
         }
-        let local = self
-            .rings
-            .iter()
-            .filter(|ring| scope == KeyringScope::Federation || ring.pool() != Pool::Wan)
-            .map(|ring| self.ring(&**ring, action, relay, &fan));
-        let remote = match scope {
-            KeyringScope::Federation => self.other_datacenters(),
-            KeyringScope::LocalOnly | KeyringScope::Remote => Vec::new(),
-        };
-        let remote = remote
-            .into_iter()
-            .map(|datacenter| self.remote_rings(datacenter, &fan));
-        let (local, remote) = join(join_all(local), join_all(remote)).await;
-        let rings = local.into_iter().chain(remote.into_iter().flatten());
+        let parts = self.parts(scope);
+        let asked = parts.iter().map(async |part| match part {
+            Part::Ring(ring) => vec![self.outcome(*ring, ask(*ring, action, relay).await)],
+            Part::Datacenter(datacenter) => self.remote_rings(datacenter, request, budget).await,
+        });
+        let answers = deadline.bound_all(asked).await;
+        let rings = std::iter::zip(&parts, answers).flat_map(|(part, answer)| {
+            answer.unwrap_or_else(|| vec![self.late(part, request, budget)])
+        });
         Ok(OperatorReply::Keyring(KeyringReply {
             rings: rings.collect(),
         }))
     }
 
-    async fn ring(
+    /// In the order of the reply.
+    fn parts(&self, scope: KeyringScope) -> Vec<Part<'_>> {
+        let rings = self.rings.iter().map(|ring| &**ring);
+        let rings =
+            rings.filter(|ring| scope == KeyringScope::Federation || ring.pool() != Pool::Wan);
+        let datacenters = match scope {
+            KeyringScope::Federation => self.other_datacenters(),
+            KeyringScope::LocalOnly | KeyringScope::Remote => Vec::new(),
+        };
+        let datacenters = datacenters.into_iter().map(Part::Datacenter);
+        rings.map(Part::Ring).chain(datacenters).collect()
+    }
+
+    fn outcome(
         &self,
         ring: &dyn KeyringBackend,
-        action: &KeyringAction,
-        relay: RelayFactor,
-        fan: &Fan<'_>,
+        result: Result<RingReport, OperatorError>,
     ) -> RingOutcome {
-        let pool = ring.pool();
-        let result = fan
-            .bound(|| format!("the {pool} pool"), ask(ring, action, relay))
-            .await;
         RingOutcome {
             datacenter: self.datacenter.clone(),
-            pool,
+            pool: ring.pool(),
             result,
         }
     }
 
+    fn late(&self, part: &Part<'_>, request: &OperatorRequest, budget: Duration) -> RingOutcome {
+        let outcome = match request.operation.permission().1 {
+            Access::Read => Outcome::NotApplied,
+            Access::Write => Outcome::Unknown,
+        };
+        match part {
+            Part::Ring(ring) => {
+                let target = format!("the {} pool", ring.pool());
+                self.outcome(*ring, Err(too_late(target, budget, outcome)))
+            }
+            Part::Datacenter(datacenter) => {
+                let target = format!("datacenter {datacenter}");
+                unasked(datacenter.clone(), too_late(target, budget, outcome))
+            }
+        }
+    }
+
     /// The rings of another datacenter, as one of its servers tells them.
-    async fn remote_rings(&self, datacenter: DatacenterName, fan: &Fan<'_>) -> Vec<RingOutcome> {
-        let mut request = fan.request.clone();
+    async fn remote_rings(
+        &self,
+        datacenter: &DatacenterName,
+        request: &OperatorRequest,
+        budget: Duration,
+    ) -> Vec<RingOutcome> {
+        let mut request = request.clone();
         if let Operation::Keyring { scope, .. } = &mut request.operation {
             *scope = KeyringScope::Remote;
         }
         let target = Target::Datacenter(datacenter.clone());
-        let answer = self.forward(&target, &request, fan.deadline.after());
-        let result = fan
-            .bound(|| format!("datacenter {datacenter}"), answer)
-            .await;
-        let error = match result {
+        let error = match self.forward(&target, &request, budget).await {
             Ok(OperatorReply::Keyring(mut reply)) => {
                 // Each datacenter speaks for itself, and only this server for the
                 // WAN: no ring is told twice.
                 reply
                     .rings
-                    .retain(|ring| ring.datacenter == datacenter && ring.pool != Pool::Wan);
+                    .retain(|ring| ring.datacenter == *datacenter && ring.pool != Pool::Wan);
                 reply.rings.sort_by(|a, b| a.pool.cmp(&b.pool));
                 reply.rings.dedup_by(|a, b| a.pool == b.pool);
                 if !reply.rings.is_empty() {
@@ -111,11 +133,7 @@ impl Inner {
             Ok(_) => mismatched(),
             Err(error) => error,
         };
-        vec![RingOutcome {
-            datacenter,
-            pool: Pool::Lan,
-            result: Err(error),
-        }]
+        vec![unasked(datacenter.clone(), error)]
     }
 
     fn other_datacenters(&self) -> Vec<DatacenterName> {
@@ -124,26 +142,6 @@ impl Inner {
         datacenters.sort();
         datacenters.dedup();
         datacenters
-    }
-}
-
-impl Fan<'_> {
-    /// The work's result, or that it came too late.
-    async fn bound<T>(
-        &self,
-        target: impl FnOnce() -> String,
-        work: impl Future<Output = Result<T, OperatorError>>,
-    ) -> Result<T, OperatorError> {
-        self.deadline.bound(work).await.unwrap_or_else(|| {
-            let outcome = match self.request.operation.permission().1 {
-                Access::Read => Outcome::NotApplied,
-                Access::Write => Outcome::Unknown,
-            };
-            let target = target();
-            let after = self.deadline.after();
-            let error = OperatorError::new(ErrorKind::DeadlineExceeded { target, after });
-            Err(error.with_outcome(outcome))
-        })
     }
 }
 
@@ -196,4 +194,17 @@ async fn rehearse(
     report.responses = report.responses.min(listed.responses);
     report.errors = report.errors.min(listed.responses);
     Ok(report)
+}
+
+/// Stands for all rings of a datacenter that could not be asked for them.
+fn unasked(datacenter: DatacenterName, error: OperatorError) -> RingOutcome {
+    RingOutcome {
+        datacenter,
+        pool: Pool::Lan,
+        result: Err(error),
+    }
+}
+
+fn too_late(target: String, after: Duration, outcome: Outcome) -> OperatorError {
+    OperatorError::new(ErrorKind::DeadlineExceeded { target, after }).with_outcome(outcome)
 }

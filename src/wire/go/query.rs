@@ -5,6 +5,7 @@
 //! whether the name is there.
 
 use super::percent::escapes_are_whole;
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// A raw query string that Go would accept, searched anew on each question.
@@ -33,15 +34,28 @@ impl<'a> Query<'a> {
     /// The first value given for `name`: `None` if the name is absent, empty if
     /// it has no value.
     pub(crate) fn get(&self, name: &str) -> Option<Cow<'a, str>> {
-        form_urlencoded::parse(self.raw.as_bytes())
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        self.raw
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find(|(key, _)| unescape(key) == name)
+            .map(|(_, value)| unescape(value))
     }
 
     /// Whether `name` is present, with whatever value.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
+}
+
+/// Decodes a name or a value. A `+` is a space, and bytes that are no UTF-8
+/// become replacement characters.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8_lossy();
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]

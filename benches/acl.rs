@@ -1,0 +1,225 @@
+//! What a decision costs with many tokens, how it scales to two threads, and
+//! what a token takes in memory.
+//!
+//! The tokens are asked for in random order, each as far from the last in
+//! memory as can be, so with many tokens most of the time goes into waiting for
+//! memory. What one such wait takes on this machine, and how waits scale to two
+//! threads, is told besides. Real requests repeat tokens, which is faster.
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cap::Cap;
+use cluster_operator::{
+    Access, AccessorId, AclAuthorizer, Resource, Rule, Rules, Token, TokenDefinition, TokenStore,
+};
+use criterion::{BenchmarkId, Criterion};
+
+#[global_allocator]
+static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
+
+/// Numbers that look random and are the same in every run (SplitMix64).
+fn mixed(n: u64) -> u64 {
+    let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn uuid(n: u64) -> String {
+    let (high, low) = (mixed(n), mixed(n ^ 1 << 63));
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
+}
+
+const SECRETS: u64 = 1 << 32;
+const STRANGERS: u64 = 1 << 40;
+
+/// Every token may read, and none may write.
+fn store(tokens: u64) -> TokenStore {
+    let builder =
+        TokenStore::builder().policy("read", Rules::new().with(Resource::Operator, Rule::Read));
+    (0..tokens)
+        .fold(builder, |builder, n| {
+            let accessor = AccessorId::new(uuid(n));
+            let definition = TokenDefinition::new(accessor, Token::new(uuid(SECRETS + n)));
+            builder.token(definition.with_policy("read"))
+        })
+        .build()
+        .expect("the tokens fit together")
+}
+
+/// The secrets in a random order, one after the other in memory, so that only
+/// the store's memory is far away.
+fn presented(tokens: u64, from: u64) -> Vec<Token> {
+    let mut order: Vec<u64> = (0..tokens).collect();
+    order.sort_unstable_by_key(|n| mixed(n ^ 0x5555));
+    order.iter().map(|n| Token::new(uuid(from + n))).collect()
+}
+
+fn check(store: &TokenStore, token: &Token, access: Access) -> bool {
+    store
+        .check(Some(black_box(token)), Resource::Operator, access)
+        .is_ok()
+}
+
+fn decisions(criterion: &mut Criterion, name: &str, tokens: u64) {
+    let store = store(tokens);
+    let known = presented(tokens, SECRETS);
+    let strangers = presented(tokens, STRANGERS);
+    let mut group = criterion.benchmark_group(name);
+    for (case, presented, access) in [
+        ("hit", &known, Access::Read),
+        ("denied", &known, Access::Write),
+        ("miss", &strangers, Access::Read),
+    ] {
+        let mut next = presented.iter().cycle();
+        group.bench_function(BenchmarkId::from_parameter(case), |bencher| {
+            bencher.iter(|| next.next().map(|token| check(&store, token, access)));
+        });
+    }
+    let mut next = known.iter().cycle();
+    group.bench_function(BenchmarkId::from_parameter("hit, async"), |bencher| {
+        bencher.iter(|| {
+            let token = next.next();
+            let future = store.authorize(token, Resource::Operator, Access::Read);
+            futures_executor::block_on(future).is_ok()
+        });
+    });
+    group.finish();
+}
+
+/// Decisions a second by so many threads together.
+fn rate(store: &TokenStore, presented: &[Token], threads: usize) -> f64 {
+    let barrier = Barrier::new(threads);
+    let share = presented.len() / threads;
+    let slowest = thread::scope(|scope| {
+        let workers: Vec<_> = presented
+            .chunks_exact(share)
+            .take(threads)
+            .map(|tokens| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    barrier.wait();
+                    let start = Instant::now();
+                    for token in tokens {
+                        black_box(check(store, token, Access::Read));
+                    }
+                    start.elapsed()
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .filter_map(|worker| worker.join().ok())
+            .max()
+            .unwrap_or(Duration::MAX)
+    });
+    (share * threads) as f64 / slowest.as_secs_f64()
+}
+
+fn scaling(name: &str, tokens: u64) {
+    let before = ALLOCATOR.allocated();
+    let store = store(tokens);
+    let bytes = (ALLOCATOR.allocated() - before) as f64 / tokens as f64;
+    println!("{name}: {bytes:.1} bytes a token");
+    // Enough questions that a round takes a while.
+    let rounds = (1_000_000 / tokens).max(1);
+    let known: Vec<_> = (0..rounds)
+        .flat_map(|_| presented(tokens, SECRETS))
+        .collect();
+    // One and two threads in turn, so that a busy machine slows both.
+    let mut ratios: Vec<_> = (0..7)
+        .map(|_| {
+            let (one, two) = (rate(&store, &known, 1), rate(&store, &known, 2));
+            (two / one, one, two)
+        })
+        .collect();
+    ratios.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let (ratio, one, two) = ratios[ratios.len() / 2];
+    println!(
+        "{name}: {:.2} M decisions a second by one thread, {:.2} M by two: x {ratio:.2}",
+        one / 1e6,
+        two / 1e6
+    );
+}
+
+/// Nanoseconds that so many threads wait for a cache line far away, each in
+/// turn, in memory as large as that of so many tokens.
+fn wait(lines: &[[usize; 8]], threads: usize) -> f64 {
+    const WAITS: usize = 1_000_000;
+    let barrier = Barrier::new(threads);
+    let slowest = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    barrier.wait();
+                    let start = Instant::now();
+                    let mut at = thread * lines.len() / threads;
+                    for _ in 0..WAITS {
+                        at = lines[at][0];
+                    }
+                    black_box(at);
+                    start.elapsed()
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .filter_map(|worker| worker.join().ok())
+            .max()
+            .unwrap_or(Duration::MAX)
+    });
+    slowest.as_secs_f64() * 1e9 / WAITS as f64
+}
+
+fn waiting(name: &str, tokens: u64) {
+    let count = tokens as usize * 3 / 2;
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_unstable_by_key(|n| mixed(*n as u64));
+    // One cycle through all lines.
+    let mut lines = vec![[0; 8]; count];
+    for (from, to) in order.iter().zip(order.iter().cycle().skip(1)) {
+        lines[*from][0] = *to;
+    }
+    let mut ratios: Vec<_> = (0..7)
+        .map(|_| (wait(&lines, 1), wait(&lines, 2)))
+        .map(|(one, two)| (2.0 * one / two, one))
+        .collect();
+    ratios.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let (ratio, one) = ratios[ratios.len() / 2];
+    println!("{name}: one wait for memory takes {one:.0} ns; two threads x {ratio:.2}");
+}
+
+const SIZES: [(&str, u64); 3] = [
+    ("1 k tokens", 1_000),
+    ("100 k tokens", 100_000),
+    ("1 M tokens", 1_000_000),
+];
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .without_plots()
+        .configure_from_args();
+    for (name, tokens) in SIZES {
+        decisions(&mut criterion, name, tokens);
+    }
+    criterion.final_summary();
+    for (name, tokens) in SIZES {
+        scaling(name, tokens);
+        waiting(name, tokens);
+    }
+}

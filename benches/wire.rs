@@ -1,0 +1,183 @@
+//! From a request's parts to a response's bytes, against `serde_json::to_vec` of
+//! the same values.
+//!
+//! ```text
+//! cargo bench --all-features --bench wire
+//! ```
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cluster_operator::wire::{Dialect, Request, Wire};
+use cluster_operator::{
+    AccessorId, Consistency, Leadership, OperatorError, OperatorService, PeerSelector, RaftBackend,
+    RaftConfiguration, RaftServer, Resource, Rule, Rules, Token, TokenDefinition, TokenStore,
+};
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::FutureExt;
+use serde::Serialize;
+
+/// A leader that knows its configuration.
+struct Leader(RaftConfiguration);
+
+#[async_trait]
+impl RaftBackend for Leader {
+    fn leadership(&self) -> Leadership {
+        Leadership::Local
+    }
+
+    async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
+        Ok(self.0.clone())
+    }
+
+    async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
+        Ok(())
+    }
+}
+
+fn configuration(servers: usize) -> RaftConfiguration {
+    let server = |number: usize| {
+        let id = format!("{number:08x}-f6e1-cca3-eaf1-38d1ef9d91c7");
+        RaftServer::voter(id, format!("10.0.{}.{}:8300", number / 256, number % 256))
+            .with_name(format!("server-{number}"))
+            .with_leader(number == 0)
+            .with_protocol_version("3")
+            .with_last_index(1_234_567)
+    };
+    RaftConfiguration {
+        servers: (0..servers).map(server).collect(),
+        index: 4711,
+    }
+}
+
+/// The floor: the same JSON from a derived `Serialize`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Floor<'a> {
+    servers: Vec<FloorServer<'a>>,
+    index: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct FloorServer<'a> {
+    #[serde(rename = "ID")]
+    id: &'a str,
+    node: &'a str,
+    address: &'a str,
+    leader: bool,
+    protocol_version: &'a str,
+    voter: bool,
+    last_index: u64,
+}
+
+fn floor(configuration: &RaftConfiguration) -> Floor<'_> {
+    let servers = configuration.servers.iter();
+    Floor {
+        servers: servers
+            .map(|server| FloorServer {
+                id: server.id.as_str(),
+                node: server.name.as_ref().map_or("", |name| name.as_str()),
+                address: server.address.as_str(),
+                leader: server.leader,
+                protocol_version: server.protocol_version.as_ref().map_or("", |v| v.as_str()),
+                voter: server.is_voter(),
+                last_index: server.last_index.unwrap_or(0),
+            })
+            .collect(),
+        index: configuration.index,
+    }
+}
+
+fn service(configuration: RaftConfiguration) -> OperatorService {
+    let look = Rules::new().with(Resource::Operator, Rule::Read);
+    let mut store = TokenStore::builder().policy("look", look);
+    for number in 0..10_000 {
+        let accessor = AccessorId::new(format!("00000000-0000-4000-8000-{number:012x}"));
+        let token = TokenDefinition::new(accessor, Token::new(secret(number)));
+        store = store.token(token.with_policy("look"));
+    }
+    OperatorService::builder("dc1")
+        .raft(Leader(configuration))
+        .authorizer(store.build().expect("good tokens"))
+        .build()
+        .expect("a whole service")
+}
+
+fn secret(number: usize) -> String {
+    format!("b852fbe7-fba0-1ebe-cae4-{number:012x}")
+}
+
+/// Serves one request in full. Nothing in it waits, so one poll ends it.
+fn serve(wire: &Wire, service: &OperatorService, token: &str) -> usize {
+    let request = Request {
+        method: "GET",
+        path: "/v1/operator/raft/configuration",
+        query: None,
+        headers: &[
+            ("host", "localhost"),
+            ("accept", "*/*"),
+            ("x-consul-token", token),
+        ],
+        body: bytes::Bytes::new(),
+    };
+    let response = wire.serve(service, request).now_or_never();
+    let response = response.expect("ready at once");
+    assert_eq!(response.status, 200);
+    response.body.len()
+}
+
+/// The time of a function as a multiple of another's, measured in turns so that
+/// a noisy machine disturbs both.
+fn ratio(mut numerator: impl FnMut(), mut denominator: impl FnMut()) -> f64 {
+    let mut ratios: Vec<f64> = (0..51)
+        .map(|_| {
+            let time = |work: &mut dyn FnMut()| {
+                let start = Instant::now();
+                for _ in 0..200 {
+                    work();
+                }
+                start.elapsed()
+            };
+            let below = time(&mut denominator).max(Duration::from_nanos(1));
+            time(&mut numerator).as_secs_f64() / below.as_secs_f64()
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
+}
+
+fn configurations(criterion: &mut Criterion) {
+    for servers in [5, 1000] {
+        let configuration = configuration(servers);
+        let service = service(configuration.clone());
+        let wire = Wire::new(Dialect::Precise);
+        let token = secret(4711);
+        let to_vec = || {
+            let bytes = serde_json::to_vec(&floor(black_box(&configuration)));
+            black_box(bytes.expect("serializable"));
+        };
+        let written = serde_json::to_vec(&floor(&configuration))
+            .expect("serializable")
+            .len();
+        assert_eq!(serve(&wire, &service, &token), written, "not the same JSON");
+
+        let mut group = criterion.benchmark_group(format!("{servers} servers"));
+        group.bench_function("serde_json::to_vec", |bencher| bencher.iter(to_vec));
+        group.bench_function("wire request to response", |bencher| {
+            bencher.iter(|| black_box(serve(&wire, &service, &token)));
+        });
+        group.finish();
+        let ratio = ratio(
+            || {
+                black_box(serve(&wire, &service, &token));
+            },
+            to_vec,
+        );
+        println!("{servers} servers: request to response takes {ratio:.2} of serde_json::to_vec\n");
+    }
+}
+
+criterion_group!(benches, configurations);
+criterion_main!(benches);

@@ -1,0 +1,372 @@
+//! What a token store decides.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cluster_operator::{
+    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, LoadError, Resource, Rule, Rules,
+    Token, TokenDefinition, TokenStore,
+};
+
+const RESOURCES: [Resource; 2] = [Resource::Operator, Resource::Keyring];
+const ACCESSES: [Access; 2] = [Access::Read, Access::Write];
+const DEFAULTS: [DefaultPolicy; 2] = [DefaultPolicy::Allow, DefaultPolicy::Deny];
+
+fn accessor(id: &str) -> AccessorId {
+    AccessorId::new(id)
+}
+
+fn token(id: &str, secret: &str) -> TokenDefinition {
+    TokenDefinition::new(accessor(id), Token::new(secret))
+}
+
+fn check(
+    store: &TokenStore,
+    secret: Option<&str>,
+    resource: Resource,
+    access: Access,
+) -> Result<(), AclError> {
+    let token = secret.map(Token::new);
+    let sync = store.check(token.as_ref(), resource, access);
+    let future = store.authorize(token.as_ref(), resource, access);
+    assert_eq!(futures_executor::block_on(future), sync);
+    assert_eq!(
+        store.snapshot().check(token.as_ref(), resource, access),
+        sync
+    );
+    sync
+}
+
+fn denied(id: &str) -> Result<(), AclError> {
+    Err(AclError::Denied {
+        accessor: Some(accessor(id)),
+    })
+}
+
+/// Whether a rule lets read, and write.
+type Decision = (bool, bool);
+
+/// The value of a rule, and what it decides: `None` where the default does.
+const RULES: [(Option<&str>, Option<Decision>); 5] = [
+    (None, None),
+    (Some(""), None),
+    (Some("read"), Some((true, false))),
+    (Some("write"), Some((true, true))),
+    (Some("deny"), Some((false, false))),
+];
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Asker {
+    /// A token with the rule.
+    Token,
+    /// A token without, while the anonymous one has the rule.
+    Beside,
+    /// The anonymous token with the rule.
+    Anonymous,
+    /// The anonymous token without, while another has the rule.
+    Nobody,
+}
+
+#[test]
+fn every_rule_decides_as_the_table_says() {
+    let mut rows = 0;
+    for default in DEFAULTS {
+        for who in [Asker::Token, Asker::Beside, Asker::Anonymous, Asker::Nobody] {
+            for ruled in RESOURCES {
+                for (value, decision) in RULES {
+                    let text = match value {
+                        Some(value) => format!("{{\"{ruled}\": \"{value}\"}}"),
+                        None => "{}".into(),
+                    };
+                    let mut builder = TokenStore::builder()
+                        .default_policy(default)
+                        .policy("rule", text.parse().unwrap());
+                    let mut it = token("it", "secret");
+                    match who {
+                        Asker::Token | Asker::Nobody => it = it.with_policy("rule"),
+                        Asker::Beside | Asker::Anonymous => {
+                            builder = builder.anonymous_policy("rule");
+                        }
+                    }
+                    let store = builder.token(it).build().unwrap();
+                    assert_eq!(store.default_policy(), default);
+                    for resource in RESOURCES {
+                        for access in ACCESSES {
+                            let has_rule = matches!(who, Asker::Token | Asker::Anonymous);
+                            let by_rule = decision.filter(|_| has_rule && resource == ruled);
+                            let allowed = match by_rule {
+                                Some((read, write)) => match access {
+                                    Access::Read => read,
+                                    Access::Write => write,
+                                },
+                                None => default == DefaultPolicy::Allow,
+                            };
+                            let (secret, accessor) = match who {
+                                Asker::Token | Asker::Beside => {
+                                    (Some("secret"), Some(accessor("it")))
+                                }
+                                Asker::Anonymous | Asker::Nobody => (None, None),
+                            };
+                            let expected = if allowed {
+                                Ok(())
+                            } else {
+                                Err(AclError::Denied { accessor })
+                            };
+                            assert_eq!(
+                                check(&store, secret, resource, access),
+                                expected,
+                                "{who:?}, default {default}, {text}, {resource}:{access}"
+                            );
+                            rows += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(rows, 320);
+}
+
+#[test]
+fn policies_of_one_token_are_merged_whatever_their_order() {
+    let values = ["read", "write", "deny"];
+    for first in values {
+        for second in values {
+            let rules = |value: &str| format!("{{\"keyring\": \"{value}\"}}").parse().unwrap();
+            let store = TokenStore::builder()
+                .default_policy(DefaultPolicy::Allow)
+                .token(
+                    token("it", "secret")
+                        .with_policy("first")
+                        .with_policy("second"),
+                )
+                .policy("first", rules(first))
+                .policy("second", rules(second))
+                .build()
+                .unwrap();
+            let either = [first, second];
+            let (read, write) = (!either.contains(&"deny"), either.contains(&"write"));
+            for (access, allowed) in [(Access::Read, read), (Access::Write, read && write)] {
+                let decision = check(&store, Some("secret"), Resource::Keyring, access);
+                assert_eq!(decision.is_ok(), allowed, "{first} and {second}: {access}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rule_in_capitals_is_refused_where_consul_would_grant_everything() {
+    // Consul 1.10 takes it for unset, and the default is allow.
+    let error = r#"{"operator": "DENY"}"#.parse::<Rules>().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Invalid operator policy: \"DENY\" at line 1, column 19: give \"read\", \"write\" or \"deny\""
+    );
+    for value in [
+        "READ", "Write", "Deny", "list", "allow", " read", "read ", "1",
+    ] {
+        for resource in RESOURCES {
+            let text = format!("{{\"{resource}\": \"{value}\"}}");
+            assert!(text.parse::<Rules>().is_err(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_token_is_unknown_whatever_the_default() {
+    for default in DEFAULTS {
+        let store = TokenStore::builder()
+            .default_policy(default)
+            .token(token("it", "secret"))
+            .build()
+            .unwrap();
+        for secret in ["Secret", "secret ", "secre", "it", "anonymous", "\0"] {
+            for resource in RESOURCES {
+                for access in ACCESSES {
+                    assert_eq!(
+                        check(&store, Some(secret), resource, access),
+                        Err(AclError::UnknownToken)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_empty_token_is_the_anonymous_one() {
+    let store = TokenStore::builder().build().unwrap();
+    assert_eq!(
+        check(&store, Some(""), Resource::Operator, Access::Read),
+        Err(AclError::Denied { accessor: None })
+    );
+}
+
+#[test]
+fn without_a_word_about_it_the_default_is_deny() {
+    let store = TokenStore::builder().build().unwrap();
+    assert_eq!(store.default_policy(), DefaultPolicy::Deny);
+    assert_eq!(store.snapshot().default_policy(), DefaultPolicy::Deny);
+}
+
+#[test]
+fn tokens_named_as_consuls_root_policies_are_ordinary() {
+    let names = ["allow", "deny", "manage"];
+    let empty = TokenStore::builder()
+        .default_policy(DefaultPolicy::Allow)
+        .build()
+        .unwrap();
+    let mut builder =
+        TokenStore::builder().policy("read", Rules::new().with(Resource::Operator, Rule::Read));
+    for name in names {
+        builder = builder.token(token(name, name).with_policy("read"));
+    }
+    let store = builder.build().unwrap();
+    for name in names {
+        assert_eq!(
+            check(&empty, Some(name), Resource::Operator, Access::Read),
+            Err(AclError::UnknownToken)
+        );
+        let read = check(&store, Some(name), Resource::Operator, Access::Read);
+        assert_eq!(read, Ok(()));
+        let write = check(&store, Some(name), Resource::Operator, Access::Write);
+        assert_eq!(write, denied(name));
+    }
+}
+
+#[test]
+fn a_management_token_may_do_everything() {
+    let definition = TokenDefinition::management(accessor("root"), Token::new("secret"));
+    let store = TokenStore::builder().token(definition).build().unwrap();
+    for resource in RESOURCES {
+        for access in ACCESSES {
+            assert_eq!(check(&store, Some("secret"), resource, access), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn a_token_is_unknown_from_the_second_of_its_expiry_on() {
+    let now = Arc::new(AtomicU64::new(0));
+    let clock = now.clone();
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let definition = |id, seconds| {
+        TokenDefinition::management(accessor(id), Token::new(id)).expiring_at(at(seconds))
+    };
+    let store = TokenStore::builder()
+        .clock(move || at(clock.load(Ordering::Relaxed)))
+        .token(definition("soon", 1000))
+        .token(definition("later", 2000))
+        .token(TokenDefinition::management(
+            accessor("never"),
+            Token::new("never"),
+        ))
+        .build()
+        .unwrap();
+    let known = |id| check(&store, Some(id), Resource::Keyring, Access::Write);
+    for (time, soon, later) in [(999, true, true), (1000, false, true), (2001, false, false)] {
+        now.store(time, Ordering::Relaxed);
+        for (id, alive) in [("soon", soon), ("later", later), ("never", true)] {
+            let expected = if alive {
+                Ok(())
+            } else {
+                Err(AclError::UnknownToken)
+            };
+            assert_eq!(known(id), expected, "{id} at {time}");
+        }
+    }
+}
+
+#[test]
+fn the_clock_is_the_systems_unless_another_is_given() {
+    let hour = Duration::from_secs(3600);
+    let store = TokenStore::builder()
+        .token(token("old", "old").expiring_at(SystemTime::now() - hour))
+        .token(token("new", "new").expiring_at(SystemTime::now() + hour))
+        .build()
+        .unwrap();
+    let read = |secret| check(&store, Some(secret), Resource::Operator, Access::Read);
+    assert_eq!(read("old"), Err(AclError::UnknownToken));
+    assert_eq!(read("new"), denied("new"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    let read = Rules::new().with(Resource::Operator, Rule::Read);
+    let builder = || TokenStore::builder().policy("read", read);
+    let root = || TokenDefinition::management(accessor("root"), Token::new("hunter2"));
+    for (builder, message) in [
+        (
+            builder().token(token("a", "x").with_policy("raed")),
+            "the token a has the policy \"raed\", which is not defined: define it or correct the \
+             name",
+        ),
+        (
+            builder().anonymous_policy("raed"),
+            "the anonymous token has the policy \"raed\", which is not defined: define it or \
+             correct the name",
+        ),
+        (
+            builder().policy("read", read),
+            "the policy \"read\" is given twice: name the second otherwise or remove it",
+        ),
+        (
+            builder().token(token("a", "x")).token(token("a", "y")),
+            "two tokens have the accessor id a: give each its own",
+        ),
+        (
+            builder().token(token("a", "")),
+            "the token a has no secret: give it one that nobody can guess",
+        ),
+        (
+            builder().token(token("", "hunter2")),
+            "a token has an empty accessor id: give it one to speak of it by",
+        ),
+        (
+            builder().token(root().with_policy("read")),
+            "the management token root has policies: it may do everything, so remove them",
+        ),
+    ] {
+        assert_eq!(builder.build().unwrap_err().to_string(), message);
+    }
+    let twins = builder()
+        .token(token("a", "hunter2"))
+        .token(token("b", "x"))
+        .token(token("c", "hunter2"))
+        .build()
+        .unwrap_err();
+    let LoadError::DuplicateSecret {
+        accessor: one,
+        other,
+    } = &twins
+    else {
+        panic!("{twins:?}");
+    };
+    let mut pair = [one.as_str(), other.as_str()];
+    pair.sort_unstable();
+    assert_eq!(pair, ["a", "c"]);
+    assert!(!format!("{twins:?} {twins}").contains("hunter2"));
+}
+
+#[test]
+fn debug_shows_how_many_tokens_there_are_and_none_of_them() {
+    let builder = TokenStore::builder().token(token("it", "hunter2"));
+    assert_eq!(
+        format!("{builder:?}"),
+        "TokenStoreBuilder { tokens: 1, default_policy: None, .. }"
+    );
+    let store = builder.build().unwrap();
+    assert_eq!(
+        format!("{store:?}"),
+        "TokenStore { tokens: 1, default_policy: Deny, .. }"
+    );
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.tokens(), 1);
+    assert_eq!(
+        format!("{snapshot:?}"),
+        "TokenSnapshot { tokens: 1, default_policy: Deny, .. }"
+    );
+    assert!(!format!("{:?}", token("it", "hunter2")).contains("hunter2"));
+}

@@ -1,0 +1,248 @@
+//! The examples of Consul's documentation come out of the public API as they are
+//! printed there, from backends that know no more than they show.
+// A test is over where something is not as it has to be.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cluster_operator::wire::{Dialect, Request, Wire};
+use cluster_operator::{
+    AllowAll, Consistency, ErrorKind, GossipKey, KeyringBackend, Leadership, OperatorError,
+    OperatorService, PeerSelector, Pool, RaftBackend, RaftConfiguration, RaftServer, RelayFactor,
+    RingReport, Sleep, Timer,
+};
+
+const CONFIGURATION: &str = r#"{
+    "Servers": [
+        {
+            "ID": "127.0.0.1:8300",
+            "Node": "alice",
+            "Address": "127.0.0.1:8300",
+            "Leader": true,
+            "Voter": true
+        },
+        {
+            "ID": "127.0.0.2:8300",
+            "Node": "bob",
+            "Address": "127.0.0.2:8300",
+            "Leader": false,
+            "Voter": true
+        },
+        {
+            "ID": "127.0.0.3:8300",
+            "Node": "carol",
+            "Address": "127.0.0.3:8300",
+            "Leader": false,
+            "Voter": true
+        }
+    ],
+    "Index": 22
+}
+"#;
+
+const LISTING: &str = r#"[
+    {
+        "WAN": true,
+        "Datacenter": "dc1",
+        "Keys": {
+            "0eK8RjnsGC/+I1fJErQsBA==": 1,
+            "G/3/L4yOw3e5T7NTvuRi9g==": 1,
+            "z90lFx3sZZLtTOkutXcwYg==": 1
+        },
+        "NumNodes": 1
+    },
+    {
+        "WAN": false,
+        "Datacenter": "dc1",
+        "Keys": {
+            "0eK8RjnsGC/+I1fJErQsBA==": 1,
+            "G/3/L4yOw3e5T7NTvuRi9g==": 1,
+            "z90lFx3sZZLtTOkutXcwYg==": 1
+        },
+        "NumNodes": 1
+    }
+]
+"#;
+
+/// A Raft that leads, and always has these servers.
+struct Fixed(Vec<RaftServer>);
+
+#[async_trait]
+impl RaftBackend for Fixed {
+    fn leadership(&self) -> Leadership {
+        Leadership::Local
+    }
+
+    async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
+        Ok(RaftConfiguration {
+            servers: self.0.clone(),
+            index: 22,
+        })
+    }
+
+    async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
+        Err(ErrorKind::LastVoter.into())
+    }
+}
+
+/// A pool of one node that lists three keys and does not say which one is the
+/// primary.
+struct ThreeKeys(Pool);
+
+#[async_trait]
+impl KeyringBackend for ThreeKeys {
+    fn pool(&self) -> Pool {
+        self.0.clone()
+    }
+
+    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        let mut report = RingReport::new(1);
+        report.done();
+        // Out of order: a listing sorts them.
+        for key in [
+            "z90lFx3sZZLtTOkutXcwYg==",
+            "0eK8RjnsGC/+I1fJErQsBA==",
+            "G/3/L4yOw3e5T7NTvuRi9g==",
+        ] {
+            report.keys.add(&GossipKey::from_base64(key)?);
+        }
+        Ok(report)
+    }
+
+    async fn install(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        Err(OperatorError::unsupported("installing keys"))
+    }
+
+    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        Err(OperatorError::unsupported("using keys"))
+    }
+
+    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+        Err(OperatorError::unsupported("removing keys"))
+    }
+}
+
+struct Never;
+
+impl Timer for Never {
+    fn sleep(&self, _: Duration) -> Sleep {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn get(service: &OperatorService, dialect: Dialect, path: &str, query: Option<&str>) -> String {
+    let request = Request {
+        method: "GET",
+        path,
+        query,
+        headers: &[("", ""); 0],
+        body: Default::default(),
+    };
+    let response = futures_executor::block_on(Wire::new(dialect).serve(service, request));
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    String::from_utf8(response.body.to_vec()).unwrap()
+}
+
+fn raft(servers: impl IntoIterator<Item = RaftServer>) -> OperatorService {
+    OperatorService::builder("dc1")
+        .raft(Fixed(servers.into_iter().collect()))
+        .authorizer(AllowAll)
+        .timer(Never)
+        .build()
+        .unwrap()
+}
+
+fn documented(name: &str, address: &str) -> RaftServer {
+    RaftServer::voter(address, address)
+        .with_name(name)
+        .with_leader(name == "alice")
+}
+
+#[test]
+fn the_documented_configuration_comes_out_as_it_is_printed() {
+    let service = raft([
+        documented("alice", "127.0.0.1:8300"),
+        documented("bob", "127.0.0.2:8300"),
+        documented("carol", "127.0.0.3:8300"),
+    ]);
+    for dialect in [Dialect::Precise, Dialect::Consul0_7] {
+        let path = "/v1/operator/raft/configuration";
+        let body = get(&service, dialect, path, Some("pretty"));
+        assert_eq!(body, CONFIGURATION, "{dialect:?}");
+    }
+}
+
+#[test]
+fn the_documented_listing_comes_out_as_it_is_printed() {
+    let service = OperatorService::builder("dc1")
+        .keyring(ThreeKeys(Pool::Lan))
+        .keyring(ThreeKeys(Pool::Wan))
+        .authorizer(AllowAll)
+        .timer(Never)
+        .build()
+        .unwrap();
+    for dialect in [Dialect::Precise, Dialect::Consul0_7] {
+        let body = get(&service, dialect, "/v1/operator/keyring", Some("pretty"));
+        assert_eq!(body, LISTING, "{dialect:?}");
+    }
+}
+
+#[test]
+fn without_pretty_the_same_comes_out_without_white_space() {
+    let service = raft([documented("alice", "127.0.0.1:8300")]);
+    let body = get(
+        &service,
+        Dialect::Precise,
+        "/v1/operator/raft/configuration",
+        None,
+    );
+    assert_eq!(
+        body,
+        r#"{"Servers":[{"ID":"127.0.0.1:8300","Node":"alice","Address":"127.0.0.1:8300","Leader":true,"Voter":true}],"Index":22}"#
+    );
+}
+
+#[test]
+fn a_server_that_gossip_does_not_know_is_unknown() {
+    let service = raft([RaftServer::voter("id", "127.0.0.1:8300")]);
+    for (dialect, id) in [
+        (Dialect::Precise, "id"),
+        (Dialect::Consul0_7, "127.0.0.1:8300"),
+    ] {
+        let body = get(&service, dialect, "/v1/operator/raft/configuration", None);
+        let want = format!(
+            r#"{{"Servers":[{{"ID":"{id}","Node":"(unknown)","Address":"127.0.0.1:8300","Leader":false,"Voter":true}}],"Index":22}}"#
+        );
+        assert_eq!(body, want, "{dialect:?}");
+    }
+}
+
+#[test]
+fn what_the_backend_knows_beside_stands_where_newer_servers_put_it() {
+    let service = raft([documented("alice", "127.0.0.1:8300")
+        .with_protocol_version("3")
+        .with_last_index(7)
+        .with_alive(true)]);
+    let path = "/v1/operator/raft/configuration";
+    assert_eq!(
+        get(&service, Dialect::Precise, path, None),
+        r#"{"Servers":[{"ID":"127.0.0.1:8300","Node":"alice","Address":"127.0.0.1:8300","Leader":true,"ProtocolVersion":"3","Voter":true,"LastIndex":7}],"Index":22}"#
+    );
+    // The old one shows what it always showed.
+    assert_eq!(
+        get(&service, Dialect::Consul0_7, path, None),
+        r#"{"Servers":[{"ID":"127.0.0.1:8300","Node":"alice","Address":"127.0.0.1:8300","Leader":true,"Voter":true}],"Index":22}"#
+    );
+}
+
+#[test]
+fn no_servers_are_an_empty_list_and_to_the_old_server_none() {
+    let service = raft([]);
+    let path = "/v1/operator/raft/configuration";
+    let precise = get(&service, Dialect::Precise, path, None);
+    assert_eq!(precise, r#"{"Servers":[],"Index":22}"#);
+    let old = get(&service, Dialect::Consul0_7, path, None);
+    assert_eq!(old, r#"{"Servers":null,"Index":22}"#);
+}

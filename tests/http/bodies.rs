@@ -1,0 +1,177 @@
+//! Bodies that are large, slow, broken or in pieces.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use cluster_operator::http::OperatorHttp;
+use cluster_operator::wire::{Dialect, Wire};
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::{send, service, text};
+
+const INSTALL: &str = r#"{"Key":"G/3/L4yOw3e5T7NTvuRi9g=="}"#;
+
+/// What a body does once its pieces are gone.
+#[derive(Clone, Copy, PartialEq)]
+enum Then {
+    End,
+    /// Begin again.
+    Repeat,
+    Stall,
+    Break,
+}
+
+/// A body that counts what is pulled out of it.
+struct Script {
+    pieces: VecDeque<Bytes>,
+    then: Then,
+    /// The length that it says it has.
+    length: Option<u64>,
+    pulled: Arc<AtomicUsize>,
+}
+
+impl http_body::Body for Script {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let Some(piece) = self.pieces.pop_front() else {
+            return match self.then {
+                Then::End => Poll::Ready(None),
+                Then::Break => Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into()))),
+                Then::Stall | Then::Repeat => Poll::Pending,
+            };
+        };
+        if self.then == Then::Repeat {
+            self.pieces.push_back(piece.clone());
+        }
+        self.pulled.fetch_add(piece.len(), Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+fn pieces(body: &'static [u8], size: usize, then: Then) -> Script {
+    Script {
+        pieces: body.chunks(size).map(Bytes::from_static).collect(),
+        then,
+        length: None,
+        pulled: Arc::default(),
+    }
+}
+
+fn app(limit: usize) -> Router {
+    let wire = Wire::new(Dialect::Precise).with_body_limit(limit);
+    Router::new().fallback_service(OperatorHttp::new(service()).with_wire(wire))
+}
+
+/// The answer to a body, and how many bytes of it were read.
+async fn with_body(app: &Router, method: &str, script: Script) -> (Response<Body>, usize) {
+    let pulled = Arc::clone(&script.pulled);
+    let request = Request::builder()
+        .method(method)
+        .uri("/v1/operator/keyring")
+        .body(Body::new(script))
+        .unwrap();
+    let response = send(app, request).await;
+    (response, pulled.load(Ordering::Relaxed))
+}
+
+#[tokio::test]
+async fn a_body_may_come_in_as_many_pieces_as_it_likes() {
+    for size in [1, 2, 7, 1000] {
+        let (response, pulled) = with_body(
+            &app(64),
+            "POST",
+            pieces(INSTALL.as_bytes(), size, Then::End),
+        )
+        .await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(pulled, INSTALL.len());
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up_at_the_limit() {
+    for (limit, size) in [(1000, 10), (1000, 7), (1000, 999), (64 * 1024, 1024)] {
+        let script = pieces(&[b' '; 1024][..size], size, Then::Repeat);
+        let (response, pulled) = with_body(&app(limit), "POST", script).await;
+        assert_eq!(response.status(), 413);
+        let want = format!("Request body is larger than {limit} bytes");
+        assert_eq!(text(response).await, want);
+        // The piece that went over it, and no more.
+        assert!(pulled <= limit + size, "{pulled} of {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_at_the_limit_is_read_and_one_byte_more_is_not() {
+    let body = INSTALL.as_bytes();
+    for (limit, status) in [(body.len(), 200), (body.len() - 1, 413)] {
+        let (response, _) = with_body(&app(limit), "PUT", pieces(body, 5, Then::End)).await;
+        assert_eq!(response.status() == 413, status == 413, "{limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_says_it_is_too_large_is_refused_unread() {
+    let mut script = pieces(&[b' '; 1024], 1024, Then::Repeat);
+    script.length = Some(65);
+    let (response, pulled) = with_body(&app(64), "POST", script).await;
+    assert_eq!(response.status(), 413);
+    assert_eq!(pulled, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_is_given_up_after_the_deadline() {
+    let endpoints = OperatorHttp::new(service());
+    for (endpoints, seconds) in [
+        (endpoints.clone(), 10),
+        (endpoints.with_body_deadline(Duration::from_secs(3)), 3),
+    ] {
+        let app = Router::new().fallback_service(endpoints);
+        let start = Instant::now();
+        let script = pieces(b"{\"Key\":", 7, Then::Stall);
+        let (response, _) = with_body(&app, "POST", script).await;
+        assert_eq!(response.status(), 408);
+        assert_eq!(text(response).await, "Request body did not come in time");
+        let waited = start.elapsed();
+        let deadline = Duration::from_secs(seconds);
+        assert!(waited >= deadline && waited < deadline + Duration::from_millis(10));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_a_400() {
+    let script = pieces(INSTALL.as_bytes(), 4, Then::Break);
+    let (response, _) = with_body(&app(64), "DELETE", script).await;
+    assert_eq!(response.status(), 400);
+    assert_eq!(text(response).await, "Request body could not be read");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_matter_is_not_read() {
+    for method in ["GET", "HEAD", "OPTIONS", "PATCH"] {
+        let mut script = pieces(&[b' '; 1024], 1024, Then::Repeat);
+        script.length = Some(1 << 40);
+        let (response, pulled) = with_body(&app(64), method, script).await;
+        assert!(response.status() != 413, "{method}");
+        assert_eq!(pulled, 0, "{method}");
+    }
+}

@@ -1,0 +1,210 @@
+//! `Precise`: who is denied, in the newest Consul's words, and what a denied
+//! caller learns.
+
+use std::future::pending;
+
+use async_trait::async_trait;
+use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
+use cluster_operator::{
+    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Pool, Resource, Token,
+};
+
+use crate::support::{AtOnce, SECOND, ask, key, two_datacenters};
+
+const ENDPOINTS: [(&str, &str, &str); 10] = [
+    ("GET", "raft/configuration", "operator:read"),
+    ("GET", "raft/configuration?stale", "operator:read"),
+    ("DELETE", "raft/peer?id=nobody", "operator:write"),
+    ("POST", "raft/transfer-leader", "operator:write"),
+    ("GET", "keyring", "keyring:read"),
+    ("POST", "keyring", "keyring:write"),
+    ("PUT", "keyring", "keyring:write"),
+    ("DELETE", "keyring", "keyring:write"),
+    ("GET", "autopilot/health", "operator:read"),
+    ("PUT", "autopilot/configuration", "operator:write"),
+];
+
+fn accessor() -> AccessorId {
+    AccessorId::new("94c1ee8c-e2c5-4f2f-9a0f-ef33c3d0cfc2")
+}
+
+fn guarded() -> MockFederation {
+    let none = MockToken::new("none").with_accessor(accessor());
+    let reader = MockToken::new("reader")
+        .with_accessor(accessor())
+        .with(Resource::Operator, Grant::Read)
+        .with(Resource::Keyring, Grant::Read);
+    let writer = MockToken::new("writer")
+        .with(Resource::Operator, Grant::Write)
+        .with(Resource::Keyring, Grant::Write);
+    two_datacenters()
+        .authorizer(
+            MockAcl::new(DefaultPolicy::Deny)
+                .with_token(none)
+                .with_token(reader)
+                .with_token(writer),
+        )
+        .build()
+}
+
+fn body(target: &str) -> String {
+    if target == "keyring" {
+        key(SECOND)
+    } else {
+        "{}".into()
+    }
+}
+
+fn lacks(permission: &str) -> String {
+    let id = accessor();
+    format!("Permission denied: token with AccessorID '{id}' lacks permission '{permission}'")
+}
+
+#[test]
+fn a_token_that_may_not_is_denied_with_its_accessor_and_what_it_lacks() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    for (method, target, permission) in ENDPOINTS {
+        for token in ["none", "reader"] {
+            let answer = ask(method, target)
+                .token(token)
+                .body(body(target))
+                .send(&alice);
+            if token == "none" || permission.ends_with("write") {
+                let want = lacks(permission);
+                assert_eq!(answer.error(), (403, want.as_str()), "{method} {target}");
+            } else {
+                assert_eq!(answer.status(), 200, "{method} {target}");
+            }
+        }
+    }
+    assert_eq!(federation.configuration("dc1").index, 22);
+    assert_eq!(federation.keys("alice", &Pool::Lan).len(), 1);
+}
+
+#[test]
+fn whoever_shows_no_token_is_denied_as_anonymous() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    for (method, target, permission) in ENDPOINTS {
+        let answer = ask(method, target).body(body(target)).send(&alice);
+        let want = format!(
+            "Permission denied: anonymous token lacks permission '{permission}'. \
+             The anonymous token is used implicitly when a request does not specify a token."
+        );
+        assert_eq!(answer.error(), (403, want.as_str()), "{method} {target}");
+    }
+}
+
+#[test]
+fn a_token_that_nobody_has_is_a_403_of_its_own() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    for (method, target, _) in ENDPOINTS {
+        let answer = ask(method, target)
+            .token("mistyped")
+            .body(body(target))
+            .send(&alice);
+        assert_eq!(answer.error(), (403, "ACL not found"), "{method} {target}");
+    }
+}
+
+#[test]
+fn a_denied_caller_does_not_learn_what_is_wrong_with_the_body() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    let faults = [
+        ("POST", "keyring", ""),
+        ("POST", "keyring", "x"),
+        ("PUT", "keyring", r#"{"Key":"no key"}"#),
+        ("DELETE", "keyring", r#"{"Key":"AAAA"}"#),
+        ("DELETE", "keyring", r#"{"Extra":1}"#),
+        ("POST", "keyring?relay-factor=9", "{}"),
+        ("POST", "keyring?local-only=true", "{}"),
+        ("PUT", "autopilot/configuration", r#"{"Extra":1}"#),
+    ];
+    for (method, target, body) in faults {
+        let ask = |token| ask(method, target).token(token).body(body).send(&alice);
+        let permission = match target.starts_with("keyring") {
+            true => "keyring:write",
+            false => "operator:write",
+        };
+        let want = lacks(permission);
+        assert_eq!(ask("reader").error(), (403, want.as_str()), "{body}");
+        assert_eq!(ask("mistyped").error(), (403, "ACL not found"), "{body}");
+        assert_eq!(ask("writer").error().0, 400, "{body}");
+    }
+}
+
+#[test]
+fn a_denied_caller_is_told_so_as_a_problem_where_he_asks_for_one() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    for body in [key(SECOND), "x".into()] {
+        let answer = ask("POST", "keyring")
+            .token("reader")
+            .problem()
+            .body(body)
+            .send(&alice);
+        assert_eq!(answer.status(), 403);
+        let problem = answer.json();
+        assert_eq!(problem["detail"], lacks("keyring:write"));
+        assert_eq!(problem["outcome"], "not-applied");
+    }
+}
+
+#[test]
+fn a_denied_caller_does_not_learn_whether_a_server_is_there() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    let id = federation.raft("bob").id().clone();
+    let known = ask("DELETE", &format!("raft/peer?id={id}"))
+        .token("reader")
+        .send(&alice);
+    let unknown = ask("DELETE", "raft/peer?id=nobody")
+        .token("reader")
+        .send(&alice);
+    assert_eq!(known.error(), unknown.error());
+}
+
+#[test]
+fn an_authorizer_that_cannot_decide_is_a_503() {
+    let acl = MockAcl::new(DefaultPolicy::Deny);
+    acl.set_unavailable("no leader for the token's datacenter");
+    let federation = two_datacenters().authorizer(acl).build();
+    let alice = federation.service("alice");
+    for (method, target, _) in ENDPOINTS {
+        for body in [body(target), "x".into()] {
+            let answer = ask(method, target).token("t").body(body).send(&alice);
+            let want = "cannot check the ACL token now, try again: \
+                        no leader for the token's datacenter";
+            assert_eq!(answer.error(), (503, want), "{method} {target}");
+            assert_eq!(answer.header("retry-after"), Some("1"));
+        }
+    }
+}
+
+/// Never decides.
+struct Stuck;
+
+#[async_trait]
+impl AclAuthorizer for Stuck {
+    async fn authorize(&self, _: Option<&Token>, _: Resource, _: Access) -> Result<(), AclError> {
+        pending().await
+    }
+}
+
+#[test]
+fn an_authorizer_that_never_decides_is_a_504_whatever_the_body() {
+    let federation = two_datacenters()
+        .authorizer(Stuck)
+        .service_options(|service| service.timer(AtOnce))
+        .build();
+    let alice = federation.service("alice");
+    for (method, target, _) in ENDPOINTS {
+        for body in [body(target), "x".into()] {
+            let answer = ask(method, target).body(body).send(&alice);
+            assert_eq!(answer.error().0, 504, "{method} {target}");
+        }
+    }
+}
