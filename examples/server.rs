@@ -5,7 +5,9 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -17,7 +19,7 @@ use clap::{Parser, ValueEnum};
 use cluster_operator::http::OperatorHttp;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::wire::Dialect;
-use cluster_operator::{AllowAll, DefaultPolicy, GossipKey, Resource};
+use cluster_operator::{AllowAll, DefaultPolicy, GossipKey, Resource, TokenStore};
 use tokio::net::TcpListener;
 
 /// Serves Consul's operator endpoints over a simulated federation: the servers
@@ -35,8 +37,12 @@ struct Arguments {
     #[arg(long, default_value = "dc1")]
     datacenter: String,
     /// Whether tokens are asked for.
-    #[arg(long, value_enum, default_value_t = Switch::Off)]
+    #[arg(long, value_enum, default_value_t = Switch::Off, conflicts_with = "acl_file")]
     acl: Switch,
+    /// A file of tokens and policies, as in examples/policies/tokens.json. It is
+    /// read again on HUP.
+    #[arg(long)]
+    acl_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -66,7 +72,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(arguments: Arguments) -> Result<(), String> {
-    let federation = federation(&arguments)?;
+    let tokens = arguments.acl_file.as_deref().map(load).transpose()?;
+    let federation = federation(&arguments, tokens.as_ref())?;
     let endpoints =
         OperatorHttp::new(federation.service("alice")).with_dialect(match arguments.dialect {
             DialectName::Precise => Dialect::Precise,
@@ -88,6 +95,10 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     })?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     introduce(address, &arguments);
+    #[cfg(unix)]
+    if let (Some(tokens), Some(path)) = (tokens, arguments.acl_file) {
+        tokio::spawn(reload_on_hangup(tokens, path));
+    }
     axum::serve(listener, app)
         .with_graceful_shutdown(stop_signal())
         .await
@@ -96,7 +107,43 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
     Ok(())
 }
 
-fn federation(arguments: &Arguments) -> Result<MockFederation, String> {
+/// Loads the tokens. A token file holds secrets, so an error names the place of
+/// a mistake and not what stands there.
+fn load(path: &Path) -> Result<Arc<TokenStore>, String> {
+    TokenStore::load_file(path)
+        .map(Arc::new)
+        .map_err(|error| format!("cannot load {}: {}", path.display(), chain(&error)))
+}
+
+#[cfg(unix)]
+async fn reload_on_hangup(tokens: Arc<TokenStore>, path: PathBuf) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match tokens.reload_file(&path) {
+            Ok(()) => eprintln!("{} is loaded again", path.display()),
+            Err(error) => eprintln!("the old tokens stay in force: {}", chain(&error)),
+        }
+    }
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
+}
+
+fn federation(
+    arguments: &Arguments,
+    tokens: Option<&Arc<TokenStore>>,
+) -> Result<MockFederation, String> {
     let other = if arguments.datacenter == "dc2" {
         "dc1"
     } else {
@@ -109,6 +156,9 @@ fn federation(arguments: &Arguments) -> Result<MockFederation, String> {
         .datacenter(other, ["dave"])
         .raft_index(22)
         .gossip_key(key);
+    if let Some(tokens) = tokens {
+        return Ok(builder.authorizer(Arc::clone(tokens)).build());
+    }
     Ok(match arguments.acl {
         Switch::Off => builder.authorizer(AllowAll),
         Switch::On => builder.authorizer(

@@ -1,6 +1,7 @@
 //! Who may do what.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -158,6 +159,23 @@ pub trait AclAuthorizer: Send + Sync {
     /// of every response.
     fn default_policy(&self) -> DefaultPolicy {
         DefaultPolicy::Deny
+    }
+}
+
+/// A shared authorizer, so that its owner can still change it.
+#[async_trait]
+impl<A: AclAuthorizer + ?Sized> AclAuthorizer for Arc<A> {
+    async fn authorize(
+        &self,
+        token: Option<&Token>,
+        resource: Resource,
+        access: Access,
+    ) -> Result<(), AclError> {
+        (**self).authorize(token, resource, access).await
+    }
+
+    fn default_policy(&self) -> DefaultPolicy {
+        (**self).default_policy()
     }
 }
 
