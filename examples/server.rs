@@ -112,7 +112,7 @@ async fn serve(arguments: Arguments) -> Result<(), String> {
 fn load(path: &Path) -> Result<Arc<TokenStore>, String> {
     TokenStore::load_file(path)
         .map(Arc::new)
-        .map_err(|error| format!("cannot load {}: {}", path.display(), chain(&error)))
+        .map_err(|error| chain(&error))
 }
 
 #[cfg(unix)]
