@@ -50,6 +50,8 @@ fn encodings(secret: &[u8]) -> Vec<Vec<u8>> {
         spaced(" "),
         spaced(":"),
         spaced("").to_uppercase(),
+        spaced(", "),
+        spaced(", ").to_uppercase(),
         numbers.join(", "),
         numbers.join(","),
         percent_encode(secret, NON_ALPHANUMERIC).to_string(),

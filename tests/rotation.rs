@@ -1,0 +1,407 @@
+//! Rotating the gossip key of a federation, with a fault at every step.
+#![cfg(all(feature = "mock", feature = "tokio"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use cluster_operator::mock::{Grant, MockAcl, MockKeyring, MockPeers, MockToken};
+use cluster_operator::rotation::{RotationFault, RotationStep, rotate};
+use cluster_operator::{
+    AllowAll, Caller, DefaultPolicy, ErrorKind, GossipKey, KeyringBackend, NodeFailure,
+    OperatorError, OperatorService, Pool, RelayFactor, Resource, RingReport, Target, Token,
+};
+
+fn key(byte: u8) -> GossipKey {
+    GossipKey::from_bytes(&[byte; 32]).unwrap()
+}
+
+/// What goes wrong with a call to a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The pool cannot be asked.
+    Unasked,
+    /// It is done, and the answer is lost.
+    Lost,
+    /// It is never answered.
+    Hanging,
+    /// The first node refuses, the others do it.
+    OneRefuses,
+    /// The first node does not answer.
+    OneSilent,
+    /// The first node leaves the pool, and the pool notices.
+    OneLeaves,
+}
+
+const FAULTS: [Fault; 5] = [
+    Fault::Unasked,
+    Fault::Lost,
+    Fault::Hanging,
+    Fault::OneRefuses,
+    Fault::OneSilent,
+];
+
+/// Which call of all is to fail, counted down.
+#[derive(Clone, Default)]
+struct Plan(Arc<Mutex<Option<(usize, Fault)>>>);
+
+impl Plan {
+    fn fail(&self, call: usize, fault: Fault) {
+        *self.0.lock().unwrap() = Some((call, fault));
+    }
+
+    /// Whether the fault has not come to pass.
+    fn clear(&self) -> bool {
+        self.0.lock().unwrap().take().is_some()
+    }
+
+    fn next(&self) -> Option<Fault> {
+        let mut plan = self.0.lock().unwrap();
+        match plan.take() {
+            Some((0, fault)) => Some(fault),
+            Some((calls, fault)) => {
+                *plan = Some((calls - 1, fault));
+                None
+            }
+            None => None,
+        }
+    }
+}
+
+/// A ring that goes wrong as planned.
+struct Faulty {
+    ring: MockKeyring,
+    plan: Plan,
+}
+
+impl Faulty {
+    async fn run<F>(&self, call: F) -> Result<RingReport, OperatorError>
+    where
+        F: Future<Output = Result<RingReport, OperatorError>>,
+    {
+        let first = self.ring.nodes()[0].clone();
+        match self.plan.next() {
+            None => call.await,
+            Some(Fault::Unasked) => Err(OperatorError::backend("the pool is gone")),
+            Some(Fault::Lost) => {
+                call.await?;
+                Err(OperatorError::backend("the answer is lost"))
+            }
+            Some(Fault::Hanging) => std::future::pending().await,
+            Some(Fault::OneRefuses) => {
+                let before = self.ring.ring(first.clone());
+                let mut report = call.await?;
+                self.ring.set_ring(first.clone(), before);
+                report.errors += 1;
+                let failure = NodeFailure::Other("not today".into());
+                report
+                    .messages
+                    .insert(first, cluster_operator::NodeMessage::Failed(failure));
+                Ok(report)
+            }
+            Some(Fault::OneSilent) => {
+                self.ring.stop(first.clone());
+                let report = call.await;
+                self.ring.restart(first);
+                report
+            }
+            Some(Fault::OneLeaves) => {
+                self.ring.stop(first.clone());
+                self.ring.notice_failure(first);
+                call.await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl KeyringBackend for Faulty {
+    fn pool(&self) -> Pool {
+        self.ring.pool()
+    }
+
+    async fn list(&self, relay: RelayFactor) -> Result<RingReport, OperatorError> {
+        self.run(self.ring.list(relay)).await
+    }
+
+    async fn install(
+        &self,
+        key: &GossipKey,
+        relay: RelayFactor,
+    ) -> Result<RingReport, OperatorError> {
+        self.run(self.ring.install(key, relay)).await
+    }
+
+    async fn use_key(
+        &self,
+        key: &GossipKey,
+        relay: RelayFactor,
+    ) -> Result<RingReport, OperatorError> {
+        self.run(self.ring.use_key(key, relay)).await
+    }
+
+    async fn remove(
+        &self,
+        key: &GossipKey,
+        relay: RelayFactor,
+    ) -> Result<RingReport, OperatorError> {
+        self.run(self.ring.remove(key, relay)).await
+    }
+}
+
+/// Two datacenters with three rings, all with the keys 1 (primary) and 2.
+struct Federation {
+    rings: Vec<MockKeyring>,
+    plan: Plan,
+    service: OperatorService,
+}
+
+fn federation() -> Federation {
+    let plan = Plan::default();
+    let ring = |pool, nodes: &[&str]| {
+        let ring = MockKeyring::new(pool, key(1), nodes.iter().copied());
+        for node in ring.nodes() {
+            let mut keys = ring.ring(node.clone()).unwrap();
+            keys.install(key(2));
+            ring.set_ring(node, Some(keys));
+        }
+        ring
+    };
+    let rings = vec![
+        ring(Pool::Wan, &["alice.dc1", "bob.dc1", "dave.dc2"]),
+        ring(Pool::Lan, &["alice", "bob"]),
+        ring(Pool::Lan, &["dave", "erin"]),
+    ];
+    let faulty = |ring: &MockKeyring| Faulty {
+        ring: ring.clone(),
+        plan: plan.clone(),
+    };
+    let dave = OperatorService::builder("dc2")
+        .keyring(faulty(&rings[2]))
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let peers = MockPeers::new().with_service(Target::Datacenter("dc2".into()), dave);
+    let service = OperatorService::builder("dc1")
+        .keyring(faulty(&rings[0]))
+        .keyring(faulty(&rings[1]))
+        .authorizer(AllowAll)
+        .peers(peers)
+        .build()
+        .unwrap();
+    Federation {
+        rings,
+        plan,
+        service,
+    }
+}
+
+impl Federation {
+    /// Every node can read what every other one of its ring sends.
+    fn assert_whole(&self, when: &str) {
+        for ring in &self.rings {
+            for sender in ring.nodes() {
+                let primary = ring.ring(sender.clone()).unwrap().primary().clone();
+                for reader in ring.nodes() {
+                    let keys = ring.keys(reader.clone());
+                    assert!(
+                        keys.contains(&primary),
+                        "{reader} cannot read {sender} {when}"
+                    );
+                }
+            }
+        }
+    }
+
+    fn assert_rotated_to(&self, key: &GossipKey) {
+        for ring in &self.rings {
+            for node in ring.nodes() {
+                assert_eq!(ring.keys(node.clone()), [key.clone()], "{node}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_node_of_every_ring_ends_with_the_new_key_alone() {
+    let federation = federation();
+    let rotation = rotate(&federation.service, &Caller::anonymous(), key(3))
+        .await
+        .unwrap();
+    assert_eq!(rotation.removed, 2);
+    assert_eq!(rotation.rings.len(), 3);
+    assert!(rotation.rings.iter().all(|ring| ring.old_keys.is_empty()));
+    federation.assert_rotated_to(&key(3));
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_done_changes_nothing_when_it_is_run_again() {
+    let federation = federation();
+    let caller = Caller::anonymous();
+    rotate(&federation.service, &caller, key(3)).await.unwrap();
+    let again = rotate(&federation.service, &caller, key(3)).await.unwrap();
+    assert_eq!(again.removed, 0);
+    federation.assert_rotated_to(&key(3));
+}
+
+#[tokio::test]
+async fn a_key_that_is_installed_already_can_be_rotated_to() {
+    let federation = federation();
+    rotate(&federation.service, &Caller::anonymous(), key(2))
+        .await
+        .unwrap();
+    federation.assert_rotated_to(&key(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_at_any_step_leaves_every_ring_readable_and_the_rotation_resumable() {
+    let caller = Caller::anonymous();
+    for fault in FAULTS {
+        let mut steps = Vec::new();
+        for call in 0.. {
+            let federation = federation();
+            federation.plan.fail(call, fault);
+            let result = rotate(&federation.service, &caller, key(3)).await;
+            let when = format!("after call {call} met {fault:?}: {result:?}");
+            if federation.plan.clear() {
+                result.unwrap();
+                break;
+            }
+            let error = result.expect_err(&when);
+            steps.push(error.step);
+            federation.assert_whole(&when);
+
+            rotate(&federation.service, &caller, key(3))
+                .await
+                .expect(&when);
+            federation.assert_rotated_to(&key(3));
+        }
+        steps.dedup();
+        use RotationStep::*;
+        let all = [
+            Look,
+            Install,
+            VerifyInstall,
+            Use,
+            VerifyUse,
+            Remove,
+            VerifyRemove,
+        ];
+        assert_eq!(steps, all, "{fault:?} did not meet every step");
+    }
+}
+
+#[tokio::test]
+async fn an_error_names_the_ring_the_node_and_the_counts() {
+    let federation = federation();
+    federation.plan.fail(3, Fault::OneRefuses);
+    let error = rotate(&federation.service, &Caller::anonymous(), key(3))
+        .await
+        .unwrap_err();
+    assert_eq!(error.step, RotationStep::Install);
+    assert_eq!(error.reason, RotationFault::Unconfirmed);
+    let text = error.to_string();
+    assert!(text.contains("dc1 (WAN)"), "{text}");
+    assert!(text.contains("alice.dc1: not today"), "{text}");
+    assert!(!text.contains(&*key(3).to_base64()), "{text}");
+}
+
+#[tokio::test]
+async fn a_node_that_leaves_on_the_way_ends_the_rotation_until_it_is_run_again() {
+    let federation = federation();
+    let lan = federation.rings[1].clone();
+    let caller = Caller::anonymous();
+    // The second call to dc1's LAN is the one that installs.
+    federation.plan.fail(4, Fault::OneLeaves);
+    let error = rotate(&federation.service, &caller, key(3))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.reason,
+        RotationFault::NodeLost("dc1".into(), Pool::Lan)
+    );
+    assert_eq!(error.step, RotationStep::Install);
+    federation.assert_whole("after alice left");
+
+    // Whoever runs it again has seen the ring without her.
+    rotate(&federation.service, &caller, key(3)).await.unwrap();
+    assert_eq!(lan.keys("bob"), [key(3)]);
+    assert_eq!(lan.keys("alice"), [key(1), key(2)]);
+}
+
+#[tokio::test]
+async fn a_caller_who_may_only_look_changes_nothing_and_is_told_so() {
+    let ring = MockKeyring::new(Pool::Lan, key(1), ["alice"]);
+    let acl = MockAcl::new(DefaultPolicy::Deny)
+        .with_token(MockToken::new("viewer").with(Resource::Keyring, Grant::Read));
+    let service = OperatorService::builder("dc1")
+        .keyring(ring.clone())
+        .authorizer(acl)
+        .build()
+        .unwrap();
+    let error = rotate(&service, &Caller::with_token(Token::new("viewer")), key(3))
+        .await
+        .unwrap_err();
+    assert_eq!(error.step, RotationStep::Install);
+    let RotationFault::Refused(reason) = &error.reason else {
+        panic!("{error}");
+    };
+    assert!(matches!(reason.kind(), ErrorKind::PermissionDenied { .. }));
+    assert_eq!(ring.keys("alice"), [key(1)]);
+}
+
+#[tokio::test]
+async fn a_list_that_was_cut_short_does_not_count_as_seen() {
+    /// A ring whose nodes list one key each, whatever they hold.
+    struct Cut(MockKeyring);
+
+    #[async_trait]
+    impl KeyringBackend for Cut {
+        fn pool(&self) -> Pool {
+            self.0.pool()
+        }
+
+        async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
+            let mut report = RingReport::new(1);
+            let keys = self.0.keys("alice");
+            report.holds_more("alice".into(), &keys[..1], keys.len());
+            Ok(report)
+        }
+
+        async fn install(
+            &self,
+            key: &GossipKey,
+            relay: RelayFactor,
+        ) -> Result<RingReport, OperatorError> {
+            self.0.install(key, relay).await
+        }
+
+        async fn use_key(
+            &self,
+            key: &GossipKey,
+            relay: RelayFactor,
+        ) -> Result<RingReport, OperatorError> {
+            self.0.use_key(key, relay).await
+        }
+
+        async fn remove(
+            &self,
+            key: &GossipKey,
+            relay: RelayFactor,
+        ) -> Result<RingReport, OperatorError> {
+            self.0.remove(key, relay).await
+        }
+    }
+
+    let ring = MockKeyring::new(Pool::Lan, key(1), ["alice"]);
+    let service = OperatorService::builder("dc1")
+        .keyring(Cut(ring.clone()))
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let error = rotate(&service, &Caller::anonymous(), key(3))
+        .await
+        .unwrap_err();
+    assert_eq!(error.step, RotationStep::Look);
+    assert_eq!(ring.keys("alice"), [key(1)]);
+}
