@@ -95,7 +95,9 @@ impl OperatorHttp {
     /// Says what a router has cut off the path, such as `/v1/operator`.
     #[must_use]
     pub fn nested_under(mut self, prefix: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.shared).prefix = prefix.into();
+        let prefix = prefix.into();
+        // The path that is left begins with a slash.
+        Arc::make_mut(&mut self.shared).prefix = prefix.trim_end_matches('/').to_owned();
         self
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Resource};
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
-use crate::error::{ErrorKind, OperatorError};
+use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, KeyringBackend, RelayFactor};
 use crate::name::{DatacenterName, ServerId};
 use crate::peers::Peers;
@@ -128,7 +128,8 @@ impl OperatorService {
             .unwrap_or_else(|| {
                 let target = "the authorizer".into();
                 let after = deadline;
-                Err(ErrorKind::DeadlineExceeded { target, after }.into())
+                let late = OperatorError::new(ErrorKind::DeadlineExceeded { target, after });
+                Err(late.with_outcome(Outcome::NotApplied))
             })
     }
 

@@ -56,7 +56,12 @@ pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal
         Err(_) if rules.errors == ErrorRules::Consul => {
             return Err(refusal(wire.finish(Response::empty(500))));
         }
-        Err(_) => return Err(refuse(400, "Invalid query string: check its % escapes")),
+        Err(_) => {
+            return Err(refuse(
+                400,
+                "Invalid query string: check its % escapes and semicolons",
+            ));
+        }
     };
     let head = request.method == "HEAD";
     let method = if head && rules.head {
@@ -96,7 +101,7 @@ pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal
         }
         Err(Fault::Bad(text)) => Err(refuse(400, &format!("{}{text}", rules.bad_request))),
         Err(Fault::Bare(text)) => Err(refuse(400, &text)),
-        Err(Fault::TooLarge) => Err(refusal(wire.body_too_large())),
+        Err(Fault::TooLarge) => Err(refuse(413, &wire.too_large())),
         Err(Fault::Private(text, resource)) => {
             let mut refusal = refuse(400, &text);
             refusal.only_for = Some(Permission {
@@ -120,12 +125,27 @@ fn refusal(response: Response) -> Refusal {
 /// What Go's mux does: it redirects to the clean path, and does not know others.
 fn endpoint(wire: &Wire, request: &Request<'_>, problem: bool) -> Result<Endpoint, Refusal> {
     let rules = wire.dialect.rules();
-    let Ok(decoded) = path::unescape(request.path) else {
-        // net/http answers this before Consul sees the request.
-        return Err(refusal(Response::text(400, "400 Bad Request")));
+    let malformed = || {
+        refusal(match rules.errors {
+            // net/http answers this before Consul sees the request.
+            ErrorRules::Consul => Response::text(400, "400 Bad Request"),
+            ErrorRules::Precise => wire.finish(status::error_response(
+                400,
+                "Invalid URL path: check its % escapes",
+                problem,
+            )),
+        })
     };
+    let is_control = |text: &str| text.bytes().any(|byte| byte.is_ascii_control());
+    if is_control(request.path) || request.query.is_some_and(is_control) {
+        return Err(malformed());
+    }
+    let decoded = path::unescape(request.path).map_err(|_| malformed())?;
     if rules.printable_path && path::has_unprintable(&decoded) {
-        return Err(refusal(wire.finish(Response::empty(400))));
+        return Err(match rules.errors {
+            ErrorRules::Consul => refusal(wire.finish(Response::empty(400))),
+            ErrorRules::Precise => malformed(),
+        });
     }
     let clean = path::clean(&decoded);
     if clean != decoded && clean.starts_with(PREFIX) {

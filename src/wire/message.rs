@@ -60,8 +60,8 @@ impl<H: Headers + ?Sized> Headers for &H {
     }
 }
 
-/// A response to be sent as it is. The transport adds `Date` and
-/// `Content-Length`.
+/// A response to be sent as it is. The transport adds `Date`, and
+/// `Content-Length` unless it is there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status code.
@@ -72,12 +72,18 @@ pub struct Response {
     pub body: Bytes,
 }
 
-/// Shows the status and the headers. A listing's body holds keys.
+/// Shows the status and the headers. A listing's body holds keys, and a redirect
+/// repeats the query, which may hold a token.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.split('?').next().unwrap_or_default()))
+            .collect();
         f.debug_struct("Response")
             .field("status", &self.status)
-            .field("headers", &self.headers)
+            .field("headers", &headers)
             .finish_non_exhaustive()
     }
 }
@@ -102,6 +108,14 @@ impl Response {
 
     pub(super) fn text(status: u16, text: impl Into<Bytes>) -> Self {
         Response::new(status, TEXT, text)
+    }
+
+    /// Makes it the answer to HEAD, which tells the length of the body that GET
+    /// would have had. A transport that counts would say that there is none.
+    pub(super) fn leave_out_body(&mut self) {
+        let length = self.body.len().to_string();
+        self.headers.push(("Content-Length", length.into()));
+        self.body.clear();
     }
 
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {

@@ -210,7 +210,11 @@ impl Wire {
     pub fn decode(&self, request: &Request<'_>) -> Result<Call, Refusal> {
         decode::decode(self, request).map_err(|mut refusal| {
             if request.method == "HEAD" {
-                refusal.response.body.clear();
+                if self.dialect.rules().head {
+                    refusal.response.leave_out_body();
+                } else {
+                    refusal.response.body.clear();
+                }
             }
             refusal
         })
@@ -220,7 +224,7 @@ impl Wire {
     pub fn encode(&self, view: &View, result: Result<OperatorReply, OperatorError>) -> Response {
         let mut response = encode::encode(self, view, result);
         if view.head {
-            response.body.clear();
+            response.leave_out_body();
         }
         response
     }
@@ -228,8 +232,11 @@ impl Wire {
     /// The answer to a body that is larger than the limit, for a transport that
     /// stopped reading it.
     pub fn body_too_large(&self) -> Response {
-        let text = format!("Request body is larger than {} bytes", self.body_limit);
-        self.finish(Response::text(413, text))
+        self.finish(Response::text(413, self.too_large()))
+    }
+
+    fn too_large(&self) -> String {
+        format!("Request body is larger than {} bytes", self.body_limit)
     }
 
     /// The answer to a body that broke off, for a transport that noticed.

@@ -28,10 +28,13 @@ pub(super) fn response(reply: &KeyringReply, view: &View, rules: &Rules) -> Resp
     let has_keys =
         |ring: &RingOutcome| matches!(&ring.result, Ok(report) if !report.keys.is_empty());
     let failed = any_failed && (view.access == Access::Write || !reply.rings.iter().any(has_keys));
-    let status = if failed {
-        status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed()))
-    } else {
-        200
+    let some_changed =
+        view.access == Access::Write && reply.rings.iter().any(RingOutcome::is_confirmed);
+    let status = match failed {
+        false => 200,
+        // Whatever the others say: this was neither refused nor done.
+        true if some_changed => 500,
+        true => status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
     };
     let mut body = BytesMut::with_capacity(256);
     let mut json = JsonWriter::new(&mut body, view.pretty);
