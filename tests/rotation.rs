@@ -217,7 +217,7 @@ impl Federation {
     fn assert_rotated_to(&self, key: &GossipKey) {
         for ring in &self.rings {
             for node in ring.nodes() {
-                assert_eq!(ring.keys(node.clone()), [key.clone()], "{node}");
+                assert_eq!(ring.keys(node.clone()), std::slice::from_ref(key), "{node}");
             }
         }
     }
