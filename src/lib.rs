@@ -54,6 +54,7 @@
 //! | [`keyring`] | keys, rings, reports, and the trait behind them |
 //! | [`acl`] | tokens and their rules, and who decides what they allow |
 //! | [`autopilot`] | the rules and the health of servers, for those who have them |
+//! | [`rotation`] | replacing the gossip key of a whole federation |
 //! | [`wire`] | Consul's HTTP API as plain values, in three dialects |
 //! | `http` | the same as a tower service |
 //! | `mock` | a simulated federation |
