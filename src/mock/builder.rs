@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::wiring::Shared;
-use super::{MockFederation, MockServer};
+use super::{MockClock, MockFederation, MockServer};
 use crate::acl::{AclAuthorizer, AllowAll};
 use crate::keyring::{GossipKey, Keyring};
 use crate::name::{DatacenterName, NodeName, ProtocolVersion, SegmentName};
@@ -52,6 +52,8 @@ pub struct MockFederationBuilder {
     pub(super) authorizer: Shared,
     pub(super) authorizers: BTreeMap<DatacenterName, Shared>,
     pub(super) service_options: ServiceOptions,
+    pub(super) clock: Option<MockClock>,
+    pub(super) seed: u64,
 }
 
 impl MockFederationBuilder {
@@ -73,6 +75,8 @@ impl MockFederationBuilder {
             authorizer: Shared(Arc::new(AllowAll)),
             authorizers: BTreeMap::new(),
             service_options: Box::new(|service| service),
+            clock: None,
+            seed: 0,
         }
     }
 
@@ -206,6 +210,22 @@ impl MockFederationBuilder {
     ) -> Self {
         self.authorizers
             .insert(datacenter.into(), Shared(Arc::new(authorizer)));
+        self
+    }
+
+    /// Lets the federation live on a simulated clock: the servers' deadlines and
+    /// waits, and [faults](super::Fault) that take time. What a server has sent
+    /// then arrives also if the server has given up since. Default: the servers
+    /// have the timer that their services are given, or tokio's.
+    pub fn clock(mut self, clock: &MockClock) -> Self {
+        self.clock = Some(clock.clone());
+        self
+    }
+
+    /// Sets the seed of faults that are left to
+    /// [chance](super::Calls::one_in). Default: 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
         self
     }
 

@@ -1,12 +1,14 @@
 //! One Raft cluster: what is in its log, who leads, and what each server knows.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use super::{lock, unreachable};
+use super::mishap::Mishaps;
+use super::{RaftChange, lock, unreachable};
 use crate::autopilot::AutopilotConfiguration;
-use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::error::{ErrorKind, OperatorError};
 use crate::name::ServerId;
-use crate::raft::{LeaderHint, Leadership, PeerSelector, RaftConfiguration, RaftServer};
+use crate::raft::{LeaderHint, Leadership, RaftConfiguration, RaftServer};
 
 /// The cluster that its servers share.
 pub(super) type SharedCluster = Arc<Mutex<Cluster>>;
@@ -16,25 +18,31 @@ pub(super) type SharedCluster = Arc<Mutex<Cluster>>;
 #[derive(Debug)]
 pub(super) struct Cluster {
     /// Every server that there is, whether or not the configuration holds it.
-    members: Vec<Member>,
+    pub(super) members: Vec<Member>,
     /// The latest one. Of `alive` and `last_index` it matters only whether they
     /// are to be told; `leader` is never set.
-    configuration: RaftConfiguration,
-    leader: Option<ServerId>,
+    pub(super) configuration: RaftConfiguration,
+    pub(super) leader: Option<ServerId>,
     term: u64,
     /// The index of the last log entry.
-    log: u64,
-    autopilot: AutopilotConfiguration,
+    pub(super) log: u64,
+    pub(super) autopilot: AutopilotConfiguration,
+    /// Who does not reach whom; both ways.
+    cuts: BTreeSet<(ServerId, ServerId)>,
+    pub(super) mishaps: Mishaps,
+    pub(super) changes: Vec<RaftChange>,
 }
 
 #[derive(Debug)]
-struct Member {
-    id: ServerId,
-    up: bool,
+pub(super) struct Member {
+    pub(super) id: ServerId,
+    /// How it stood in the first configuration, if it did.
+    pub(super) first: Option<RaftServer>,
+    pub(super) up: bool,
     /// The index of the last log entry that it holds.
-    last_index: u64,
+    pub(super) last_index: u64,
     /// The configuration in its own log.
-    configuration: RaftConfiguration,
+    pub(super) configuration: RaftConfiguration,
     /// Who leads, as far as it knows.
     leader: Option<ServerId>,
 }
@@ -50,6 +58,7 @@ impl Cluster {
             server.leader = false;
             members.push(Member {
                 id: server.id.clone(),
+                first: Some(server.clone()),
                 up: server.alive != Some(false),
                 last_index: 0,
                 configuration: RaftConfiguration::default(),
@@ -63,6 +72,9 @@ impl Cluster {
             term: 1,
             log: 0,
             autopilot: AutopilotConfiguration::default(),
+            cuts: BTreeSet::new(),
+            mishaps: Mishaps::default(),
+            changes: Vec::new(),
         };
         cluster.start_at(1);
         cluster.leader = marked
@@ -91,6 +103,7 @@ impl Cluster {
         if self.member(id).is_none() {
             self.members.push(Member {
                 id: id.clone(),
+                first: None,
                 up: true,
                 last_index: 0,
                 configuration: RaftConfiguration::default(),
@@ -116,13 +129,13 @@ impl Cluster {
 
     /// The latest configuration as everyone together knows it.
     pub(super) fn latest(&self) -> RaftConfiguration {
-        self.told(&self.configuration, self.leader.as_ref())
+        self.told(&self.configuration, self.leader.as_ref(), None)
     }
 
     /// The configuration as this server knows it.
     pub(super) fn view(&self, id: &ServerId) -> Result<RaftConfiguration, OperatorError> {
         let member = self.live(id)?;
-        Ok(self.told(&member.configuration, member.leader.as_ref()))
+        Ok(self.told(&member.configuration, member.leader.as_ref(), Some(id)))
     }
 
     /// Who leads as this server knows it.
@@ -132,6 +145,12 @@ impl Cluster {
             // where the lead is: to this server, which refuses as unreachable.
             return Leadership::Local;
         };
+        if let Some(leader) = self.mishaps.stale_hints.get(id) {
+            return match leader == id {
+                true => Leadership::Local,
+                false => Leadership::Elsewhere(self.hint(leader)),
+            };
+        }
         match member.leader_hint() {
             Some(leader) if leader.id == *id => Leadership::Local,
             Some(leader) => Leadership::Elsewhere(leader),
@@ -139,8 +158,16 @@ impl Cluster {
         }
     }
 
-    /// Refuses unless this server leads.
-    pub(super) fn check_leads(&self, id: &ServerId) -> Result<(), OperatorError> {
+    /// Refuses unless this server leads. It may lose the lead just now, if that
+    /// is what the test has asked for.
+    pub(super) fn check_leads(&mut self, id: &ServerId) -> Result<(), OperatorError> {
+        if self.leader.as_ref() == Some(id) && self.is_up(id) && self.mishaps.loses_lead() {
+            let others = self.voters().map(|voter| voter.id.clone());
+            let others: Vec<_> = others.filter(|other| other != id).collect();
+            if let Some(next) = others.iter().find(|other| self.can_lead(other)) {
+                self.elect(next);
+            }
+        }
         let member = self.live(id)?;
         match member.leader_hint() {
             Some(leader) if leader.id == *id => Ok(()),
@@ -152,93 +179,10 @@ impl Cluster {
         }
     }
 
-    pub(super) fn remove(
-        &mut self,
-        selector: &PeerSelector,
-        expected_index: Option<u64>,
-    ) -> Result<(), OperatorError> {
-        let actual = self.configuration.index;
-        if let Some(expected) = expected_index.filter(|expected| *expected != actual) {
-            return Err(ErrorKind::Conflict { expected, actual }.into());
-        }
-        let servers = &self.configuration.servers;
-        let at = servers
-            .iter()
-            .position(|server| selector.matches(server))
-            .ok_or_else(|| ErrorKind::UnknownServer(selector.clone()))?;
-        if servers[at].is_voter() && self.voters().count() == 1 {
-            return Err(ErrorKind::LastVoter.into());
-        }
-        let before = self.configuration.clone();
-        self.configuration.servers.remove(at);
-        self.log += 1;
-        self.configuration.index = self.log;
-        // Also the one that is removed gets the entry by which it is.
-        for member in self.members.iter_mut().filter(|member| member.up) {
-            if before.servers.iter().any(|server| server.id == member.id) {
-                member.configuration = self.configuration.clone();
-                member.last_index = self.log;
-            }
-        }
-        self.settle();
-        if self.leader.is_none() {
-            return Err(OperatorError::backend(
-                "leadership lost while committing log",
-            ));
-        }
-        Ok(())
-    }
-
-    /// Removes the dead servers from the configuration, as autopilot does: not
-    /// without a leader, and not below its minimum of servers.
-    pub(super) fn cleanup_dead_servers(&mut self) -> Vec<ServerId> {
-        let mut removed = Vec::new();
-        if !self.autopilot.cleanup_dead_servers || self.leader.is_none() {
-            return removed;
-        }
-        let servers = &self.configuration.servers;
-        let dead: Vec<_> = servers
-            .iter()
-            .filter(|server| !self.is_up(&server.id))
-            .map(|server| server.id.clone())
-            .collect();
-        for id in dead {
-            let enough = self.configuration.servers.len() as u64 > self.autopilot.min_quorum;
-            if enough && self.remove(&PeerSelector::Id(id.clone()), None).is_ok() {
-                removed.push(id);
-            }
-        }
-        removed
-    }
-
-    /// Hands the lead to this server, or to the next voter that is up.
-    pub(super) fn transfer(&mut self, to: Option<&ServerId>) -> Result<(), OperatorError> {
-        let refused =
-            |why: &str| Err(OperatorError::backend(why).with_outcome(Outcome::NotApplied));
-        let to = match to {
-            Some(id) => {
-                let servers = &self.configuration.servers;
-                if !servers.iter().any(|server| server.id == *id) {
-                    return Err(ErrorKind::UnknownServer(PeerSelector::Id(id.clone())).into());
-                }
-                if self.leader.as_ref() == Some(id) {
-                    return refused("cannot transfer leadership to itself");
-                }
-                id.clone()
-            }
-            None => {
-                let others = self.voters().map(|server| &server.id);
-                let mut others = others.filter(|id| self.leader.as_ref() != Some(id));
-                match others.find(|id| self.is_up(id)) {
-                    Some(id) => id.clone(),
-                    None => return refused("there is no other live voter"),
-                }
-            }
-        };
-        if self.elect(&to) {
-            Ok(())
-        } else {
-            refused("the server is no live voter")
+    pub(super) fn set_cuts(&mut self, cuts: BTreeSet<(ServerId, ServerId)>) {
+        if self.cuts != cuts {
+            self.cuts = cuts;
+            self.settle();
         }
     }
 
@@ -281,7 +225,7 @@ impl Cluster {
         self.member(id).map_or(0, |member| member.last_index)
     }
 
-    fn member(&self, id: &ServerId) -> Option<&Member> {
+    pub(super) fn member(&self, id: &ServerId) -> Option<&Member> {
         self.members.iter().find(|member| member.id == *id)
     }
 
@@ -291,13 +235,28 @@ impl Cluster {
             .ok_or_else(|| unreachable(format!("server {id}"), "it is stopped"))
     }
 
-    fn voters(&self) -> impl Iterator<Item = &RaftServer> {
+    pub(super) fn voters(&self) -> impl Iterator<Item = &RaftServer> {
         let servers = self.configuration.servers.iter();
         servers.filter(|server| server.is_voter())
     }
 
+    /// Whether the latest configuration has this server.
+    pub(super) fn holds(&self, id: &ServerId) -> bool {
+        let mut servers = self.configuration.servers.iter();
+        servers.any(|server| server.id == *id)
+    }
+
+    pub(super) fn reaches(&self, from: &ServerId, to: &ServerId) -> bool {
+        self.cuts.is_empty() || !self.cuts.contains(&(from.clone(), to.clone()))
+    }
+
+    /// As in Raft, nobody is elected who lacks the latest configuration.
     fn can_lead(&self, id: &ServerId) -> bool {
-        self.has_majority() && self.is_up(id) && self.voters().any(|voter| voter.id == *id)
+        let index = |member: &Member| member.configuration.index;
+        self.is_up(id)
+            && self.voters().any(|voter| voter.id == *id)
+            && self.member(id).map(index) == Some(self.configuration.index)
+            && self.has_majority(id)
     }
 
     fn first_candidate(&self) -> Option<ServerId> {
@@ -305,8 +264,10 @@ impl Cluster {
         voters.find(|id| self.can_lead(id)).cloned()
     }
 
-    fn has_majority(&self) -> bool {
-        let up = self.voters().filter(|voter| self.is_up(&voter.id)).count();
+    /// Whether this server reaches a majority of the voters.
+    pub(super) fn has_majority(&self, id: &ServerId) -> bool {
+        let reached = |voter: &&RaftServer| self.is_up(&voter.id) && self.reaches(id, &voter.id);
+        let up = self.voters().filter(reached).count();
         up > self.voters().count() / 2
     }
 
@@ -319,16 +280,23 @@ impl Cluster {
     /// Elects where that is needed and possible, and brings every server that
     /// the leader reaches up to date. A server without a leader keeps the
     /// configuration that it has.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         if let Some(leader) = self.leader.take().filter(|leader| self.can_lead(leader)) {
             self.leader = Some(leader);
         } else if let Some(first) = self.first_candidate() {
             self.lead(first);
         }
-        for member in self.members.iter_mut().filter(|member| member.up) {
-            let mut servers = self.configuration.servers.iter();
-            let reached = servers.any(|server| server.id == member.id);
-            member.leader = self.leader.clone().filter(|_| reached);
+        let leader = self.leader.clone();
+        for at in 0..self.members.len() {
+            let id = self.members[at].id.clone();
+            let led = leader
+                .clone()
+                .filter(|leader| self.holds(&id) && self.reaches(leader, &id));
+            let member = &mut self.members[at];
+            if !member.up {
+                continue;
+            }
+            member.leader = led;
             if member.leader.is_some() {
                 member.configuration = self.configuration.clone();
                 member.last_index = self.log;
@@ -336,16 +304,29 @@ impl Cluster {
         }
     }
 
-    /// A configuration with what is known of its servers at this moment.
-    fn told(
+    fn hint(&self, id: &ServerId) -> LeaderHint {
+        let first = self.member(id).and_then(|member| member.first.as_ref());
+        LeaderHint {
+            id: id.clone(),
+            address: first.map_or_else(|| "nowhere".into(), |first| first.address.clone()),
+        }
+    }
+
+    /// A configuration with what this server, or everyone together, knows of its
+    /// servers at this moment.
+    pub(super) fn told(
         &self,
         configuration: &RaftConfiguration,
         leader: Option<&ServerId>,
+        teller: Option<&ServerId>,
     ) -> RaftConfiguration {
+        let seen = |id| teller.is_none_or(|teller| self.reaches(teller, id));
         let mut told = configuration.clone();
         for server in &mut told.servers {
             server.leader = leader == Some(&server.id);
-            server.alive = server.alive.map(|_| self.is_up(&server.id));
+            server.alive = server
+                .alive
+                .map(|_| self.is_up(&server.id) && seen(&server.id));
             server.last_index = server.last_index.map(|_| self.last_index(&server.id));
         }
         told

@@ -49,7 +49,7 @@ use crate::service::OperatorService;
 /// ```
 #[derive(Debug, Clone)]
 pub struct MockFederation {
-    network: Arc<Network>,
+    pub(super) network: Arc<Network>,
 }
 
 impl MockFederation {
@@ -131,21 +131,13 @@ impl MockFederation {
     /// Stops a server. Whether gossip notices is the
     /// [builder's choice](MockFederationBuilder::notices_failures).
     pub fn stop(&self, server: impl Into<NodeName>) {
-        let server = self.server(server);
-        server.raft.stop(server.raft.id().clone());
-        for ring in &server.rings {
-            ring.stop(ring.node().clone());
-        }
+        self.server(server).stop();
     }
 
     /// Starts a stopped server again: it joins its pools with the keys that it
     /// had, and its Raft catches up with the leader.
     pub fn restart(&self, server: impl Into<NodeName>) {
-        let server = self.server(server);
-        server.raft.restart(server.raft.id().clone());
-        for ring in &server.rings {
-            ring.restart(ring.node().clone());
-        }
+        self.server(server).restart();
     }
 
     /// Stops all servers of a datacenter.
@@ -190,6 +182,13 @@ impl MockFederation {
         server.raft.elect(server.raft.id().clone())
     }
 
+    /// Takes a server that was removed back into the Raft configuration of its
+    /// datacenter. Says whether it is in it now; without a leader it is not.
+    pub fn join(&self, server: impl Into<NodeName>) -> bool {
+        let server = self.server(server);
+        server.raft.join(server.raft.id().clone())
+    }
+
     /// Removes the dead servers of a datacenter from its Raft configuration, as
     /// autopilot does when its configuration says so. Says which ones.
     pub fn cleanup_dead_servers(&self, datacenter: impl Into<DatacenterName>) -> Vec<NodeName> {
@@ -201,7 +200,7 @@ impl MockFederation {
         removed.map(|server| server.name.clone()).collect()
     }
 
-    fn server(&self, name: impl Into<NodeName>) -> &Server {
+    pub(super) fn server(&self, name: impl Into<NodeName>) -> &Server {
         self.network.server(&name.into())
     }
 }

@@ -1,16 +1,18 @@
 //! One gossip pool's keyring, as one of its nodes operates it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::gossip::{Gossip, Node, SharedGossip};
-use super::lock;
+use super::gossip::{Gossip, Question, SharedGossip};
+use super::transcript::Recorder;
+use super::{MockClock, NodeFault, lock};
 use crate::error::OperatorError;
-use crate::keyring::{
-    GossipKey, Keyring, KeyringBackend, NodeFailure, Pool, RelayFactor, RingReport,
-};
+use crate::keyring::{GossipKey, Keyring, KeyringBackend, Pool, RelayFactor, RingReport};
 use crate::name::NodeName;
+use crate::time::Timer;
 
 /// A [`KeyringBackend`] in memory: one node of a gossip pool that all handles
 /// share, each node with a [`Keyring`] of its own.
@@ -155,24 +157,36 @@ impl MockKeyring {
         Arc::ptr_eq(&self.gossip, &other.gossip)
     }
 
-    fn ask(
-        &self,
-        answer: impl Fn(&mut Node, &mut RingReport),
-    ) -> Result<RingReport, OperatorError> {
-        lock(&self.gossip).ask(&self.observer, answer)
+    /// Makes its nodes' calls be recorded, and late nodes go by this clock.
+    pub(super) fn watch(&self, recorder: Recorder, clock: MockClock) {
+        lock(&self.gossip).watch(recorder, clock);
     }
 
-    fn change(
-        &self,
-        change: impl Fn(&mut Keyring) -> Result<(), NodeFailure>,
-    ) -> Result<RingReport, OperatorError> {
-        self.ask(|node, report| {
-            let ring = node.ring.as_mut().ok_or(NodeFailure::EncryptionOff);
-            match ring.and_then(&change) {
-                Ok(()) => report.done(),
-                Err(failure) => report.failed(node.name.clone(), failure),
+    pub(super) fn set_cuts(&self, cuts: BTreeSet<(NodeName, NodeName)>) {
+        lock(&self.gossip).set_cuts(cuts);
+    }
+
+    pub(super) fn set_faults(&self, faults: BTreeMap<NodeName, NodeFault>) {
+        lock(&self.gossip).set_faults(faults);
+    }
+
+    async fn ask(&self, question: Question<'_>) -> Result<RingReport, OperatorError> {
+        let (asked, clock) = {
+            let mut gossip = lock(&self.gossip);
+            let asked = gossip.ask(&self.observer, &self.pool, question)?;
+            (asked, gossip.clock())
+        };
+        let mut report = asked.report;
+        let mut waited = Duration::ZERO;
+        for (after, node, call) in asked.late {
+            if let Some(clock) = &clock {
+                clock.sleep(after - waited).await;
             }
-        })
+            waited = after;
+            let mut gossip = lock(&self.gossip);
+            gossip.answer_late(&self.observer, &node, question, &mut report, call);
+        }
+        Ok(report)
     }
 }
 
@@ -183,25 +197,19 @@ impl KeyringBackend for MockKeyring {
     }
 
     async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.ask(|node, report| match &node.ring {
-            Some(ring) => report.holds(ring.keys()),
-            None => report.failed(node.name.clone(), NodeFailure::EncryptionOff),
-        })
+        self.ask(Question::List).await
     }
 
     async fn install(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.change(|ring| {
-            ring.install(key.clone());
-            Ok(())
-        })
+        self.ask(Question::Install(key)).await
     }
 
     async fn use_key(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.change(|ring| ring.use_key(key))
+        self.ask(Question::Use(key)).await
     }
 
     async fn remove(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.change(|ring| ring.remove(key).map(|_| ()))
+        self.ask(Question::Remove(key)).await
     }
 
     fn members(&self) -> Result<Vec<NodeName>, OperatorError> {
@@ -217,6 +225,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
+    use crate::keyring::NodeFailure;
 
     fn key(n: u8) -> GossipKey {
         GossipKey::from_bytes(&[n; 16]).unwrap()

@@ -9,7 +9,12 @@
 //! There is no socket, no thread, no clock and no chance in it: what a test
 //! does, happens at once and in the same way each time. Deadlines and waits are
 //! the services' own, on the timer that they are given; without one, and
-//! without the feature `tokio`, time stands still for them.
+//! without the feature `tokio`, time stands still for them. A [`MockClock`] lets
+//! hours pass in no time.
+//!
+//! What goes wrong is a [`Fault`] that the test
+//! [injects](MockFederation::inject) and [heals](MockFederation::heal); what has
+//! gone between servers is in a [`Transcript`].
 //!
 //! ```
 //! use cluster_operator::mock::MockFederation;
@@ -39,28 +44,47 @@
 mod acl;
 mod autopilot;
 mod builder;
+mod calls;
+mod chance;
+mod clock;
 mod cluster;
+mod fault;
 mod federation;
+mod gate;
 mod gossip;
+mod inject;
 mod keyring;
+mod link;
+mod membership;
+mod mishap;
 mod network;
 mod peers;
 mod raft;
+mod runner;
 mod server;
 #[cfg(not(feature = "tokio"))]
 mod standstill;
+mod transcript;
 mod wiring;
+mod wording;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use acl::{Grant, MockAcl, MockToken};
 pub use autopilot::MockAutopilot;
 pub use builder::MockFederationBuilder;
+pub use calls::Calls;
+pub use chance::Chance;
+pub use clock::MockClock;
+pub use fault::{Fault, NodeFault};
 pub use federation::MockFederation;
+pub use inject::FaultId;
 pub use keyring::MockKeyring;
+pub use mishap::RaftChange;
 pub use peers::MockPeers;
 pub use raft::MockRaft;
 pub use server::MockServer;
+pub use transcript::{Call, CallEnd, Entry, Transcript};
 
 use crate::error::{ErrorKind, OperatorError};
 

@@ -1,24 +1,28 @@
 //! The federation's servers, and what goes between them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use async_trait::async_trait;
-
-use super::{MockKeyring, MockRaft, unreachable};
+use super::gate::Gate;
+use super::inject::Injected;
+use super::transcript::Recorder;
+use super::{MockClock, MockKeyring, MockRaft, unreachable};
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{KeyringBackend, Pool};
 use crate::name::{DatacenterName, NodeName};
-use crate::peers::{Peers, Target};
-use crate::reply::OperatorReply;
-use crate::request::OperatorRequest;
+use crate::peers::Target;
 use crate::service::OperatorService;
 
 /// All servers, in the order in which the test has named them.
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) servers: Vec<Server>,
+    /// What goes wrong.
+    pub(super) injected: Mutex<Injected>,
+    pub(super) recorder: Recorder,
+    pub(super) clock: MockClock,
+    /// Whether the servers go by the clock too.
+    pub(super) simulates_time: bool,
 }
 
 #[derive(Debug)]
@@ -31,11 +35,57 @@ pub(super) struct Server {
     pub(super) service: OperatorService,
     /// How many requests other servers have handed to it.
     pub(super) handed_on: AtomicUsize,
+    /// What it waits at while it is paused.
+    pub(super) gate: Gate,
+    /// Whether the test has stopped it.
+    pub(super) stopped: AtomicBool,
 }
 
 impl Server {
+    /// Whether it takes calls. One that is paused does.
     pub(super) fn is_up(&self) -> bool {
-        self.raft.is_up(self.raft.id().clone())
+        let stopped = self.stopped.load(Ordering::Relaxed);
+        self.raft.is_up(self.raft.id().clone()) || (self.gate.is_closed() && !stopped)
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.leave();
+    }
+
+    /// Starts it, unless it is paused: then it goes on when it is resumed.
+    pub(super) fn restart(&self) {
+        self.stopped.store(false, Ordering::Relaxed);
+        if !self.gate.is_closed() {
+            self.join();
+        }
+    }
+
+    pub(super) fn pause(&self) {
+        self.gate.close();
+        self.leave();
+    }
+
+    pub(super) fn resume(&self) {
+        if !self.stopped.load(Ordering::Relaxed) {
+            self.join();
+        }
+        self.gate.open();
+    }
+
+    /// It neither votes nor gossips.
+    fn leave(&self) {
+        self.raft.stop(self.raft.id().clone());
+        for ring in &self.rings {
+            ring.stop(ring.node().clone());
+        }
+    }
+
+    fn join(&self) {
+        self.raft.restart(self.raft.id().clone());
+        for ring in &self.rings {
+            ring.restart(ring.node().clone());
+        }
     }
 
     pub(super) fn ring(&self, pool: &Pool) -> Option<&MockKeyring> {
@@ -79,7 +129,7 @@ impl Network {
     }
 
     /// The datacenters that a server knows, its own first.
-    fn datacenters(&self, from: &Server) -> Vec<DatacenterName> {
+    pub(super) fn datacenters(&self, from: &Server) -> Vec<DatacenterName> {
         let mut datacenters = vec![from.datacenter.clone()];
         for server in self.servers.iter().filter(|to| from.is_joined_with(to)) {
             if !datacenters.contains(&server.datacenter) {
@@ -89,20 +139,22 @@ impl Network {
         datacenters
     }
 
-    /// The server that a request goes to.
-    fn resolve(&self, from: &Server, target: &Target) -> Result<&Server, OperatorError> {
+    /// The server that a request goes to. Of a datacenter it is the first that
+    /// the sender reaches, else the first that is up.
+    pub(super) fn resolve(&self, from: &Server, target: &Target) -> Result<usize, OperatorError> {
         if !from.is_up() {
             return Err(unreachable(
                 format!("server {}", from.name),
                 "it is stopped",
             ));
         }
+        let mut servers = self.servers.iter();
         match target {
-            Target::Server(leader) => self
-                .servers
-                .iter()
-                .filter(|server| server.datacenter == from.datacenter)
-                .find(|server| *server.raft.id() == leader.id && server.is_up())
+            Target::Server(leader) => servers
+                .position(|to| {
+                    let meant = to.datacenter == from.datacenter && *to.raft.id() == leader.id;
+                    meant && to.is_up()
+                })
                 .ok_or_else(|| {
                     unreachable(format!("server {}", leader.address), "connection refused")
                 }),
@@ -114,55 +166,17 @@ impl Network {
                     .into());
                 }
                 let local = from.datacenter == *datacenter;
-                self.servers
-                    .iter()
-                    .filter(|to| to.datacenter == *datacenter && (local || from.is_joined_with(to)))
-                    .find(|to| to.is_up())
+                let up = |to: &Server| {
+                    let joined = local || from.is_joined_with(to);
+                    to.datacenter == *datacenter && joined && to.is_up()
+                };
+                servers
+                    .position(|to| up(to) && !self.is_cut(from, to))
+                    .or_else(|| self.servers.iter().position(up))
                     .ok_or_else(|| {
                         unreachable(format!("datacenter {datacenter}"), "no server is up")
                     })
             }
         }
-    }
-}
-
-/// One server's way to the others. It does not keep them: they are the
-/// federation's.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) network: Weak<Network>,
-    pub(super) from: NodeName,
-}
-
-impl Link {
-    fn network(&self) -> Result<Arc<Network>, OperatorError> {
-        self.network.upgrade().ok_or_else(|| {
-            unreachable(
-                "the mock federation",
-                "it was dropped: keep it as long as its services",
-            )
-        })
-    }
-}
-
-#[async_trait]
-impl Peers for Link {
-    fn datacenters(&self) -> Vec<DatacenterName> {
-        self.network().map_or_else(
-            |_| Vec::new(),
-            |network| network.datacenters(network.server(&self.from)),
-        )
-    }
-
-    async fn send(
-        &self,
-        target: &Target,
-        request: OperatorRequest,
-        _: Duration,
-    ) -> Result<OperatorReply, OperatorError> {
-        let network = self.network()?;
-        let to = network.resolve(network.server(&self.from), target)?;
-        to.handed_on.fetch_add(1, Ordering::Relaxed);
-        to.service.call(request).await
     }
 }

@@ -1,15 +1,19 @@
 //! One server's Raft.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::RaftChange;
 use super::cluster::{Cluster, SharedCluster, with};
+use super::mishap::Mishaps;
 use crate::error::OperatorError;
 use crate::name::{ServerAddress, ServerId};
 use crate::raft::{
     Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftServer,
 };
+use crate::time::Timer;
 
 /// A [`RaftBackend`] in memory: one server of a cluster that all handles share.
 ///
@@ -140,6 +144,32 @@ impl MockRaft {
         with(&self.cluster, Cluster::cleanup_dead_servers)
     }
 
+    /// Adds a server that was removed, as it was at the beginning. Says whether
+    /// the configuration has it now; without a leader it does not.
+    pub fn join(&self, id: impl Into<ServerId>) -> bool {
+        with(&self.cluster, |cluster| cluster.join(&id.into()))
+    }
+
+    /// The removals so far, whoever has asked for them.
+    pub fn changes(&self) -> Vec<RaftChange> {
+        with(&self.cluster, |cluster| cluster.changes.clone())
+    }
+
+    pub(super) fn mishaps<T>(&self, change: impl FnOnce(&mut Mishaps) -> T) -> T {
+        with(&self.cluster, |cluster| change(&mut cluster.mishaps))
+    }
+
+    pub(super) fn set_cuts(&self, cuts: BTreeSet<(ServerId, ServerId)>) {
+        with(&self.cluster, |cluster| cluster.set_cuts(cuts));
+    }
+
+    async fn take_time(&self) {
+        let slow = with(&self.cluster, |cluster| cluster.mishaps.slow.clone());
+        if let Some((clock, delay)) = slow {
+            clock.sleep(delay).await;
+        }
+    }
+
     pub(super) fn cluster(&self) -> &SharedCluster {
         &self.cluster
     }
@@ -155,6 +185,7 @@ impl RaftBackend for MockRaft {
         &self,
         consistency: Consistency,
     ) -> Result<RaftConfiguration, OperatorError> {
+        self.take_time().await;
         with(&self.cluster, |cluster| {
             if consistency != Consistency::Stale {
                 cluster.check_leads(&self.id)?;
@@ -168,6 +199,7 @@ impl RaftBackend for MockRaft {
         server: &PeerSelector,
         expected_index: Option<u64>,
     ) -> Result<(), OperatorError> {
+        self.take_time().await;
         with(&self.cluster, |cluster| {
             cluster.check_leads(&self.id)?;
             cluster.remove(server, expected_index)
@@ -175,6 +207,7 @@ impl RaftBackend for MockRaft {
     }
 
     async fn transfer_leadership(&self, to: Option<&ServerId>) -> Result<(), OperatorError> {
+        self.take_time().await;
         with(&self.cluster, |cluster| {
             cluster.check_leads(&self.id)?;
             cluster.transfer(to)

@@ -1,11 +1,15 @@
 //! Turns what a builder was told into servers that know each other.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use async_trait::async_trait;
 
-use super::network::{Link, Network, Server};
+use super::gate::{Gate, Gated};
+use super::inject::Injected;
+use super::link::Link;
+use super::network::{Network, Server};
+use super::transcript::Recorder;
 use super::{MockAutopilot, MockFederationBuilder, MockKeyring, MockRaft, MockServer};
 use crate::acl::{Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
 use crate::keyring::Pool;
@@ -15,9 +19,19 @@ use crate::service::{OperatorService, OperatorServiceBuilder};
 impl MockFederationBuilder {
     pub(super) fn wire(&self) -> Arc<Network> {
         self.check();
-        Arc::new_cyclic(|network| Network {
+        let clock = self.clock.clone().unwrap_or_default();
+        let recorder = Recorder::new(clock.clone());
+        let network = Arc::new_cyclic(|network| Network {
             servers: self.servers(network),
-        })
+            injected: Mutex::new(Injected::new(self.seed)),
+            recorder: recorder.clone(),
+            clock: clock.clone(),
+            simulates_time: self.clock.is_some(),
+        });
+        for ring in network.servers.iter().flat_map(|server| &server.rings) {
+            ring.watch(recorder.clone(), clock.clone());
+        }
+        network
     }
 
     fn check(&self) {
@@ -81,13 +95,16 @@ impl MockFederationBuilder {
                     network: Weak::clone(network),
                     from: server.name.clone(),
                 };
+                let gate = Gate::default();
                 servers.push(Server {
                     name: server.name.clone(),
                     datacenter: datacenter.clone(),
-                    service: self.service(datacenter, &raft, &rings, link),
+                    service: self.service(datacenter, &raft, &rings, link, gate.clone()),
                     raft,
                     rings,
                     handed_on: 0.into(),
+                    gate,
+                    stopped: false.into(),
                 });
             }
         }
@@ -167,13 +184,18 @@ impl MockFederationBuilder {
         raft: &MockRaft,
         rings: &[MockKeyring],
         link: Link,
+        gate: Gate,
     ) -> OperatorService {
         let authorizer = self.authorizers.get(datacenter).unwrap_or(&self.authorizer);
+        let authorizer = authorizer.clone();
         let mut builder = OperatorService::builder(datacenter.clone())
             .raft(raft.clone())
-            .authorizer(authorizer.clone())
+            .authorizer(Gated { authorizer, gate })
             .peers(link);
-        builder = with_clock(builder);
+        builder = match &self.clock {
+            Some(clock) => builder.timer(clock.clone()),
+            None => with_clock(builder),
+        };
         for ring in rings {
             builder = builder.keyring(ring.clone());
         }

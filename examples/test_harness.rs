@@ -1,0 +1,68 @@
+//! A bad day of a federation, told in a second: faults on command, a clock that
+//! jumps, and a transcript of what went where.
+//!
+//! ```text
+//! cargo run --example test_harness --features mock
+//! ```
+
+use std::error::Error;
+use std::time::Duration;
+
+use cluster_operator::mock::{Calls, Chance, Fault, MockClock, MockFederation, NodeFault};
+use cluster_operator::rotation::rotate;
+use cluster_operator::{Caller, Consistency, GossipKey, PeerSelector, Pool};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let clock = MockClock::new();
+    let federation = MockFederation::builder()
+        .datacenter("berlin", ["alice", "bob", "carol"])
+        .datacenter("lima", ["dave", "erin"])
+        .clock(&clock)
+        .seed(17)
+        .build();
+    let operator = Caller::anonymous();
+    let bob = federation.service("bob");
+    federation.inject(Fault::delay(Calls::all(), Duration::from_millis(40)));
+
+    println!("Lima falls silent, and an operator asks it for its leader:");
+    let silence = federation.inject(Fault::silent_datacenter("lima"));
+    let in_lima = operator.clone().in_datacenter("lima");
+    match clock.run(bob.raft_configuration(&in_lima, Consistency::Default)) {
+        Ok(_) => println!("  answered"),
+        Err(error) => println!("  {error} ({:?})", error.outcome()),
+    }
+    federation.heal(silence);
+
+    println!("\nTwo operators remove a server each, while one is down:");
+    federation.inject(Fault::stop("carol"));
+    let id = |server| PeerSelector::Id(federation.raft(server).id().clone());
+    let removals = [
+        bob.remove_peer(&operator, id("carol"), None),
+        bob.remove_peer(&operator, id("alice"), None),
+    ];
+    for result in clock.run_all(&mut Chance::new(17), removals) {
+        match result {
+            Ok(()) => println!("  removed"),
+            Err(error) => println!("  {error} ({:?})", error.outcome()),
+        }
+    }
+
+    println!("\nThe gossip key is replaced, and one node says that it did and did not:");
+    let liar = federation.inject(Fault::node("erin", Pool::Lan, NodeFault::Lies));
+    let key = GossipKey::from_bytes(&[7; 32])?;
+    if let Err(error) = clock.run(rotate(&bob, &operator, key.clone())) {
+        println!("  {}", error.to_string().replace('\n', "\n  "));
+    }
+    federation.heal(liar);
+    let rotation = clock.run(rotate(&bob, &operator, key))?;
+    println!("  and again: {} old key removed", rotation.removed);
+
+    println!(
+        "\nAll of it took {:?} on the simulated clock. What went between servers:",
+        clock.now()
+    );
+    for call in federation.transcript().calls_between_servers() {
+        println!("  {call}");
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What a test lets go wrong in a Raft cluster, and what it can see of it
+//! afterwards.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::MockClock;
+use crate::error::Outcome;
+use crate::name::ServerId;
+use crate::raft::RaftConfiguration;
+
+/// A server that was removed, and the configuration before and after, with the
+/// liveness that the leader saw at that moment.
+///
+/// ```
+/// use cluster_operator::mock::MockRaft;
+/// use cluster_operator::{PeerSelector, RaftBackend};
+///
+/// # futures_executor::block_on(async {
+/// let raft = MockRaft::voters(["alice", "bob", "carol"]);
+/// raft.remove_server(&PeerSelector::Id("bob".into()), None).await?;
+/// let changes = raft.changes();
+/// assert_eq!(changes[0].removed, "bob");
+/// assert_eq!(changes[0].before.servers.len(), 3);
+/// # Ok::<(), cluster_operator::OperatorError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RaftChange {
+    /// Who was removed.
+    pub removed: ServerId,
+    /// The configuration before.
+    pub before: RaftConfiguration,
+    /// The configuration after.
+    pub after: RaftConfiguration,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Mishaps {
+    /// Who takes whom for the leader.
+    pub(super) stale_hints: BTreeMap<ServerId, ServerId>,
+    /// At which of the leader's next calls it loses the lead.
+    pub(super) lose_lead_in: Vec<u64>,
+    /// How the next removal ends.
+    pub(super) failed_removal: Option<Outcome>,
+    /// How long each call takes.
+    pub(super) slow: Option<(MockClock, Duration)>,
+}
+
+impl Mishaps {
+    /// Whether the leader is to lose the lead at this call.
+    pub(super) fn loses_lead(&mut self) -> bool {
+        let mut loses = false;
+        self.lose_lead_in.retain_mut(|left| {
+            *left = left.saturating_sub(1);
+            loses |= *left == 0;
+            *left > 0
+        });
+        loses
+    }
+}

@@ -1,0 +1,180 @@
+//! Who has changed what: every change has a request that may have made it, and
+//! every request that says so has made one.
+
+use std::collections::BTreeMap;
+
+use cluster_operator::mock::RaftChange;
+use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, ServerId};
+
+use crate::Violation;
+use crate::invariants::{of_answer, of_calls, of_removal};
+use crate::issue::Ask;
+use crate::world::{Answered, DATACENTERS, World};
+
+/// What requests have said that they did, from when it is opened on. Until then
+/// everybody is in the configurations.
+#[derive(Debug)]
+pub(crate) struct Account {
+    /// How many removals there had been in each datacenter.
+    removals: BTreeMap<&'static str, usize>,
+    /// Of each server: removals that are certain, and those that may have been.
+    removed: BTreeMap<NodeName, (usize, usize)>,
+    /// Removals at an index alone that are certain.
+    at_index: Vec<(NodeName, u64)>,
+    /// New keys that a ring, or all (`None`), have said not to have.
+    refused: Vec<(GossipKey, Option<(String, Pool)>)>,
+    /// Rules that are said not to be set.
+    unset: Vec<u64>,
+    /// Whether requests may have arrived twice: then the one may have failed and
+    /// the other not.
+    pub(crate) duplicates: bool,
+    /// Whether liveness may have changed between a check and its removal.
+    pub(crate) restless: bool,
+}
+
+impl Account {
+    pub(crate) fn open(world: &World) -> Account {
+        let count = |name: &&'static str| (*name, changes(world, name).len());
+        Account {
+            removals: DATACENTERS.iter().map(count).collect(),
+            removed: BTreeMap::new(),
+            at_index: Vec::new(),
+            refused: Vec::new(),
+            unset: Vec::new(),
+            duplicates: false,
+            restless: false,
+        }
+    }
+
+    /// Takes down what was answered, and checks everything so far.
+    pub(crate) fn book(&mut self, world: &World, answered: &[Answered]) -> Result<(), Violation> {
+        for answered in answered {
+            of_answer(answered)?;
+            self.take_down(answered);
+        }
+        of_calls(world)?;
+        self.check(world)
+    }
+
+    fn take_down(&mut self, answered: &Answered) {
+        let Answered { issue, result, .. } = answered;
+        let outcome = match result {
+            Ok(_) => Outcome::Applied,
+            Err(error) => error.outcome(),
+        };
+        match (&issue.ask, outcome) {
+            (Ask::Remove(server, index), outcome) if issue.is_allowed() => {
+                let counts = self.removed.entry(server.clone()).or_default();
+                match outcome {
+                    Outcome::Applied => {
+                        counts.0 += 1;
+                        self.at_index
+                            .extend(index.map(|index| (server.clone(), index)));
+                    }
+                    Outcome::Unknown => counts.1 += 1,
+                    Outcome::NotApplied => {}
+                }
+            }
+            (Ask::Install(key), Outcome::NotApplied) => self.refused.push((key.clone(), None)),
+            (Ask::Install(key), _) => {
+                let Ok(OperatorReply::Keyring(reply)) = result else {
+                    return;
+                };
+                for ring in &reply.rings {
+                    if matches!(&ring.result, Err(error) if error.outcome() == Outcome::NotApplied)
+                    {
+                        let name = (ring.datacenter.to_string(), ring.pool.clone());
+                        self.refused.push((key.clone(), Some(name)));
+                    }
+                }
+            }
+            (Ask::SetRules(number, _), Outcome::NotApplied) => self.unset.push(*number),
+            (Ask::SetRules(number, _), Outcome::Applied)
+                if *result == Ok(OperatorReply::AutopilotConfigurationSet(false)) =>
+            {
+                self.unset.push(*number);
+            }
+            _ => {}
+        }
+    }
+
+    fn check(&self, world: &World) -> Result<(), Violation> {
+        self.check_removals(world)?;
+        if self.duplicates {
+            return Ok(());
+        }
+        for datacenter in DATACENTERS {
+            if let Some((number, _)) = world.rules(&datacenter.into())
+                && self.unset.contains(&number)
+            {
+                return Err(format!(
+                    "rules {number} are said not to be set in {datacenter}"
+                ));
+            }
+        }
+        let rings = world.rings();
+        for (key, refused) in &self.refused {
+            for ring in &rings {
+                let datacenter = ring.datacenter.as_ref().map(ToString::to_string);
+                let meant = match refused {
+                    None => true,
+                    Some((_, Pool::Wan)) => ring.pool == Pool::Wan,
+                    Some((name, Pool::Lan)) if ring.pool != Pool::Wan => {
+                        // A datacenter that could not be asked is told as its LAN.
+                        datacenter.as_ref() == Some(name) && ring.pool == Pool::Lan
+                    }
+                    Some((name, pool)) => datacenter.as_ref() == Some(name) && ring.pool == *pool,
+                };
+                if meant && ring.nodes.iter().any(|(_, keys)| keys.contains(key)) {
+                    return Err(format!(
+                        "the key {} is said not to be installed in {refused:?}",
+                        key.fingerprint()
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_removals(&self, world: &World) -> Result<(), Violation> {
+        let mut counts: BTreeMap<ServerId, usize> = BTreeMap::new();
+        let mut indexes: Vec<(ServerId, u64)> = Vec::new();
+        for (datacenter, before) in &self.removals {
+            for change in &changes(world, datacenter)[*before..] {
+                if !self.restless {
+                    of_removal(change)?;
+                }
+                *counts.entry(change.removed.clone()).or_default() += 1;
+                indexes.push((change.removed.clone(), change.before.index));
+            }
+        }
+        for server in world.servers() {
+            let id = world.federation.raft(server.clone()).id().clone();
+            let removed = counts.get(&id).copied().unwrap_or(0);
+            let asked = self.removed.get(&server).copied();
+            let (certain, perhaps) = asked.unwrap_or_default();
+            let by_duplicate = self.duplicates && asked.is_some();
+            if removed < certain {
+                return Err(format!("{server} is said to be removed and was not"));
+            }
+            if removed > certain + perhaps && !by_duplicate {
+                return Err(format!(
+                    "{server} was removed {removed} times; {certain} requests say that they did \
+                     it, {perhaps} that they may have"
+                ));
+            }
+        }
+        for (server, index) in &self.at_index {
+            let id = world.federation.raft(server.clone()).id().clone();
+            if !indexes.contains(&(id, *index)) {
+                return Err(format!("{server} was to be removed at index {index} alone"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn changes(world: &World, datacenter: &str) -> Vec<RaftChange> {
+    let servers = world.federation.servers(datacenter);
+    world.federation.raft(servers[0].clone()).changes()
+}

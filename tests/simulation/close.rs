@@ -1,0 +1,88 @@
+//! Close calls, which random faults bring about too rarely.
+
+use std::time::Duration;
+
+use cluster_operator::mock::{Chance, Fault};
+use cluster_operator::{ErrorKind, NodeName, Timer};
+
+use crate::Violation;
+use crate::attribution::Account;
+use crate::issue::{Ask, Holder, Issue};
+use crate::world::{DATACENTERS, World, ask_after};
+
+/// Several operators remove servers of one datacenter at once, while one is
+/// down and Raft takes its time between a look and a deed. Each removal alone
+/// would do no harm.
+pub(crate) fn stampede(world: &mut World) -> Result<(), Violation> {
+    let datacenter = *world.chance.pick(&DATACENTERS);
+    let mut servers = world.federation.servers(datacenter);
+    shuffle(&mut world.chance, &mut servers);
+    let mut account = Account::open(world);
+    world.federation.inject(Fault::stop(servers[0].clone()));
+    let pace = Duration::from_millis(20);
+    world.federation.inject(Fault::slow_raft(datacenter, pace));
+    let mut requests = Vec::new();
+    for victim in &servers[1..] {
+        let issue = Issue {
+            at: world.chance.pick(&servers[1..]).clone(),
+            datacenter: None,
+            holder: Holder::Root,
+            ask: Ask::Remove(victim.clone(), None),
+            by_address: world.chance.one_in(2),
+        };
+        let after = Duration::from_millis(world.chance.below(40));
+        requests.push(ask_after(&world.clock, &world.federation, issue, after));
+    }
+    let answered = world.clock.run_all(&mut world.chance, requests);
+    world.steps += answered.len();
+    account.book(world, &answered)?;
+    // Those that were there first must get on.
+    match answered.iter().any(|answered| answered.result.is_ok()) {
+        true => Ok(()),
+        false => Err(format!("nobody got on: {answered:?}")),
+    }
+}
+
+/// A datacenter has no leader for a moment. Who waits long enough is answered,
+/// and who does not is told that there is none.
+pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
+    let datacenter = *world.chance.pick(&DATACENTERS);
+    let mut servers = world.federation.servers(datacenter);
+    shuffle(&mut world.chance, &mut servers);
+    let stops = servers[..3].iter();
+    let stopped: Vec<_> = stops
+        .map(|server| world.federation.inject(Fault::stop(server.clone())))
+        .collect();
+    let issue = Issue {
+        at: servers[3].clone(),
+        datacenter: None,
+        holder: Holder::Root,
+        ask: Ask::RemoveStranger,
+        by_address: false,
+    };
+    let gap = Duration::from_millis(*world.chance.pick(&[40, 150, 1000]));
+    let (clock, federation) = (world.clock.clone(), world.federation.clone());
+    let asking = ask_after(&clock, &federation, issue, Duration::ZERO);
+    let returning = async {
+        clock.sleep(gap).await;
+        stopped.into_iter().for_each(|fault| federation.heal(fault));
+    };
+    world.steps += 1;
+    let (answered, ()) = clock.run(futures_util::future::join(asking, returning));
+    let kind = answered.result.as_ref().map_err(|error| error.kind());
+    let waits = world.leader_wait > gap;
+    match (kind, waits) {
+        (Err(ErrorKind::UnknownServer(_)), true) if answered.took < gap * 2 => Ok(()),
+        (Err(ErrorKind::NoLeader), false) if answered.took == world.leader_wait => Ok(()),
+        _ => Err(format!(
+            "without a leader for {gap:?}, waiting {:?}: {answered:?}",
+            world.leader_wait
+        )),
+    }
+}
+
+fn shuffle(chance: &mut Chance, servers: &mut [NodeName]) {
+    for at in (1..servers.len()).rev() {
+        servers.swap(at, chance.below(at as u64 + 1) as usize);
+    }
+}

@@ -1,0 +1,93 @@
+//! What holds of every answer and of everything that goes between servers,
+//! whatever goes wrong.
+
+use std::collections::BTreeSet;
+
+use cluster_operator::mock::{CallEnd, RaftChange};
+use cluster_operator::{KeyringReply, OperatorReply, RaftConfiguration};
+
+use crate::Violation;
+use crate::world::{Answered, DEADLINE, HOP_LIMIT, KEYRING_DEADLINE, World};
+
+/// What holds of one answer.
+pub(crate) fn of_answer(answered: &Answered) -> Result<(), Violation> {
+    let Answered {
+        issue,
+        result,
+        took,
+    } = answered;
+    let deadline = match issue.ask.is_keyring() {
+        true => KEYRING_DEADLINE,
+        false => DEADLINE,
+    };
+    if *took > deadline {
+        return Err(format!("{issue:?} has taken {took:?}"));
+    }
+    if result.is_ok() && !issue.is_allowed() {
+        return Err(format!("{issue:?} is not allowed and was answered"));
+    }
+    match result {
+        Ok(OperatorReply::Keyring(reply)) => rings_are_told_once(reply),
+        _ => Ok(()),
+    }
+}
+
+fn rings_are_told_once(reply: &KeyringReply) -> Result<(), Violation> {
+    let mut told = BTreeSet::new();
+    for ring in &reply.rings {
+        if !["dc1", "dc2", "dc3"].contains(&ring.datacenter.as_str()) {
+            return Err(format!("there is no datacenter {}", ring.datacenter));
+        }
+        if !told.insert((&ring.datacenter, &ring.pool)) {
+            let (datacenter, pool) = (&ring.datacenter, &ring.pool);
+            return Err(format!("the ring {datacenter} ({pool}) is told twice"));
+        }
+    }
+    Ok(())
+}
+
+/// What holds of the calls between servers.
+pub(crate) fn of_calls(world: &World) -> Result<(), Violation> {
+    for call in world.federation.transcript().calls_between_servers() {
+        // A keyring's request is asked of each datacenter by the first server
+        // alone.
+        let is_keyring = call.what.contains("in its own rings");
+        let limit = if is_keyring { 1 } else { HOP_LIMIT };
+        if !(1..=limit).contains(&call.hops) {
+            return Err(format!("handed on so often: {call}"));
+        }
+        // Else the answer of the last server comes when nobody waits any more.
+        let deadline = if is_keyring {
+            KEYRING_DEADLINE
+        } else {
+            DEADLINE
+        };
+        if call.patience.is_none_or(|patience| patience >= deadline) {
+            return Err(format!("as much time as there is in all: {call}"));
+        }
+        let answered = matches!(call.end, CallEnd::Answered | CallEnd::Failed(_));
+        let times = (call.arrived, call.ended, call.patience);
+        if let (true, (Some(arrived), Some(ended), Some(patience))) = (answered, times)
+            && ended - arrived > patience
+        {
+            return Err(format!("nobody waited so long, only {patience:?}: {call}"));
+        }
+    }
+    Ok(())
+}
+
+/// A removal has not taken the quorum from those who had it.
+pub(crate) fn of_removal(change: &RaftChange) -> Result<(), Violation> {
+    let alive = |configuration: &RaftConfiguration| {
+        let servers = configuration.servers.iter();
+        servers.filter(|server| server.alive == Some(true)).count()
+    };
+    let has_quorum =
+        |configuration: &RaftConfiguration| alive(configuration) > configuration.servers.len() / 2;
+    let had = has_quorum(&change.before);
+    let was_alive = alive(&change.after) < alive(&change.before);
+    match had && was_alive && !has_quorum(&change.after) {
+        true => Err(format!("a removal has cost the quorum: {change:?}")),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,223 @@
+//! A request, and who makes it where.
+
+use cluster_operator::mock::{Chance, MockFederation};
+use cluster_operator::{
+    Access, AutopilotConfiguration, Consistency, DatacenterName, GossipKey, KeyringAction,
+    KeyringScope, NodeName, Operation, OperatorRequest, PeerSelector, RelayFactor, Token,
+};
+
+use crate::world::{DATACENTERS, World};
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// May do everything.
+    Root,
+    /// May look at everything.
+    Viewer,
+    /// Shows no token and may do nothing.
+    Nobody,
+    /// Shows a token that nobody has.
+    Stranger,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Read(Consistency),
+    /// A server, and at which index alone.
+    Remove(NodeName, Option<u64>),
+    RemoveStranger,
+    Transfer(Option<NodeName>),
+    List(KeyringScope),
+    Install(GossipKey),
+    Use(GossipKey),
+    RemoveKey(GossipKey),
+    ReadRules,
+    /// Rules that this number tells apart, and at which index alone.
+    SetRules(u64, Option<u64>),
+    ReadState,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Issue {
+    /// The server that is asked.
+    pub(crate) at: NodeName,
+    pub(crate) datacenter: Option<DatacenterName>,
+    pub(crate) holder: Holder,
+    pub(crate) ask: Ask,
+    /// Whether a server is named by its address and not by its id.
+    pub(crate) by_address: bool,
+}
+
+impl Ask {
+    pub(crate) fn is_keyring(&self) -> bool {
+        matches!(
+            self,
+            Ask::List(_) | Ask::Install(_) | Ask::Use(_) | Ask::RemoveKey(_)
+        )
+    }
+}
+
+impl Issue {
+    /// Some request to this server. Half of them read; those that change
+    /// something name, more often than not, what is there.
+    pub(crate) fn any(world: &mut World, at: NodeName) -> Issue {
+        let datacenter = match world.chance.below(3) {
+            0 => None,
+            _ => Some(DatacenterName::new(*world.chance.pick(&DATACENTERS))),
+        };
+        let there = datacenter
+            .clone()
+            .unwrap_or_else(|| world.datacenter_of(&at));
+        let ask = Ask::any(world, &there);
+        let holder = match world.chance.below(20) {
+            0 => Holder::Nobody,
+            1 => Holder::Stranger,
+            2 | 3 => Holder::Viewer,
+            _ => Holder::Root,
+        };
+        Issue {
+            at,
+            datacenter,
+            holder,
+            ask,
+            by_address: world.chance.one_in(2),
+        }
+    }
+
+    /// The datacenter that it is for.
+    pub(crate) fn place(&self, world: &World) -> DatacenterName {
+        match &self.datacenter {
+            Some(datacenter) if !self.ask.is_keyring() => datacenter.clone(),
+            _ => world.datacenter_of(&self.at),
+        }
+    }
+
+    pub(crate) fn is_allowed(&self) -> bool {
+        match self.holder {
+            Holder::Root => true,
+            Holder::Viewer => self.access() == Access::Read,
+            Holder::Nobody | Holder::Stranger => false,
+        }
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        match self.ask {
+            Ask::Read(_) | Ask::List(_) | Ask::ReadRules | Ask::ReadState => Access::Read,
+            _ => Access::Write,
+        }
+    }
+
+    pub(crate) fn request(&self, federation: &MockFederation) -> OperatorRequest {
+        let keyring = |action, scope| Operation::Keyring {
+            action,
+            scope,
+            relay_factor: RelayFactor::default(),
+        };
+        let everywhere = KeyringScope::Federation;
+        let operation = match self.ask.clone() {
+            Ask::Read(consistency) => Operation::RaftConfiguration(consistency),
+            Ask::Remove(server, expected_index) => Operation::RemovePeer {
+                server: selector(federation, &server, self.by_address),
+                expected_index,
+            },
+            Ask::RemoveStranger => Operation::RemovePeer {
+                server: PeerSelector::Id("nobody".into()),
+                expected_index: None,
+            },
+            Ask::Transfer(to) => Operation::TransferLeadership {
+                to: to.map(|to| federation.raft(to).id().clone()),
+            },
+            Ask::List(scope) => keyring(KeyringAction::List, scope),
+            Ask::Install(key) => keyring(KeyringAction::Install(key), everywhere),
+            Ask::Use(key) => keyring(KeyringAction::Use(key), everywhere),
+            Ask::RemoveKey(key) => keyring(KeyringAction::Remove(key), everywhere),
+            Ask::ReadRules => Operation::AutopilotConfiguration(Consistency::Default),
+            Ask::SetRules(number, expected_index) => Operation::SetAutopilotConfiguration {
+                configuration: AutopilotConfiguration {
+                    max_trailing_logs: number,
+                    ..AutopilotConfiguration::default()
+                },
+                expected_index,
+            },
+            Ask::ReadState => Operation::AutopilotState(Consistency::Default),
+        };
+        let mut request = OperatorRequest::new(operation);
+        request.datacenter = self.datacenter.clone();
+        match self.holder {
+            Holder::Root => request.with_token(Token::new("root")),
+            Holder::Viewer => request.with_token(Token::new("viewer")),
+            Holder::Stranger => request.with_token(Token::new("rooot")),
+            Holder::Nobody => request,
+        }
+    }
+}
+
+impl Ask {
+    fn any(world: &mut World, datacenter: &DatacenterName) -> Ask {
+        let servers = world.federation.servers(datacenter.clone());
+        match world.chance.below(20) {
+            0..=3 => Ask::Read(*world.chance.pick(&[
+                Consistency::Default,
+                Consistency::Consistent,
+                Consistency::Stale,
+            ])),
+            4..=7 => {
+                let index = world.federation.configuration(datacenter.clone()).index;
+                let expected = match world.chance.below(6) {
+                    0 => Some(index + 1),
+                    1 | 2 => Some(index),
+                    _ => None,
+                };
+                Ask::Remove(world.chance.pick(&servers).clone(), expected)
+            }
+            8 => Ask::RemoveStranger,
+            9 => Ask::Transfer(match world.chance.one_in(3) {
+                true => None,
+                false => Some(world.chance.pick(&servers).clone()),
+            }),
+            10..=12 => Ask::List(match world.chance.one_in(3) {
+                true => KeyringScope::LocalOnly,
+                false => KeyringScope::Federation,
+            }),
+            13 | 14 => Ask::Install(world.new_key()),
+            15 => Ask::Use(world.some_key()),
+            16 => Ask::RemoveKey(world.some_key()),
+            17 => Ask::ReadRules,
+            18 => {
+                let number = world.number();
+                let index = world.rules_index(datacenter);
+                let expected = match world.chance.below(3) {
+                    0 => None,
+                    1 => Some(index),
+                    _ => Some(index + 1),
+                };
+                Ask::SetRules(number, expected)
+            }
+            _ => Ask::ReadState,
+        }
+    }
+}
+
+fn selector(federation: &MockFederation, server: &NodeName, by_address: bool) -> PeerSelector {
+    let raft = federation.raft(server.clone());
+    match by_address {
+        true => PeerSelector::Address(address_of(federation, server)),
+        false => PeerSelector::Id(raft.id().clone()),
+    }
+}
+
+/// The builder's address of the server, which also one that was removed keeps.
+fn address_of(federation: &MockFederation, server: &NodeName) -> cluster_operator::ServerAddress {
+    let servers = federation.datacenters();
+    let mut servers = servers.iter().flat_map(|it| federation.servers(it.clone()));
+    let number = servers.position(|name| name == *server).unwrap() + 1;
+    format!("127.0.0.{number}:8300").into()
+}
+
+/// Servers by chance.
+pub(crate) fn any_server(chance: &mut Chance, federation: &MockFederation) -> NodeName {
+    let datacenter = *chance.pick(&DATACENTERS);
+    chance.pick(&federation.servers(datacenter)).clone()
+}

@@ -1,0 +1,325 @@
+//! What the federation answers when nothing goes wrong but that some servers
+//! are down, told in the simplest way: no routing, no futures, no errors on the
+//! way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster_operator::{
+    Access, Consistency, DatacenterName, GossipKey, KeyringScope, NodeName, Outcome, Pool,
+};
+
+use crate::Violation;
+use crate::issue::{Ask, Holder, Issue};
+use crate::seen::{Seen, SeenRing, see};
+use crate::world::{Answered, DATACENTERS, Ring, World};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    up: BTreeSet<NodeName>,
+    clusters: BTreeMap<DatacenterName, Cluster>,
+    rings: Vec<Ring>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cluster {
+    servers: Vec<NodeName>,
+    leader: Option<NodeName>,
+    index: u64,
+    rules: Option<(u64, u64)>,
+}
+
+impl Cluster {
+    fn of(world: &World, datacenter: &DatacenterName) -> Cluster {
+        let configuration = world.federation.configuration(datacenter.clone());
+        let servers = configuration.servers.into_iter();
+        Cluster {
+            servers: servers.map(|server| server.name.unwrap()).collect(),
+            leader: world.federation.leader(datacenter.clone()),
+            index: configuration.index,
+            rules: world.rules(datacenter),
+        }
+    }
+
+    fn alive(&self, up: &BTreeSet<NodeName>) -> usize {
+        self.servers
+            .iter()
+            .filter(|name| up.contains(*name))
+            .count()
+    }
+
+    fn has_quorum(&self, up: &BTreeSet<NodeName>) -> bool {
+        self.alive(up) > self.servers.len() / 2
+    }
+
+    /// The leader stays where it is; else the first live voter leads.
+    fn elect(&mut self, up: &BTreeSet<NodeName>) {
+        let can = |name: &NodeName| up.contains(name) && self.servers.contains(name);
+        if !self.has_quorum(up) {
+            self.leader = None;
+        } else if !self.leader.as_ref().is_some_and(can) {
+            self.leader = self.servers.iter().find(|name| can(name)).cloned();
+        }
+    }
+}
+
+impl Model {
+    pub(crate) fn of(world: &World) -> Model {
+        let clusters = DATACENTERS.iter().map(|name| {
+            let name = DatacenterName::new(*name);
+            (name.clone(), Cluster::of(world, &name))
+        });
+        let servers = world.servers().into_iter();
+        Model {
+            up: servers
+                .filter(|server| world.federation.is_up(server.clone()))
+                .collect(),
+            clusters: clusters.collect(),
+            rings: world.rings(),
+        }
+    }
+
+    /// What the request is answered, and the model as it is then.
+    pub(crate) fn answer(&mut self, world: &World, issue: &Issue) -> Seen {
+        let failed = |why| Seen::Failed(why, Outcome::NotApplied);
+        let here = world.datacenter_of(&issue.at);
+        if issue.ask.is_keyring() {
+            return match (issue.holder, issue.access()) {
+                (Holder::Stranger, _) => failed("unknown token"),
+                (Holder::Root, _) | (Holder::Viewer, Access::Read) => {
+                    self.ask_rings(&issue.ask, &here)
+                }
+                _ => failed("denied"),
+            };
+        }
+        let place = issue.place(world);
+        // Another datacenter's first live server takes the request.
+        let entry = match place == here {
+            true => issue.at.clone(),
+            false => {
+                let mut there = world.federation.servers(place.clone()).into_iter();
+                match there.find(|name| self.up.contains(name)) {
+                    Some(entry) => entry,
+                    None => return failed("unreachable"),
+                }
+            }
+        };
+        let cluster = self.clusters.get_mut(&place).unwrap();
+        let is_stale = issue.ask == Ask::Read(Consistency::Stale);
+        // A server that was removed follows nobody.
+        if !is_stale && (cluster.leader.is_none() || !cluster.servers.contains(&entry)) {
+            return failed("no leader");
+        }
+        match (issue.holder, issue.access()) {
+            (Holder::Stranger, _) => failed("unknown token"),
+            (Holder::Root, _) | (Holder::Viewer, Access::Read) => {
+                cluster.answer(&issue.ask, &self.up)
+            }
+            _ => failed("denied"),
+        }
+    }
+
+    fn ask_rings(&mut self, ask: &Ask, here: &DatacenterName) -> Seen {
+        let local_only = *ask == Ask::List(KeyringScope::LocalOnly);
+        let up = &self.up;
+        let mut seen: Vec<((bool, String, Pool), SeenRing)> = Vec::new();
+        for ring in &mut self.rings {
+            let datacenter = ring.datacenter.clone().unwrap_or_else(|| here.clone());
+            if local_only && (ring.pool == Pool::Wan || datacenter != *here) {
+                continue;
+            }
+            let order = (
+                datacenter != *here,
+                datacenter.to_string(),
+                ring.pool.clone(),
+            );
+            seen.push((order, ring.answer(ask, up, &datacenter)));
+        }
+        seen.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Seen::Rings(seen.into_iter().map(|(_, ring)| ring).collect())
+    }
+
+    /// That the answer and the federation are as the model has them. Indexes it
+    /// takes over, if they have grown.
+    pub(crate) fn compare(
+        &mut self,
+        world: &World,
+        answered: &Answered,
+        expected: Seen,
+    ) -> Result<(), Violation> {
+        let seen = see(&answered.result);
+        let issue = &answered.issue;
+        let removed = |name: &NodeName| {
+            let cluster = &self.clusters[&world.datacenter_of(name)];
+            !cluster.servers.contains(name)
+        };
+        // What a server that was removed has last heard is its own affair, and
+        // so is the one that another datacenter's request may come to.
+        let blind = issue.ask == Ask::Read(Consistency::Stale)
+            && world
+                .servers()
+                .iter()
+                .any(|name| self.up.contains(name) && removed(name));
+        if seen != expected && !blind {
+            return Err(format!(
+                "{issue:?} was answered\n  {seen:?}\nand the model says\n  {expected:?}"
+            ));
+        }
+        for (name, model) in &mut self.clusters {
+            let mut truth = Cluster::of(world, name);
+            if truth.index < model.index {
+                return Err(format!("the index of {name} has fallen"));
+            }
+            model.index = truth.index;
+            match (&mut truth.rules, &mut model.rules) {
+                (Some(truth), Some(model)) if truth.1 >= model.1 => model.1 = truth.1,
+                (truth, model) => *model = *truth,
+            }
+            if truth != *model {
+                return Err(format!(
+                    "{issue:?} has left\n  {truth:?}\nand the model has\n  {model:?}"
+                ));
+            }
+        }
+        match world.rings() == self.rings {
+            true => Ok(()),
+            false => Err(format!("{issue:?} has left other keys than the model has")),
+        }
+    }
+}
+
+impl Cluster {
+    fn answer(&mut self, ask: &Ask, up: &BTreeSet<NodeName>) -> Seen {
+        let failed = |why| Seen::Failed(why, Outcome::NotApplied);
+        match ask {
+            Ask::Read(_) => {
+                let servers = self.servers.iter().map(|name| {
+                    let leads = self.leader.as_ref() == Some(name);
+                    (name.clone(), leads, up.contains(name))
+                });
+                Seen::Configuration(servers.collect(), self.index)
+            }
+            Ask::Remove(name, expected) => {
+                if expected.is_some_and(|expected| expected != self.index) {
+                    return failed("conflict");
+                }
+                let Some(at) = self.servers.iter().position(|held| held == name) else {
+                    return failed("unknown server");
+                };
+                if self.servers.len() == 1 {
+                    return failed("last voter");
+                }
+                let mut after = self.clone();
+                after.servers.remove(at);
+                if up.contains(name) && self.has_quorum(up) && !after.has_quorum(up) {
+                    return failed("quorum loss");
+                }
+                after.elect(up);
+                *self = after;
+                Seen::Removed
+            }
+            Ask::RemoveStranger => failed("unknown server"),
+            Ask::Transfer(to) => {
+                let to = match to {
+                    Some(to) if !self.servers.contains(to) => return failed("unknown server"),
+                    Some(to) => Some(to.clone()).filter(|to| up.contains(to)),
+                    None => {
+                        let mut others = self.servers.iter();
+                        others
+                            .find(|name| up.contains(*name) && self.leader.as_ref() != Some(name))
+                            .cloned()
+                    }
+                };
+                match to.filter(|to| self.leader.as_ref() != Some(to)) {
+                    Some(to) => {
+                        self.leader = Some(to);
+                        Seen::Transferred
+                    }
+                    None => failed("backend"),
+                }
+            }
+            Ask::ReadRules => {
+                let (number, index) = self.rules.unwrap();
+                Seen::Rules(number, index)
+            }
+            Ask::SetRules(number, expected) => {
+                let (_, index) = self.rules.unwrap();
+                let set = expected.is_none_or(|expected| expected == index);
+                if set {
+                    self.rules = Some((*number, index));
+                }
+                Seen::RulesSet(set)
+            }
+            Ask::ReadState => {
+                let spare = self.alive(up) - (self.servers.len() / 2 + 1);
+                let healthy = self.alive(up) == self.servers.len();
+                Seen::State(healthy, spare as u64)
+            }
+            Ask::List(_) | Ask::Install(_) | Ask::Use(_) | Ask::RemoveKey(_) => unreachable!(),
+        }
+    }
+}
+
+impl Ring {
+    fn answer(
+        &mut self,
+        ask: &Ask,
+        up: &BTreeSet<NodeName>,
+        datacenter: &DatacenterName,
+    ) -> SeenRing {
+        let mut seen = SeenRing {
+            name: format!("{datacenter} ({})", self.pool),
+            nodes: 0,
+            errors: 0,
+            keys: BTreeMap::new(),
+        };
+        for (name, keys) in &mut self.nodes {
+            if !up.contains(name) {
+                continue;
+            }
+            seen.nodes += 1;
+            if !done(keys, ask, &mut seen.keys) {
+                seen.errors += 1;
+            }
+        }
+        seen
+    }
+}
+
+/// What one node does with its keys. Says whether it does.
+fn done(
+    keys: &mut Vec<GossipKey>,
+    ask: &Ask,
+    counts: &mut BTreeMap<String, (usize, usize)>,
+) -> bool {
+    match ask {
+        Ask::Install(key) => {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+            true
+        }
+        Ask::Use(key) => match keys.iter().position(|held| held == key) {
+            Some(at) => {
+                let key = keys.remove(at);
+                keys.insert(0, key);
+                true
+            }
+            None => false,
+        },
+        Ask::RemoveKey(key) => {
+            let is_primary = keys[0] == *key;
+            if !is_primary {
+                keys.retain(|held| held != key);
+            }
+            !is_primary
+        }
+        _ => {
+            for (at, key) in keys.iter().enumerate() {
+                let count = counts.entry(key.fingerprint()).or_default();
+                count.0 += 1;
+                count.1 += usize::from(at == 0);
+            }
+            true
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Rotations of the gossip key, among faults and after them.
+
+use std::time::Duration;
+
+use cluster_operator::mock::{Fault, MockClock, MockFederation};
+use cluster_operator::rotation::{Rotation, RotationError, rotate};
+use cluster_operator::{Caller, GossipKey, NodeName, Timer, Token};
+
+use crate::Violation;
+use crate::issue::any_server;
+use crate::storm::{of_node, of_single_calls};
+use crate::world::World;
+
+/// How long a rotation may take: five looks, and a change after each, of which
+/// the last may be many.
+const LONGEST: Duration = Duration::from_secs(60);
+
+fn root() -> Caller {
+    Caller::with_token(Token::new("root"))
+}
+
+async fn rotate_at(
+    federation: &MockFederation,
+    server: NodeName,
+    key: GossipKey,
+) -> Result<Rotation, RotationError> {
+    rotate(&federation.service(server), &root(), key).await
+}
+
+/// Puts everything right and rotates: every node has the new key alone.
+pub(crate) fn after_all(world: &mut World) -> Result<(), Violation> {
+    world.recover();
+    let server = any_server(&mut world.chance, &world.federation);
+    let key = world.new_key();
+    world.federation.note("a rotation after all");
+    let rotation = rotate_at(&world.federation, server, key.clone());
+    if let Err(error) = world.clock.run(rotation) {
+        return Err(format!("nothing is wrong, and {error}"));
+    }
+    has_alone(world, &key)
+}
+
+/// Rotates among faults of calls and nodes, with every server up. However it
+/// ends, no node encrypts with a key that another one of its ring lacks; and
+/// what is told to be rotated, is.
+pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
+    after_all(world)?;
+    for _ in 0..=world.chance.below(3) {
+        let fault = some(world);
+        world.federation.inject(fault);
+    }
+    let (clock, federation) = (world.clock.clone(), world.federation.clone());
+    let later: Vec<_> = (0..world.chance.below(4))
+        .map(|_| {
+            // Undisturbed, a step takes some milliseconds.
+            let latest = *world.chance.pick(&[12, 12, 9000]);
+            let after = Duration::from_millis(world.chance.below(latest));
+            let fault = (!world.chance.one_in(4)).then(|| some(world));
+            disturb(&clock, &federation, fault, after)
+        })
+        .collect();
+    let server = any_server(&mut world.chance, &world.federation);
+    let key = world.new_key();
+    world.federation.note("a rotation among faults");
+    let began = clock.now();
+    let rotating = async {
+        let rotation = rotate_at(&federation, server, key.clone()).await;
+        (rotation, clock.now() - began)
+    };
+    world.steps += 8;
+    let disturbed = futures_util::future::join_all(later);
+    let ((rotation, took), _) = clock.run(futures_util::future::join(rotating, disturbed));
+    if took > LONGEST {
+        return Err(format!("the rotation has taken {took:?}"));
+    }
+    if let Ok(rotation) = rotation {
+        if rotation.rings.len() != 5 {
+            return Err(format!("a rotation of {} rings", rotation.rings.len()));
+        }
+        has_alone(world, &key)?;
+    }
+    nobody_is_cut_off(world)?;
+    world.recover();
+    nobody_is_cut_off(world)?;
+    let both = [(); 2].map(|()| {
+        (
+            any_server(&mut world.chance, &world.federation),
+            world.new_key(),
+        )
+    });
+    world.federation.note("two rotations at once");
+    let both = both.map(|(server, key)| rotate_at(&federation, server, key));
+    clock.run_all(&mut world.chance, both);
+    Ok(())
+}
+
+fn some(world: &mut World) -> Fault {
+    match world.chance.one_in(2) {
+        true => of_node(world, false),
+        false => of_single_calls(world),
+    }
+}
+
+async fn disturb(
+    clock: &MockClock,
+    federation: &MockFederation,
+    fault: Option<Fault>,
+    after: Duration,
+) {
+    clock.sleep(after).await;
+    match fault {
+        Some(fault) => {
+            federation.inject(fault);
+        }
+        None => federation.heal_all(),
+    }
+}
+
+fn has_alone(world: &World, key: &GossipKey) -> Result<(), Violation> {
+    for ring in world.rings() {
+        for (node, keys) in &ring.nodes {
+            if keys != std::slice::from_ref(key) {
+                let pool = &ring.pool;
+                return Err(format!("after the rotation {node} ({pool}) has {keys:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nobody_is_cut_off(world: &World) -> Result<(), Violation> {
+    for ring in world.rings() {
+        for (node, keys) in &ring.nodes {
+            let lacks = |(_, held): &&(NodeName, Vec<GossipKey>)| !held.contains(&keys[0]);
+            if let Some((other, _)) = ring.nodes.iter().find(lacks) {
+                let key = keys[0].fingerprint();
+                let pool = &ring.pool;
+                return Err(format!("{node} uses {key}, which {other} lacks ({pool})"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Times in which things go wrong.
+
+use std::time::Duration;
+
+use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, NodeFault};
+use cluster_operator::{NodeName, Outcome, Pool, Timer};
+
+use crate::Violation;
+use crate::attribution::Account;
+use crate::issue::{Issue, any_server};
+use crate::world::{Answered, DATACENTERS, World, ask_after};
+
+/// Something that happens while requests are on their way.
+enum Event {
+    Request(Box<Issue>),
+    Fault(Fault),
+    Heal,
+}
+
+/// What is true of a whole storm.
+struct Weather {
+    /// Whether Raft takes its time. Liveness then stays as it is while requests
+    /// are on their way: no guard can hold what changes between a look and a
+    /// deed.
+    slow_raft: bool,
+    duplicates: bool,
+}
+
+/// Up to four requests at a time, and faults before and among them.
+pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
+    let weather = Weather {
+        slow_raft: world.chance.one_in(2),
+        duplicates: world.chance.one_in(3),
+    };
+    let mut account = Account::open(world);
+    account.duplicates = weather.duplicates;
+    for _ in 0..12 {
+        begin(world, &weather);
+        let events = (0..=world.chance.below(4)).map(|_| {
+            let at = any_server(&mut world.chance, &world.federation);
+            Event::Request(Box::new(Issue::any(world, at)))
+        });
+        let mut events: Vec<_> = events.collect();
+        world.steps += events.len();
+        for _ in 0..world.chance.below(3) {
+            events.push(match world.chance.one_in(3) {
+                true if !weather.slow_raft => Event::Heal,
+                _ if weather.slow_raft => Event::Fault(of_calls(world, &weather)),
+                _ => Event::Fault(any(world, &weather)),
+            });
+        }
+        let answered = happen(world, events);
+        account.book(world, &answered)?;
+    }
+    world.recover();
+    account
+        .book(world, &[])
+        .map_err(|why| format!("in the end, {why}"))
+}
+
+/// What goes wrong before the requests of a step are made.
+fn begin(world: &mut World, weather: &Weather) {
+    if weather.slow_raft {
+        world.clock.settle();
+    }
+    if world.chance.one_in(4) {
+        world.federation.heal_all();
+    }
+    for _ in 0..world.chance.below(3) {
+        let fault = any(world, weather);
+        world.federation.inject(fault);
+    }
+    if weather.slow_raft {
+        let datacenter = *world.chance.pick(&DATACENTERS);
+        let delay = millis(world, &[1, 20, 400]);
+        world.federation.inject(Fault::slow_raft(datacenter, delay));
+    }
+}
+
+fn happen(world: &mut World, events: Vec<Event>) -> Vec<Answered> {
+    let (clock, federation) = (world.clock.clone(), world.federation.clone());
+    let happening: Vec<_> = events
+        .into_iter()
+        .map(|event| {
+            let after = Duration::from_millis(world.chance.below(60));
+            occur(&clock, &federation, event, after)
+        })
+        .collect();
+    let answered = clock.run_all(&mut world.chance, happening);
+    answered.into_iter().flatten().collect()
+}
+
+async fn occur(
+    clock: &MockClock,
+    federation: &MockFederation,
+    event: Event,
+    after: Duration,
+) -> Option<Answered> {
+    match event {
+        Event::Request(issue) => Some(ask_after(clock, federation, *issue, after).await),
+        Event::Fault(fault) => {
+            clock.sleep(after).await;
+            federation.inject(fault);
+            None
+        }
+        Event::Heal => {
+            clock.sleep(after).await;
+            federation.heal_all();
+            None
+        }
+    }
+}
+
+fn any(world: &mut World, weather: &Weather) -> Fault {
+    match world.chance.below(4) {
+        0 => of_calls(world, weather),
+        1 => of_node(world, true),
+        2 => of_lead(world),
+        _ => of_servers(world),
+    }
+}
+
+/// Who is down, or cut off.
+fn of_servers(world: &mut World) -> Fault {
+    let server = any_server(&mut world.chance, &world.federation);
+    match world.chance.below(5) {
+        0 => Fault::silent_datacenter(*world.chance.pick(&DATACENTERS)),
+        1 => Fault::pause(server),
+        2 => {
+            let servers = world.servers();
+            let (one, other): (Vec<NodeName>, Vec<NodeName>) =
+                servers.into_iter().partition(|_| world.chance.one_in(3));
+            Fault::partition(one, other)
+        }
+        _ => Fault::stop(server),
+    }
+}
+
+/// Who leads, and who is taken for it.
+fn of_lead(world: &mut World) -> Fault {
+    let datacenter = *world.chance.pick(&DATACENTERS);
+    match world.chance.below(4) {
+        0 => Fault::lose_lead_at(datacenter, 1 + world.chance.below(3)),
+        1 => {
+            let outcomes = [Outcome::Applied, Outcome::NotApplied, Outcome::Unknown];
+            Fault::fail_removal(datacenter, *world.chance.pick(&outcomes))
+        }
+        _ => {
+            let servers = world.federation.servers(datacenter);
+            let misled = world.chance.pick(&servers).clone();
+            Fault::stale_hint(misled, world.chance.pick(&servers).clone())
+        }
+    }
+}
+
+fn of_calls(world: &mut World, weather: &Weather) -> Fault {
+    let server = any_server(&mut world.chance, &world.federation);
+    let calls = match world.chance.below(5) {
+        0 => Calls::all().to(server),
+        1 => Calls::all().from(server),
+        2 => Calls::all().nth(1 + world.chance.below(6)),
+        _ => Calls::all().one_in(4),
+    };
+    match world.chance.below(7) {
+        0 => Fault::refuse(calls),
+        1 => Fault::lose_request(calls),
+        2 => Fault::lose_answer(calls),
+        3 => Fault::reset(calls),
+        4 => Fault::garble(calls),
+        5 if weather.duplicates => Fault::duplicate(calls, millis(world, &[0, 30, 3000])),
+        _ => Fault::delay(calls, millis(world, &[20, 700, 8000])),
+    }
+}
+
+/// What a node of a ring does. Some faults cannot be seen through: a node that
+/// answers twice stands in for one that does not answer at all.
+pub(crate) fn of_node(world: &mut World, also_impostors: bool) -> Fault {
+    let server = any_server(&mut world.chance, &world.federation);
+    let pool = world.chance.pick(&[Pool::Wan, Pool::Lan]).clone();
+    let fault = match world.chance.below(if also_impostors { 7 } else { 5 }) {
+        0 => NodeFault::Silent,
+        1 => NodeFault::Late(millis(world, &[30, 1000, 7000])),
+        2 => NodeFault::Refuses,
+        3 => NodeFault::Lies,
+        4 => NodeFault::ListsFirst(world.chance.below(2) as usize),
+        5 => NodeFault::AnswersTwice,
+        _ => NodeFault::ListsOther(world.some_key()),
+    };
+    Fault::node(server, pool, fault)
+}
+
+/// A fault of calls that keeps each request a single one.
+pub(crate) fn of_single_calls(world: &mut World) -> Fault {
+    let weather = Weather {
+        slow_raft: false,
+        duplicates: false,
+    };
+    of_calls(world, &weather)
+}
+
+fn millis(world: &mut World, among: &[u64]) -> Duration {
+    Duration::from_millis(*world.chance.pick(among))
+}

@@ -1,0 +1,271 @@
+//! The federation, and the life that it leads.
+
+use std::time::Duration;
+
+use cluster_operator::mock::{
+    Calls, Chance, Fault, Grant, MockAcl, MockAutopilot, MockClock, MockFederation, MockToken,
+};
+use cluster_operator::{
+    AutopilotBackend, DatacenterName, DefaultPolicy, GossipKey, KeyringBackend, NodeName,
+    OperatorError, OperatorReply, Pool, Resource, Timer,
+};
+
+use crate::issue::{Issue, any_server};
+use crate::{Violation, attribution::Account, close, model::Model, rotating, storm};
+
+pub(crate) const DATACENTERS: [&str; 3] = ["dc1", "dc2", "dc3"];
+
+const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+pub(crate) const KEYRING_DEADLINE: Duration = Duration::from_secs(5);
+
+pub(crate) const HOP_LIMIT: u8 = 4;
+
+/// How long every call between servers takes.
+const LATENCY: Duration = Duration::from_millis(1);
+
+pub(crate) struct World {
+    pub(crate) chance: Chance,
+    pub(crate) clock: MockClock,
+    pub(crate) federation: MockFederation,
+    /// How long the servers wait for a leader.
+    pub(crate) leader_wait: Duration,
+    /// How many requests were made.
+    pub(crate) steps: usize,
+    /// Every key that there ever was.
+    keys: Vec<GossipKey>,
+    numbers: u64,
+}
+
+/// A request and what has become of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) issue: Issue,
+    pub(crate) result: Result<OperatorReply, OperatorError>,
+    pub(crate) took: Duration,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> World {
+        let mut chance = Chance::new(seed);
+        let clock = MockClock::new();
+        let acl = MockAcl::new(DefaultPolicy::Deny)
+            .with_token(MockToken::management("root"))
+            .with_token(
+                MockToken::new("viewer")
+                    .with(Resource::Operator, Grant::Read)
+                    .with(Resource::Keyring, Grant::Read),
+            );
+        let leader_wait = Duration::from_millis(*chance.pick(&[0, 300, 2000]));
+        let first = key(0);
+        let mut builder = MockFederation::builder()
+            .clock(&clock)
+            .seed(seed)
+            .authorizer(acl)
+            .gossip_key(first.clone())
+            .segment("dc2", "alpha", NAMES.map(|name| format!("dc2-{name}")))
+            .service_options(move |service| {
+                service
+                    .leader_wait(leader_wait)
+                    .deadline(DEADLINE)
+                    .keyring_deadline(KEYRING_DEADLINE)
+                    .hop_limit(HOP_LIMIT)
+            });
+        for datacenter in DATACENTERS {
+            let servers = NAMES.map(|name| format!("{datacenter}-{name}"));
+            builder = builder.datacenter(datacenter, servers);
+        }
+        World {
+            chance,
+            clock,
+            federation: builder.build(),
+            leader_wait,
+            steps: 0,
+            keys: vec![first],
+            numbers: 0,
+        }
+    }
+
+    /// Quiet times, storms and rotations by turns, until so many requests were
+    /// made.
+    pub(crate) fn live(&mut self, steps: usize) -> Result<(), Violation> {
+        while self.steps < steps {
+            self.federation.clear_transcript();
+            self.recover();
+            match self.chance.below(7) {
+                0 | 1 => self.quiet()?,
+                2 => rotating::among_faults(self)?,
+                3 => close::stampede(self)?,
+                4 => close::interregnum(self)?,
+                _ => storm::weather(self)?,
+            }
+            rotating::after_all(self)?;
+        }
+        Ok(())
+    }
+
+    /// Puts everything right, lets what is on its way arrive, and takes back who
+    /// was removed.
+    pub(crate) fn recover(&mut self) {
+        self.federation.heal_all();
+        self.clock.settle();
+        for server in self.servers() {
+            self.federation.restart(server.clone());
+        }
+        for server in self.servers() {
+            assert!(self.federation.join(server.clone()), "{server} cannot join");
+        }
+        self.federation.inject(Fault::delay(Calls::all(), LATENCY));
+    }
+
+    /// One request at a time, with at most some servers down, and each answer
+    /// and what it leaves as the model says.
+    fn quiet(&mut self) -> Result<(), Violation> {
+        for _ in 0..self.chance.below(4) {
+            let server = any_server(&mut self.chance, &self.federation);
+            self.federation.inject(Fault::stop(server));
+        }
+        let mut model = Model::of(self);
+        for _ in 0..20 {
+            let up: Vec<_> = self.servers();
+            let up: Vec<_> = up
+                .into_iter()
+                .filter(|server| self.federation.is_up(server.clone()))
+                .collect();
+            let at = self.chance.pick(&up).clone();
+            let issue = Issue::any(self, at);
+            let mut account = Account::open(self);
+            let expected = model.answer(self, &issue);
+            let before = self.nodes_asked();
+            let answered = self.ask(issue);
+            let asked = self.nodes_asked() - before;
+            account.book(self, std::slice::from_ref(&answered))?;
+            if asked != expected.nodes() {
+                return Err(format!("{:?} has asked {asked} nodes", answered.issue));
+            }
+            model.compare(self, &answered, expected)?;
+        }
+        Ok(())
+    }
+
+    /// How many times nodes of rings were asked something.
+    fn nodes_asked(&self) -> usize {
+        let transcript = self.federation.transcript();
+        transcript
+            .calls()
+            .filter(|call| call.pool.is_some())
+            .count()
+    }
+
+    /// Makes one request.
+    fn ask(&mut self, issue: Issue) -> Answered {
+        let answer = ask_after(&self.clock, &self.federation, issue, Duration::ZERO);
+        self.steps += 1;
+        self.clock.run(answer)
+    }
+
+    pub(crate) fn servers(&self) -> Vec<NodeName> {
+        let datacenters = DATACENTERS.iter();
+        datacenters
+            .flat_map(|datacenter| self.federation.servers(*datacenter))
+            .collect()
+    }
+
+    pub(crate) fn datacenter_of(&self, server: &NodeName) -> DatacenterName {
+        self.federation.service(server.clone()).datacenter().clone()
+    }
+
+    /// A key that was never there.
+    pub(crate) fn new_key(&mut self) -> GossipKey {
+        let key = key(self.keys.len() as u64);
+        self.keys.push(key.clone());
+        key
+    }
+
+    /// A key that was there, most often one of the last.
+    pub(crate) fn some_key(&mut self) -> GossipKey {
+        let last = self.keys.len().saturating_sub(4);
+        let from = if self.chance.one_in(8) { 0 } else { last };
+        self.chance.pick(&self.keys[from..]).clone()
+    }
+
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        1000 + self.numbers
+    }
+
+    /// The true rules of a datacenter's autopilot: number and index.
+    pub(crate) fn rules(&self, datacenter: &DatacenterName) -> Option<(u64, u64)> {
+        let leader = self.federation.leader(datacenter.clone())?;
+        let autopilot = MockAutopilot::new(&self.federation.raft(leader));
+        let rules = self.clock.run(autopilot.configuration()).ok()?;
+        Some((rules.max_trailing_logs, rules.modify_index))
+    }
+
+    pub(crate) fn rules_index(&self, datacenter: &DatacenterName) -> u64 {
+        self.rules(datacenter).map_or(0, |(_, index)| index)
+    }
+
+    /// The rings: a name as answers have it, the pool, and its nodes with their
+    /// keys.
+    pub(crate) fn rings(&self) -> Vec<Ring> {
+        let mut rings: Vec<Ring> = Vec::new();
+        for server in self.servers() {
+            for pool in [Pool::Wan, Pool::Lan, Pool::Segment("alpha".into())] {
+                let datacenter = self.datacenter_of(&server);
+                if matches!(pool, Pool::Segment(_)) && datacenter != "dc2" {
+                    continue;
+                }
+                let datacenter = Some(datacenter).filter(|_| pool != Pool::Wan);
+                let keyring = self.federation.keyring(server.clone(), &pool);
+                assert_eq!(keyring.pool(), pool);
+                let keys = keyring.keys(keyring.node().clone());
+                let is = |ring: &&mut Ring| (&ring.datacenter, &ring.pool) == (&datacenter, &pool);
+                match rings.iter_mut().find(is) {
+                    Some(ring) => ring.nodes.push((server.clone(), keys)),
+                    None => rings.push(Ring {
+                        datacenter,
+                        pool,
+                        nodes: vec![(server.clone(), keys)],
+                    }),
+                }
+            }
+        }
+        rings
+    }
+}
+
+/// A ring as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ring {
+    /// `None` for the WAN's.
+    pub(crate) datacenter: Option<DatacenterName>,
+    pub(crate) pool: Pool,
+    pub(crate) nodes: Vec<(NodeName, Vec<GossipKey>)>,
+}
+
+/// Makes a request some time from now.
+pub(crate) async fn ask_after(
+    clock: &MockClock,
+    federation: &MockFederation,
+    issue: Issue,
+    after: Duration,
+) -> Answered {
+    clock.sleep(after).await;
+    let service = federation.service(issue.at.clone());
+    let began = clock.now();
+    let result = service.call(issue.request(federation)).await;
+    Answered {
+        issue,
+        result,
+        took: clock.now() - began,
+    }
+}
+
+fn key(number: u64) -> GossipKey {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    GossipKey::from_bytes(&bytes).unwrap()
+}
