@@ -128,3 +128,8 @@ pub use service::{BuildError, Caller, OperatorService, OperatorServiceBuilder};
 pub use time::{Sleep, Timer};
 #[cfg(feature = "tokio")]
 pub use tokio::TokioTimer;
+
+/// The programs of the guide compile and run.
+#[cfg(all(doctest, feature = "mock", feature = "tokio"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;
