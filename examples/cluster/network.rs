@@ -1,0 +1,212 @@
+//! Raft's calls to other servers: JSON in a POST, over connections that are kept.
+//!
+//! Whoever reaches the Raft address of a server can vote in its cluster. These
+//! examples stay on the loopback interface; a server that does not, puts mutual
+//! TLS under this.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use openraft::error::{
+    InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Timeout, Unreachable,
+};
+use openraft::network::{RPCOption, RPCTypes, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    VoteRequest, VoteResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::types::{Node, NodeId, TypeConfig};
+
+/// Names the server that a call is for, as `datacenter/id`. A server refuses what
+/// is not for it: an address may have passed to another one.
+pub const TARGET: &str = "x-raft-target";
+
+// Answers are a few numbers, or an error.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// Makes the connections of one server to the others.
+#[derive(Debug, Clone)]
+pub struct Network {
+    client: Client<HttpConnector, Full<Bytes>>,
+    datacenter: String,
+    id: NodeId,
+}
+
+impl Network {
+    /// The network of the server `id` of this datacenter.
+    pub fn new(datacenter: impl Into<String>, id: NodeId) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        // A host that is gone answers nothing; one that is there, at once.
+        connector.set_connect_timeout(Some(Duration::from_secs(1)));
+        Self {
+            client: Client::builder(TokioExecutor::new()).build(connector),
+            datacenter: datacenter.into(),
+            id,
+        }
+    }
+
+    /// Sends a value to a path of a server's Raft address and reads the answer.
+    ///
+    /// # Errors
+    /// - [`CallError::Unreachable`]: nothing was sent
+    /// - [`CallError::Broken`]: it may have been
+    pub async fn post<A: DeserializeOwned>(
+        &self,
+        to: SocketAddr,
+        target: Option<NodeId>,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<A, CallError> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{to}{path}"))
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(id) = target {
+            request = request.header(TARGET, format!("{}/{id}", self.datacenter));
+        }
+        let body = serde_json::to_vec(body).map_err(CallError::broken)?;
+        let request = request
+            .body(Full::from(body))
+            .map_err(CallError::broken)?;
+        let response = match self.client.request(request).await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => {
+                return Err(CallError::Unreachable(io::Error::other(error)));
+            }
+            Err(error) => return Err(CallError::broken(error)),
+        };
+        let status = response.status();
+        let answer = Limited::new(response.into_body(), LONGEST_ANSWER)
+            .collect()
+            .await
+            .map_err(CallError::broken)?
+            .to_bytes();
+        match status {
+            StatusCode::OK => serde_json::from_slice(&answer).map_err(CallError::broken),
+            // Another server answers at that address: asking again will not help.
+            StatusCode::MISDIRECTED_REQUEST => Err(CallError::Unreachable(io::Error::other(
+                "another server has this address",
+            ))),
+            _ => Err(CallError::broken(format!("it answered {status}"))),
+        }
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// Nothing was sent, as nobody is there.
+    #[error("the server cannot be reached")]
+    Unreachable(#[source] io::Error),
+    /// The connection broke, or the answer is none.
+    #[error("the call failed")]
+    Broken(#[source] io::Error),
+}
+
+impl CallError {
+    fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Broken(io::Error::other(error))
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: NodeId, node: &Node) -> Peer {
+        Peer {
+            network: self.clone(),
+            target,
+            address: node.raft,
+        }
+    }
+}
+
+/// Another server, as Raft calls it.
+#[derive(Debug)]
+pub struct Peer {
+    network: Network,
+    target: NodeId,
+    address: SocketAddr,
+}
+
+impl Peer {
+    // What is unreachable, openraft leaves alone for a while; what broke, it tries
+    // again at once. The soft limit is short of the moment when openraft drops the
+    // call, so that a lost one is reported as such.
+    async fn call<A, E>(
+        &self,
+        action: RPCTypes,
+        path: &str,
+        rpc: &impl Serialize,
+        option: &RPCOption,
+    ) -> Result<A, RPCError<NodeId, Node, E>>
+    where
+        A: DeserializeOwned,
+        E: std::error::Error + DeserializeOwned,
+    {
+        let timeout = option.soft_ttl();
+        let call = self
+            .network
+            .post(self.address, Some(self.target), path, rpc);
+        let Ok(answer) = tokio::time::timeout(timeout, call).await else {
+            return Err(RPCError::Timeout(Timeout {
+                action,
+                id: self.network.id,
+                target: self.target,
+                timeout,
+            }));
+        };
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(RPCError::RemoteError(RemoteError::new(self.target, error))),
+            Err(error @ CallError::Unreachable(_)) => {
+                Err(RPCError::Unreachable(Unreachable::new(&error)))
+            }
+            Err(error @ CallError::Broken(_)) => {
+                Err(RPCError::Network(NetworkError::new(&error)))
+            }
+        }
+    }
+}
+
+impl RaftNetwork<TypeConfig> for Peer {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<NodeId>, RPCError<NodeId, Node, RaftError<NodeId>>> {
+        self.call(RPCTypes::AppendEntries, "/raft/append", &rpc, &option)
+            .await
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<NodeId>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<NodeId>, RPCError<NodeId, Node, RaftError<NodeId>>> {
+        self.call(RPCTypes::Vote, "/raft/vote", &rpc, &option).await
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        rpc: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<
+        InstallSnapshotResponse<NodeId>,
+        RPCError<NodeId, Node, RaftError<NodeId, InstallSnapshotError>>,
+    > {
+        self.call(RPCTypes::InstallSnapshot, "/raft/snapshot", &rpc, &option)
+            .await
+    }
+}

@@ -1,0 +1,380 @@
+//! One server: its parts started, its cluster formed or joined, and its end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cluster_operator::GossipKey;
+use openraft::SnapshotPolicy;
+use openraft::error::{Fatal, InitializeError, RaftError};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::gossip::{self, About, AgentSettings, Gossip, Pool};
+use super::log::Log;
+use super::machine::Machine;
+use super::network::Network;
+use super::routes::{self, JoinError, Newcomer};
+use super::store::Store;
+use super::types::{Node, NodeId, Raft};
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name, which no other server of the datacenter has.
+    pub name: String,
+    /// Its number in Raft.
+    pub id: NodeId,
+    /// Its datacenter.
+    pub datacenter: String,
+    /// The address of the machine, one of 127.0.0.0/8 in the examples.
+    pub ip: IpAddr,
+    /// The ports of Raft and gossip.
+    pub ports: Ports,
+    /// Where the program serves HTTP. It listens before it starts the server, as
+    /// the others get to know the address.
+    pub http: SocketAddr,
+    /// The folder for what outlives the process; none keeps it in memory.
+    pub data: Option<PathBuf>,
+    /// The gossip key of both pools, until it is rotated.
+    pub key: GossipKey,
+}
+
+/// The ports of a server. 0, the default, takes a free one: for a server in
+/// memory, as the others look for a restarted one where it was.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ports {
+    /// Raft's calls, TCP.
+    pub raft: u16,
+    /// The LAN pool, TCP and UDP.
+    pub lan: u16,
+    /// The WAN pool, TCP and UDP.
+    pub wan: u16,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder cannot be used.
+    #[error("the data folder cannot be used; does another server have it open?")]
+    Data(#[source] io::Error),
+    /// Raft's address cannot be listened on.
+    #[error("cannot listen on {address} for Raft")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A gossip agent did not start.
+    #[error("the {pool:?} gossip on {address} did not start")]
+    Gossip {
+        /// The pool.
+        pool: Pool,
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the agent says.
+        source: io::Error,
+    },
+    /// Raft did not start.
+    #[error("Raft did not start")]
+    Raft(#[source] io::Error),
+}
+
+/// A running server. [`shutdown`](Self::shutdown) or [`leave`](Self::leave) ends
+/// it; one that is only dropped goes on gossiping.
+pub struct Server {
+    id: NodeId,
+    node: Node,
+    raft: Raft,
+    machine: Machine,
+    network: Network,
+    lan: Gossip,
+    wan: Gossip,
+    stop_listening: oneshot::Sender<()>,
+    listening: JoinHandle<io::Result<()>>,
+    database: Weak<redb::Database>,
+}
+
+impl Server {
+    /// Starts Raft and both gossip agents. What the data folder holds goes on
+    /// where it stopped; a new server is in no cluster until
+    /// [`bootstrap`](Self::bootstrap) or [`join_raft`](Self::join_raft).
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let store = open_store(&settings).map_err(StartError::Data)?;
+        let machine = Machine::open(store.clone())
+            .await
+            .map_err(StartError::Data)?;
+
+        let address = SocketAddr::new(settings.ip, settings.ports.raft);
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let node = Node {
+            name: settings.name.clone(),
+            raft: listener.local_addr().map_err(listen)?,
+            http: settings.http,
+        };
+
+        let network = Network::new(&settings.datacenter, settings.id);
+        let database = store.downgrade();
+        let raft = start_raft(&settings, network.clone(), store, machine.clone())
+            .await
+            .map_err(StartError::Raft)?;
+        let (lan, wan) = match start_gossip(&settings).await {
+            Ok(agents) => agents,
+            Err(error) => {
+                // The error that is on its way tells more than this one could.
+                let _ = raft.shutdown().await;
+                return Err(error);
+            }
+        };
+
+        let router = routes::router(raft.clone(), &settings.datacenter, settings.id);
+        let (stop_listening, stopped) = oneshot::channel();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+            // Dropping the sender ends it as well.
+            let _ = stopped.await;
+        });
+        Ok(Self {
+            id: settings.id,
+            node,
+            raft,
+            machine,
+            network,
+            lan,
+            wan,
+            stop_listening,
+            listening: tokio::spawn(serving.into_future()),
+            database,
+        })
+    }
+
+    /// Its number in Raft.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Its name and addresses, as the Raft configuration shows them.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its Raft.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The replicated table, as this server sees it.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Its agent in the datacenter's pool.
+    pub fn lan(&self) -> &Gossip {
+        &self.lan
+    }
+
+    /// Its agent in the pool of all datacenters.
+    pub fn wan(&self) -> &Gossip {
+        &self.wan
+    }
+
+    /// Forms a new cluster of these voters. One of them is enough to do it; all of
+    /// them may, if all name the same. A server that has been in a cluster stays
+    /// in that one, so a restart may do it again.
+    ///
+    /// # Errors
+    /// When Raft has stopped, or this server is not among the voters.
+    pub async fn bootstrap(
+        &self,
+        voters: BTreeMap<NodeId, Node>,
+    ) -> Result<(), RaftError<NodeId, InitializeError<NodeId, Node>>> {
+        match self.raft.initialize(voters).await {
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Asks the servers at these Raft addresses, until their leader has made this
+    /// one a voter; at once if it is one already.
+    ///
+    /// # Errors
+    /// When Raft has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops asking. This server may be taken in all the same.
+    pub async fn join_raft(&self, peers: &[SocketAddr]) -> Result<(), Fatal<NodeId>> {
+        loop {
+            let metrics = self.raft.metrics().borrow().clone();
+            metrics.running_state?;
+            let membership = metrics.membership_config.membership();
+            if membership.voter_ids().any(|id| id == self.id) {
+                return Ok(());
+            }
+            for &peer in peers {
+                if self.ask_to_join(peer).await {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Asks one server, and whom it names as the leader.
+    async fn ask_to_join(&self, mut address: SocketAddr) -> bool {
+        let newcomer = Newcomer {
+            id: self.id,
+            node: self.node.clone(),
+        };
+        // The one asked, the leader, and one more if the lead has just passed on.
+        for _ in 0..3 {
+            let call = self.network.post(address, None, "/raft/join", &newcomer);
+            let answer: Result<(), JoinError> =
+                match tokio::time::timeout(Duration::from_secs(10), call).await {
+                    Ok(Ok(answer)) => answer,
+                    _ => return false,
+                };
+            let Err(error) = answer else { return true };
+            match error.forward_to_leader().map(|to| &to.leader_node) {
+                Some(Some(leader)) => address = leader.raft,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Tells both pools that this server goes for good, and shuts it down. It
+    /// remains in the Raft configuration until an operator removes it.
+    ///
+    /// # Errors
+    /// The first of what failed; the rest is done.
+    pub async fn leave(self) -> io::Result<()> {
+        let (lan, wan) = tokio::join!(self.lan.leave(), self.wan.leave());
+        let stopped = self.shutdown().await;
+        lan.map_err(io::Error::other)?;
+        wan.map_err(io::Error::other)?;
+        stopped
+    }
+
+    /// Stops without a word. To the others it looks like a crash, and like the end
+    /// of one when it is started again.
+    ///
+    /// # Errors
+    /// The first of what failed; the rest is done.
+    pub async fn shutdown(self) -> io::Result<()> {
+        drop(self.stop_listening);
+        let (raft, lan, wan) =
+            tokio::join!(self.raft.shutdown(), self.lan.shutdown(), self.wan.shutdown());
+        // A call that is not answered by now is cut off.
+        let listening = self.listening.abort_handle();
+        let served = tokio::time::timeout(Duration::from_secs(1), self.listening).await;
+        listening.abort();
+
+        // openraft's tasks let go of the database a moment after its end. The next
+        // server on this folder needs it.
+        drop(self.machine);
+        let released = async {
+            while self.database.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let released = tokio::time::timeout(Duration::from_secs(10), released).await;
+
+        raft.map_err(io::Error::other)?;
+        lan.map_err(io::Error::other)?;
+        wan.map_err(io::Error::other)?;
+        if let Ok(served) = served {
+            served??;
+        }
+        Ok(released?)
+    }
+}
+
+fn open_store(settings: &Settings) -> io::Result<Store> {
+    match &settings.data {
+        None => Store::in_memory(),
+        Some(folder) => {
+            std::fs::create_dir_all(folder)?;
+            Store::open(&folder.join("raft.redb"))
+        }
+    }
+}
+
+async fn start_raft(
+    settings: &Settings,
+    network: Network,
+    store: Store,
+    machine: Machine,
+) -> io::Result<Raft> {
+    let config = openraft::Config {
+        cluster_name: settings.datacenter.clone(),
+        // openraft gives a call no longer than a heartbeat, and the other side has
+        // to sync its disk in it.
+        heartbeat_interval: 250,
+        election_timeout_min: 1000,
+        election_timeout_max: 2000,
+        install_snapshot_timeout: 5000,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(1000),
+        max_in_snapshot_log_to_keep: 100,
+        ..openraft::Config::default()
+    };
+    let config = config.validate().map_err(io::Error::other)?;
+    Raft::new(
+        settings.id,
+        Arc::new(config),
+        network,
+        Log::new(store),
+        machine,
+    )
+    .await
+    .map_err(io::Error::other)
+}
+
+async fn start_gossip(settings: &Settings) -> Result<(Gossip, Gossip), StartError> {
+    let lan = start_agent(settings, Pool::Lan).await?;
+    match start_agent(settings, Pool::Wan).await {
+        Ok(wan) => Ok((lan, wan)),
+        Err(error) => {
+            // The error that is on its way tells more than this one could.
+            let _ = lan.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+async fn start_agent(settings: &Settings, pool: Pool) -> Result<Gossip, StartError> {
+    let (name, port, keyring) = match pool {
+        Pool::Lan => (settings.name.clone(), settings.ports.lan, "lan.keyring"),
+        // Names are unique within a datacenter only.
+        Pool::Wan => (
+            format!("{}.{}", settings.name, settings.datacenter),
+            settings.ports.wan,
+            "wan.keyring",
+        ),
+    };
+    let address = SocketAddr::new(settings.ip, port);
+    gossip::start(AgentSettings {
+        pool,
+        name,
+        bind: address,
+        key: settings.key.clone(),
+        keyring: settings.data.as_ref().map(|folder| folder.join(keyring)),
+        about: About {
+            datacenter: settings.datacenter.clone(),
+            http: settings.http,
+        },
+    })
+    .await
+    .map_err(|source| StartError::Gossip {
+        pool,
+        address,
+        source,
+    })
+}
