@@ -89,6 +89,11 @@ pub async fn start(settings: AgentSettings) -> io::Result<Gossip> {
         .map_err(io::Error::other)
 }
 
+/// Where an agent listens, and the others find it.
+pub fn address(agent: &Gossip) -> SocketAddr {
+    *agent.advertise_node().address()
+}
+
 /// Asks until one of these addresses has answered; the rest of the pool is then
 /// told by gossip. The agent's own address among them is passed over, so that all
 /// servers may be given the same list.
@@ -96,7 +101,7 @@ pub async fn start(settings: AgentSettings) -> io::Result<Gossip> {
 /// # Cancel safety
 /// Dropping the future stops asking.
 pub async fn join(agent: &Gossip, others: &[SocketAddr]) {
-    let own = *agent.advertise_node().address();
+    let own = address(agent);
     let others: Vec<_> = others.iter().filter(|&&other| other != own).collect();
     if others.is_empty() {
         return;
@@ -150,7 +155,10 @@ impl About {
 /// times of the loopback profile: a failure shows within seconds. Servers on
 /// networks take `MemberlistOptions::lan()` and `MemberlistOptions::wan()`.
 fn tuned(pool: Pool) -> MemberlistOptions {
-    let options = MemberlistOptions::local();
+    let options = MemberlistOptions::local()
+        // Of three servers, one may be alone with its suspicion of another. It gives
+        // up on it after twice, and not six times, the time that two would take.
+        .with_suspicion_max_timeout_mult(2);
     match pool {
         Pool::Lan => options.with_probe_interval(Duration::from_millis(500)),
         Pool::Wan => options,

@@ -28,7 +28,13 @@ pub fn load(file: Option<&Path>, configured: &GossipKey) -> io::Result<Vec<Secre
     let keys: Vec<&str> = serde_json::from_str(&text).map_err(|_| broken())?;
     let keys = keys
         .iter()
-        .map(|key| secret(GossipKey::from_base64(key).map_err(|_| broken())?.as_bytes()))
+        .map(|key| {
+            secret(
+                GossipKey::from_base64(key)
+                    .map_err(|_| broken())?
+                    .as_bytes(),
+            )
+        })
         .collect::<io::Result<Vec<_>>>()?;
     if keys.is_empty() {
         return Err(broken());

@@ -47,9 +47,7 @@ impl RaftLogReader<TypeConfig> for Log {
             }
             Ok(entries)
         });
-        Ok(entries
-            .await
-            .map_err(|e| StorageIOError::read_logs(&e))?)
+        Ok(entries.await.map_err(|e| StorageIOError::read_logs(&e))?)
     }
 }
 

@@ -69,10 +69,12 @@ impl Machine {
             data,
         };
         self.store
-            .write(move |transaction| match get::<Saved>(transaction, SNAPSHOT)? {
-                Some(kept) if kept.meta.last_log_id > saved.meta.last_log_id => Ok(()),
-                _ => put(transaction, SNAPSHOT, &saved),
-            })
+            .write(
+                move |transaction| match get::<Saved>(transaction, SNAPSHOT)? {
+                    Some(kept) if kept.meta.last_log_id > saved.meta.last_log_id => Ok(()),
+                    _ => put(transaction, SNAPSHOT, &saved),
+                },
+            )
             .await
     }
 
@@ -150,7 +152,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
         I::IntoIter: OptionalSend,
     {
         let mut state = self.state_mut();
-        Ok(entries.into_iter().map(|entry| state.apply(entry)).collect())
+        Ok(entries
+            .into_iter()
+            .map(|entry| state.apply(entry))
+            .collect())
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {

@@ -76,9 +76,7 @@ impl Network {
             request = request.header(TARGET, format!("{}/{id}", self.datacenter));
         }
         let body = serde_json::to_vec(body).map_err(CallError::broken)?;
-        let request = request
-            .body(Full::from(body))
-            .map_err(CallError::broken)?;
+        let request = request.body(Full::from(body)).map_err(CallError::broken)?;
         let response = match self.client.request(request).await {
             Ok(response) => response,
             Err(error) if error.is_connect() => {
@@ -173,9 +171,7 @@ impl Peer {
             Err(error @ CallError::Unreachable(_)) => {
                 Err(RPCError::Unreachable(Unreachable::new(&error)))
             }
-            Err(error @ CallError::Broken(_)) => {
-                Err(RPCError::Network(NetworkError::new(&error)))
-            }
+            Err(error @ CallError::Broken(_)) => Err(RPCError::Network(NetworkError::new(&error))),
         }
     }
 }

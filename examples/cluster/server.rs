@@ -166,6 +166,15 @@ impl Server {
         &self.node
     }
 
+    /// The ports it listens on, to start it there again.
+    pub fn ports(&self) -> Ports {
+        Ports {
+            raft: self.node.raft.port(),
+            lan: gossip::address(&self.lan).port(),
+            wan: gossip::address(&self.wan).port(),
+        }
+    }
+
     /// Its Raft.
     pub fn raft(&self) -> &Raft {
         &self.raft
@@ -214,8 +223,11 @@ impl Server {
         loop {
             let metrics = self.raft.metrics().borrow().clone();
             metrics.running_state?;
-            let membership = metrics.membership_config.membership();
-            if membership.voter_ids().any(|id| id == self.id) {
+            if metrics
+                .membership_config
+                .voter_ids()
+                .any(|id| id == self.id)
+            {
                 return Ok(());
             }
             for &peer in peers {
@@ -270,8 +282,11 @@ impl Server {
     /// The first of what failed; the rest is done.
     pub async fn shutdown(self) -> io::Result<()> {
         drop(self.stop_listening);
-        let (raft, lan, wan) =
-            tokio::join!(self.raft.shutdown(), self.lan.shutdown(), self.wan.shutdown());
+        let (raft, lan, wan) = tokio::join!(
+            self.raft.shutdown(),
+            self.lan.shutdown(),
+            self.wan.shutdown()
+        );
         // A call that is not answered by now is cut off.
         let listening = self.listening.abort_handle();
         let served = tokio::time::timeout(Duration::from_secs(1), self.listening).await;
@@ -326,15 +341,16 @@ async fn start_raft(
         ..openraft::Config::default()
     };
     let config = config.validate().map_err(io::Error::other)?;
-    Raft::new(
-        settings.id,
-        Arc::new(config),
-        network,
-        Log::new(store),
-        machine,
-    )
-    .await
-    .map_err(io::Error::other)
+    let config = Arc::new(config);
+    let raft = Raft::new(settings.id, config, network, Log::new(store), machine)
+        .await
+        .map_err(io::Error::other)?;
+    // Until Raft has run for the first time, its metrics show an empty
+    // configuration, and not the one on disk.
+    raft.with_raft_state(|_| ())
+        .await
+        .map_err(io::Error::other)?;
+    Ok(raft)
 }
 
 async fn start_gossip(settings: &Settings) -> Result<(Gossip, Gossip), StartError> {

@@ -1,0 +1,186 @@
+use cluster_operator::GossipKey;
+use serf::key_manager::KeyResponse;
+use serf::types::{MaybeResolvedAddress, MemberStatus, SecretKey, SmolStr};
+
+use super::cluster::gossip::{address, join, members};
+use super::cluster::keyring::load;
+use super::cluster::{Gossip, Server, Settings};
+use super::{KEY, eventually, own_ip, settings, stop, text};
+
+const NEXT_KEY: &str = "5K9OtfP7efFrNKe5WCQvXvnaXJ5cWP0SvXiwe0kkjM4=";
+
+fn secret(key: &str) -> SecretKey {
+    key.parse().unwrap()
+}
+
+/// Waits until the agent sees these servers, each in its state.
+async fn sees(agent: &Gossip, expected: &[(&str, MemberStatus)]) {
+    eventually("the members", async || {
+        let members = members(agent).await;
+        let seen = members.iter().map(|m| (m.name.as_str(), m.status));
+        seen.eq(expected.iter().copied()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_meet_in_the_pools_of_their_datacenter_and_of_all() {
+    let ip = own_ip();
+    let first = Server::start(settings(ip, 1)).await.unwrap();
+    let second = Server::start(settings(ip, 2)).await.unwrap();
+    let abroad = Settings {
+        datacenter: "dc2".to_owned(),
+        ..settings(ip, 1)
+    };
+    let abroad = Server::start(abroad).await.unwrap();
+
+    // The same list for each, its own address in it.
+    let everywhere = [&first, &second, &abroad].map(|server| address(server.wan()));
+    for server in [&first, &second, &abroad] {
+        join(server.wan(), &everywhere).await;
+    }
+    join(second.lan(), &[address(first.lan())]).await;
+
+    use MemberStatus::Alive;
+    for server in [&first, &second] {
+        sees(server.lan(), &[("server-1", Alive), ("server-2", Alive)]).await;
+    }
+    sees(abroad.lan(), &[("server-1", Alive)]).await;
+    let all = [
+        ("server-1.dc1", Alive),
+        ("server-1.dc2", Alive),
+        ("server-2.dc1", Alive),
+    ];
+    for server in [&first, &second, &abroad] {
+        sees(server.wan(), &all).await;
+    }
+    let known = members(first.wan()).await;
+    assert_eq!(known[1].about.datacenter, "dc2");
+    assert_eq!(known[1].about.http, abroad.node().http);
+    stop([first, second, abroad]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_is_seen_as_one_and_a_departure_is_not() {
+    let ip = own_ip();
+    let mut servers = Vec::new();
+    for id in 1..=3 {
+        let server = Server::start(settings(ip, id)).await.unwrap();
+        if let Some(first) = servers.first().map(Server::lan) {
+            join(server.lan(), &[address(first)]).await;
+        }
+        servers.push(server);
+    }
+    use MemberStatus::{Alive, Failed, Left};
+    let all = [
+        ("server-1", Alive),
+        ("server-2", Alive),
+        ("server-3", Alive),
+    ];
+    for server in &servers {
+        sees(server.lan(), &all).await;
+    }
+    let mut servers = servers.into_iter();
+    let first = servers.next().unwrap();
+    servers.next().unwrap().leave().await.unwrap();
+    servers.next().unwrap().shutdown().await.unwrap();
+    let rest = [
+        ("server-1", Alive),
+        ("server-2", Left),
+        ("server-3", Failed),
+    ];
+    sees(first.lan(), &rest).await;
+    stop([first]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_with_another_key_does_not_get_in() {
+    let ip = own_ip();
+    let server = Server::start(settings(ip, 1)).await.unwrap();
+    let stranger = Settings {
+        key: NEXT_KEY.parse().unwrap(),
+        ..settings(ip, 2)
+    };
+    let stranger = Server::start(stranger).await.unwrap();
+    let door = MaybeResolvedAddress::resolved(address(server.lan()));
+    stranger.lan().join(door, true).await.unwrap_err();
+    assert_eq!(members(server.lan()).await.len(), 1);
+    assert_eq!(members(stranger.lan()).await.len(), 1);
+    stop([server, stranger]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_key_survives_a_restart() {
+    let ip = own_ip();
+    let folder = tempfile::tempdir().unwrap();
+    let on_disk = Settings {
+        data: Some(folder.path().to_owned()),
+        ..settings(ip, 2)
+    };
+    let first = Server::start(settings(ip, 1)).await.unwrap();
+    let second = Server::start(on_disk.clone()).await.unwrap();
+    join(second.lan(), &[address(first.lan())]).await;
+    use MemberStatus::{Alive, Failed};
+    for server in [&first, &second] {
+        sees(server.lan(), &[("server-1", Alive), ("server-2", Alive)]).await;
+    }
+
+    let keys = first.lan().key_manager();
+    let (old, new) = (secret(KEY), secret(NEXT_KEY));
+    all_of(2, keys.install_key(new, None).await.unwrap());
+    all_of(2, keys.use_key(new, None).await.unwrap());
+    all_of(2, keys.remove_key(old, None).await.unwrap());
+
+    let ports = second.ports();
+    second.shutdown().await.unwrap();
+    sees(first.lan(), &[("server-1", Alive), ("server-2", Failed)]).await;
+    // It is configured with the old key as before.
+    let second = Server::start(Settings { ports, ..on_disk }).await.unwrap();
+    join(second.lan(), &[address(first.lan())]).await;
+    for server in [&first, &second] {
+        sees(server.lan(), &[("server-1", Alive), ("server-2", Alive)]).await;
+    }
+    let listed = eventually("an answer of both", async || {
+        let listed = first.lan().key_manager().list_keys().await.ok()?;
+        (listed.num_resp() == 2).then_some(listed)
+    })
+    .await;
+    assert_eq!(listed.keys().get(&new), Some(&2));
+    assert_eq!(listed.primary_keys().get(&new), Some(&2));
+    assert_eq!(listed.keys().len(), 1);
+    // The other pool was not rotated.
+    let wan = second.wan().key_manager().list_keys().await.unwrap();
+    assert_eq!(wan.primary_keys().get(&old), Some(&1));
+    stop([first, second]).await;
+}
+
+#[track_caller]
+fn all_of(nodes: usize, response: KeyResponse<SmolStr>) {
+    assert_eq!(response.num_resp(), nodes);
+    assert_eq!(response.num_err(), 0);
+}
+
+#[test]
+fn the_configured_key_counts_until_there_is_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keyring");
+    let configured: GossipKey = KEY.parse().unwrap();
+    assert_eq!(load(None, &configured).unwrap(), [secret(KEY)]);
+    assert_eq!(load(Some(&file), &configured).unwrap(), [secret(KEY)]);
+    std::fs::write(&file, format!(r#"["{NEXT_KEY}"]"#)).unwrap();
+    assert_eq!(load(Some(&file), &configured).unwrap(), [secret(NEXT_KEY)]);
+}
+
+#[test]
+fn a_broken_keyring_is_an_error_that_shows_none_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keyring");
+    let configured: GossipKey = KEY.parse().unwrap();
+    for broken in ["", "[]", "[\"5K9Otf", "[\"5K9OtfP7\"]", "[5]"] {
+        std::fs::write(&file, broken).unwrap();
+        let error = load(Some(&file), &configured).unwrap_err();
+        assert!(!text(&error).contains("5K9Otf"), "{error:?}");
+    }
+    // A folder is there, but cannot be read as a file.
+    load(Some(folder.path()), &configured).unwrap_err();
+}

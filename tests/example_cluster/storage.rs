@@ -1,0 +1,114 @@
+use std::path::Path;
+
+use openraft::StorageError;
+use openraft::testing::{StoreBuilder, Suite};
+use tempfile::TempDir;
+
+use super::cluster::log::Log;
+use super::cluster::machine::Machine;
+use super::cluster::store::Store;
+use super::cluster::{NodeId, Server, Settings, StartError, TypeConfig};
+use super::{cluster, eventually, has, leader, own_ip, set, settings, stop};
+
+struct InMemory;
+
+impl StoreBuilder<TypeConfig, Log, Machine> for InMemory {
+    async fn build(&self) -> Result<((), Log, Machine), StorageError<NodeId>> {
+        let store = Store::in_memory().unwrap();
+        let machine = Machine::open(store.clone()).await.unwrap();
+        Ok(((), Log::new(store), machine))
+    }
+}
+
+struct OnDisk;
+
+impl StoreBuilder<TypeConfig, Log, Machine, TempDir> for OnDisk {
+    async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError<NodeId>> {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("raft.redb")).unwrap();
+        let machine = Machine::open(store.clone()).await.unwrap();
+        Ok((folder, Log::new(store), machine))
+    }
+}
+
+// Both at once: the suite sleeps for most of its time.
+#[test]
+fn the_storage_passes_the_suite_of_openraft() {
+    std::thread::scope(|scope| {
+        let in_memory = scope.spawn(|| Suite::test_all(InMemory));
+        let on_disk = scope.spawn(|| Suite::test_all(OnDisk));
+        in_memory.join().unwrap().unwrap();
+        on_disk.join().unwrap().unwrap();
+    });
+}
+
+fn on_disk(folder: &Path) -> Settings {
+    Settings {
+        data: Some(folder.join("data")),
+        ..settings(own_ip(), 7)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_vote_log_membership_and_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = on_disk(folder.path());
+    let servers = cluster([settings.clone()]).await;
+    let server = leader(&servers).await;
+    set(server, "colour", "green").await;
+    let before = server.raft().metrics().borrow().clone();
+    stop(servers).await;
+
+    let server = Server::start(settings).await.unwrap();
+    let after = server.raft().metrics().borrow().clone();
+    assert_eq!(after.vote, before.vote);
+    assert_eq!(after.membership_config, before.membership_config);
+    assert!(after.last_log_index >= before.last_log_index);
+    assert_eq!(after.membership_config.nodes().count(), 1);
+    has(&server, "colour", "green").await;
+    stop([server]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_what_only_the_snapshot_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = on_disk(folder.path());
+    let servers = cluster([settings.clone()]).await;
+    let server = leader(&servers).await;
+    set(server, "colour", "green").await;
+    let membership = server.raft().metrics().borrow().membership_config.clone();
+    snapshot(server).await;
+    stop(servers).await;
+
+    let server = Server::start(settings).await.unwrap();
+    assert_eq!(server.machine().get("colour").as_deref(), Some("green"));
+    let after = server.raft().metrics().borrow().clone();
+    assert_eq!(after.membership_config, membership);
+    stop([server]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_serves_one_server_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = on_disk(folder.path());
+    let first = Server::start(settings.clone()).await.unwrap();
+    let second = Server::start(settings).await;
+    assert!(matches!(second.err(), Some(StartError::Data(_))));
+    stop([first]).await;
+}
+
+/// Makes a snapshot of all that is applied and drops the log below it.
+pub(crate) async fn snapshot(server: &Server) {
+    let raft = server.raft();
+    let applied = raft.metrics().borrow().last_applied.unwrap();
+    raft.trigger().snapshot().await.unwrap();
+    eventually("the snapshot", async || {
+        (raft.metrics().borrow().snapshot >= Some(applied)).then_some(())
+    })
+    .await;
+    raft.trigger().purge_log(applied.index).await.unwrap();
+    eventually("the purge", async || {
+        (raft.metrics().borrow().purged >= Some(applied)).then_some(())
+    })
+    .await;
+}
