@@ -18,30 +18,38 @@ use zeroize::Zeroizing;
 /// step, so a crash in the middle of a rotation can leave it cut short; the
 /// file of another server of the pool then does as well.
 pub fn load(file: Option<&Path>, configured: &GossipKey) -> io::Result<Vec<SecretKey>> {
-    let text = match file.map(std::fs::read_to_string) {
-        Some(Ok(text)) => Zeroizing::new(text),
-        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => return Ok(vec![secret(configured.as_bytes())?]),
-    };
-    // The parser's message is left out: it may quote what it read.
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the file holds no gossip keys");
-    let keys: Vec<&str> = serde_json::from_str(&text).map_err(|_| broken())?;
-    let keys = keys
-        .iter()
-        .map(|key| {
-            secret(
-                GossipKey::from_base64(key)
-                    .map_err(|_| broken())?
-                    .as_bytes(),
-            )
-        })
-        .collect::<io::Result<Vec<_>>>()?;
-    if keys.is_empty() {
-        return Err(broken());
+    if let Some(file) = file
+        && let Some(text) = read(file)?
+    {
+        // The parser's message is left out: it may quote what it read.
+        return parse(&text).ok_or_else(|| {
+            let message = format!("{} holds no gossip keys", file.display());
+            io::Error::new(io::ErrorKind::InvalidData, message)
+        });
     }
-    Ok(keys)
+    Ok(vec![secret(configured)?])
 }
 
-fn secret(bytes: &[u8]) -> io::Result<SecretKey> {
-    SecretKey::try_from(bytes).map_err(io::Error::other)
+fn read(file: &Path) -> io::Result<Option<Zeroizing<String>>> {
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(Some(Zeroizing::new(text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", file.display()),
+        )),
+    }
+}
+
+fn parse(text: &str) -> Option<Vec<SecretKey>> {
+    let keys: Vec<&str> = serde_json::from_str(text).ok()?;
+    let keys: Option<Vec<_>> = keys
+        .into_iter()
+        .map(|key| secret(&GossipKey::from_base64(key).ok()?).ok())
+        .collect();
+    keys.filter(|keys| !keys.is_empty())
+}
+
+fn secret(key: &GossipKey) -> io::Result<SecretKey> {
+    SecretKey::try_from(key.as_bytes()).map_err(io::Error::other)
 }

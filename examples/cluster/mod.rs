@@ -9,6 +9,7 @@
 //! | file | what is there |
 //! |---|---|
 //! | `server.rs` | [`Server`]: starts the parts, forms and joins a cluster, stops |
+//! | `settings.rs` | how it is started, and why it may not be |
 //! | `types.rs` | what Raft replicates, and how it names a server |
 //! | `store.rs` | the database that log and snapshot lie in |
 //! | `log.rs` | Raft's log and vote |
@@ -29,9 +30,11 @@ pub mod machine;
 pub mod network;
 pub mod routes;
 mod server;
+mod settings;
 pub mod store;
 mod types;
 
 pub use gossip::{Gossip, Pool};
-pub use server::{Ports, Server, Settings, StartError};
+pub use server::Server;
+pub use settings::{Ports, Settings, StartError};
 pub use types::{Node, NodeId, Raft, Reply, Request, TypeConfig};

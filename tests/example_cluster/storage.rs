@@ -35,10 +35,10 @@ impl StoreBuilder<TypeConfig, Log, Machine, TempDir> for OnDisk {
 #[test]
 fn the_storage_passes_the_suite_of_openraft() {
     std::thread::scope(|scope| {
-        let in_memory = scope.spawn(|| Suite::test_all(InMemory));
-        let on_disk = scope.spawn(|| Suite::test_all(OnDisk));
-        in_memory.join().unwrap().unwrap();
-        on_disk.join().unwrap().unwrap();
+        let in_memory = scope.spawn(|| Suite::test_all(InMemory).unwrap());
+        let on_disk = scope.spawn(|| Suite::test_all(OnDisk).unwrap());
+        in_memory.join().unwrap();
+        on_disk.join().unwrap();
     });
 }
 
