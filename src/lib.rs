@@ -58,6 +58,7 @@
 //! | [`wire`] | Consul's HTTP API as plain values, in three dialects |
 //! | `http` | the same as a tower service |
 //! | `mock` | a simulated federation |
+//! | `engine::serf` | a keyring over the serf crate |
 //!
 //! A request takes one way through them: HTTP bytes → [`wire::Wire::decode`] →
 //! [`OperatorRequest`] → [`OperatorService::call`] → [`OperatorReply`] or
@@ -70,6 +71,7 @@
 //! | `http` | `http::OperatorHttp`, a tower service | no |
 //! | `hcl` | rules and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
+//! | `serf` | `engine::serf`, a keyring over the serf crate (MPL-2.0) | no |
 //!
 //! Without features there is no runtime, no HTTP and no engine among the
 //! dependencies.
@@ -85,6 +87,8 @@
 
 pub mod acl;
 pub mod autopilot;
+#[cfg(any(feature = "openraft", feature = "serf"))]
+pub mod engine;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
