@@ -1,1 +1,8 @@
+//! A keyring over real pools on the loopback device.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod changes;
+mod faults;
+mod pool;
+#[cfg(feature = "tokio")]
+mod service;

@@ -86,9 +86,7 @@ where
         let members = self.serf.members().await;
         members
             .iter()
-            .filter(|member| {
-                matches!(member.status(), MemberStatus::Alive | MemberStatus::Leaving)
-            })
+            .filter(|member| matches!(member.status(), MemberStatus::Alive | MemberStatus::Leaving))
             .map(|member| member.node().id().clone())
             .collect()
     }

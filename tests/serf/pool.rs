@@ -1,0 +1,138 @@
+//! A gossip pool on the loopback device.
+
+use std::time::Duration;
+
+use cluster_operator::engine::serf::SerfKeyring;
+use cluster_operator::{GossipKey, Pool, RelayFactor, RingReport};
+use serf::net::NetTransportOptions;
+use serf::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};
+use serf::types::{EncryptionAlgorithm, MaybeResolvedAddress, MemberStatus, SecretKey, SmolStr};
+use serf::{MemberlistOptions, Options, Serf};
+
+pub(crate) type Transport = TokioNetTransport<SmolStr, TokioSocketAddrResolver, TokioTcp>;
+pub(crate) type Node = Serf<Transport>;
+
+pub(crate) fn key(n: u8) -> GossipKey {
+    GossipKey::from_bytes(&[n; 32]).unwrap()
+}
+
+pub(crate) fn secret(key: &GossipKey) -> SecretKey {
+    SecretKey::try_from(key.as_bytes()).unwrap()
+}
+
+/// Gossips often, and takes its time before it takes a node for dead: a loaded
+/// machine must not fail a test.
+pub(crate) fn patient() -> MemberlistOptions {
+    MemberlistOptions::local()
+        .with_gossip_interval(Duration::from_millis(10))
+        .with_probe_interval(Duration::from_secs(5))
+        .with_probe_timeout(Duration::from_secs(2))
+}
+
+/// Sees soon that a node is dead.
+pub(crate) fn alert() -> MemberlistOptions {
+    patient()
+        .with_probe_interval(Duration::from_millis(200))
+        .with_probe_timeout(Duration::from_millis(100))
+        .with_suspicion_mult(2)
+}
+
+/// The same with these keys, the primary first.
+pub(crate) fn encrypted(options: MemberlistOptions, ring: &[GossipKey]) -> MemberlistOptions {
+    options
+        .with_encryption_algo(EncryptionAlgorithm::default())
+        .with_gossip_verify_outgoing(true)
+        .with_primary_key(secret(&ring[0]))
+        .with_secret_keys(ring[1..].iter().map(secret).collect())
+}
+
+/// A query lasts for 2 s, if it has to.
+pub(crate) fn options(memberlist: MemberlistOptions) -> Options {
+    Options::new()
+        .with_memberlist_options(memberlist)
+        .with_query_timeout_mult(200)
+}
+
+pub(crate) fn transport(
+    name: &str,
+) -> NetTransportOptions<SmolStr, TokioSocketAddrResolver, TokioTcp> {
+    let mut transport = NetTransportOptions::new(name.into());
+    transport.add_bind_address("127.0.0.1:0".parse().unwrap());
+    transport
+}
+
+/// Starts a node for each of the options, named a, b, c, and so on, and waits
+/// until all know all.
+pub(crate) async fn start(all: impl IntoIterator<Item = Options>) -> Vec<Node> {
+    let mut nodes: Vec<Node> = Vec::new();
+    for (name, options) in ["a", "b", "c", "d"].into_iter().zip(all) {
+        nodes.push(Node::new(transport(name), options).await.unwrap());
+    }
+    join(&nodes).await;
+    nodes
+}
+
+pub(crate) async fn join(nodes: &[Node]) {
+    let first = *nodes[0].advertise_node().address();
+    for node in &nodes[1..] {
+        let first = MaybeResolvedAddress::resolved(first);
+        node.join(first, false).await.unwrap();
+    }
+    for node in nodes {
+        until(async || living(node).await == nodes.len()).await;
+    }
+}
+
+/// A pool of three nodes that hold the same ring.
+pub(crate) async fn three(ring: &[GossipKey]) -> Vec<Node> {
+    start((0..3).map(|_| options(encrypted(patient(), ring)))).await
+}
+
+pub(crate) fn keyring(node: &Node) -> SerfKeyring<Transport> {
+    SerfKeyring::new(Pool::Lan, node.clone())
+}
+
+pub(crate) async fn living(node: &Node) -> usize {
+    let members = node.members().await;
+    let alive = members
+        .iter()
+        .filter(|member| *member.status() == MemberStatus::Alive);
+    alive.count()
+}
+
+/// What a node holds, the primary first and the others in order.
+pub(crate) fn ring(node: &Node) -> Vec<GossipKey> {
+    let ring = node.memberlist().keyring().unwrap();
+    let mut keys: Vec<_> = ring
+        .keys()
+        .map(|key| GossipKey::from_bytes(&key).unwrap())
+        .collect();
+    keys[1..].sort();
+    keys
+}
+
+pub(crate) fn none() -> RelayFactor {
+    RelayFactor::default()
+}
+
+/// Every node did what it was asked.
+#[track_caller]
+pub(crate) fn all_done(report: &RingReport, nodes: usize) {
+    assert_eq!(
+        (report.nodes, report.responses, report.errors),
+        (nodes, nodes, 0),
+        "{report:?}"
+    );
+}
+
+/// Waits for a condition.
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting)
+        .await
+        .expect("it never came to hold");
+}
