@@ -1,5 +1,6 @@
 //! Nodes that are dead, deaf or gone, and calls that are given up or meet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_operator::keyring::RingFault;
@@ -154,6 +155,23 @@ async fn calls_that_meet_all_get_their_answers() {
         for node in &nodes {
             assert!(new.iter().all(|key| ring(node).contains(key)));
         }
+    }
+}
+
+/// Of as many that the key manager makes at once, some never end; and as many
+/// queries at once end a node's gossip.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_of_listings_all_end() {
+    let nodes = three(&[key(1)]).await;
+    let lan = Arc::new(keyring(&nodes[0]));
+    let crowd: Vec<_> = (0..100)
+        .map(|_| {
+            let lan = lan.clone();
+            tokio::spawn(async move { lan.list(none()).await.unwrap() })
+        })
+        .collect();
+    for listing in crowd {
+        all_done(&listing.await.unwrap(), 3);
     }
 }
 

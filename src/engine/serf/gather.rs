@@ -27,7 +27,7 @@ where
     /// Asks the living nodes for their rings. It is over when all have answered,
     /// or with serf's query.
     pub(super) async fn gather(&self, relay: RelayFactor) -> Result<RingReport, OperatorError> {
-        let turn = self.turn.lock().await;
+        let _turn = self.turn.lock().await;
         self.check_running()?;
         let mut waiting = self.living().await;
         let params = self.serf.default_query_param().await;
@@ -38,7 +38,6 @@ where
             .query(LIST_KEYS, Bytes::new(), Some(params))
             .await
             .map_err(|error| self.failed(&error).with_source(error))?;
-        drop(turn);
 
         let mut report = RingReport::new(waiting.len());
         // Serf does not ask this node itself: to that, the query is one of its

@@ -38,9 +38,9 @@ where
 {
     pool: Pool,
     serf: Serf<T, D>,
-    /// Held while a query is sent, and through a whole change. Two queries that
-    /// serf starts at the same moment can get the same number, and then one of
-    /// them never ends.
+    /// One call at a time. Of two queries that serf starts at the same moment,
+    /// both can get the same number, and then one never ends; and it stops to
+    /// gossip once more of them are queued than fit into a packet.
     turn: Mutex<()>,
 }
 
