@@ -81,7 +81,7 @@ fn add(report: &mut RingReport, node: NodeName, payload: &[u8]) {
         return report.failed(node, wording::failure(words));
     }
     // The primary is told by itself as well, and so even if no key fits.
-    let keys = distinct(answer.primary_key().into_iter().chain(answer.keys()));
+    let keys = distinct(answer.primary_key().iter().chain(answer.keys()));
     match wording::truncated(words) {
         Some(total) => report.holds_more(node, &keys, total),
         None => {

@@ -1,4 +1,104 @@
-//! A [`KeyringBackend`] over a pool of the serf crate.
+//! A [`KeyringBackend`] over a pool of the [serf crate](::serf).
+//!
+//! That crate is under the MPL-2.0, unlike this one and the rest of what it is
+//! built from; only the feature `serf` brings it in.
+//!
+//! ```
+//! use cluster_operator::engine::serf::SerfKeyring;
+//! use cluster_operator::{AllowAll, Caller, KeyringScope, OperatorService, Pool};
+//! use serf::net::NetTransportOptions;
+//! use serf::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};
+//! use serf::types::{EncryptionAlgorithm, SecretKey, SmolStr};
+//! use serf::{MemberlistOptions, Options, Serf};
+//!
+//! // An id that is cheap to clone: a `SmolStr`, and no `String`.
+//! type Transport = TokioNetTransport<SmolStr, TokioSocketAddrResolver, TokioTcp>;
+//!
+//! # #[cfg(feature = "tokio")]
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut transport = NetTransportOptions::new("alice".into());
+//! transport.add_bind_address("127.0.0.1:0".parse()?);
+//!
+//! // Without any one of the first three, every node answers that encryption is
+//! // off. Without the fourth, gossip in clear text is let in.
+//! let encrypted = MemberlistOptions::lan()
+//!     .with_encryption_algo(EncryptionAlgorithm::default())
+//!     .with_primary_key(SecretKey::random_aes256())
+//!     .with_gossip_verify_outgoing(true)
+//!     .with_gossip_verify_incoming(true);
+//! let options = Options::new().with_memberlist_options(encrypted);
+//! let lan = Serf::<Transport>::new(transport, options).await?;
+//!
+//! let service = OperatorService::builder("dc1")
+//!     .keyring(SerfKeyring::new(Pool::Lan, lan.clone()))
+//!     .authorizer(AllowAll)
+//!     .build()?;
+//! let rings = service
+//!     .list_keys(&Caller::anonymous(), KeyringScope::Federation)
+//!     .await?
+//!     .confirmed()?
+//!     .rings;
+//! assert_eq!(rings[0].result.as_ref().unwrap().nodes, 1);
+//! # lan.shutdown().await?;
+//! # Ok(()) }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Who is asked
+//! The members that serf holds for alive, those that have announced to leave but
+//! have not left among them. A node that died a moment ago counts until the pool
+//! has found out, and is silent.
+//!
+//! So is one that cannot hear the others, or that they cannot hear: that lacks
+//! the key which they encrypt with, or encrypts with one that they have removed.
+//! Where some nodes have a key and some do not, using it may therefore leave the
+//! latter silent instead of failing with
+//! [`KeyNotInstalled`](crate::NodeFailure::KeyNotInstalled).
+//!
+//! # How long it takes
+//! A call is over as soon as all members have answered, which takes some rounds
+//! of gossip. Otherwise it waits until serf ends the query. That is after
+//! `gossip_interval × query_timeout_mult × ⌈log10(members + 1)⌉`, as
+//! [`Serf::default_query_timeout`] tells:
+//!
+//! | members | LAN defaults | WAN defaults |
+//! |---|---|---|
+//! | up to 9 | 3.2 s | 8 s |
+//! | up to 99 | 6.4 s | 16 s |
+//!
+//! A listing waits so long for a silent node only. A change does also while serf
+//! remembers a member that has failed or left, for a day by default: its key
+//! manager waits for all that it remembers, and does not tell before. So give
+//! [`keyring_deadline`](crate::OperatorServiceBuilder::keyring_deadline), 5 s by
+//! default, more than a second over that time, or make the query shorter with
+//! serf's `Options::with_query_timeout_mult`; else the report is lost when one
+//! node is silent.
+//!
+//! Calls on one [`SerfKeyring`] take turns. The service's deadline counts while
+//! they wait.
+//!
+//! # What differs from Serf in Go
+//! - A listing is a query named `_serf_list_keys`, as the crate's key manager
+//!   sends it, but it is sent from here. The key manager counts a key twice on a
+//!   node that was told to install its own primary, has no relay factor for a
+//!   listing, and never answers some of several listings at once. The price: the
+//!   events of this server's own member show that query. No event shows a key.
+//! - A node whose keyring file cannot be written fails with
+//!   [`Other`](crate::NodeFailure::Other), and its ring has changed all the same.
+//! - The crate writes the keyring file and never reads it. Whoever starts a node
+//!   reads it and gives the keys to `MemberlistOptions::with_primary_key`, the
+//!   first of them, and `with_secret_keys`.
+//! - The crate does not wipe its keys from memory.
+//! - Of a change, the key manager does not name the nodes that made it. If a
+//!   member that was taken for dead answers, it may stand for a living one that
+//!   is silent. A listing has every node by name.
+//!
+//! # Cancel safety
+//! A node does what it is asked at once or not at all. A change that was given
+//! up can still reach nodes for some rounds of gossip, even after the next one:
+//! look at the ring before its opposite is asked for.
 
 mod gather;
 mod wording;
@@ -66,7 +166,7 @@ where
         }
     }
 
-    /// Refuses what serf would take on and never answer, or panic at.
+    /// A member that has left would wait for answers that nobody sends.
     fn check_running(&self) -> Result<(), OperatorError> {
         match self.serf.state() {
             SerfState::Alive => Ok(()),
