@@ -104,3 +104,63 @@ fn distinct(keys: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<GossipKey> {
     }
     ring
 }
+
+#[cfg(test)]
+mod tests {
+    use ::serf::types::SecretKey;
+
+    use super::*;
+
+    fn heard(answer: &KeyResponseMessage) -> RingReport {
+        let mut payload = vec![0];
+        payload.extend(answer.encode_length_delimited_to_vec().unwrap());
+        let mut report = RingReport::new(1);
+        add(&mut report, "bob".into(), &payload);
+        report
+    }
+
+    fn key(n: u8) -> SecretKey {
+        SecretKey::from([n; 16])
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_a_failure() {
+        for payload in [&[][..], &[0], &[0, 9, 9]] {
+            let mut report = RingReport::new(1);
+            add(&mut report, "bob".into(), payload);
+            assert_eq!((report.responses, report.errors), (1, 1));
+        }
+    }
+
+    #[test]
+    fn the_primary_counts_though_no_key_fits() {
+        let words = "truncated key list response, showing first 0 of 9 keys";
+        let report = heard(
+            &KeyResponseMessage::default()
+                .with_result(true)
+                .with_message(words.into())
+                .with_primary_key(Some(key(1))),
+        );
+        let primary = GossipKey::from_bytes(&[1; 16]).unwrap();
+        assert_eq!(report.primary_keys.get(&primary), 1);
+        let cut = NodeMessage::Truncated { shown: 1, total: 9 };
+        assert_eq!(report.messages.get("bob"), Some(&cut));
+    }
+
+    #[test]
+    fn no_words_of_a_node_hand_a_key_on() {
+        let words = format!("cannot keep {}", key(7).to_base64());
+        for result in [true, false] {
+            let report = heard(
+                &KeyResponseMessage::default()
+                    .with_result(result)
+                    .with_message(words.as_str().into())
+                    .with_primary_key(Some(key(7))),
+            );
+            assert_eq!(report.errors, usize::from(!result));
+            let told = serde_json::to_string(&report.messages).unwrap();
+            assert!(told.contains("withheld"), "{told}");
+            assert!(!told.contains(&key(7).to_base64()), "{told}");
+        }
+    }
+}
