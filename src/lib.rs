@@ -57,6 +57,7 @@
 //! | [`rotation`] | replacing the gossip key of a whole federation |
 //! | [`wire`] | Consul's HTTP API as plain values, in three dialects |
 //! | `http` | the same as a tower service |
+//! | `client` | the other servers over HTTP, and a client for programs |
 //! | `mock` | a simulated federation |
 //! | `engine::serf` | a keyring over the serf crate |
 //!
@@ -69,6 +70,7 @@
 //! |---|---|---|
 //! | `tokio` | `TokioTimer`, the clock that the builder takes by itself | yes |
 //! | `http` | `http::OperatorHttp`, a tower service | no |
+//! | `client` | `client::HttpPeers`, `PeerHttp` and `OperatorClient`, over hyper without TLS | no |
 //! | `hcl` | rules and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
 //! | `serf` | `engine::serf`, a keyring over the serf crate (MPL-2.0) | no |
@@ -89,6 +91,8 @@ pub mod acl;
 pub mod autopilot;
 #[cfg(any(feature = "openraft", feature = "serf"))]
 pub mod engine;
+#[cfg(feature = "client")]
+pub mod client;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;

@@ -1,0 +1,128 @@
+//! Who listens where.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::ServerUri;
+use crate::name::{DatacenterName, ServerId};
+use crate::peers::Target;
+
+/// Where the other servers listen: the URIs under which their
+/// [`PeerHttp`](super::PeerHttp) is mounted.
+///
+/// [`HttpPeers`](super::HttpPeers) asks it for every request, so it can follow
+/// what gossip knows. An [`AddressBook`] is one that does not change.
+///
+/// # Contract
+/// - Both methods are cheap and do not wait.
+/// - It does not matter if it names servers that are down.
+///
+/// ```
+/// use cluster_operator::client::{Directory, ServerUri};
+/// use cluster_operator::{DatacenterName, Target};
+///
+/// /// Every server listens on port 8501 of the host that it has for Raft, and a
+/// /// load balancer stands in front of each datacenter.
+/// struct ByConvention;
+///
+/// impl Directory for ByConvention {
+///     fn datacenters(&self) -> Vec<DatacenterName> {
+///         vec!["dc1".into(), "dc2".into()]
+///     }
+///
+///     fn uris(&self, target: &Target) -> Vec<ServerUri> {
+///         let host = match target {
+///             Target::Server(leader) => match leader.address.as_str().rsplit_once(':') {
+///                 Some((host, _port)) => host.to_owned(),
+///                 None => return Vec::new(),
+///             },
+///             Target::Datacenter(datacenter) => format!("consul.{datacenter}.example.com"),
+///         };
+///         format!("https://{host}:8501").parse().into_iter().collect()
+///     }
+/// }
+/// # use cluster_operator::LeaderHint;
+/// # let leader = LeaderHint { id: "a".into(), address: "10.0.0.1:8300".into() };
+/// # let uris = ByConvention.uris(&Target::Server(leader));
+/// # assert_eq!(uris[0].to_string(), "https://10.0.0.1:8501");
+/// ```
+pub trait Directory: Send + Sync {
+    /// The datacenters that are known, in any order, with or without the local
+    /// one.
+    fn datacenters(&self) -> Vec<DatacenterName>;
+
+    /// Where a target can be reached; none if that is not known.
+    ///
+    /// For a datacenter, one URI for each of its servers: each can serve it, and
+    /// they are tried in this order, beginning with the one that answered last.
+    /// For a server, its own URIs and nobody else's.
+    fn uris(&self, target: &Target) -> Vec<ServerUri>;
+}
+
+/// A [`Directory`] that does not change.
+///
+/// ```
+/// use cluster_operator::client::AddressBook;
+///
+/// let book = AddressBook::new()
+///     .with_server("8c2562c7", "http://10.0.0.1:8501")?
+///     .with_server("5fa2ae1d", "http://10.0.0.2:8501")?
+///     .with_datacenter("dc2", ["http://10.2.0.1:8501", "http://10.2.0.2:8501"])?;
+/// # Ok::<(), cluster_operator::client::InvalidServerUri>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct AddressBook {
+    servers: HashMap<ServerId, ServerUri>,
+    datacenters: BTreeMap<DatacenterName, Vec<ServerUri>>,
+}
+
+impl AddressBook {
+    /// Nobody.
+    pub fn new() -> Self {
+        AddressBook::default()
+    }
+
+    /// Says where a server of the own datacenter listens. The id is the one that
+    /// [`Leadership::Elsewhere`](crate::Leadership::Elsewhere) names when it
+    /// leads.
+    ///
+    /// # Errors
+    /// What the URI is not.
+    pub fn with_server<U>(mut self, id: impl Into<ServerId>, uri: U) -> Result<Self, U::Error>
+    where
+        U: TryInto<ServerUri>,
+    {
+        self.servers.insert(id.into(), uri.try_into()?);
+        Ok(self)
+    }
+
+    /// Says where the servers of another datacenter listen, in the order in which
+    /// they are to be tried.
+    ///
+    /// # Errors
+    /// What one of the URIs is not.
+    pub fn with_datacenter<U>(
+        mut self,
+        datacenter: impl Into<DatacenterName>,
+        uris: impl IntoIterator<Item = U>,
+    ) -> Result<Self, U::Error>
+    where
+        U: TryInto<ServerUri>,
+    {
+        let uris: Result<_, _> = uris.into_iter().map(U::try_into).collect();
+        self.datacenters.insert(datacenter.into(), uris?);
+        Ok(self)
+    }
+}
+
+impl Directory for AddressBook {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        self.datacenters.keys().cloned().collect()
+    }
+
+    fn uris(&self, target: &Target) -> Vec<ServerUri> {
+        match target {
+            Target::Server(leader) => self.servers.get(&leader.id).cloned().into_iter().collect(),
+            Target::Datacenter(name) => self.datacenters.get(name).cloned().unwrap_or_default(),
+        }
+    }
+}
