@@ -123,7 +123,6 @@ where
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use futures_executor::block_on;

@@ -16,7 +16,7 @@ use http_body::Body;
 use http_body_util::Full;
 
 use super::body::{Unread, read};
-use super::protocol::{JSON, PEER_PATH, read_request, write_answer};
+use super::protocol::{self, JSON, PEER_PATH, read_request};
 use super::secret::{Accepted, SharedSecret};
 use super::transport::essence;
 use crate::service::OperatorService;
@@ -133,7 +133,7 @@ impl Shared {
             })?;
         let request = read_request(&json).map_err(|_| Refusal::Body)?;
         drop(json);
-        write_answer(&self.service.call(request).await).map_err(|_| Refusal::Answer)
+        protocol::write(&self.service.call(request).await).map_err(|_| Refusal::Answer)
     }
 }
 
@@ -161,10 +161,7 @@ impl Refusal {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "server calls are application/json",
             ),
-            Refusal::Late => (
-                StatusCode::REQUEST_TIMEOUT,
-                "the call did not come in time",
-            ),
+            Refusal::Late => (StatusCode::REQUEST_TIMEOUT, "the call did not come in time"),
             Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the call is too large"),
             Refusal::Body => (StatusCode::BAD_REQUEST, "the call cannot be read"),
             Refusal::Answer => (

@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Request};
 use tokio::time::Instant;
 
 use super::preference::Preference;
-use super::protocol::{JSON, PEER_PATH, write_request};
+use super::protocol::{self, JSON, PEER_PATH};
 use super::secret::SharedSecret;
 use super::transport::Transport;
 use super::trouble::{self, Trouble};
@@ -120,7 +120,7 @@ impl HttpPeers {
         uri: &ServerUri,
         request: &OperatorRequest,
     ) -> Result<Request<Bytes>, Box<dyn Error + Send + Sync>> {
-        let mut written = Request::new(write_request(request)?);
+        let mut written = Request::new(protocol::write(request)?);
         *written.method_mut() = Method::POST;
         *written.uri_mut() = uri.join(PEER_PATH)?;
         let headers = written.headers_mut();
@@ -172,7 +172,9 @@ impl Peers for HttpPeers {
             // The other side has to be done before this one gives up, so it gets a
             // little less than what is left after the servers tried before.
             let share = left - left / 10;
-            let patience = request.patience.map_or(share, |patience| patience.min(share));
+            let patience = request
+                .patience
+                .map_or(share, |patience| patience.min(share));
             request.patience = Some(patience);
             match self.ask(uri, &request, left).await {
                 Ok(answer) => {

@@ -44,29 +44,17 @@ impl From<serde_json::Error> for Unreadable {
 }
 
 /// Writes JSON that is wiped when it is dropped.
-fn write(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+pub(super) fn write(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
     // Large enough for any request, so that none leaves a copy behind by growing.
     let mut json = Zeroizing::new(Vec::with_capacity(4096));
     serde_json::to_writer(&mut *json, value)?;
     Ok(Bytes::from_owner(json))
 }
 
-pub(super) fn write_request(request: &OperatorRequest) -> Result<Bytes, serde_json::Error> {
-    write(request)
-}
-
 pub(super) fn read_request(json: &[u8]) -> Result<OperatorRequest, Unreadable> {
     Ok(serde_json::from_slice(json)?)
 }
 
-pub(super) fn write_answer(
-    answer: &Result<OperatorReply, OperatorError>,
-) -> Result<Bytes, serde_json::Error> {
-    write(answer)
-}
-
-pub(super) fn read_answer(
-    json: &[u8],
-) -> Result<Result<OperatorReply, OperatorError>, Unreadable> {
+pub(super) fn read_answer(json: &[u8]) -> Result<Result<OperatorReply, OperatorError>, Unreadable> {
     Ok(serde_json::from_slice(json)?)
 }

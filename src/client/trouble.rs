@@ -75,9 +75,7 @@ impl From<Failure> for Trouble {
 }
 
 /// What the other service answered, if it did.
-pub(super) fn read(
-    answer: &Answer,
-) -> Result<Result<OperatorReply, OperatorError>, Trouble> {
+pub(super) fn read(answer: &Answer) -> Result<Result<OperatorReply, OperatorError>, Trouble> {
     let trouble = |arrived, reason| Trouble {
         arrived,
         reason,
@@ -113,11 +111,9 @@ pub(super) fn failed(
             target: name(target),
             after: deadline,
         },
-        Some(Reason::Transport(Cause::TooLarge(_)) | Reason::Unreadable(_)) => {
-            ErrorKind::Backend {
-                message: format!("cannot read the answer of {}: {reason}", name(target)),
-            }
-        }
+        Some(Reason::Transport(Cause::TooLarge(_)) | Reason::Unreadable(_)) => ErrorKind::Backend {
+            message: format!("cannot read the answer of {}: {reason}", name(target)),
+        },
         _ => ErrorKind::Unreachable {
             target: name(target),
             reason,
