@@ -1,0 +1,235 @@
+//! Once, or again: a write that may have arrived is never sent a second time.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use cluster_operator::client::{PEER_PATH, PeerHttp, Transport};
+use cluster_operator::mock::MockRaft;
+use cluster_operator::{AllowAll, ErrorKind, OperatorReply, OperatorService, Outcome, Peers};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::net::TcpListener;
+
+use super::socket::{Scripted, Turn, answer, http, nobody, removed};
+use super::{LONG, ask, dc2, install, key, peers_of, read, write};
+
+#[tokio::test]
+async fn a_hundred_requests_take_one_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let listener = listener.tap_io(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let service = OperatorService::builder("dc2")
+        .raft(MockRaft::voters(["dave"]))
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let app = Router::new().route_service(PEER_PATH, PeerHttp::new(service));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    let peers = peers_of(&[&uri]);
+    for _ in 0..100 {
+        ask(&peers, read()).await.unwrap();
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_leaves_the_outcome_of_a_write_unknown() {
+    let lossy = Scripted::always(|| Turn::Close).await;
+    let spare = Scripted::always(removed).await;
+    for request in [write(), install(key(2))] {
+        let peers = peers_of(&[&lossy.uri, &spare.uri]);
+        let before = lossy.requests();
+        let error = ask(&peers, request).await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Unreachable { .. }),
+            "{error}"
+        );
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert!(error.to_string().contains(&lossy.uri));
+        assert_eq!(lossy.requests(), before + 1);
+    }
+    assert_eq!(spare.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_read_is_asked_of_the_next_server() {
+    let lossy = Scripted::always(|| Turn::Close).await;
+    let proxy = Scripted::always(|| Turn::Answer(http(502, "text/html", "bad gateway"))).await;
+    let good = Scripted::always(removed).await;
+    let peers = peers_of(&[&lossy.uri, &proxy.uri, &good.uri]);
+    assert_eq!(ask(&peers, read()).await, Ok(OperatorReply::PeerRemoved));
+    let counts = [&lossy, &proxy, &good].map(Scripted::requests);
+    assert_eq!(counts, [1, 1, 1]);
+
+    let none_good = peers_of(&[&lossy.uri, &proxy.uri]);
+    let error = ask(&none_good, read()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    for server in [&lossy, &proxy] {
+        assert!(error.to_string().contains(&server.uri), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_closes_never_doubles_a_write() {
+    // It answers, says that it keeps the connection, and closes it, which may
+    // cross with the next request.
+    let server =
+        Scripted::always(|| Turn::AnswerAndClose(answer(Ok(OperatorReply::PeerRemoved)))).await;
+    let peers = peers_of(&[&server.uri]);
+    let (mut done, mut lost) = (0, 0);
+    for _ in 0..200 {
+        match ask(&peers, write()).await {
+            Ok(_) => done += 1,
+            Err(error) => {
+                assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+                lost += 1;
+            }
+        }
+        // Each is sent at most once, whatever became of it.
+        assert!(server.requests() <= done + lost);
+        assert!(server.requests() >= done);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_is_closed_after_the_write_is_read_is_not_tried_again() {
+    let server = Scripted::start(|number, _| match number {
+        0 => removed(),
+        _ => Turn::Close,
+    })
+    .await;
+    let peers = peers_of(&[&server.uri]);
+    ask(&peers, write()).await.unwrap();
+    let error = ask(&peers, write()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!((server.requests(), server.connections()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_write_goes_on_to_the_next_server_where_nobody_listens() {
+    let dead = nobody().await;
+    let good = Scripted::always(removed).await;
+    let peers = peers_of(&[&dead, &good.uri]);
+    for _ in 0..3 {
+        assert_eq!(ask(&peers, write()).await, Ok(OperatorReply::PeerRemoved));
+    }
+    assert_eq!(good.requests(), 3);
+
+    let error = ask(&peers_of(&[&dead]), write()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn a_write_goes_on_to_the_next_server_if_the_first_one_refuses_to_look_at_it() {
+    for status in [401, 404, 413, 429] {
+        let refuses =
+            Scripted::always(move || Turn::Answer(http(status, "text/plain", "no"))).await;
+        let good = Scripted::always(removed).await;
+        let peers = peers_of(&[&refuses.uri, &good.uri]);
+        assert_eq!(ask(&peers, write()).await, Ok(OperatorReply::PeerRemoved));
+        let error = ask(&peers_of(&[&refuses.uri]), write()).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert!(error.to_string().contains(&format!("HTTP {status}")));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_of_a_service_leaves_a_write_unknown() {
+    let answers = [
+        http(500, "text/plain", "the answer cannot be written"),
+        http(503, "text/html", "try again"),
+        http(302, "text/html", "elsewhere"),
+        http(200, "text/html", "<h1>It works!</h1>"),
+        http(200, "application/json", "{\"Ok\":\"Eaten\"}"),
+        http(200, "application/json", "{}"),
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{}"
+            .to_vec(),
+        b"SSH-2.0-OpenSSH_9.6\r\n".to_vec(),
+    ];
+    for answer in answers {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let server = Scripted::always(move || Turn::AnswerAndClose(answer.clone())).await;
+        let spare = Scripted::always(removed).await;
+        let peers = peers_of(&[&server.uri, &spare.uri]);
+        let error = ask(&peers, write()).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown, "{text}: {error}");
+        assert_eq!((server.requests(), spare.requests()), (1, 0), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_up_at_the_deadline_and_avoided() {
+    let silent = Scripted::always(|| Turn::Silence).await;
+    let good = Scripted::always(removed).await;
+    let short = Duration::from_millis(100);
+    let late = ErrorKind::DeadlineExceeded {
+        target: "datacenter dc2".into(),
+        after: short,
+    };
+    let peers = peers_of(&[&silent.uri, &good.uri]);
+    let error = peers.send(&dc2(), write(), short).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (&late, Outcome::Unknown));
+    ask(&peers, write()).await.unwrap();
+
+    let peers = peers_of(&[&silent.uri, &good.uri]);
+    let error = peers.send(&dc2(), read(), short).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.outcome()),
+        (&late, Outcome::NotApplied)
+    );
+    assert_eq!((silent.requests(), good.requests()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_connection_costs_its_timeout_once() {
+    let good = Scripted::always(removed).await;
+    let (transport, attempts) = super::transport::with_a_black_hole();
+    let transport = transport.with_connect_timeout(Duration::from_millis(50));
+    let peers = peers_of(&["http://black.hole", &good.uri]).with_transport(transport.clone());
+    for _ in 0..5 {
+        assert_eq!(ask(&peers, write()).await, Ok(OperatorReply::PeerRemoved));
+    }
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
+
+    let peers = peers_of(&["http://black.hole"]).with_transport(transport.clone());
+    let error = ask(&peers, write()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(error.to_string().contains("no connection within 50 ms"));
+
+    // The deadline comes first; still nothing was sent.
+    let peers =
+        peers_of(&["http://black.hole"]).with_transport(transport.with_connect_timeout(LONG));
+    let short = Duration::from_millis(50);
+    let error = peers.send(&dc2(), write(), short).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+}
+
+#[tokio::test]
+async fn many_requests_at_once_are_each_sent_once() {
+    let server = Scripted::always(removed).await;
+    let peers = peers_of(&[&server.uri]);
+    let asked = (0..50).map(|_| ask(&peers, write()));
+    let answers = futures_util::future::join_all(asked).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(server.requests(), 50);
+}
+
+#[tokio::test]
+async fn without_tls_an_https_uri_is_refused_before_anything_is_sent() {
+    let server = Scripted::always(removed).await;
+    let https = server.uri.replace("http:", "https:");
+    let peers = peers_of(&[&https]).with_transport(Transport::tcp());
+    let error = ask(&peers, write()).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(error.to_string().contains("scheme"), "{error}");
+    assert_eq!(server.requests(), 0);
+}

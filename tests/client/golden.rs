@@ -1,0 +1,212 @@
+//! The client for programs, against what real Consul servers answered.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use cluster_operator::client::{ClientError, ClientErrorKind, KeyRing, OperatorClient};
+use cluster_operator::{Consistency, Outcome, PeerSelector, Pool, RaftConfiguration};
+use serde_json::Value;
+
+use super::key;
+use super::recording::{self, Case};
+use super::socket::{Scripted, Turn};
+
+/// The recorded response as it came over the wire.
+fn bytes(case: &Case) -> Vec<u8> {
+    let response = &case.response;
+    let mut head = format!("HTTP/1.1 {} X\r\n", response.status);
+    for (name, value) in &response.headers {
+        if !name.eq_ignore_ascii_case("content-length") {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    head.push_str(&format!("Content-Length: {}\r\n\r\n", response.body.len()));
+    [head.as_bytes(), response.body.as_bytes()].concat()
+}
+
+/// What the client makes of a recorded response.
+enum Outcomes {
+    Configuration(Result<RaftConfiguration, ClientError>),
+    Rings(Result<Vec<KeyRing>, ClientError>),
+    Done(Result<(), ClientError>),
+}
+
+/// Asks what was asked in the recording; `None` for what the client never asks.
+async fn ask(client: &OperatorClient, case: &Case) -> Option<Outcomes> {
+    let path = case.request.target.split('?').next().unwrap();
+    let peer = PeerSelector::Address("127.0.0.1:8300".into());
+    Some(match (case.request.method.as_str(), path) {
+        ("GET", "/v1/operator/raft/configuration") => {
+            Outcomes::Configuration(client.raft_configuration(Consistency::Default).await)
+        }
+        ("DELETE", "/v1/operator/raft/peer") => {
+            Outcomes::Done(client.remove_peer(&peer, None).await)
+        }
+        ("POST", "/v1/operator/raft/transfer-leader") => {
+            Outcomes::Done(client.transfer_leadership(None).await)
+        }
+        ("GET", "/v1/operator/keyring") => Outcomes::Rings(client.list_keys().await),
+        ("POST", "/v1/operator/keyring") => Outcomes::Done(client.install_key(&key(1)).await),
+        ("PUT", "/v1/operator/keyring") => Outcomes::Done(client.use_key(&key(1)).await),
+        ("DELETE", "/v1/operator/keyring") => Outcomes::Done(client.remove_key(&key(1)).await),
+        _ => return None,
+    })
+}
+
+/// Every recorded exchange that the client could have had.
+async fn replay(mut check: impl FnMut(&str, &Case, Outcomes)) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let current = Arc::new(Mutex::new(Vec::new()));
+    let shared = current.clone();
+    let server = Scripted::always(move || Turn::Answer(shared.lock().unwrap().clone())).await;
+    let client = OperatorClient::new(server.uri.parse().unwrap());
+    for (file, recording) in recording::read(&folder) {
+        for scenario in &recording.scenarios {
+            for case in &scenario.cases {
+                *current.lock().unwrap() = bytes(case);
+                let told = format!("{file}, {}, {}", scenario.name, case.name);
+                if let Some(outcome) = ask(&client, case).await {
+                    check(&told, case, outcome);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_recorded_success_is_understood() {
+    let (mut configurations, mut listings, mut writes) = (0, 0, 0);
+    replay(|told, case, outcome| {
+        if case.response.status != 200 {
+            return;
+        }
+        match outcome {
+            Outcomes::Configuration(result) => {
+                let read = result.unwrap_or_else(|error| panic!("{told}: {error}"));
+                same_configuration(told, &read, &case.response.body);
+                configurations += 1;
+            }
+            Outcomes::Rings(result) => {
+                let read = result.unwrap_or_else(|error| panic!("{told}: {error}"));
+                same_rings(told, &read, &case.response.body);
+                listings += 1;
+            }
+            Outcomes::Done(result) => {
+                result.unwrap_or_else(|error| panic!("{told}: {error}"));
+                writes += 1;
+            }
+        }
+    })
+    .await;
+    // The recordings were all there.
+    assert!(configurations > 50 && listings > 30 && writes > 30);
+}
+
+fn same_configuration(told: &str, read: &RaftConfiguration, body: &str) {
+    let json: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(json["Index"], read.index, "{told}");
+    let none = Vec::new();
+    let servers = json["Servers"].as_array().unwrap_or(&none);
+    assert_eq!(servers.len(), read.servers.len(), "{told}");
+    for (json, server) in servers.iter().zip(&read.servers) {
+        assert_eq!(json["ID"], server.id.as_str(), "{told}");
+        assert_eq!(json["Address"], server.address.as_str(), "{told}");
+        assert_eq!(json["Leader"], server.leader, "{told}");
+        assert_eq!(json["Voter"], server.is_voter(), "{told}");
+        let name = server
+            .name
+            .as_ref()
+            .map_or("(unknown)", |name| name.as_str());
+        assert_eq!(json["Node"], name, "{told}");
+    }
+}
+
+fn same_rings(told: &str, read: &[KeyRing], body: &str) {
+    let json: Value = serde_json::from_str(body).unwrap();
+    let json = json.as_array().unwrap();
+    assert_eq!(json.len(), read.len(), "{told}");
+    for (json, ring) in json.iter().zip(read) {
+        assert_eq!(json["WAN"], ring.pool == Pool::Wan, "{told}");
+        assert_eq!(json["Datacenter"], ring.datacenter.as_str(), "{told}");
+        assert_eq!(json["NumNodes"], ring.nodes, "{told}");
+        for (name, counts) in [("Keys", &ring.keys), ("PrimaryKeys", &ring.primary_keys)] {
+            let listed: Value = counts
+                .iter()
+                .map(|(key, count)| (key.to_base64().to_string(), count.into()))
+                .collect::<serde_json::Map<_, _>>()
+                .into();
+            let absent = json.get(name).is_none();
+            assert!(
+                json[name] == listed || absent && counts.is_empty(),
+                "{told}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_recorded_refusal_is_typed() {
+    use ClientErrorKind as Kind;
+    let mut refusals = 0;
+    replay(|told, case, outcome| {
+        let error = match outcome {
+            Outcomes::Configuration(Err(error))
+            | Outcomes::Rings(Err(error))
+            | Outcomes::Done(Err(error)) => error,
+            _ => {
+                assert_eq!(case.response.status, 200, "{told}");
+                return;
+            }
+        };
+        refusals += 1;
+        let body = case.response.body.as_str();
+        let kind = match (case.response.status, body) {
+            (400, _) => Kind::InvalidRequest,
+            (404, _) => Kind::Unsupported,
+            (403, "ACL not found") => Kind::UnknownToken,
+            (403, _) => Kind::PermissionDenied,
+            (500, "") => Kind::Server,
+            (500, "Reading keyring denied by ACLs" | "Modifying keyring denied due to ACLs") => {
+                Kind::PermissionDenied
+            }
+            (500, "No cluster leader" | "rpc error: No cluster leader") => Kind::NoLeader,
+            (500, "No path to datacenter") => Kind::NoPathToDatacenter,
+            (500, text) if text.contains("least one voter") => Kind::LastVoter,
+            (500, text) if text.contains("not found in the Raft") => Kind::UnknownServer,
+            (500, text) if text.contains("nodes reported") => Kind::RingsFailed,
+            (500, text) if text.contains("refused") || text.contains("closed") => Kind::Unreachable,
+            // The client cannot send what is no key.
+            (500, text) if text.contains("illegal base64") => Kind::Server,
+            _ => panic!("{told}: {error}"),
+        };
+        assert_eq!(error.kind(), kind, "{told}: {error}");
+        assert_eq!(error.status(), Some(case.response.status));
+        let reads = case.request.method == "GET";
+        let unchanged = reads
+            || case.response.status < 500
+            || matches!(
+                kind,
+                Kind::PermissionDenied
+                    | Kind::NoLeader
+                    | Kind::NoPathToDatacenter
+                    | Kind::LastVoter
+                    | Kind::UnknownServer
+            );
+        let outcome = if unchanged {
+            Outcome::NotApplied
+        } else {
+            Outcome::Unknown
+        };
+        assert_eq!(error.outcome(), outcome, "{told}: {error}");
+        let message = body.trim();
+        let message = if message.is_empty() {
+            "the server does not say what is wrong"
+        } else {
+            message
+        };
+        assert_eq!(error.message(), message, "{told}");
+        assert!(error.to_string().contains(kind.advice()), "{told}");
+    })
+    .await;
+    assert!(refusals > 150, "{refusals}");
+}

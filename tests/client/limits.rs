@@ -1,0 +1,271 @@
+//! Who is let in, and how much is read.
+
+use axum::body::Body;
+use cluster_operator::client::{
+    AddressBook, HttpPeers, OperatorClient, PEER_PATH, PeerHttp, SharedSecret,
+};
+use cluster_operator::mock::{MockFederation, MockPeers, MockRaft};
+use cluster_operator::{
+    AllowAll, Consistency, ErrorKind, OperatorReply, OperatorService, Outcome, Peers, Token,
+};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{Request, Response};
+use tokio::net::TcpListener;
+use tower::ServiceExt;
+
+use super::socket::{Scripted, Turn, answer, http, removed};
+use super::{LONG, SECRET, ask, dc2, install, key, peers_of, read, write};
+
+fn secret(text: &str) -> SharedSecret {
+    SharedSecret::new(text).unwrap()
+}
+
+/// A service that would hand everything on to these peers.
+fn service(peers: &MockPeers) -> OperatorService {
+    OperatorService::builder("dc1")
+        .raft(MockRaft::voters(["alice"]))
+        .authorizer(AllowAll)
+        .peers(peers.clone())
+        .build()
+        .unwrap()
+}
+
+fn call(authorization: Option<&str>, content_type: Option<&str>, body: String) -> Request<Body> {
+    let mut request = Request::post(PEER_PATH);
+    for (name, value) in [(AUTHORIZATION, authorization), (CONTENT_TYPE, content_type)] {
+        if let Some(value) = value {
+            request = request.header(name, value);
+        }
+    }
+    request.body(Body::from(body)).unwrap()
+}
+
+fn good_body() -> String {
+    serde_json::to_string(&read()).unwrap()
+}
+
+async fn send(peer: &PeerHttp, request: Request<Body>) -> Response<String> {
+    let (head, body) = peer.clone().oneshot(request).await.unwrap().into_parts();
+    assert_eq!(head.headers[CACHE_CONTROL], "no-store");
+    let body = axum::body::to_bytes(Body::new(body), usize::MAX).await;
+    let body = String::from_utf8(body.unwrap().to_vec()).unwrap();
+    Response::from_parts(head, body)
+}
+
+#[tokio::test]
+async fn only_who_has_a_secret_gets_in() {
+    let peer = PeerHttp::new(service(&MockPeers::new()))
+        .with_shared_secret(&secret(SECRET))
+        .with_shared_secret(&secret("the-next-one-0000000"));
+    let json = Some("application/json");
+    for (authorization, status) in [
+        (Some(format!("Bearer {SECRET}")), 200),
+        (Some("Bearer the-next-one-0000000".into()), 200),
+        (Some(format!("Bearer {SECRET}x")), 401),
+        (Some(format!("Basic {SECRET}")), 401),
+        (Some(SECRET.into()), 401),
+        (None, 401),
+    ] {
+        let response = send(&peer, call(authorization.as_deref(), json, good_body())).await;
+        assert_eq!(response.status(), status, "{authorization:?}");
+        if status == 401 {
+            assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+            assert!(!response.body().contains("alice"));
+        }
+    }
+    // Not even what is wrong with a body is told to a stranger.
+    let response = send(&peer, call(None, json, "{".into())).await;
+    assert_eq!(response.status(), 401);
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_told_and_nothing_has_happened() {
+    let federation = MockFederation::builder()
+        .datacenter("dc2", ["dave", "carol"])
+        .build();
+    let peer = PeerHttp::new(federation.service("dave")).with_shared_secret(&secret(SECRET));
+    let app = axum::Router::new().route_service(PEER_PATH, peer);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    for wrong in [None, Some("another-secret-0000000")] {
+        let book = AddressBook::new().with_datacenter("dc2", [uri.as_str()]);
+        let mut peers = HttpPeers::new(book.unwrap());
+        if let Some(wrong) = wrong {
+            peers = peers.with_shared_secret(secret(wrong));
+        }
+        let error = ask(&peers, write()).await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert!(error.to_string().contains("the same shared secret"));
+    }
+    assert_eq!(federation.configuration("dc2").servers.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_call_is_refused_before_the_service_is_asked() {
+    let peers = MockPeers::new().with_answer(dc2(), |_| async { Ok(OperatorReply::PeerRemoved) });
+    let peer = PeerHttp::new(service(&peers)).with_body_limit(400);
+    let json = Some("application/json");
+    let away = serde_json::to_string(&write().in_datacenter("dc2")).unwrap();
+    let mut path = call(None, json, away.clone());
+    *path.uri_mut() = "/v1/operator/keyring".parse().unwrap();
+    let mut method = call(None, json, away.clone());
+    *method.method_mut() = http::Method::PUT;
+    for (request, status) in [
+        (path, 404),
+        (method, 405),
+        (call(None, None, away.clone()), 415),
+        (call(None, Some("text/plain"), away.clone()), 415),
+        (
+            call(
+                None,
+                Some("application/x-www-form-urlencoded"),
+                away.clone(),
+            ),
+            415,
+        ),
+        (call(None, json, "{}".into()), 400),
+        (call(None, json, format!("{away}{away}")), 400),
+        (call(None, json, format!("{away}x")), 400),
+        (call(None, json, format!("{away}{}", " ".repeat(400))), 413),
+    ] {
+        let response = send(&peer, request).await;
+        assert_eq!(response.status(), status, "{response:?}");
+        if status == 405 {
+            assert_eq!(response.headers()[ALLOW], "POST");
+        }
+    }
+    assert_eq!(peers.calls(), 0);
+    let charset = Some("Application/JSON; charset=utf-8");
+    let response = send(&peer, call(None, charset, away)).await;
+    assert_eq!(response.body(), r#"{"Ok":"PeerRemoved"}"#);
+    assert_eq!(peers.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_given_up() {
+    let peer = PeerHttp::new(service(&MockPeers::new()));
+    let never = Body::from_stream(futures_util::stream::pending::<Result<&str, std::io::Error>>());
+    let mut request = call(None, Some("application/json"), String::new());
+    *request.body_mut() = never;
+    assert_eq!(send(&peer, request).await.status(), 408);
+}
+
+#[tokio::test]
+async fn a_huge_answer_is_refused_whether_it_says_so_or_not() {
+    let large = "x".repeat(4096);
+    let told = http(200, "application/json", &large);
+    let chunked = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
+         1000\r\n{large}\r\n0\r\n\r\n"
+    );
+    // As long as it says, nothing of it comes.
+    let boast = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec();
+    for bytes in [told, chunked.into_bytes(), boast] {
+        let server = Scripted::always(move || Turn::Answer(bytes.clone())).await;
+        let peers = peers_of(&[&server.uri]).with_reply_limit(1024);
+        let error = ask(&peers, write()).await.unwrap_err();
+        assert!(
+            error.to_string().contains("larger than 1024 bytes"),
+            "{error}"
+        );
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        let error = ask(&peers, read()).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+
+        let client = OperatorClient::new(server.uri.parse().unwrap()).with_answer_limit(1024);
+        let error = client.use_key(&key(1)).await.unwrap_err();
+        assert!(
+            error.to_string().contains("larger than 1024 bytes"),
+            "{error}"
+        );
+        assert_eq!(error.outcome(), Outcome::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_for_the_other_side_has_not_happened() {
+    let federation = MockFederation::builder()
+        .datacenter("dc2", ["dave"])
+        .build();
+    let peer = PeerHttp::new(federation.service("dave")).with_body_limit(300);
+    let app = axum::Router::new().route_service(PEER_PATH, peer);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let long = install(key(2)).with_token(Token::new("x".repeat(1000)));
+    let error = ask(&peers_of(&[&uri]), long).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(error.to_string().contains("with_body_limit"), "{error}");
+}
+
+#[tokio::test]
+async fn the_secret_and_the_token_travel_where_they_belong() {
+    let server = Scripted::start(|_, request| {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let mut lines = head.lines();
+        assert_eq!(
+            lines.next(),
+            Some("POST /dc2/cluster-operator/v1/call HTTP/1.1")
+        );
+        let authorization = lines.find(|line| line.starts_with("authorization: "));
+        assert_eq!(
+            authorization,
+            Some(&*format!("authorization: Bearer {SECRET}"))
+        );
+        assert!(!head.contains("b852fbe7") && body.contains("b852fbe7"));
+        removed()
+    })
+    .await;
+    let under = format!("{}/dc2/", server.uri);
+    let peers = peers_of(&[&under]).with_shared_secret(secret(SECRET));
+    let request = write().with_token(Token::new("b852fbe7"));
+    assert_eq!(ask(&peers, request).await, Ok(OperatorReply::PeerRemoved));
+
+    let server = Scripted::start(|_, request| {
+        let (line, head) = request.split_once("\r\n").unwrap();
+        assert_eq!(
+            line,
+            "GET /v1/operator/raft/configuration?dc=d%26c&stale HTTP/1.1"
+        );
+        assert!(head.contains("x-consul-token: b852fbe7\r\n"));
+        Turn::Answer(http(200, "application/json", r#"{"Servers":[],"Index":7}"#))
+    })
+    .await;
+    let client = OperatorClient::new(server.uri.parse().unwrap())
+        .with_token(&Token::new("b852fbe7"))
+        .unwrap()
+        .in_datacenter("d&c");
+    let configuration = client.raft_configuration(Consistency::Stale).await.unwrap();
+    assert_eq!(configuration.index, 7);
+}
+
+#[tokio::test]
+async fn a_token_that_a_header_would_change_is_refused() {
+    let client = OperatorClient::new("http://127.0.0.1:1".parse().unwrap());
+    for bad in ["", " a", "a\t", "a\nb", "a\r\nX-Evil: 1", "a\0"] {
+        assert!(
+            client.clone().with_token(&Token::new(bad)).is_err(),
+            "{bad:?}"
+        );
+    }
+    for good in ["a", "a b", "é"] {
+        assert!(
+            client.clone().with_token(&Token::new(good)).is_ok(),
+            "{good:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_another_type_is_not_taken_for_one() {
+    let body = answer(Ok(OperatorReply::PeerRemoved));
+    let body = String::from_utf8(body).unwrap();
+    let (_, json) = body.split_once("\r\n\r\n").unwrap();
+    let answer = http(200, "text/plain", json);
+    let server = Scripted::always(move || Turn::Answer(answer.clone())).await;
+    let peers = peers_of(&[&server.uri]);
+    let error = peers.send(&dc2(), write(), LONG).await.unwrap_err();
+    assert!(error.to_string().contains("is no PeerHttp"), "{error}");
+}

@@ -1,0 +1,315 @@
+//! The client for programs, against this library's servers in every dialect.
+
+use std::time::Duration;
+
+use axum::Router;
+use cluster_operator::client::{ClientErrorKind, OperatorClient};
+use cluster_operator::http::OperatorHttp;
+use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
+use cluster_operator::wire::Dialect;
+use cluster_operator::{
+    Consistency, DefaultPolicy, Outcome, PeerSelector, Pool, RelayFactor, Resource, ServerId, Token,
+};
+use tokio::net::TcpListener;
+
+use super::key;
+use super::socket::{Scripted, Turn, http, nobody};
+
+const DIALECTS: [Dialect; 3] = [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7];
+
+/// Alice, who leads, bob and carol in dc1, and dave in dc2.
+fn federation() -> MockFederation {
+    let acl = MockAcl::new(DefaultPolicy::Deny)
+        .with_token(MockToken::management("root"))
+        .with_token(MockToken::new("reader").with(Resource::Operator, Grant::Read));
+    MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .datacenter("dc2", ["dave"])
+        .raft_index(22)
+        .gossip_key(key(1))
+        .authorizer(acl)
+        .build()
+}
+
+async fn serve(federation: &MockFederation, server: &str, dialect: Dialect) -> OperatorClient {
+    let endpoints = OperatorHttp::new(federation.service(server)).with_dialect(dialect);
+    let app = Router::new().fallback_service(endpoints);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    OperatorClient::new(uri.parse().unwrap())
+        .with_token(&Token::new("root"))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn it_reads_the_configuration_as_the_dialect_tells_it() {
+    for dialect in DIALECTS {
+        let federation = federation();
+        let client = serve(&federation, "bob", dialect).await;
+        for (consistency, datacenter) in [
+            (Consistency::Default, "dc1"),
+            (Consistency::Consistent, "dc1"),
+            (Consistency::Stale, "dc2"),
+        ] {
+            let mut expected = federation.configuration(datacenter);
+            for server in &mut expected.servers {
+                // It is not on the wire.
+                server.alive = None;
+                if dialect == Dialect::Consul0_7 {
+                    server.id = server.address.as_str().into();
+                    server.protocol_version = None;
+                }
+            }
+            if dialect == Dialect::Consul1_10 {
+                expected.index = 0;
+            }
+            let there = client.clone().in_datacenter(datacenter);
+            let read = there.raft_configuration(consistency).await.unwrap();
+            assert_eq!(read, expected, "{dialect:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_removes_a_peer_and_is_told_when_there_is_none() {
+    for dialect in DIALECTS {
+        let federation = federation();
+        let client = serve(&federation, "bob", dialect).await;
+        let carol = federation.configuration("dc1").servers[2].clone();
+        let by_address = PeerSelector::Address(carol.address);
+        client.remove_peer(&by_address, None).await.unwrap();
+        assert_eq!(federation.configuration("dc1").servers.len(), 2);
+
+        let error = client.remove_peer(&by_address, None).await.unwrap_err();
+        assert_eq!(error.kind(), ClientErrorKind::UnknownServer, "{error}");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+
+        let by_id = client.remove_peer(&PeerSelector::Id(carol.id), None).await;
+        let kind = by_id.unwrap_err().kind();
+        match dialect {
+            Dialect::Consul0_7 => assert_eq!(kind, ClientErrorKind::InvalidRequest),
+            _ => assert_eq!(kind, ClientErrorKind::UnknownServer),
+        }
+
+        let last = federation.configuration("dc2").servers[0].clone();
+        let last = PeerSelector::Address(last.address);
+        let error = client.in_datacenter("dc2").remove_peer(&last, None).await;
+        assert_eq!(error.unwrap_err().kind(), ClientErrorKind::LastVoter);
+    }
+}
+
+#[tokio::test]
+async fn a_removal_on_a_condition_is_kept_even_where_the_server_does_not_know_it() {
+    for dialect in DIALECTS {
+        let federation = federation();
+        let client = serve(&federation, "alice", dialect).await;
+        let carol = federation.configuration("dc1").servers[2].clone();
+        let carol = PeerSelector::Address(carol.address);
+        let error = client.remove_peer(&carol, Some(21)).await.unwrap_err();
+        assert_eq!(error.kind(), ClientErrorKind::Conflict, "{dialect:?}");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert_eq!(federation.configuration("dc1").servers.len(), 3);
+        let read = client
+            .raft_configuration(Consistency::Default)
+            .await
+            .unwrap();
+        client.remove_peer(&carol, Some(read.index)).await.unwrap();
+        assert_eq!(federation.configuration("dc1").servers.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn it_hands_the_lead_on_where_the_server_can() {
+    for dialect in DIALECTS {
+        let federation = federation();
+        let client = serve(&federation, "alice", dialect).await;
+        let bob = federation.raft("bob").id().clone();
+        let result = client.transfer_leadership(Some(&bob)).await;
+        if dialect == Dialect::Precise {
+            result.unwrap();
+            assert_eq!(federation.leader("dc1"), Some("bob".into()));
+            client.transfer_leadership(None).await.unwrap();
+            assert_ne!(federation.leader("dc1"), Some("bob".into()));
+            let zoe = ServerId::new("zoe & co");
+            let error = client.transfer_leadership(Some(&zoe)).await.unwrap_err();
+            assert_eq!(error.kind(), ClientErrorKind::UnknownServer);
+            assert!(error.message().contains("zoe & co"));
+        } else {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ClientErrorKind::Unsupported);
+            assert_eq!(error.status(), Some(404));
+            assert_eq!(error.outcome(), Outcome::NotApplied);
+        }
+    }
+}
+
+#[tokio::test]
+async fn it_rotates_a_key() {
+    for dialect in DIALECTS {
+        let federation = federation();
+        let client = serve(&federation, "alice", dialect)
+            .await
+            .with_relay_factor(RelayFactor::MAX);
+        client.install_key(&key(2)).await.unwrap();
+        client.use_key(&key(2)).await.unwrap();
+        client.remove_key(&key(1)).await.unwrap();
+
+        let rings = client.list_keys().await.unwrap();
+        let named: Vec<_> = rings
+            .iter()
+            .map(|ring| (ring.datacenter.as_str(), ring.pool.clone(), ring.nodes))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                ("dc1", Pool::Wan, 4),
+                ("dc1", Pool::Lan, 3),
+                ("dc2", Pool::Lan, 1)
+            ]
+        );
+        for ring in &rings {
+            assert_eq!((ring.keys.len(), ring.keys.get(&key(2))), (1, ring.nodes));
+            let primaries = match dialect {
+                Dialect::Consul0_7 => 0,
+                _ => ring.nodes,
+            };
+            assert_eq!(ring.primary_keys.get(&key(2)), primaries);
+            assert_eq!((&ring.error, ring.outcome), (&None, None));
+        }
+        let local = client.list_local_keys().await.unwrap();
+        match dialect {
+            Dialect::Consul0_7 => assert_eq!(local, rings),
+            _ => assert_eq!(local, rings[1..2]),
+        }
+    }
+}
+
+#[tokio::test]
+async fn rings_that_fail_are_told_as_far_as_the_dialect_tells_them() {
+    for dialect in DIALECTS {
+        let federation = federation();
+        let client = serve(&federation, "alice", dialect).await;
+        let error = client.remove_key(&key(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ClientErrorKind::RingsFailed, "{error}");
+        match dialect {
+            Dialect::Precise => {
+                assert_eq!(error.status(), Some(409));
+                assert_eq!(error.outcome(), Outcome::NotApplied);
+                assert_eq!(error.rings().len(), 3);
+                let messages = &error.rings()[1].messages;
+                assert_eq!(messages["bob"], "Removing the primary key is not allowed");
+            }
+            _ => {
+                assert_eq!(error.status(), Some(500));
+                assert_eq!(error.outcome(), Outcome::Unknown);
+                assert!(error.rings().is_empty());
+            }
+        }
+
+        federation.stop("dave");
+        let error = client.install_key(&key(2)).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::Unknown, "{dialect:?}: {error}");
+        let listed = client.list_keys().await;
+        if dialect == Dialect::Precise {
+            assert!(error.message().contains("dc2 (LAN)"), "{error}");
+            let rings = listed.unwrap();
+            assert_eq!(rings[1].keys.get(&key(2)), 3);
+            assert!(rings[2].error.is_some());
+        } else {
+            listed.unwrap_err();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_typed_in_every_dialect() {
+    for dialect in DIALECTS {
+        let federation = federation();
+        let client = serve(&federation, "alice", dialect).await;
+        let reader = client.clone().with_token(&Token::new("reader")).unwrap();
+        let nobody = client.clone().with_token(&Token::new("nobody")).unwrap();
+        let carol = PeerSelector::Address("10.0.0.3:8300".into());
+
+        let denied = [
+            reader.remove_peer(&carol, None).await.unwrap_err(),
+            reader.list_keys().await.unwrap_err(),
+            reader.install_key(&key(2)).await.unwrap_err(),
+        ];
+        for error in denied {
+            assert_eq!(error.kind(), ClientErrorKind::PermissionDenied, "{error}");
+            assert_eq!(error.outcome(), Outcome::NotApplied);
+        }
+        let error = nobody.use_key(&key(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ClientErrorKind::UnknownToken);
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+
+        let away = client.clone().in_datacenter("dc9");
+        let error = away.raft_configuration(Consistency::Default).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ClientErrorKind::NoPathToDatacenter);
+
+        federation.stop("bob");
+        federation.stop("carol");
+        let error = client.remove_peer(&carol, None).await.unwrap_err();
+        assert_eq!(error.kind(), ClientErrorKind::NoLeader, "{dialect:?}");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert!(
+            error.to_string().contains("majority of the voters"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_sent_once_and_says_what_is_known_of_it() {
+    let lossy = Scripted::always(|| Turn::Close).await;
+    let client = OperatorClient::new(lossy.uri.parse().unwrap());
+    let error = client.install_key(&key(2)).await.unwrap_err();
+    assert_eq!(error.kind(), ClientErrorKind::Unreachable);
+    assert_eq!((error.outcome(), error.status()), (Outcome::Unknown, None));
+    assert!(error.to_string().contains("look before you repeat it"));
+    let peer = PeerSelector::Id("x".into());
+    // It has no body, but it was sent.
+    let error = client.remove_peer(&peer, None).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    let error = client.list_keys().await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(lossy.requests(), 3);
+
+    let client = OperatorClient::new(nobody().await.parse().unwrap());
+    let error = client.remove_peer(&peer, None).await.unwrap_err();
+    assert_eq!(error.kind(), ClientErrorKind::Unreachable);
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+
+    let silent = Scripted::always(|| Turn::Silence).await;
+    let client =
+        OperatorClient::new(silent.uri.parse().unwrap()).with_deadline(Duration::from_millis(100));
+    let error = client.remove_peer(&peer, None).await.unwrap_err();
+    assert_eq!(error.kind(), ClientErrorKind::DeadlineExceeded);
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(silent.requests(), 1);
+}
+
+#[tokio::test]
+async fn a_success_that_no_such_server_sends_is_not_believed() {
+    let page = || Turn::Answer(http(200, "text/html", "<h1>It works!</h1>"));
+    let server = Scripted::always(page).await;
+    let client = OperatorClient::new(server.uri.parse().unwrap());
+    let errors = [
+        client
+            .raft_configuration(Consistency::Default)
+            .await
+            .unwrap_err(),
+        client.list_keys().await.unwrap_err(),
+        client.use_key(&key(1)).await.unwrap_err(),
+        client.transfer_leadership(None).await.unwrap_err(),
+    ];
+    let outcomes = errors.each_ref().map(|error| error.outcome());
+    let (read, wrote) = (Outcome::NotApplied, Outcome::Unknown);
+    assert_eq!(outcomes, [read, read, wrote, wrote]);
+    for error in errors {
+        assert_eq!(error.kind(), ClientErrorKind::InvalidAnswer);
+        assert_eq!(error.status(), Some(200));
+    }
+}
