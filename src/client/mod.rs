@@ -44,6 +44,7 @@
 //! included.
 
 mod body;
+mod call;
 mod configuration;
 mod directory;
 mod error;

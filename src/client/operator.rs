@@ -3,19 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use http::{HeaderValue, Method};
+use serde::Deserialize;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use super::ServerUri;
+use super::call::{Call, empty, json};
 use super::configuration::Configuration;
 use super::error::{ClientError, ClientErrorKind};
-use super::protocol::{JSON, write};
 use super::ring::KeyRing;
 use super::secret::sensitive;
 use super::transport::{Answer, Transport};
@@ -79,13 +74,6 @@ pub struct OperatorClient {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a header cannot carry the token: trim it, and leave out control characters")]
 pub struct UnsendableToken;
-
-/// What RFC 3986 leaves as it is in a query.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 impl OperatorClient {
     /// A client of this server, over TCP without TLS and without a token.
@@ -301,16 +289,8 @@ impl OperatorClient {
     }
 
     async fn change(&self, method: Method, key: &GossipKey) -> Result<(), ClientError> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Change<'a> {
-            #[serde(with = "crate::keyring::exposed")]
-            key: &'a GossipKey,
-        }
-
         let mut call = self.relayed(Call::new(method, "keyring"));
-        call.body = write(&Change { key }).map_err(unsendable)?;
-        call.key = Some(key.to_base64());
+        call.carry(key)?;
         empty(&self.send(call, Asked::WriteRings, self.deadline).await?)
     }
 
@@ -336,22 +316,7 @@ impl OperatorClient {
         asked: Asked,
         deadline: Duration,
     ) -> Result<Answer, ClientError> {
-        let mut request = Request::new(call.body);
-        *request.method_mut() = call.method;
-        *request.uri_mut() = self.server.join(&call.target).map_err(unsendable)?;
-        let has_body = !request.body().is_empty();
-        let headers = request.headers_mut();
-        // This library's servers say more in a problem; Consul does not look.
-        headers.insert(
-            ACCEPT,
-            HeaderValue::from_static("application/json, application/problem+json"),
-        );
-        if has_body {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-        }
-        if let Some(token) = &self.token {
-            headers.insert("x-consul-token", token.clone());
-        }
+        let request = call.request(&self.server, self.token.as_ref())?;
         let answer = self
             .transport
             .exchange(request, self.answer_limit, deadline)
@@ -376,63 +341,4 @@ impl fmt::Debug for OperatorClient {
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
-}
-
-/// A request in the making.
-struct Call {
-    method: Method,
-    /// Path and query.
-    target: String,
-    body: Bytes,
-    /// The key in the body.
-    key: Option<Zeroizing<String>>,
-}
-
-impl Call {
-    fn new(method: Method, path: &str) -> Self {
-        Call {
-            method,
-            target: format!("/v1/operator/{path}"),
-            body: Bytes::new(),
-            key: None,
-        }
-    }
-
-    fn flag(&mut self, name: &str) {
-        self.target
-            .push(if self.target.contains('?') { '&' } else { '?' });
-        self.target.push_str(name);
-    }
-
-    fn parameter(&mut self, name: &str, value: &str) {
-        self.flag(name);
-        self.target.push('=');
-        self.target.extend(utf8_percent_encode(value, QUERY));
-    }
-}
-
-/// What an operation without a result answers. Something else than nothing does
-/// not come from one of these servers.
-fn empty(answer: &Answer) -> Result<(), ClientError> {
-    if answer.body.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    Err(strange(answer, Outcome::Unknown))
-}
-
-fn json<T: DeserializeOwned>(answer: &Answer, outcome: Outcome) -> Result<T, ClientError> {
-    serde_json::from_slice(&answer.body).map_err(|_| strange(answer, outcome))
-}
-
-fn strange(answer: &Answer, outcome: Outcome) -> ClientError {
-    let text = "the answer is not what such a server sends";
-    let mut error = ClientError::new(ClientErrorKind::InvalidAnswer, text);
-    error.status = Some(answer.status.as_u16());
-    error.with_outcome(outcome)
-}
-
-fn unsendable(error: impl std::error::Error + Send + Sync + 'static) -> ClientError {
-    let text = format!("the request cannot be written: {error}");
-    let source: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
-    ClientError::new(ClientErrorKind::InvalidRequest, text).with_source(source)
 }
