@@ -138,8 +138,8 @@ mod tests {
     #[test]
     fn whoever_looks_at_a_body_begins_to_send_it() {
         let looks: [fn(&mut Outgoing); 3] = [
-            |body| drop(body.is_end_stream()),
-            |body| drop(body.size_hint()),
+            |body| _ = body.is_end_stream(),
+            |body| _ = body.size_hint(),
             |body| drop(block_on(body.frame())),
         ];
         for text in ["", "{}"] {
