@@ -44,6 +44,7 @@
 //! - **Authors of backends** implement [`RaftBackend`], [`KeyringBackend`],
 //!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is the
 //!   contract.
+//! - **Authors of programs** that operate a cluster use `client::OperatorClient`.
 //! - **Authors of tests** use [`mock`]: a whole federation in
 //!   memory, with servers that can be stopped.
 //!

@@ -29,6 +29,10 @@ use super::body::{Departure, Outgoing, Unread, read};
 /// in a connector that speaks it, such as `hyper-rustls`' `HttpsConnector`, with
 /// client certificates if the servers are to know each other by them.
 ///
+/// # Secrets
+/// What is handed to a connection is wiped once it is sent. What a connection has
+/// in its own buffers, and an answer, is not.
+///
 /// [`HttpPeers`]: super::HttpPeers
 /// [`OperatorClient`]: super::OperatorClient
 #[derive(Clone)]

@@ -284,7 +284,7 @@ async fn a_write_is_sent_once_and_says_what_is_known_of_it() {
 
     let silent = Scripted::always(|| Turn::Silence).await;
     let client =
-        OperatorClient::new(silent.uri.parse().unwrap()).with_deadline(Duration::from_millis(100));
+        OperatorClient::new(silent.uri.parse().unwrap()).with_deadline(Duration::from_millis(500));
     let error = client.remove_peer(&peer, None).await.unwrap_err();
     assert_eq!(error.kind(), ClientErrorKind::DeadlineExceeded);
     assert_eq!(error.outcome(), Outcome::Unknown);
