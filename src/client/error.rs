@@ -10,6 +10,7 @@ use crate::error::Outcome;
 ///
 /// The texts are the server's, with what to do next where the server does not say
 /// it. Neither they nor `Debug` contain the token or the key of the request.
+#[derive(Debug)]
 pub struct ClientError {
     pub(super) kind: ClientErrorKind,
     pub(super) status: Option<u16>,
@@ -164,19 +165,6 @@ impl fmt::Display for ClientError {
                 f.write_str(" (the change may have been made: look before you repeat it)")
             }
         }
-    }
-}
-
-impl fmt::Debug for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientError")
-            .field("kind", &self.kind)
-            .field("status", &self.status)
-            .field("message", &self.message)
-            .field("outcome", &self.outcome)
-            .field("rings", &self.rings)
-            .field("source", &self.source)
-            .finish()
     }
 }
 

@@ -176,14 +176,14 @@ impl Peers for HttpPeers {
                 .patience
                 .map_or(share, |patience| patience.min(share));
             request.patience = Some(patience);
+            let attempt = self.preference.attempt(target, &uris, at);
             match self.ask(uri, &request, left).await {
                 Ok(answer) => {
-                    self.preference.prefer(target, &uris, uri);
+                    attempt.answered();
                     return answer;
                 }
                 Err(trouble) => {
-                    let next = (at + 1) % uris.len();
-                    self.preference.prefer(target, &uris, &uris[next]);
+                    drop(attempt);
                     let last = (trouble.arrived && writes) || trouble.is_late();
                     tried.push((uri, trouble));
                     if last {

@@ -27,9 +27,25 @@ impl Preference {
         uris
     }
 
+    /// Asks the server at this place.
+    pub(super) fn attempt<'a>(
+        &'a self,
+        target: &'a Target,
+        uris: &'a [ServerUri],
+        at: usize,
+    ) -> Attempt<'a> {
+        Attempt {
+            preference: self,
+            target,
+            uris,
+            at,
+            answered: false,
+        }
+    }
+
     /// Begins with this one from now on. Only a choice is remembered, so there
     /// are no more entries than datacenters with several servers.
-    pub(super) fn prefer(&self, target: &Target, uris: &[ServerUri], uri: &ServerUri) {
+    fn prefer(&self, target: &Target, uris: &[ServerUri], uri: &ServerUri) {
         if let Target::Datacenter(datacenter) = target
             && uris.len() > 1
         {
@@ -43,6 +59,30 @@ impl Preference {
     /// The map is whole after each statement.
     fn lock(&self) -> MutexGuard<'_, HashMap<DatacenterName, ServerUri>> {
         self.first.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A server that is being asked. If this is dropped without an answer, be it
+/// because whoever waited for it gave up, the next one is preferred.
+pub(super) struct Attempt<'a> {
+    preference: &'a Preference,
+    target: &'a Target,
+    uris: &'a [ServerUri],
+    at: usize,
+    answered: bool,
+}
+
+impl Attempt<'_> {
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let next = if self.answered { self.at } else { self.at + 1 };
+        let next = &self.uris[next % self.uris.len()];
+        self.preference.prefer(self.target, self.uris, next);
     }
 }
 
@@ -62,11 +102,14 @@ mod tests {
         let target = Target::Datacenter("dc2".into());
         let all = uris(&["a", "b", "c"]);
         assert_eq!(preference.order(&target, all.clone()), all);
-        preference.prefer(&target, &all, &all[1]);
+        preference.attempt(&target, &all, 1).answered();
         assert_eq!(
             preference.order(&target, all.clone()),
             uris(&["b", "c", "a"])
         );
+        drop(preference.attempt(&target, &all, 2));
+        assert_eq!(preference.order(&target, all.clone()), all);
+        preference.attempt(&target, &all, 1).answered();
         // The preferred one may have left.
         let left = uris(&["a", "c"]);
         assert_eq!(preference.order(&target, left.clone()), left);
@@ -76,13 +119,14 @@ mod tests {
     fn nothing_is_remembered_where_there_is_no_choice() {
         let preference = Preference::default();
         let one = uris(&["a"]);
-        preference.prefer(&Target::Datacenter("dc2".into()), &one, &one[0]);
+        let target = Target::Datacenter("dc2".into());
+        drop(preference.attempt(&target, &one, 0));
         let leader = LeaderHint {
             id: "a".into(),
             address: "a".into(),
         };
         let two = uris(&["a", "b"]);
-        preference.prefer(&Target::Server(leader), &two, &two[1]);
+        drop(preference.attempt(&Target::Server(leader), &two, 0));
         assert!(preference.lock().is_empty());
     }
 }

@@ -32,7 +32,7 @@ struct Problem {
 /// contained; a proxy might repeat them.
 pub(super) fn refused(answer: &Answer, asked: Asked, secrets: &[&str]) -> ClientError {
     let status = answer.status.as_u16();
-    let text = text(&answer.body, secrets);
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
     let mut error = match answer.content_type.as_str() {
         "application/problem+json" => match serde_json::from_str::<Problem>(&text) {
             Ok(problem) => precise(status, asked, problem),
@@ -45,8 +45,14 @@ pub(super) fn refused(answer: &Answer, asked: Asked, secrets: &[&str]) -> Client
         _ => plain(status, asked, text),
     };
     error.status = Some(status);
+    // After it was decoded, since escapes could hide a secret before.
+    error.message = cut(without(secrets, &error.message));
     if error.message.is_empty() {
         error.message = "the server does not say what is wrong".into();
+    }
+    for ring in &mut error.rings {
+        let told = ring.error.iter_mut().chain(ring.messages.values_mut());
+        told.for_each(|text| *text = cut(without(secrets, text)));
     }
     error
 }
@@ -68,12 +74,9 @@ pub(super) fn unanswered(failure: Failure, asked: Asked) -> ClientError {
         .with_source(failure.into_source())
 }
 
-fn text(body: &[u8], secrets: &[&str]) -> String {
-    let mut text = String::from_utf8_lossy(body).into_owned();
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        text = text.replace(secret, "..");
-    }
-    text
+fn without(secrets: &[&str], text: &str) -> String {
+    let secrets = secrets.iter().filter(|secret| !secret.is_empty());
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, ".."))
 }
 
 /// From a server of this library's own dialect, which says what to do and what
@@ -84,7 +87,7 @@ fn precise(status: u16, asked: Asked, problem: Problem) -> ClientError {
         Some(word) => outcome(&word),
         None => concluded(asked, status, kind, &problem.detail),
     };
-    let mut error = ClientError::new(kind, cut(problem.detail)).with_outcome(outcome);
+    let mut error = ClientError::new(kind, problem.detail).with_outcome(outcome);
     error.complete = true;
     error
 }
@@ -110,7 +113,7 @@ fn of_rings(asked: Asked, rings: Vec<KeyRing>) -> ClientError {
     } else {
         Outcome::Unknown
     };
-    let mut error = ClientError::new(ClientErrorKind::RingsFailed, cut(message));
+    let mut error = ClientError::new(ClientErrorKind::RingsFailed, message);
     error.rings = rings;
     error.with_outcome(outcome)
 }
@@ -119,7 +122,7 @@ fn of_rings(asked: Asked, rings: Vec<KeyRing>) -> ClientError {
 fn plain(status: u16, asked: Asked, text: String) -> ClientError {
     let kind = kind(status, &text);
     let outcome = concluded(asked, status, kind, &text);
-    ClientError::new(kind, cut(text)).with_outcome(outcome)
+    ClientError::new(kind, text).with_outcome(outcome)
 }
 
 /// Consul's texts tell more than its statuses, and the newest one's are this
@@ -274,6 +277,21 @@ mod tests {
         assert!(error.message().starts_with("no .. here: é"));
         assert!(error.message().ends_with(" ..."));
         assert!(error.message().len() <= TEXT_LIMIT + 4);
+    }
+
+    #[test]
+    fn an_escaped_secret_is_left_out_too() {
+        let ring = r#"[{"WAN":true,"Datacenter":"a","Keys":{},"NumNodes":1,
+            "Messages":{"n":"h\u0075nter2"},"Error":"\u0068unter2"}]"#;
+        for (content_type, body) in [
+            ("application/json", ring),
+            ("application/problem+json", r#"{"detail":"hun\u0074er2"}"#),
+        ] {
+            let answer = answer(500, content_type, body);
+            let error = refused(&answer, Asked::WriteRings, &["hunter2"]);
+            assert!(error.message().contains(".."));
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
     }
 
     #[test]

@@ -186,6 +186,14 @@ async fn a_server_that_does_not_answer_is_given_up_at_the_deadline_and_avoided()
         (&late, Outcome::NotApplied)
     );
     assert_eq!((silent.requests(), good.requests()), (2, 1));
+
+    // Whoever waits may give up before that.
+    let peers = peers_of(&[&silent.uri, &good.uri]);
+    tokio::time::timeout(short, ask(&peers, read()))
+        .await
+        .unwrap_err();
+    ask(&peers, read()).await.unwrap();
+    assert_eq!((silent.requests(), good.requests()), (3, 2));
 }
 
 #[tokio::test]
