@@ -61,6 +61,7 @@
 //! | `client` | the other servers over HTTP, and a client for programs |
 //! | `mock` | a simulated federation |
 //! | `engine::serf` | a keyring over the serf crate |
+//! | `conformance` | suites that show whether a backend keeps its contract |
 //!
 //! A request takes one way through them: HTTP bytes → [`wire::Wire::decode`] →
 //! [`OperatorRequest`] → [`OperatorService::call`] → [`OperatorReply`] or
@@ -75,6 +76,7 @@
 //! | `hcl` | rules and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
 //! | `serf` | `engine::serf`, a keyring over the serf crate (MPL-2.0) | no |
+//! | `conformance` | `conformance`, suites for authors of backends | no |
 //!
 //! Without features there is no runtime, no HTTP and no engine among the
 //! dependencies.
@@ -94,6 +96,8 @@ pub mod autopilot;
 pub mod engine;
 #[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;

@@ -1,0 +1,281 @@
+//! One rule, and how a backend is tried against it.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+
+use futures_util::future::FutureExt;
+
+use super::verdict::{Stop, Verdict};
+use super::{CheckResult, Checked, Fixture, NotSupported, Report};
+use crate::time::Deadline;
+
+/// A check on its way.
+pub(super) type Checking<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
+
+/// A rule that a backend has to keep, and the test of it.
+///
+/// `W` says what the test needs, and `F` is the fixture that it is given. Each
+/// suite has a list of its checks.
+pub struct Check<W, F: ?Sized> {
+    pub(super) name: &'static str,
+    pub(super) rule: &'static str,
+    pub(super) source: &'static str,
+    pub(super) wanted: W,
+    pub(super) run: for<'a> fn(&'a F) -> Checking<'a>,
+}
+
+/// A row in a suite's list: the test function, what it needs, the rule, and
+/// where that comes from.
+macro_rules! check {
+    ($module:ident :: $name:ident, $wanted:expr, $rule:literal, $source:literal $(,)?) => {
+        $crate::conformance::Check {
+            name: stringify!($name),
+            rule: $rule,
+            source: $source,
+            wanted: $wanted,
+            run: |fixture| Box::pin($module::$name(fixture)),
+        }
+    };
+}
+pub(super) use check;
+
+impl<W, F: ?Sized> Check<W, F> {
+    /// Its name: what it shows, in snake case.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The rule in words.
+    pub const fn rule(&self) -> &'static str {
+        self.rule
+    }
+
+    /// Where the rule comes from: a system that keeps it, or a report of what
+    /// happened where it was not kept.
+    pub const fn source(&self) -> &'static str {
+        self.source
+    }
+
+    /// What the fixture has to consist of.
+    pub const fn wanted(&self) -> &W {
+        &self.wanted
+    }
+}
+
+impl<W, F: Fixture + ?Sized> Check<W, F> {
+    /// Runs it on the fixture that `make` brings. Whatever panics or hangs after
+    /// the fixture is there is a failure of the check.
+    pub(super) async fn run(
+        &self,
+        make: impl Future<Output = Result<Box<F>, NotSupported>>,
+    ) -> Checked {
+        let result = match self.judge(make).await {
+            Ok(()) => CheckResult::Passed,
+            Err(Stop::Failed { expected, seen }) => CheckResult::Failed { expected, seen },
+            Err(Stop::Skipped { reason }) => CheckResult::Skipped { reason },
+        };
+        Checked {
+            name: self.name,
+            rule: self.rule,
+            source: self.source,
+            result,
+        }
+    }
+
+    async fn judge(&self, make: impl Future<Output = Result<Box<F>, NotSupported>>) -> Verdict {
+        let fixture = caught("the fixture to be made", make).await??;
+        let fixture = &*fixture;
+        let verdict = ended(fixture, "the check", async { (self.run)(fixture).await }).await;
+        let closed = ended(fixture, "the fixture's `close`", async {
+            fixture.close().await;
+            Ok(())
+        });
+        verdict.and(closed.await)
+    }
+}
+
+/// The verdict of work that neither panics nor takes longer than it may.
+async fn ended<F: Fixture + ?Sized>(
+    fixture: &F,
+    what: &str,
+    work: impl Future<Output = Verdict>,
+) -> Verdict {
+    let expected = format!("{what} to end");
+    let bounded = async {
+        Deadline::new(fixture.timer(), fixture.deadline())
+            .bound(work)
+            .await
+    };
+    match caught(&expected, bounded).await? {
+        Some(verdict) => verdict,
+        None => Err(Stop::failed(
+            expected,
+            format!("no end within {:?}: a call hangs", fixture.deadline()),
+        )),
+    }
+}
+
+async fn caught<T>(expected: &str, work: impl Future<Output = T>) -> Result<T, Stop> {
+    let panicked = |payload| Stop::failed(expected, format!("a panic: {}", words(payload)));
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .map_err(panicked)
+}
+
+/// What a panic says.
+fn words(payload: Box<dyn Any + Send>) -> String {
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => match payload.downcast::<&str>() {
+            Ok(text) => (*text).into(),
+            Err(_) => "(no words)".into(),
+        },
+    }
+}
+
+/// Runs checks one after another, each on a fixture of its own.
+pub(super) async fn run_all<W, F>(
+    suite: &'static str,
+    checks: impl IntoIterator<Item = &'static Check<W, F>>,
+    make: impl AsyncFn(W) -> Result<Box<F>, NotSupported>,
+) -> Report
+where
+    W: Clone + 'static,
+    F: Fixture + ?Sized + 'static,
+{
+    let mut checked = Vec::new();
+    for check in checks {
+        let made = async { make(check.wanted.clone()).await };
+        checked.push(check.run(made).await);
+    }
+    Report::new(suite, checked)
+}
+
+/// The check of this name.
+///
+/// # Panics
+/// If there is none.
+#[doc(hidden)]
+pub fn named<W, F: ?Sized>(checks: &'static [Check<W, F>], name: &str) -> &'static Check<W, F> {
+    let found = checks.iter().find(|check| check.name == name);
+    found.unwrap_or_else(|| panic!("there is no check {name}"))
+}
+
+impl<W: fmt::Debug, F: ?Sized> fmt::Debug for Check<W, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check")
+            .field("name", &self.name)
+            .field("rule", &self.rule)
+            .field("source", &self.source)
+            .field("wanted", &self.wanted)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::time::{Sleep, Timer};
+
+    /// A clock on which every sleep is over at once.
+    struct Rushed;
+
+    impl Timer for Rushed {
+        fn sleep(&self, _: Duration) -> Sleep {
+            Box::pin(ready(()))
+        }
+    }
+
+    struct Bare<'a> {
+        closed: &'a AtomicBool,
+        sound: bool,
+    }
+
+    #[async_trait]
+    impl Fixture for Bare<'_> {
+        fn timer(&self) -> &dyn Timer {
+            &Rushed
+        }
+
+        async fn close(&self) {
+            self.closed.store(true, Ordering::Relaxed);
+            assert!(self.sound, "cannot stop");
+        }
+    }
+
+    type Run = for<'a> fn(&'a dyn Fixture) -> Checking<'a>;
+
+    fn run(run: Run, sound: bool) -> (CheckResult, bool) {
+        // A check's fixture type is 'static, as it is boxed behind a trait.
+        let closed: &'static AtomicBool = Box::leak(Box::default());
+        let check: Check<(), dyn Fixture> = Check {
+            name: "n",
+            rule: "r",
+            source: "s",
+            wanted: (),
+            run,
+        };
+        let made: Box<dyn Fixture> = Box::new(Bare { closed, sound });
+        let checked = block_on(check.run(ready(Ok(made))));
+        (checked.result, closed.load(Ordering::Relaxed))
+    }
+
+    fn seen(result: CheckResult) -> String {
+        match result {
+            CheckResult::Failed { seen, .. } => seen,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_panic_is_the_failure_of_one_check_and_the_fixture_is_closed() {
+        let (result, closed) = run(|_| Box::pin(async { panic!("number {}", 7) }), true);
+        assert_eq!(seen(result), "a panic: number 7");
+        assert!(closed);
+        let (result, closed) = run(|_| panic!("before any poll"), true);
+        assert_eq!(seen(result), "a panic: before any poll");
+        assert!(closed);
+    }
+
+    #[test]
+    fn what_hangs_fails_and_the_fixture_is_closed() {
+        let (result, closed) = run(|_| Box::pin(pending()), true);
+        assert_eq!(seen(result), "no end within 60s: a call hangs");
+        assert!(closed);
+    }
+
+    #[test]
+    fn a_fixture_that_does_not_end_fails_the_check() {
+        let (result, _) = run(|_| Box::pin(ready(Ok(()))), false);
+        assert_eq!(seen(result), "a panic: cannot stop");
+        let (result, _) = run(|_| Box::pin(ready(Ok(()))), true);
+        assert_eq!(result, CheckResult::Passed);
+    }
+
+    #[test]
+    fn a_fixture_that_cannot_be_made_skips_the_check() {
+        let check: Check<(), dyn Fixture> = Check {
+            name: "n",
+            rule: "r",
+            source: "s",
+            wanted: (),
+            run: |_| Box::pin(ready(Ok(()))),
+        };
+        let checked = block_on(check.run(ready(Err(NotSupported::new("one server only")))));
+        let reason = "one server only".into();
+        assert_eq!(checked.result, CheckResult::Skipped { reason });
+        let checked = block_on(check.run(async { panic!("no port") }));
+        assert_eq!(seen(checked.result), "a panic: no port");
+    }
+}

@@ -1,0 +1,20 @@
+//! Suites that show whether a backend keeps its contract.
+
+mod check;
+mod fixture;
+#[doc(hidden)]
+mod macros;
+pub mod raft;
+mod report;
+mod verdict;
+
+#[doc(hidden)]
+pub use check::named;
+
+pub use check::Check;
+pub use fixture::{Fixture, NotSupported};
+pub use raft::raft_backend;
+pub use report::{CheckResult, Checked, Report};
+
+#[doc(inline)]
+pub use crate::__conformance_raft_tests as raft_tests;

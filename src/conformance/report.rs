@@ -1,0 +1,188 @@
+//! What a suite has found.
+
+use std::fmt;
+
+/// How a check has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckResult {
+    /// The backend keeps the rule.
+    Passed,
+    /// It does not.
+    Failed {
+        /// What the rule asks for.
+        expected: String,
+        /// What was there instead.
+        seen: String,
+    },
+    /// It was not tried.
+    Skipped {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// One check of a report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checked {
+    /// The name of the check.
+    pub name: &'static str,
+    /// The rule that it holds a backend to.
+    pub rule: &'static str,
+    /// Where the rule comes from.
+    pub source: &'static str,
+    /// How it has ended.
+    pub result: CheckResult,
+}
+
+/// What a suite has found: every check, in the order of the suite.
+///
+/// Its `Display` has a line for each check, and for those that failed the rule,
+/// where that comes from, what was expected, and what was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a report does nothing by itself: see `Report::assert`"]
+pub struct Report {
+    suite: &'static str,
+    checks: Vec<Checked>,
+}
+
+impl Report {
+    pub(super) fn new(suite: &'static str, checks: Vec<Checked>) -> Self {
+        Report { suite, checks }
+    }
+
+    /// Every check, in the order of the suite.
+    pub fn checks(&self) -> &[Checked] {
+        &self.checks
+    }
+
+    /// The checks that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &Checked> {
+        let failed = |check: &&Checked| matches!(check.result, CheckResult::Failed { .. });
+        self.checks.iter().filter(failed)
+    }
+
+    /// The checks that passed.
+    pub fn passed(&self) -> impl Iterator<Item = &Checked> {
+        let passed = |check: &&Checked| check.result == CheckResult::Passed;
+        self.checks.iter().filter(passed)
+    }
+
+    /// The checks that were not tried.
+    pub fn skipped(&self) -> impl Iterator<Item = &Checked> {
+        let skipped = |check: &&Checked| matches!(check.result, CheckResult::Skipped { .. });
+        self.checks.iter().filter(skipped)
+    }
+
+    /// Returns if nothing failed. Checks that were skipped are let pass; see
+    /// [`assert_complete`](Report::assert_complete).
+    ///
+    /// # Panics
+    /// With the whole report if a check failed.
+    #[track_caller]
+    pub fn assert(&self) {
+        assert!(self.failures().next().is_none(), "{self}");
+    }
+
+    /// Returns if every check passed.
+    ///
+    /// # Panics
+    /// With the whole report if a check failed or was skipped.
+    #[track_caller]
+    pub fn assert_complete(&self) {
+        assert!(self.passed().count() == self.checks.len(), "{self}");
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "conformance of {}: {} passed, {} failed, {} skipped",
+            self.suite,
+            self.passed().count(),
+            self.failures().count(),
+            self.skipped().count()
+        )?;
+        self.checks
+            .iter()
+            .try_for_each(|check| write!(f, "\n{check}"))
+    }
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name;
+        match &self.result {
+            CheckResult::Passed => write!(f, "passed   {name}"),
+            CheckResult::Skipped { reason } => write!(f, "skipped  {name}: {reason}"),
+            CheckResult::Failed { expected, seen } => {
+                write!(f, "FAILED   {name}\n         rule:     {}", self.rule)?;
+                write!(f, "\n         source:   {}", self.source)?;
+                write!(
+                    f,
+                    "\n         expected: {expected}\n         seen:     {seen}"
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(results: impl IntoIterator<Item = CheckResult>) -> Report {
+        let check = |(name, result)| Checked {
+            name,
+            rule: "do so",
+            source: "the book",
+            result,
+        };
+        let names = ["one", "two", "three"].into_iter();
+        Report::new("a backend", names.zip(results).map(check).collect())
+    }
+
+    fn failed(expected: &str) -> CheckResult {
+        CheckResult::Failed {
+            expected: expected.into(),
+            seen: "chaos".into(),
+        }
+    }
+
+    fn skipped() -> CheckResult {
+        CheckResult::Skipped {
+            reason: "cannot".into(),
+        }
+    }
+
+    #[test]
+    fn one_panic_tells_of_all_failures_and_of_what_was_skipped() {
+        let report = report([failed("order"), skipped(), failed("peace")]);
+        let panic = std::panic::catch_unwind(|| report.assert()).unwrap_err();
+        let text = panic.downcast_ref::<String>().unwrap();
+        for part in [
+            "a backend: 0 passed, 2 failed, 1 skipped",
+            "FAILED   one\n",
+            "expected: order\n",
+            "skipped  two: cannot\n",
+            "rule:     do so\n",
+            "source:   the book\n",
+            "FAILED   three\n",
+            "expected: peace\n",
+            "seen:     chaos",
+        ] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_is_let_pass_only_where_that_is_said() {
+        report([CheckResult::Passed, CheckResult::Passed]).assert_complete();
+        let report = report([CheckResult::Passed, skipped()]);
+        report.assert();
+        assert!(std::panic::catch_unwind(|| report.assert_complete()).is_err());
+        assert_eq!(report.skipped().count(), 1);
+        assert_eq!(report.passed().next().unwrap().name, "one");
+    }
+}

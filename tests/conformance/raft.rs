@@ -1,0 +1,91 @@
+//! A simulated datacenter under the Raft suite.
+
+use async_trait::async_trait;
+use cluster_operator::conformance::raft::{Member, RaftFixture, Servers};
+use cluster_operator::conformance::{self, Fixture, NotSupported};
+use cluster_operator::mock::{Fault, MockClock, MockFederation, MockServer};
+use cluster_operator::{ServerId, Timer};
+
+struct Datacenter {
+    clock: MockClock,
+    federation: MockFederation,
+}
+
+impl Datacenter {
+    fn new(clock: &MockClock, wanted: Servers) -> Self {
+        let voters = (0..wanted.voters).map(|number| MockServer::new(format!("voter-{number}")));
+        let nonvoters = (0..wanted.nonvoters)
+            .map(|number| MockServer::new(format!("nonvoter-{number}")).nonvoter());
+        Datacenter {
+            clock: clock.clone(),
+            federation: MockFederation::builder()
+                .datacenter("dc1", voters.chain(nonvoters))
+                .clock(clock)
+                .build(),
+        }
+    }
+
+    /// The name of the server with this id.
+    fn name(&self, id: &ServerId) -> String {
+        let servers = self.federation.servers("dc1");
+        let mut names = servers.iter().map(|name| name.as_str());
+        let named = names.find(|name| self.federation.raft(*name).id() == id);
+        named.unwrap().into()
+    }
+}
+
+#[async_trait]
+impl Fixture for Datacenter {
+    fn timer(&self) -> &dyn Timer {
+        &self.clock
+    }
+}
+
+#[async_trait]
+impl RaftFixture for Datacenter {
+    fn members(&self) -> Vec<Member> {
+        let servers = self.federation.servers("dc1").into_iter();
+        servers
+            .map(|name| {
+                let raft = self.federation.raft(name);
+                // One that was removed is in no configuration any more.
+                let address = raft.address().unwrap_or_else(|| "removed".into());
+                Member::new(raft.id().clone(), address, raft)
+            })
+            .collect()
+    }
+
+    async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.federation.stop(self.name(server));
+        Ok(())
+    }
+
+    async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let name = self.name(server);
+        let mut others = self.federation.servers("dc1");
+        others.retain(|other| other.as_str() != name);
+        self.federation.inject(Fault::partition([name], others));
+        Ok(())
+    }
+}
+
+#[test]
+fn the_mock_keeps_the_rules_of_raft() {
+    let clock = MockClock::new();
+    let cluster = async |wanted| Ok(Datacenter::new(&clock, wanted));
+    clock
+        .run(conformance::raft_backend(cluster))
+        .assert_complete();
+}
+
+mod one_by_one {
+    use super::*;
+
+    conformance::raft_tests! {
+        factory = async |wanted| Ok(Datacenter::new(&MockClock::new(), wanted)),
+        block_on = futures_executor::block_on,
+        skip = {
+            the_last_voter_is_never_removed: "to show how it is done",
+        },
+    }
+}
