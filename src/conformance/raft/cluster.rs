@@ -1,48 +1,53 @@
 //! What the Raft checks ask of a cluster.
 
+use std::fmt::Debug;
 use std::future::Future;
 
 use super::{Member, RaftFixture};
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::raft::{Consistency, Leadership, PeerSelector, RaftConfiguration};
+use crate::raft::{Consistency, Leadership, PeerSelector, RaftConfiguration, RaftServer, Suffrage};
+use crate::time::Deadline;
 
 /// What a call of a backend answers.
 pub(super) type Answer<T> = Result<T, OperatorError>;
 
-/// The server that leads and knows it, once there is one, and all the others
-/// follow it.
+/// An id that no server has; a number, since the ids of some engines are.
+pub(super) const NOBODY: &str = "4611686018427387904";
+
+/// The server that leads, once there is one.
 pub(super) async fn leader(raft: &dyn RaftFixture) -> Result<Member, Stop> {
-    let members = raft.members();
-    until(
-        raft,
-        "one server that leads, and the others follow",
-        || async {
-            let views: Vec<_> = members
-                .iter()
-                .map(|member| (member, member.backend.leadership()))
-                .collect();
-            let mut leaders = views
-                .iter()
-                .filter(|(_, view)| *view == Leadership::Local)
-                .map(|(member, _)| *member);
-            match (leaders.next(), leaders.next()) {
-                (Some(leader), None) if views.iter().all(|(_, view)| follows(view, leader)) => {
-                    leader
-                        .backend
-                        .configuration(Consistency::Default)
-                        .await
-                        .map(|_| leader.clone())
-                        .map_err(|error| format!("{} leads and answers: {error:?}", leader.id))
-                }
-                _ => Err(format!("{:?}", told(&views))),
-            }
-        },
-    )
+    leader_among(raft, &raft.members()).await
+}
+
+/// The one of these servers that leads, once it answers and all of them follow.
+pub(super) async fn leader_among(
+    raft: &dyn RaftFixture,
+    members: &[Member],
+) -> Result<Member, Stop> {
+    let expected = "one server that leads and answers, and that the others follow";
+    until(raft, expected, || async {
+        let views = members
+            .iter()
+            .map(|member| (member, member.backend.leadership()));
+        let views: Vec<_> = views.collect();
+        let local = |(_, view): &&(&Member, Leadership)| *view == Leadership::Local;
+        let leaders: Vec<_> = views.iter().filter(local).collect();
+        let [(leader, _)] = leaders[..] else {
+            return Err(told(&views));
+        };
+        if !views.iter().all(|(_, view)| is_led(view, leader)) {
+            return Err(told(&views));
+        }
+        match leader.backend.configuration(Consistency::Default).await {
+            Ok(_) => Ok((*leader).clone()),
+            Err(error) => Err(format!("{} leads and answers {error:?}", leader.id)),
+        }
+    })
     .await
 }
 
-fn follows(view: &Leadership, leader: &Member) -> bool {
+fn is_led(view: &Leadership, leader: &Member) -> bool {
     match view {
         Leadership::Local => true,
         Leadership::Elsewhere(hint) => hint.id == leader.id,
@@ -50,18 +55,23 @@ fn follows(view: &Leadership, leader: &Member) -> bool {
     }
 }
 
-fn told<'a>(views: &'a [(&Member, Leadership)]) -> Vec<(&'a str, &'a Leadership)> {
+fn told(views: &[(&Member, Leadership)]) -> String {
     let views = views.iter();
-    views
-        .map(|(member, view)| (member.id.as_str(), view))
-        .collect()
+    let views: Vec<_> = views
+        .map(|(member, view)| format!("{}: {view:?}", member.id))
+        .collect();
+    views.join(", ")
+}
+
+/// These servers without this one.
+pub(super) fn without(mut members: Vec<Member>, one: &Member) -> Vec<Member> {
+    members.retain(|member| member.id != one.id);
+    members
 }
 
 /// The servers that do not lead.
 pub(super) fn others(raft: &dyn RaftFixture, leader: &Member) -> Vec<Member> {
-    let mut members = raft.members();
-    members.retain(|member| member.id != leader.id);
-    members
+    without(raft.members(), leader)
 }
 
 pub(super) fn by_id(member: &Member) -> PeerSelector {
@@ -84,58 +94,87 @@ pub(super) async fn read(
     })
 }
 
-/// The ids in a configuration, in order.
-pub(super) fn ids(configuration: &RaftConfiguration) -> Vec<&str> {
-    let servers = configuration.servers.iter();
-    servers.map(|server| server.id.as_str()).collect()
+/// The latest configuration, as the leader tells it.
+pub(super) async fn latest(leader: &Member) -> Result<RaftConfiguration, Stop> {
+    read(leader, Consistency::Default).await
+}
+
+/// What a change is to leave alone in a server.
+pub(super) type Standing<'a> = (&'a str, &'a str, Suffrage);
+
+pub(super) fn standing(server: &RaftServer) -> Standing<'_> {
+    (server.id.as_str(), server.address.as_str(), server.suffrage)
+}
+
+/// The servers of a configuration, in order.
+pub(super) fn standings(configuration: &RaftConfiguration) -> Vec<Standing<'_>> {
+    configuration.servers.iter().map(standing).collect()
+}
+
+pub(super) fn holds(configuration: &RaftConfiguration, member: &Member) -> bool {
+    let mut servers = configuration.servers.iter();
+    servers.any(|server| server.id == member.id)
 }
 
 /// Removes a server, which has to succeed.
-pub(super) async fn removed(leader: &Member, server: &PeerSelector) -> Verdict {
+pub(super) async fn remove(leader: &Member, server: &PeerSelector) -> Verdict {
     let removal = leader.backend.remove_server(server, None).await;
-    ensure(
-        removal.is_ok(),
-        format_args!("{server} to be removed"),
-        removal,
-    )
+    let done = removal.is_ok();
+    ensure(done, format_args!("{server} to be removed"), removal)
 }
 
-/// Waits until a server that leads has a configuration without this one.
-pub(super) async fn gone(raft: &dyn RaftFixture, gone: &Member) -> Result<RaftConfiguration, Stop> {
-    let members = raft.members();
-    let expected = format!("a leader whose configuration has no {}", gone.id);
+/// Waits until this server's own view lacks the other one.
+pub(super) async fn forgotten(
+    raft: &dyn RaftFixture,
+    by: &Member,
+    gone: &Member,
+) -> Result<RaftConfiguration, Stop> {
+    let expected = format!("{} to know of no {} any more", by.id, gone.id);
     until(raft, &expected, || async {
-        let mut seen = Vec::new();
-        for member in members.iter().filter(|member| member.id != gone.id) {
-            let read = member.backend.configuration(Consistency::Default).await;
-            match read {
-                Ok(read) if !ids(&read).contains(&gone.id.as_str()) => return Ok(read),
-                other => seen.push(format!("{}: {other:?}", member.id)),
-            }
+        match by.backend.configuration(Consistency::Stale).await {
+            Ok(read) if !holds(&read, gone) => Ok(read),
+            other => Err(format!("{other:?}")),
         }
-        Err(seen.join("; "))
     })
     .await
 }
 
-/// That a call was refused, in these words, and that nothing came of it.
-pub(super) async fn refused<T: std::fmt::Debug>(
+/// That a call is refused as it has to be, and that nothing comes of it.
+pub(super) async fn refused<T: Debug>(
     leader: &Member,
     expected: &str,
     call: impl Future<Output = Answer<T>>,
     is_it: impl FnOnce(&ErrorKind) -> bool,
 ) -> Verdict {
-    let before = read(leader, Consistency::Default).await?;
-    let answer = call.await;
-    match &answer {
-        Err(error) if is_it(error.kind()) => {
-            let outcome = error.outcome();
-            let expected = format!("{expected}, with the outcome");
-            same(&expected, &Outcome::NotApplied, &outcome)?;
-        }
-        _ => return ensure(false, expected, answer),
-    }
-    let after = read(leader, Consistency::Default).await?;
-    same("the servers, as before", &ids(&before), &ids(&after))?;
+    let before = latest(leader).await?;
+    not_applied(expected, call.await, is_it)?;
+    let after = latest(leader).await?;
+    let (before, after) = (&before, &after);
+    same(
+        "the servers, as before",
+        &standings(before),
+        &standings(after),
+    )?;
     same("the index, as before", &before.index, &after.index)
+}
+
+/// That an answer is an error of this kind, of something that did not happen.
+pub(super) fn not_applied<T: Debug>(
+    expected: &str,
+    answer: Answer<T>,
+    is_it: impl FnOnce(&ErrorKind) -> bool,
+) -> Verdict {
+    let holds = match &answer {
+        Err(error) => is_it(error.kind()) && error.outcome() == Outcome::NotApplied,
+        Ok(_) => false,
+    };
+    let expected = format_args!("{expected}, with the outcome NotApplied");
+    ensure(holds, expected, answer)
+}
+
+/// The answer, if it comes within a fraction of the deadline. Where a majority
+/// is missing, some engines answer nothing.
+pub(super) async fn soon<T>(raft: &dyn RaftFixture, call: impl Future<Output = T>) -> Option<T> {
+    let patience = raft.deadline() / 12;
+    Deadline::new(raft.timer(), patience).bound(call).await
 }

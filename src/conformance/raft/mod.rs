@@ -1,10 +1,13 @@
 //! The suite for [`RaftBackend`](crate::RaftBackend).
 
 mod checks;
-#[allow(dead_code)]
 mod cluster;
 mod fixture;
+mod leads;
+mod races;
+mod reads;
 mod refusals;
+mod removals;
 
 pub use checks::CHECKS;
 pub use fixture::{Member, RaftFixture, Servers};

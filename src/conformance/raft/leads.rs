@@ -1,0 +1,258 @@
+//! Who leads, and what happens when nobody does.
+
+use super::cluster::{
+    NOBODY, by_id, holds, latest, leader, leader_among, not_applied, others, read, refused, soon,
+    standings, without,
+};
+use super::reads::does_not_lead;
+use super::{Member, RaftFixture};
+use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
+use crate::error::{ErrorKind, Outcome};
+use crate::raft::{Consistency, LeaderHint, Leadership, PeerSelector};
+
+pub(super) async fn one_server_leads_and_the_others_follow(raft: &dyn RaftFixture) -> Verdict {
+    leader(raft).await.map(|_| ())
+}
+
+pub(super) async fn a_hint_is_the_leaders_id_and_address(raft: &dyn RaftFixture) -> Verdict {
+    let leader = leader(raft).await?;
+    let hint = LeaderHint {
+        id: leader.id.clone(),
+        address: leader.address.clone(),
+    };
+    for follower in others(raft, &leader) {
+        let expected = Leadership::Elsewhere(hint.clone());
+        same("the leadership", &expected, &follower.backend.leadership())?;
+        let read = follower.backend.configuration(Consistency::Default).await;
+        if let Err(error) = read
+            && let ErrorKind::NotLeader {
+                leader: Some(named),
+            } = error.kind()
+        {
+            same("the leader in NotLeader", &hint, named)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn another_server_leads_once_the_leader_stops(raft: &dyn RaftFixture) -> Verdict {
+    let old = leader(raft).await?;
+    let before = latest(&old).await?;
+    raft.stop(&old.id).await?;
+    let new = leader_among(raft, &others(raft, &old)).await?;
+    let after = latest(&new).await?;
+    let what = "the servers: one that is down is not removed by itself";
+    same(what, &standings(&before), &standings(&after))
+}
+
+/// Stops a majority, and brings the server that is left once it knows.
+async fn survivor(raft: &dyn RaftFixture) -> Result<Member, Stop> {
+    let leader = leader(raft).await?;
+    let mut others = others(raft, &leader);
+    let Some(survivor) = others.pop() else {
+        return Err(Stop::failed("two servers at least", "one"));
+    };
+    for member in others.iter().chain([&leader]) {
+        raft.stop(&member.id).await?;
+    }
+    until(raft, "no leader without a majority", || async {
+        match survivor.backend.leadership() {
+            Leadership::None => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    Ok(survivor)
+}
+
+pub(super) async fn without_a_majority_nobody_leads(raft: &dyn RaftFixture) -> Verdict {
+    survivor(raft).await.map(|_| ())
+}
+
+pub(super) async fn without_a_leader_a_read_is_refused(raft: &dyn RaftFixture) -> Verdict {
+    let survivor = survivor(raft).await?;
+    for consistency in [Consistency::Default, Consistency::Consistent] {
+        let read = survivor.backend.configuration(consistency).await;
+        let is_it = |kind: &ErrorKind| *kind == ErrorKind::NoLeader;
+        not_applied("NoLeader", read, is_it)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn without_a_leader_a_stale_read_is_answered(raft: &dyn RaftFixture) -> Verdict {
+    let survivor = survivor(raft).await?;
+    let view = read(&survivor, Consistency::Stale).await?;
+    same("servers", &raft.members().len(), &view.servers.len())?;
+    let marked = view.servers.iter().any(|server| server.leader);
+    ensure(!marked, "no server marked as the leader", view)
+}
+
+pub(super) async fn without_a_leader_nothing_is_removed(raft: &dyn RaftFixture) -> Verdict {
+    let survivor = survivor(raft).await?;
+    let before = read(&survivor, Consistency::Stale).await?;
+    for victim in raft.members() {
+        let server = by_id(&victim);
+        let removal = survivor.backend.remove_server(&server, None).await;
+        let is_it = |kind: &ErrorKind| *kind == ErrorKind::NoLeader;
+        not_applied("NoLeader", removal, is_it)?;
+    }
+    let after = read(&survivor, Consistency::Stale).await?;
+    same("the servers", &standings(&before), &standings(&after))?;
+    same("the index", &before.index, &after.index)
+}
+
+/// Cuts the leader off, and brings it and the one that the others have elected.
+async fn deposed(raft: &dyn RaftFixture) -> Result<(Member, Member), Stop> {
+    let old = leader(raft).await?;
+    raft.isolate(&old.id).await?;
+    let new = leader_among(raft, &others(raft, &old)).await?;
+    Ok((old, new))
+}
+
+pub(super) async fn a_leader_that_is_cut_off_answers_no_consistent_read(
+    raft: &dyn RaftFixture,
+) -> Verdict {
+    let (old, _) = deposed(raft).await?;
+    let read = old.backend.configuration(Consistency::Consistent);
+    let read = soon(raft, read).await;
+    let expected = "an error or no answer from a server that another one has replaced";
+    ensure(!matches!(read, Some(Ok(_))), expected, read)
+}
+
+pub(super) async fn a_leader_that_is_cut_off_removes_nothing(raft: &dyn RaftFixture) -> Verdict {
+    let (old, new) = deposed(raft).await?;
+    let others = others(raft, &old);
+    let Some(victim) = others.last() else {
+        return Ok(());
+    };
+    let server = by_id(victim);
+    let removal = soon(raft, old.backend.remove_server(&server, None)).await;
+    let claimed = match &removal {
+        Some(Ok(())) => true,
+        Some(Err(error)) => error.outcome() == Outcome::Applied,
+        None => false,
+    };
+    let expected = "an error or no answer, since no majority hears of it";
+    ensure(!claimed, expected, &removal)?;
+    let after = latest(&new).await?;
+    let expected = format_args!("{} in the others' configuration", victim.id);
+    ensure(holds(&after, victim), expected, standings(&after))
+}
+
+pub(super) async fn not_applied_is_said_only_of_what_did_not_happen(
+    raft: &dyn RaftFixture,
+) -> Verdict {
+    let leader = leader(raft).await?;
+    let others = others(raft, &leader);
+    let (dead, victim) = (&others[0], &others[1]);
+    raft.stop(&dead.id).await?;
+    leader_among(raft, &without(raft.members(), dead)).await?;
+    // What is left has no majority, so the change cannot be committed.
+    let server = by_id(victim);
+    let removal = soon(raft, leader.backend.remove_server(&server, None)).await;
+    if let Some(Err(error)) = &removal
+        && error.outcome() == Outcome::NotApplied
+    {
+        let view = read(&leader, Consistency::Stale).await?;
+        let expected = format_args!("{} still there, after {error:?}", victim.id);
+        return ensure(holds(&view, victim), expected, standings(&view));
+    }
+    let expected = "no success of what a majority of the rest has not confirmed";
+    ensure(!matches!(removal, Some(Ok(()))), expected, removal)
+}
+
+/// Skips the check if the backend has no such thing.
+async fn transferable(member: &Member) -> Verdict {
+    let nobody = NOBODY.into();
+    let transfer = member.backend.transfer_leadership(Some(&nobody)).await;
+    match transfer {
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => Err(Stop::Skipped {
+            reason: "the backend has no leadership transfer".into(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) async fn the_lead_is_not_handed_to_an_unknown_server(raft: &dyn RaftFixture) -> Verdict {
+    let old = leader(raft).await?;
+    transferable(&old).await?;
+    for nobody in [NOBODY, "", "no such server"] {
+        let nobody = nobody.into();
+        let unknown = ErrorKind::UnknownServer(PeerSelector::Id(nobody));
+        let ErrorKind::UnknownServer(PeerSelector::Id(nobody)) = &unknown else {
+            continue;
+        };
+        let transfer = old.backend.transfer_leadership(Some(nobody));
+        let is_it = |kind: &ErrorKind| *kind == unknown;
+        refused(&old, &format!("{unknown:?}"), transfer, is_it).await?;
+    }
+    let now = leader(raft).await?;
+    same("the leader", &old.id, &now.id)
+}
+
+pub(super) async fn the_lead_is_not_handed_to_a_nonvoter(raft: &dyn RaftFixture) -> Verdict {
+    let old = leader(raft).await?;
+    transferable(&old).await?;
+    let members = raft.members();
+    let Some(nonvoter) = members.last() else {
+        return Ok(());
+    };
+    let transfer = old.backend.transfer_leadership(Some(&nonvoter.id)).await;
+    not_applied("an error", transfer, |_| true)?;
+    let now = leader(raft).await?;
+    ensure(now.id != nonvoter.id, "a voter as the leader", now.id)
+}
+
+pub(super) async fn the_lead_is_handed_to_the_server_that_is_named(
+    raft: &dyn RaftFixture,
+) -> Verdict {
+    let old = leader(raft).await?;
+    transferable(&old).await?;
+    for heir in others(raft, &old) {
+        let now = leader(raft).await?;
+        let transfer = now.backend.transfer_leadership(Some(&heir.id)).await;
+        let expected = format!("the lead to be handed to {}", heir.id);
+        ensure(transfer.is_ok(), expected, transfer)?;
+        let expected = format!("{} to lead", heir.id);
+        until(raft, &expected, || async {
+            match heir.backend.leadership() {
+                Leadership::Local => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn the_lead_is_handed_on_where_nobody_is_named(raft: &dyn RaftFixture) -> Verdict {
+    let old = leader(raft).await?;
+    transferable(&old).await?;
+    let before = latest(&old).await?;
+    let transfer = old.backend.transfer_leadership(None).await;
+    ensure(transfer.is_ok(), "the lead to be handed on", transfer)?;
+    let expected = format!("another leader than {}", old.id);
+    until(raft, &expected, || async {
+        match old.backend.leadership() {
+            Leadership::Elsewhere(hint) if hint.id != old.id => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await?;
+    let new = leader(raft).await?;
+    let after = latest(&new).await?;
+    same("the servers", &standings(&before), &standings(&after))
+}
+
+pub(super) async fn a_follower_hands_no_lead_on(raft: &dyn RaftFixture) -> Verdict {
+    let old = leader(raft).await?;
+    transferable(&old).await?;
+    for follower in others(raft, &old) {
+        for to in [None, Some(&follower.id)] {
+            let transfer = follower.backend.transfer_leadership(to);
+            refused(&old, "NotLeader", transfer, does_not_lead).await?;
+        }
+    }
+    let now = leader(raft).await?;
+    same("the leader", &old.id, &now.id)
+}
