@@ -6,3 +6,5 @@
 
 #[path = "conformance/raft.rs"]
 mod raft;
+#[path = "conformance/raft_mutants.rs"]
+mod raft_mutants;
