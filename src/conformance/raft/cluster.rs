@@ -7,7 +7,6 @@ use super::{Member, RaftFixture};
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{Consistency, Leadership, PeerSelector, RaftConfiguration, RaftServer, Suffrage};
-use crate::time::Deadline;
 
 /// What a call of a backend answers.
 pub(super) type Answer<T> = Result<T, OperatorError>;
@@ -170,11 +169,4 @@ pub(super) fn not_applied<T: Debug>(
     };
     let expected = format_args!("{expected}, with the outcome NotApplied");
     ensure(holds, expected, answer)
-}
-
-/// The answer, if it comes within a fraction of the deadline. Where a majority
-/// is missing, some engines answer nothing.
-pub(super) async fn soon<T>(raft: &dyn RaftFixture, call: impl Future<Output = T>) -> Option<T> {
-    let patience = raft.deadline() / 12;
-    Deadline::new(raft.timer(), patience).bound(call).await
 }

@@ -1,11 +1,12 @@
 //! Who leads, and what happens when nobody does.
 
 use super::cluster::{
-    NOBODY, by_id, holds, latest, leader, leader_among, not_applied, others, read, refused, soon,
+    NOBODY, by_id, holds, latest, leader, leader_among, not_applied, others, read, refused,
     standings, without,
 };
 use super::reads::does_not_lead;
 use super::{Member, RaftFixture};
+use crate::conformance::poll::soon;
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, Outcome};
 use crate::raft::{Consistency, LeaderHint, Leadership, PeerSelector};

@@ -1,14 +1,12 @@
 //! Removals at the same time, and removals that are given up.
 
-use std::future::{Future, poll_fn};
-use std::task::Poll;
-
 use futures_util::future::join;
 
 use super::cluster::{
-    Answer, by_address, by_id, holds, latest, leader, leader_among, others, soon, standings,
+    Answer, by_address, by_id, holds, latest, leader, leader_among, others, standings,
 };
 use super::{Member, RaftFixture};
+use crate::conformance::poll::{given_up, soon};
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, Outcome};
 use crate::raft::{Consistency, RaftConfiguration};
@@ -119,25 +117,6 @@ pub(super) async fn removals_at_once_leave_a_voter(raft: &dyn RaftFixture) -> Ve
         }
     }
     Ok(())
-}
-
-/// Polls a call this often, and then drops it unless it is over; also if nothing
-/// wakes it up any more.
-async fn given_up<T>(raft: &dyn RaftFixture, polls: usize, call: impl Future<Output = T>) {
-    let mut call = std::pin::pin!(call);
-    let mut left = polls;
-    let polled = poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(());
-        }
-        left -= 1;
-        match call.as_mut().poll(context) {
-            Poll::Ready(_) => Poll::Ready(()),
-            Poll::Pending if left == 0 => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        }
-    });
-    soon(raft, polled).await;
 }
 
 pub(super) async fn a_dropped_removal_happens_whole_or_not_at_all(

@@ -1,0 +1,39 @@
+//! Calls that nobody waits for to the end.
+
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
+use super::Fixture;
+use crate::time::Deadline;
+
+/// The answer, if it comes within a fraction of the deadline. Where something is
+/// missing, some engines answer nothing.
+pub(super) async fn soon<F: Fixture + ?Sized, T>(
+    fixture: &F,
+    call: impl Future<Output = T>,
+) -> Option<T> {
+    let patience = fixture.deadline() / 12;
+    Deadline::new(fixture.timer(), patience).bound(call).await
+}
+
+/// Polls a call this often, and then drops it unless it is over; also if nothing
+/// wakes it up any more.
+pub(super) async fn given_up<F: Fixture + ?Sized, T>(
+    fixture: &F,
+    polls: usize,
+    call: impl Future<Output = T>,
+) {
+    let mut call = std::pin::pin!(call);
+    let mut left = polls;
+    let polled = poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        match call.as_mut().poll(context) {
+            Poll::Pending if left > 0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    });
+    soon(fixture, polled).await;
+}
