@@ -8,6 +8,10 @@
 mod acl;
 #[path = "conformance/acl_mutants.rs"]
 mod acl_mutants;
+#[path = "conformance/peers.rs"]
+mod peers;
+#[path = "conformance/peers_mutants.rs"]
+mod peers_mutants;
 #[path = "conformance/raft.rs"]
 mod raft;
 #[path = "conformance/raft_mutants.rs"]

@@ -1,0 +1,59 @@
+//! The servers that a check of peers runs against.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::conformance::{Fixture, NotSupported};
+use crate::name::DatacenterName;
+use crate::peers::{Peers, Target};
+use crate::service::OperatorService;
+
+/// Where a server stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// In the datacenter of the server that asks.
+    Here,
+    /// In another one.
+    Datacenter(DatacenterName),
+}
+
+/// The server that asks, and the servers that it can ask.
+///
+/// At first there are none of those. What a fixture cannot do, it leaves at the
+/// default; the checks that need it are then skipped.
+#[async_trait]
+pub trait PeersFixture: Fixture {
+    /// The peers under test, as the server has them that asks.
+    fn peers(&self) -> Arc<dyn Peers>;
+
+    /// Starts a server that gives every request to this service's
+    /// [`call`](OperatorService::call), and makes it known to the server that
+    /// asks. Says how that names it: [`Target::Server`] for one that is here,
+    /// [`Target::Datacenter`] for another datacenter, with the name that the
+    /// place has.
+    ///
+    /// # Errors
+    /// [`NotSupported`] if servers cannot be in such a place.
+    async fn serve(&self, place: Place, service: OperatorService) -> Result<Target, NotSupported>;
+
+    /// Stops a server: nobody listens there any more.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn stop(&self, target: &Target) -> Result<(), NotSupported> {
+        let _ = target;
+        Err(NotSupported::new("the fixture cannot stop a server"))
+    }
+
+    /// Lets the answers of a server be lost: it still gets every request, and
+    /// does what that says.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn lose_answers(&self, target: &Target) -> Result<(), NotSupported> {
+        let _ = target;
+        Err(NotSupported::new("the fixture cannot lose an answer"))
+    }
+}
