@@ -43,7 +43,7 @@
 //!   and [`OperatorService::call`] takes one and gives one of the others.
 //! - **Authors of backends** implement [`RaftBackend`], [`KeyringBackend`],
 //!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is the
-//!   contract.
+//!   contract, and `conformance` has a suite that shows whether it is kept.
 //! - **Authors of programs** that operate a cluster use `client::OperatorClient`.
 //! - **Authors of tests** use [`mock`]: a whole federation in
 //!   memory, with servers that can be stopped.

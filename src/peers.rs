@@ -22,12 +22,21 @@ pub enum Target {
 /// The other servers and datacenters, over whatever transport the server has.
 ///
 /// # Contract
+/// `conformance::peers` holds a transport to it; in parentheses are the names of
+/// its checks.
 /// - The other side gives the request to its own service's
 ///   [`call`](crate::OperatorService::call) and sends back what that answers,
-///   the error as it is.
-/// - The request is sent once. An answer that was lost is an error whose
-///   [outcome](OperatorError::outcome) is unknown; a write is not sent again.
-/// - Who leads is not its business: it sends where it is told.
+///   the error as it is (`the_request_arrives_as_it_was_sent`,
+///   `an_error_comes_back_as_it_was`).
+/// - The request is sent once (`a_request_is_sent_once`). An answer that was
+///   lost is an error whose [outcome](OperatorError::outcome) is unknown
+///   (`a_write_whose_answer_is_lost_has_an_unknown_outcome`); a write is not
+///   sent again.
+/// - Requests do not wait for each other, nor get each other's answers
+///   (`a_request_does_not_wait_for_another_one`,
+///   `requests_at_once_get_their_own_answers`).
+/// - Who leads is not its business: it sends where it is told
+///   (`a_request_goes_where_it_is_sent`).
 #[async_trait]
 pub trait Peers: Send + Sync {
     /// The datacenters that are known, in any order, with or without the local

@@ -133,12 +133,21 @@ impl AclError {
 /// and before any lookup.
 ///
 /// # Contract
-/// - No token means the anonymous one.
-/// - Write implies read.
+/// `conformance::acl_authorizer` holds an authorizer to it; in parentheses are
+/// the names of its checks.
+/// - No token means the anonymous one
+///   (`who_shows_no_token_has_the_anonymous_rules`).
+/// - Write implies read (`a_write_rule_allows_to_read_too`); deny and read hold
+///   whatever the default is (`a_deny_rule_denies_what_the_default_allows`).
 /// - What a token that is unknown would be allowed does not matter: it is
-///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow.
-/// - An answer does not depend on earlier requests.
-/// - The secret is not logged, not kept, and not put into an error.
+///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow
+///   (`a_token_that_nobody_has_is_unknown_where_the_default_allows`).
+/// - An answer does not depend on earlier requests
+///   (`an_answer_does_not_depend_on_earlier_ones`).
+/// - The secret is not logged, not kept, and not put into an error
+///   (`no_secret_is_in_an_error`).
+/// - Where it cannot be told what a token allows, nothing is allowed
+///   (`what_cannot_be_told_is_unavailable`).
 #[async_trait]
 pub trait AclAuthorizer: Send + Sync {
     /// Returns if the token allows this access to the resource.

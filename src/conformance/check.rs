@@ -165,6 +165,27 @@ pub fn named<W, F: ?Sized>(checks: &'static [Check<W, F>], name: &str) -> &'stat
     found.unwrap_or_else(|| panic!("there is no check {name}"))
 }
 
+/// Whether there is a check of this name, while compiling.
+#[doc(hidden)]
+pub const fn is_listed<W, F: ?Sized>(checks: &[Check<W, F>], name: &str) -> bool {
+    let mut at = 0;
+    while at < checks.len() {
+        if is_same(checks[at].name.as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 impl<W: fmt::Debug, F: ?Sized> fmt::Debug for Check<W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check")

@@ -2,6 +2,25 @@
 
 /// Generates one `#[test]` for each check of a suite. The suites' own macros
 /// call it with `$`, the macro that lists the names, and the suite's module.
+///
+/// A name under `skip` that no check has does not compile:
+/// ```compile_fail
+/// # async fn made(_: cluster_operator::conformance::acl::Acl) {}
+/// cluster_operator::conformance::acl_tests! {
+///     factory = made,
+///     block_on = futures_executor::block_on,
+///     skip = { no_such_check: "there is none" },
+/// }
+/// ```
+/// It is the name alone that does not:
+/// ```
+/// # async fn made(_: cluster_operator::conformance::acl::Acl) {}
+/// cluster_operator::conformance::acl_tests! {
+///     factory = made,
+///     block_on = futures_executor::block_on,
+///     skip = { odd_tokens_are_unknown: "there is one" },
+/// }
+/// ```
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {
@@ -33,7 +52,9 @@ macro_rules! __conformance_tests {
             }};
         }
         $crate::$names! { __conformance_test }
-        // A name that no check has is no test either, and does not compile.
-        $($(#[cfg(test)] const _: fn() = $skipped;)*)?
+        $($(const _: () = assert!(
+            $crate::conformance::is_listed($crate::conformance::$suite::CHECKS, stringify!($skipped)),
+            "`skip` names a check that there is not",
+        );)*)?
     };
 }

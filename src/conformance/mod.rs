@@ -1,9 +1,154 @@
 //! Suites that show whether a backend keeps its contract.
+//!
+//! Whoever implements [`RaftBackend`](crate::RaftBackend),
+//! [`AclAuthorizer`](crate::AclAuthorizer) or [`Peers`](crate::Peers) runs the
+//! suite for that trait. It consists of checks: each holds the backend to one
+//! rule, has the rule as its name, and tells where the rule comes from. They
+//! need no runtime, since the fixture brings the clock, and the executor is the
+//! author's choice.
+//!
+//! | trait | suite | its checks | one test for each check |
+//! |---|---|---|---|
+//! | `RaftBackend` | [`raft_backend`] | [`raft::CHECKS`] | [`raft_tests`] |
+//! | `AclAuthorizer` | [`acl_authorizer`] | [`acl::CHECKS`] | [`acl_tests`] |
+//! | `Peers` | [`peers()`] | [`peers::CHECKS`] | [`peers_tests`] |
+//!
+//! # How to run one
+//! A suite gets a *factory*, an async closure that makes a *fixture*: the
+//! backend, and around it what a check has to be able to do, such as to stop a
+//! server. Every check has a fixture of its own, made as the check wants it.
+//!
+//! What the factory or the fixture cannot do, they answer with [`NotSupported`].
+//! The check is then *skipped*, and the [`Report`] says so and why.
+//!
+//! ```
+//! # #[cfg(feature = "tokio")]
+//! # mod example {
+//! use async_trait::async_trait;
+//! use cluster_operator::conformance::raft::{Member, RaftFixture, Servers};
+//! use cluster_operator::conformance::{self, Fixture, NotSupported};
+//! use cluster_operator::raft::*;
+//! use cluster_operator::{ErrorKind, OperatorError, ServerId, Timer, TokioTimer};
+//!
+//! /// A Raft of one server.
+//! struct MyRaft;
+//!
+//! #[async_trait]
+//! impl RaftBackend for MyRaft {
+//!     fn leadership(&self) -> Leadership {
+//!         Leadership::Local
+//!     }
+//!
+//!     async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
+//!         let me = RaftServer::voter("my-id", "127.0.0.1:8300");
+//!         let servers = vec![me.with_leader(true)];
+//!         Ok(RaftConfiguration { servers, index: 1 })
+//!     }
+//!
+//!     async fn remove_server(
+//!         &self,
+//!         server: &PeerSelector,
+//!         expected: Option<u64>,
+//!     ) -> Result<(), OperatorError> {
+//!         let configuration = self.configuration(Consistency::Default).await?;
+//!         if !server.matches(&configuration.servers[0]) {
+//!             return Err(ErrorKind::UnknownServer(server.clone()).into());
+//!         }
+//!         match expected {
+//!             Some(expected) if expected != configuration.index => {
+//!                 let actual = configuration.index;
+//!                 Err(ErrorKind::Conflict { expected, actual }.into())
+//!             }
+//!             _ => Err(ErrorKind::LastVoter.into()),
+//!         }
+//!     }
+//! }
+//!
+//! struct MyCluster;
+//!
+//! #[async_trait]
+//! impl Fixture for MyCluster {
+//!     fn timer(&self) -> &dyn Timer {
+//!         &TokioTimer
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl RaftFixture for MyCluster {
+//!     fn members(&self) -> Vec<Member> {
+//!         vec![Member::new("my-id", "127.0.0.1:8300", MyRaft)]
+//!     }
+//!     // With more servers: `stop` and `isolate`.
+//! }
+//!
+//! async fn my_cluster(wanted: Servers) -> Result<MyCluster, NotSupported> {
+//!     if wanted != Servers::voters(1) {
+//!         return Err(NotSupported::new("there is one server only"));
+//!     }
+//!     Ok(MyCluster)
+//! }
+//!
+//! // In a test of yours, with `#[tokio::test]`:
+//! pub async fn my_raft_keeps_the_rules() {
+//!     let report = conformance::raft_backend(my_cluster).await;
+//!     report.assert(); // panics with all that failed
+//!     assert_eq!(report.passed().count(), 1);
+//!     println!("{report}"); // tells what was skipped, and why
+//! }
+//! # }
+//! # #[cfg(feature = "tokio")]
+//! # tokio::runtime::Builder::new_current_thread()
+//! #     .enable_time()
+//! #     .build()
+//! #     .unwrap()
+//! #     .block_on(example::my_raft_keeps_the_rules());
+//! ```
+//!
+//! # One test for each check
+//! The macros generate a `#[test]` for each check, so that a test runner shows
+//! them one by one. Here a skip has to be declared: a check that cannot run, and
+//! is not named under `skip`, fails. One that is named there is an ignored test
+//! with that reason.
+//!
+//! ```
+//! # use cluster_operator::conformance::{self, NotSupported, acl::{Acl, AclFixture}};
+//! # async fn my_tokens(_: Acl) -> Result<Mine, NotSupported> { Ok(Mine) }
+//! # struct Mine;
+//! # impl conformance::Fixture for Mine {
+//! #     fn timer(&self) -> &dyn cluster_operator::Timer { unimplemented!() }
+//! # }
+//! # impl AclFixture for Mine {
+//! #     fn authorizer(&self) -> std::sync::Arc<dyn cluster_operator::AclAuthorizer> {
+//! #         std::sync::Arc::new(cluster_operator::AllowAll)
+//! #     }
+//! #     fn tokens(&self) -> Vec<cluster_operator::Token> { vec![] }
+//! # }
+//! conformance::acl_tests! {
+//!     factory = my_tokens,
+//!     block_on = futures_executor::block_on,
+//!     skip = {
+//!         what_cannot_be_told_is_unavailable: "my tokens are in memory",
+//!     },
+//! }
+//! ```
+//!
+//! # What fails
+//! A check fails where the backend breaks the rule, where something panics, and
+//! where the check is not over by the fixture's
+//! [deadline](Fixture::deadline): none of that ends the suite. What blocks its
+//! thread, though, blocks the suite as well.
+//!
+//! An engine that elects, replicates and forgets in its own time passes: where a
+//! rule says "in time", the check looks again and again until it is so. The rest
+//! has to be so at once.
+//!
+//! The names of the checks are part of the interface of this crate. New ones
+//! come with minor versions, so a backend that passes today may fail after an
+//! update, of a rule that it has broken all along.
 
 pub mod acl;
 mod check;
 mod fixture;
-#[doc(hidden)]
 mod macros;
 pub mod peers;
 mod poll;
@@ -11,11 +156,10 @@ pub mod raft;
 mod report;
 mod verdict;
 
-#[doc(hidden)]
-pub use check::named;
-
 pub use acl::acl_authorizer;
 pub use check::Check;
+#[doc(hidden)]
+pub use check::{is_listed, named};
 pub use fixture::{Fixture, NotSupported};
 pub use peers::peers;
 pub use raft::raft_backend;

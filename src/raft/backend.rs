@@ -30,15 +30,29 @@ pub enum Leadership {
 /// The Raft of the server that the service runs in.
 ///
 /// # Contract
+/// `conformance::raft_backend` holds a backend to it; in parentheses are the names
+/// of its checks.
 /// - [`leadership`](RaftBackend::leadership) is this server's own view, cheap
-///   and without waiting: it is asked for every request.
+///   and without waiting: it is asked for every request. A hint is the leader's
+///   id and address as the configuration has them
+///   (`a_hint_is_the_leaders_id_and_address`), and without a majority there is
+///   no leader (`without_a_majority_nobody_leads`).
 /// - A server that does not lead answers everything but a stale read with
-///   [`NotLeader`](crate::ErrorKind::NotLeader) or
-///   [`NoLeader`](crate::ErrorKind::NoLeader); the service sends the request on.
+///   [`NotLeader`](crate::ErrorKind::NotLeader), or with
+///   [`NoLeader`](crate::ErrorKind::NoLeader) if it knows of none; the service
+///   sends the request on (`a_follower_removes_nothing`,
+///   `without_a_leader_a_read_is_refused`).
+/// - A server is what a [`PeerSelector`] matches byte for byte; any text can be
+///   asked for (`a_server_is_matched_byte_for_byte`,
+///   `odd_names_are_unknown_servers`).
 /// - The index grows with each change of the configuration, and a refused or
-///   failed change leaves both as they were.
+///   failed change leaves both as they were
+///   (`the_index_grows_with_each_removal`).
+/// - A voter is left, also where two removals meet
+///   (`the_last_voter_is_never_removed`, `removals_at_once_leave_a_voter`).
 /// - An error says in its [`outcome`](OperatorError::outcome) whether the change
-///   happened: never `NotApplied` for one that may yet be committed.
+///   happened: never `NotApplied` for one that may yet be committed
+///   (`not_applied_is_said_only_of_what_did_not_happen`).
 #[async_trait]
 pub trait RaftBackend: Send + Sync {
     /// Who leads, in this server's view.
@@ -75,7 +89,8 @@ pub trait RaftBackend: Send + Sync {
     ///   [`NoLeader`](crate::ErrorKind::NoLeader)
     ///
     /// # Cancel safety
-    /// Dropping the future leaves either the old or the new configuration.
+    /// Dropping the future leaves either the old or the new configuration
+    /// (`a_dropped_removal_happens_whole_or_not_at_all`).
     async fn remove_server(
         &self,
         server: &PeerSelector,

@@ -5,6 +5,7 @@ use super::cluster::{
     standings, without,
 };
 use super::{Member, RaftFixture};
+use crate::conformance::poll::soon;
 use crate::conformance::verdict::{Verdict, ensure, same, until};
 use crate::raft::{Consistency, PeerSelector};
 
@@ -105,9 +106,10 @@ pub(super) async fn a_removed_leader_leads_no_more(raft: &dyn RaftFixture) -> Ve
     let rest = others(raft, &old);
     leader_among(raft, &rest).await?;
     until(raft, "the removed server not to lead", || async {
-        match old.backend.configuration(Consistency::Consistent).await {
-            Ok(read) => Err(format!("a consistent read: {read:?}")),
-            Err(_) => Ok(()),
+        let read = old.backend.configuration(Consistency::Consistent);
+        match soon(raft, read).await {
+            Some(Ok(read)) => Err(format!("a consistent read: {read:?}")),
+            Some(Err(_)) | None => Ok(()),
         }
     })
     .await
