@@ -169,13 +169,13 @@ impl Peers for HttpPeers {
         let mut tried = Vec::new();
         for (at, uri) in uris.iter().enumerate() {
             let left = deadline.saturating_sub(begin.elapsed());
-            // The other side has to be done before this one gives up, so it gets a
-            // little less than what is left after the servers tried before.
-            let share = left - left / 10;
-            let patience = request
-                .patience
-                .map_or(share, |patience| patience.min(share));
-            request.patience = Some(patience);
+            if at > 0 {
+                // Some of the time that the service counted on has gone, and the
+                // other side has to be done before this one gives up.
+                let share = left - left / 10;
+                let patience = request.patience.unwrap_or(share);
+                request.patience = Some(patience.min(share));
+            }
             let attempt = self.preference.attempt(target, &uris, at);
             match self.ask(uri, &request, left).await {
                 Ok(answer) => {

@@ -6,13 +6,13 @@ use cluster_operator::client::{AddressBook, HttpPeers, PEER_PATH, PeerHttp};
 use cluster_operator::mock::{Grant, MockAcl, MockPeers, MockRaft, MockToken};
 use cluster_operator::{
     Access, AccessorId, AllowAll, Caller, Consistency, DefaultPolicy, ErrorKind, InvalidKey,
-    LeaderHint, Leadership, OperatorError, OperatorService, Outcome, PeerSelector, Peers, Pool,
-    RaftBackend, RaftConfiguration, Resource, Token,
+    LeaderHint, Leadership, OperatorError, OperatorRequest, OperatorService, Outcome, PeerSelector,
+    Peers, Pool, RaftBackend, RaftConfiguration, Resource, Token,
 };
 use tokio::net::TcpListener;
 
 use super::fleet::Fleet;
-use super::socket::{Scripted, Turn, answer};
+use super::socket::{Scripted, Turn, answer, nobody};
 use super::{LONG, ask, dc2, key, leader, peers_of, read};
 
 fn anyone() -> Caller {
@@ -265,22 +265,28 @@ async fn who_is_not_in_the_directory_is_told_apart_from_who_does_not_answer() {
 async fn a_server_is_told_how_long_the_other_one_waits() {
     let server = Scripted::start(|number, request| {
         let (_, json) = request.split_once("\r\n\r\n").unwrap();
-        let request: cluster_operator::OperatorRequest = serde_json::from_str(json).unwrap();
-        let patience = request.patience.unwrap();
+        let request: OperatorRequest = serde_json::from_str(json).unwrap();
         match number {
-            0 => assert!(patience > LONG / 2 && patience < LONG, "{patience:?}"),
-            _ => assert_eq!(patience, std::time::Duration::from_secs(1)),
+            // As the service has said it.
+            0 => assert_eq!(request.patience, None),
+            1 => assert_eq!(request.patience, Some(2 * LONG)),
+            // Less, as some time has gone with the server tried before.
+            _ => assert!(request.patience.unwrap() < LONG),
         }
         Turn::Answer(answer(Err(ErrorKind::NoLeader.into())))
     })
     .await;
-    let peers = peers_of(&[&server.uri]);
-    let mut request = read();
-    for patience in [None, Some(std::time::Duration::from_secs(1))] {
-        request.patience = patience;
-        let error = peers.send(&dc2(), request.clone(), LONG).await.unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::NoLeader);
+    let dead = nobody().await;
+    for uris in [&[server.uri.as_str()][..], &[&dead, &server.uri]] {
+        for patience in [None, Some(2 * LONG)] {
+            let mut request = read();
+            request.patience = patience;
+            let peers = peers_of(uris);
+            let error = peers.send(&dc2(), request, LONG).await.unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::NoLeader);
+        }
     }
+    assert_eq!(server.requests(), 4);
 }
 
 #[tokio::test]
