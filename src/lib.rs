@@ -92,12 +92,12 @@
 
 pub mod acl;
 pub mod autopilot;
-#[cfg(any(feature = "openraft", feature = "serf"))]
-pub mod engine;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(any(feature = "openraft", feature = "serf"))]
+pub mod engine;
 mod error;
 #[cfg(feature = "http")]
 pub mod http;
