@@ -60,6 +60,7 @@
 //! | `http` | the same as a tower service |
 //! | `client` | the other servers over HTTP, and a client for programs |
 //! | `mock` | a simulated federation |
+//! | `engine::openraft` | a Raft backend over openraft |
 //! | `engine::serf` | a keyring over the serf crate |
 //! | `conformance` | suites that show whether a backend keeps its contract |
 //!
@@ -75,6 +76,7 @@
 //! | `client` | `client::HttpPeers`, `PeerHttp` and `OperatorClient`, over hyper without TLS | no |
 //! | `hcl` | rules and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
+//! | `openraft` | `engine::openraft`, a Raft backend over openraft 0.9 | no |
 //! | `serf` | `engine::serf`, a keyring over the serf crate (MPL-2.0) | no |
 //! | `conformance` | `conformance`, suites for authors of backends | no |
 //!
