@@ -1,13 +1,30 @@
-//! A server with Consul's operator endpoints over a simulated federation.
+//! A server with Consul's operator endpoints, over a real Raft and real gossip.
 //!
 //! ```text
 //! cargo run --example server --all-features
 //! ```
+//!
+//! starts a cluster of three in this process: openraft in memory, and encrypted
+//! serf pools on loopback. With `--mock` the cluster is a simulated one, and with
+//! `--name` this is one server of several processes.
 
+#[path = "server/access.rs"]
+mod access;
+#[path = "cluster/mod.rs"]
+mod cluster;
+#[path = "server/member.rs"]
+mod member;
+#[path = "operated/mod.rs"]
+mod operated;
+#[path = "server/simulated.rs"]
+mod simulated;
+#[path = "server/trio.rs"]
+mod trio;
+
+use std::error::Error;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
@@ -16,20 +33,22 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use clap::{Parser, ValueEnum};
-use cluster_operator::http::OperatorHttp;
-use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
+use cluster::Server;
 use cluster_operator::wire::Dialect;
-use cluster_operator::{AllowAll, DefaultPolicy, GossipKey, Resource, TokenStore};
+use operated::{Member, Operator};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-/// Serves Consul's operator endpoints over a simulated federation: the servers
-/// alice, bob and carol here, and dave in another datacenter.
+/// Serves Consul's operator endpoints over a cluster of three servers in this
+/// process, or as one server of several processes.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Where to listen; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8500")]
-    address: SocketAddr,
+    /// Where to listen for HTTP; port 0 takes a free one. [default: port 8500, on
+    /// 127.0.0.1 or on the server's own address]
+    #[arg(long)]
+    address: Option<SocketAddr>,
     /// Whose habits to follow.
     #[arg(long, value_enum, default_value_t = DialectName::Precise)]
     dialect: DialectName,
@@ -43,6 +62,11 @@ struct Arguments {
     /// read again on HUP.
     #[arg(long)]
     acl_file: Option<PathBuf>,
+    /// Simulates the cluster, and a second datacenter.
+    #[arg(long, conflicts_with = "name")]
+    mock: bool,
+    #[command(flatten)]
+    member: Member,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -60,118 +84,85 @@ enum Switch {
     Off,
 }
 
+impl From<DialectName> for Dialect {
+    fn from(name: DialectName) -> Self {
+        match name {
+            DialectName::Precise => Dialect::Precise,
+            DialectName::Consul1_10 => Dialect::Consul1_10,
+            DialectName::Consul0_7 => Dialect::Consul0_7,
+        }
+    }
+}
+
+/// What has been started, whichever way.
+struct Started {
+    /// Consul's endpoints, by where they are served.
+    endpoints: Vec<(TcpListener, Router)>,
+    /// The servers behind them, unless they are simulated.
+    servers: Vec<(Server, Operator)>,
+    /// What to tell the user.
+    introduction: String,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match serve(Arguments::parse()).await {
+    match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", chain(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(arguments: Arguments) -> Result<(), String> {
-    let tokens = arguments.acl_file.as_deref().map(load).transpose()?;
-    let federation = federation(&arguments, tokens.as_ref())?;
-    let endpoints =
-        OperatorHttp::new(federation.service("alice")).with_dialect(match arguments.dialect {
-            DialectName::Precise => Dialect::Precise,
-            DialectName::Consul1_10 => Dialect::Consul1_10,
-            DialectName::Consul0_7 => Dialect::Consul0_7,
-        });
-    // The server's own routes, and behind them Consul's.
-    let app = Router::new()
-        .route(
-            "/",
-            get(|| async { "Consul's operator endpoints are at /v1/operator/\n" }),
-        )
-        .fallback_service(endpoints)
-        .layer(middleware::from_fn(log));
+async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    // Asked for first, so that a Ctrl-C while the cluster starts is not lost.
+    let (stopping, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        stop_signal().await;
+        stopping.send_replace(true);
+    });
 
-    let address = arguments.address;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        format!("cannot listen on {address}: {error}; try --address 127.0.0.1:0")
-    })?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    introduce(address, &arguments);
-    #[cfg(unix)]
-    if let (Some(tokens), Some(path)) = (tokens, arguments.acl_file) {
-        tokio::spawn(reload_on_hangup(tokens, path));
+    let authorizer = access::authorizer(arguments.acl, arguments.acl_file.as_deref())?;
+    let started = if arguments.mock {
+        simulated::start(&arguments, authorizer).await?
+    } else if arguments.member.name.is_some() {
+        member::start(&arguments, authorizer).await?
+    } else {
+        trio::start(&arguments, authorizer).await?
+    };
+    println!("{}\n\nCtrl-C stops it.", started.introduction);
+
+    let mut serving = JoinSet::new();
+    for (listener, endpoints) in started.endpoints {
+        // The server's own routes, and behind them Consul's.
+        let app = Router::new()
+            .route(
+                "/",
+                get("Consul's operator endpoints are at /v1/operator/\n"),
+            )
+            .fallback_service(endpoints)
+            .layer(middleware::from_fn(log));
+        let mut stop = stop.clone();
+        let stopped = async move {
+            // The sender's end is one as well.
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        serving.spawn(
+            axum::serve(listener, app)
+                .with_graceful_shutdown(stopped)
+                .into_future(),
+        );
     }
-    axum::serve(listener, app)
-        .with_graceful_shutdown(stop_signal())
-        .await
-        .map_err(|error| format!("cannot serve: {error}"))?;
+    while let Some(served) = serving.join_next().await {
+        served??;
+    }
+    for (server, operator) in started.servers {
+        drop(operator);
+        server.shutdown().await?;
+    }
     println!("Stopped.");
     Ok(())
-}
-
-/// Loads the tokens. A token file holds secrets, so an error names the place of
-/// a mistake and not what stands there.
-fn load(path: &Path) -> Result<Arc<TokenStore>, String> {
-    TokenStore::load_file(path)
-        .map(Arc::new)
-        .map_err(|error| chain(&error))
-}
-
-#[cfg(unix)]
-async fn reload_on_hangup(tokens: Arc<TokenStore>, path: PathBuf) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        return;
-    };
-    while hangup.recv().await.is_some() {
-        match tokens.reload_file(&path) {
-            Ok(()) => eprintln!("{} is loaded again", path.display()),
-            Err(error) => eprintln!("the old tokens stay in force: {}", chain(&error)),
-        }
-    }
-}
-
-/// An error with all that caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
-}
-
-fn federation(
-    arguments: &Arguments,
-    tokens: Option<&Arc<TokenStore>>,
-) -> Result<MockFederation, String> {
-    let other = if arguments.datacenter == "dc2" {
-        "dc1"
-    } else {
-        "dc2"
-    };
-    let key =
-        GossipKey::from_base64("0eK8RjnsGC/+I1fJErQsBA==").map_err(|error| error.to_string())?;
-    let builder = MockFederation::builder()
-        .datacenter(arguments.datacenter.as_str(), ["alice", "bob", "carol"])
-        .datacenter(other, ["dave"])
-        .raft_index(22)
-        .gossip_key(key);
-    if let Some(tokens) = tokens {
-        return Ok(builder.authorizer(Arc::clone(tokens)).build());
-    }
-    Ok(match arguments.acl {
-        Switch::Off => builder.authorizer(AllowAll),
-        Switch::On => builder.authorizer(
-            MockAcl::new(DefaultPolicy::Deny)
-                .with_token(MockToken::management("root"))
-                .with_token(
-                    MockToken::new("viewer")
-                        .with(Resource::Operator, Grant::Read)
-                        .with(Resource::Keyring, Grant::Read),
-                ),
-        ),
-    }
-    .build())
 }
 
 /// One line a request. The query may hold a token, so it is left out.
@@ -184,30 +175,47 @@ async fn log(request: Request, next: Next) -> Response {
     response
 }
 
-fn introduce(address: SocketAddr, arguments: &Arguments) {
-    let url = format!("http://{address}/v1/operator");
-    let token = match arguments.acl {
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}; try another --address"))
+}
+
+/// Things to try, over a server's HTTP address.
+fn curls(http: SocketAddr, acl: Switch, removable: &str) -> String {
+    let url = format!("http://{http}/v1/operator");
+    let token = match acl {
         Switch::On => " -H 'X-Consul-Token: root'",
         Switch::Off => "",
     };
-    println!(
-        "Listening on http://{address} as alice of {}, who leads bob and carol. Try:
+    let mut text = format!(
+        "Try:
 
   curl{token} '{url}/raft/configuration?pretty'
-  curl{token} '{url}/raft/configuration?pretty&dc=dc2'
-  curl{token} -X DELETE '{url}/raft/peer?address=127.0.0.3:8300'
+  curl{token} -X DELETE '{url}/raft/peer?address={removable}'
   curl{token} '{url}/keyring?pretty'
   curl{token} -X POST {url}/keyring -d '{{\"Key\": \"z90lFx3sZZLtTOkutXcwYg==\"}}'
   curl{token} -X PUT {url}/keyring -d '{{\"Key\": \"z90lFx3sZZLtTOkutXcwYg==\"}}'
-  curl{token} -X DELETE {url}/keyring -d '{{\"Key\": \"0eK8RjnsGC/+I1fJErQsBA==\"}}'
+  curl{token} -X DELETE {url}/keyring -d '{{\"Key\": \"{}\"}}'
 
-or Consul's own command line: CONSUL_HTTP_ADDR={address} consul operator raft list-peers",
-        arguments.datacenter
+or Consul's own command line: CONSUL_HTTP_ADDR={http} consul operator raft list-peers",
+        operated::PUBLISHED_KEY
     );
-    if arguments.acl == Switch::On {
-        println!("\nTokens: root may do everything, viewer may look. Nobody else may do anything.");
+    if acl == Switch::On {
+        text += "\n\nTokens: root may do everything, viewer may look. Nobody else may do anything.";
     }
-    println!("\nCtrl-C stops it.");
+    text
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
 }
 
 /// Ctrl-C, or a supervisor's TERM.

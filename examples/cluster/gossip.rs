@@ -158,7 +158,10 @@ fn tuned(pool: Pool) -> MemberlistOptions {
     let options = MemberlistOptions::local()
         // Of three servers, one may be alone with its suspicion of another. It gives
         // up on it after twice, and not six times, the time that two would take.
-        .with_suspicion_max_timeout_mult(2);
+        .with_suspicion_max_timeout_mult(2)
+        // A question to the keyrings is passed on by chance, this often by each
+        // server. Twice, as the profile has it, leaves one of six out now and then.
+        .with_retransmit_mult(8);
     match pool {
         Pool::Lan => options.with_probe_interval(Duration::from_millis(500)),
         Pool::Wan => options,

@@ -1,0 +1,200 @@
+//! A server that is one of several processes, as its flags say.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use cluster_operator::GossipKey;
+use cluster_operator::client::SharedSecret;
+use tokio::net::TcpListener;
+
+use crate::cluster::{Node, NodeId, Ports, Server, Settings, gossip};
+
+/// Consul's ports.
+pub const HTTP_PORT: u16 = 8500;
+const PORTS: Ports = Ports {
+    raft: 8300,
+    lan: 8301,
+    wan: 8302,
+};
+
+/// The key that gossip starts with unless GOSSIP_KEY has another one. Everybody
+/// can read it here: it is for trying things out on one machine.
+pub const PUBLISHED_KEY: &str = "0eK8RjnsGC/+I1fJErQsBA==";
+
+/// The flags of a server that is a process of its own.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Member {
+    /// Runs one server of several processes, under this name.
+    #[arg(long, requires = "data")]
+    pub name: Option<String>,
+    /// The servers that form the cluster, this one among them, the same list for
+    /// each: alice=127.0.0.1,bob=127.0.0.2,carol=127.0.0.3
+    #[arg(
+        long,
+        value_delimiter = ',',
+        requires = "name",
+        conflicts_with = "join"
+    )]
+    pub peers: Vec<Peer>,
+    /// The addresses of servers of a running cluster, to become one more voter.
+    #[arg(long, value_delimiter = ',', requires_all = ["name", "ip"])]
+    pub join: Vec<IpAddr>,
+    /// The addresses of servers of other datacenters.
+    #[arg(long, value_delimiter = ',', requires = "name")]
+    pub join_wan: Vec<IpAddr>,
+    /// The address of this server; with --peers it stands there.
+    #[arg(long, requires = "name")]
+    pub ip: Option<IpAddr>,
+    /// The folder for the Raft log and the keyrings.
+    #[arg(long, requires = "name")]
+    pub data: Option<PathBuf>,
+}
+
+/// A server's name and address.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    name: String,
+    ip: IpAddr,
+}
+
+impl FromStr for Peer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, ip) = text.split_once('=').ok_or("write it as name=address")?;
+        Ok(Peer {
+            name: name.into(),
+            ip: ip.parse().map_err(|error| format!("{ip}: {error}"))?,
+        })
+    }
+}
+
+impl Member {
+    /// Where this server is.
+    ///
+    /// # Errors
+    /// When the flags do not say it.
+    pub fn ip(&self) -> Result<IpAddr, String> {
+        let listed = self.listed().map(|(_, peer)| peer.ip);
+        self.ip
+            .or(listed)
+            .ok_or_else(|| "this server is not among --peers: give its --ip and --join".into())
+    }
+
+    /// This server's place among the peers, which is its number in Raft.
+    fn listed(&self) -> Option<(NodeId, &Peer)> {
+        let mut numbered = (1..).zip(&self.peers);
+        numbered.find(|(_, peer)| Some(&peer.name) == self.name.as_ref())
+    }
+
+    /// Starts the server, and lets it find the others in its own time.
+    ///
+    /// # Errors
+    /// When the flags contradict each other, or a part does not start.
+    pub async fn start(
+        &self,
+        datacenter: &str,
+        listener: &TcpListener,
+    ) -> Result<Server, Box<dyn Error>> {
+        let data = self
+            .data
+            .clone()
+            .ok_or("a server needs a folder: give --data")?;
+        let id = match self.listed() {
+            Some((id, _)) => id,
+            None => number_of_its_own(&data)?,
+        };
+        let ip = self.ip()?;
+        let server = Server::start(Settings {
+            name: self.name.clone().unwrap_or_default(),
+            id,
+            datacenter: datacenter.into(),
+            ip,
+            ports: PORTS,
+            http: listener.local_addr()?,
+            data: Some(data),
+            key: gossip_key()?,
+        })
+        .await?;
+        self.find_others(&server).await?;
+        Ok(server)
+    }
+
+    async fn find_others(&self, server: &Server) -> Result<(), Box<dyn Error>> {
+        let near = self.peers.iter().map(|peer| peer.ip);
+        let near: Vec<_> = near.chain(self.join.iter().copied()).collect();
+        let on = |port, ips: &[IpAddr]| -> Vec<_> {
+            ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
+        };
+        // The other datacenters apart from this one: it is enough that one address
+        // of a list answers, and it must not be the one next door.
+        for (agent, others) in [
+            (server.lan(), on(PORTS.lan, &near)),
+            (server.wan(), on(PORTS.wan, &near)),
+            (server.wan(), on(PORTS.wan, &self.join_wan)),
+        ] {
+            let agent = agent.clone();
+            tokio::spawn(async move { gossip::join(&agent, &others).await });
+        }
+
+        if self.join.is_empty() {
+            let voters: BTreeMap<_, _> = (1..).zip(self.peers.iter().map(Peer::node)).collect();
+            server.bootstrap(voters).await?;
+        } else {
+            let cluster = on(PORTS.raft, &self.join);
+            server.join_raft(&cluster).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Peer {
+    fn node(&self) -> Node {
+        Node {
+            name: self.name.clone(),
+            raft: SocketAddr::new(self.ip, PORTS.raft),
+            http: SocketAddr::new(self.ip, HTTP_PORT),
+        }
+    }
+}
+
+/// The number of a server that joins. It is kept with the log that it belongs to.
+fn number_of_its_own(data: &std::path::Path) -> Result<NodeId, Box<dyn Error>> {
+    let file = data.join("id");
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(text.trim().parse()?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            // Past the numbers of the founders, and no other server's.
+            let now = std::time::SystemTime::now();
+            let id = now.duration_since(std::time::UNIX_EPOCH)?.as_micros() as NodeId;
+            std::fs::create_dir_all(data)?;
+            std::fs::write(&file, id.to_string())?;
+            Ok(id)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The key of GOSSIP_KEY: flags show in the list of processes.
+///
+/// # Errors
+/// When it is no key.
+pub fn gossip_key() -> Result<GossipKey, Box<dyn Error>> {
+    let text = std::env::var("GOSSIP_KEY");
+    let key = GossipKey::from_base64(text.as_deref().unwrap_or(PUBLISHED_KEY));
+    Ok(key.map_err(|error| format!("GOSSIP_KEY is no gossip key: {error}"))?)
+}
+
+/// What the servers show each other, if PEER_SECRET has it.
+///
+/// # Errors
+/// When it is no secret.
+pub fn peer_secret() -> Result<Option<SharedSecret>, Box<dyn Error>> {
+    match std::env::var("PEER_SECRET") {
+        Ok(secret) => Ok(Some(SharedSecret::new(secret)?)),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,71 @@
+//! Consul's operator endpoints over a server of the cluster: all that embedding
+//! the library comes to.
+
+use axum::Router;
+use cluster_operator::client::{HttpPeers, PEER_PATH, PeerHttp, SharedSecret};
+use cluster_operator::engine::openraft::OpenraftBackend;
+use cluster_operator::engine::serf::SerfKeyring;
+use cluster_operator::http::OperatorHttp;
+use cluster_operator::wire::Dialect;
+use cluster_operator::{AclAuthorizer, BuildError, OperatorService, Pool};
+use tokio::task::AbortHandle;
+
+use super::view::View;
+use crate::cluster::{Node, NodeId, Server};
+
+/// A server's operator service, and what brings other servers' requests to it.
+pub struct Operator {
+    service: OperatorService,
+    secret: Option<SharedSecret>,
+    following: AbortHandle,
+}
+
+impl Operator {
+    /// Makes one server operable. `secret` is what the servers show each other.
+    ///
+    /// # Errors
+    /// [`BuildError`], which for these parts cannot happen.
+    pub fn new(
+        server: &Server,
+        datacenter: &str,
+        authorizer: impl AclAuthorizer + 'static,
+        secret: Option<SharedSecret>,
+    ) -> Result<Self, BuildError> {
+        let (view, following) = View::follow(server);
+        let mut peers = HttpPeers::new(view.clone());
+        if let Some(secret) = &secret {
+            peers = peers.with_shared_secret(secret.clone());
+        }
+        let describe = move |id: &NodeId, node: &Node| view.describe(id, node);
+        let service = OperatorService::builder(datacenter)
+            .raft(OpenraftBackend::new(server.raft().clone(), describe))
+            .keyring(SerfKeyring::new(Pool::Wan, server.wan().clone()))
+            .keyring(SerfKeyring::new(Pool::Lan, server.lan().clone()))
+            .authorizer(authorizer)
+            .peers(peers)
+            .build()?;
+        Ok(Self {
+            service,
+            secret,
+            following,
+        })
+    }
+
+    /// The routes of the server's HTTP address: the other servers' requests, and
+    /// behind them Consul's endpoints.
+    pub fn routes(&self, dialect: Dialect) -> Router {
+        let mut peers = PeerHttp::new(self.service.clone());
+        if let Some(secret) = &self.secret {
+            peers = peers.with_shared_secret(secret);
+        }
+        Router::new()
+            .route_service(PEER_PATH, peers)
+            .fallback_service(OperatorHttp::new(self.service.clone()).with_dialect(dialect))
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.following.abort();
+    }
+}

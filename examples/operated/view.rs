@@ -1,0 +1,132 @@
+//! What gossip knows, at hand without waiting: an agent's members have to be
+//! waited for, and the service must not wait to know its way.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use cluster_operator::DatacenterName;
+use cluster_operator::client::{Directory, ServerUri};
+use cluster_operator::{RaftServer, Target};
+use serf::types::MemberStatus;
+use tokio::task::AbortHandle;
+
+use crate::cluster::gossip::{self, Gossip, Member};
+use crate::cluster::{Node, NodeId, Raft, Server};
+
+/// How old the view can be.
+const REFRESH: Duration = Duration::from_millis(250);
+
+/// A server's view of the others. Clones share it.
+#[derive(Clone)]
+pub struct View {
+    raft: Raft,
+    seen: Arc<RwLock<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Where the servers of each datacenter serve HTTP, those that are up first.
+    datacenters: BTreeMap<DatacenterName, Vec<ServerUri>>,
+    /// Which servers of this datacenter are up.
+    alive: BTreeMap<String, bool>,
+}
+
+impl View {
+    /// Follows a server's pools until the task is aborted.
+    pub fn follow(server: &Server) -> (Self, AbortHandle) {
+        let view = Self {
+            raft: server.raft().clone(),
+            seen: Arc::default(),
+        };
+        let (lan, wan, seen) = (
+            server.lan().clone(),
+            server.wan().clone(),
+            view.seen.clone(),
+        );
+        let follow = async move {
+            let mut again = tokio::time::interval(REFRESH);
+            loop {
+                again.tick().await;
+                let now = look(&lan, &wan).await;
+                *seen.write().unwrap_or_else(PoisonError::into_inner) = now;
+            }
+        };
+        (view, tokio::spawn(follow).abort_handle())
+    }
+
+    /// A server of the Raft configuration, as operators see it. With what gossip
+    /// knows of it, the quorum guard counts the dead.
+    pub fn describe(&self, id: &NodeId, node: &Node) -> RaftServer {
+        let server =
+            RaftServer::voter(id.to_string(), node.raft.to_string()).with_name(node.name.as_str());
+        match self.look(|seen| seen.alive.get(&node.name).copied()) {
+            Some(alive) => server.with_alive(alive),
+            None => server,
+        }
+    }
+
+    fn look<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.seen.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn look(lan: &Gossip, wan: &Gossip) -> Seen {
+    let alive = |member: Member| {
+        (
+            member.name.to_string(),
+            member.status == MemberStatus::Alive,
+        )
+    };
+    Seen {
+        datacenters: by_datacenter(gossip::members(wan).await),
+        alive: gossip::members(lan).await.into_iter().map(alive).collect(),
+    }
+}
+
+/// A datacenter that has failed is still one, and asking it says so. One whose
+/// servers have all left is none.
+fn by_datacenter(mut members: Vec<Member>) -> BTreeMap<DatacenterName, Vec<ServerUri>> {
+    members.retain(|member| member.status != MemberStatus::Left);
+    members.sort_by_key(|member| member.status != MemberStatus::Alive);
+    let mut datacenters = BTreeMap::<_, Vec<_>>::new();
+    for member in members {
+        let name = DatacenterName::from(member.about.datacenter.as_str());
+        datacenters
+            .entry(name)
+            .or_default()
+            .extend(uri(member.about.http));
+    }
+    datacenters
+}
+
+fn uri(http: SocketAddr) -> Option<ServerUri> {
+    format!("http://{http}").parse().ok()
+}
+
+/// The leader is where Raft's own configuration has it, the servers of other
+/// datacenters are where the WAN pool has them.
+impl Directory for View {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        self.look(|seen| seen.datacenters.keys().cloned().collect())
+    }
+
+    fn uris(&self, target: &Target) -> Vec<ServerUri> {
+        match target {
+            Target::Server(leader) => {
+                let metrics = self.raft.metrics().borrow().clone();
+                let membership = metrics.membership_config.membership();
+                let mut nodes = membership.nodes();
+                let leader = nodes.find(|(id, _)| id.to_string() == leader.id.as_str());
+                leader
+                    .and_then(|(_, node)| uri(node.http))
+                    .into_iter()
+                    .collect()
+            }
+            Target::Datacenter(name) => {
+                self.look(|seen| seen.datacenters.get(name).cloned().unwrap_or_default())
+            }
+        }
+    }
+}

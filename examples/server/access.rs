@@ -1,0 +1,51 @@
+//! Who may do what.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cluster_operator::mock::{Grant, MockAcl, MockToken};
+use cluster_operator::{AclAuthorizer, AllowAll, DefaultPolicy, Resource, TokenStore};
+
+use crate::{Switch, chain};
+
+/// The authorizer that the flags ask for. A file of tokens is read again on HUP.
+pub(crate) fn authorizer(
+    acl: Switch,
+    file: Option<&Path>,
+) -> Result<Arc<dyn AclAuthorizer>, String> {
+    if let Some(path) = file {
+        // A token file holds secrets, so the error names the place of a mistake
+        // and not what stands there.
+        let tokens = TokenStore::load_file(path).map_err(|error| chain(&error))?;
+        let tokens = Arc::new(tokens);
+        #[cfg(unix)]
+        tokio::spawn(reload_on_hangup(Arc::clone(&tokens), path.to_owned()));
+        return Ok(tokens);
+    }
+    Ok(match acl {
+        Switch::Off => Arc::new(AllowAll),
+        Switch::On => Arc::new(
+            MockAcl::new(DefaultPolicy::Deny)
+                .with_token(MockToken::management("root"))
+                .with_token(
+                    MockToken::new("viewer")
+                        .with(Resource::Operator, Grant::Read)
+                        .with(Resource::Keyring, Grant::Read),
+                ),
+        ),
+    })
+}
+
+#[cfg(unix)]
+async fn reload_on_hangup(tokens: Arc<TokenStore>, path: std::path::PathBuf) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        match tokens.reload_file(&path) {
+            Ok(()) => eprintln!("{} is loaded again", path.display()),
+            Err(error) => eprintln!("the old tokens stay in force: {}", chain(&error)),
+        }
+    }
+}

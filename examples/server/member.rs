@@ -1,0 +1,35 @@
+//! One server of several processes.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use cluster_operator::AclAuthorizer;
+
+use crate::operated::{self, Operator};
+use crate::{Arguments, Started, curls, listen};
+
+pub(crate) async fn start(
+    arguments: &Arguments,
+    authorizer: Arc<dyn AclAuthorizer>,
+) -> Result<Started, Box<dyn Error>> {
+    let (member, datacenter) = (&arguments.member, arguments.datacenter.as_str());
+    let own = SocketAddr::new(member.ip()?, operated::HTTP_PORT);
+    // Before the server, because the others get to know the address from it.
+    let listener = listen(arguments.address.unwrap_or(own)).await?;
+    let http = listener.local_addr()?;
+
+    let server = member.start(datacenter, &listener).await?;
+    let secret = operated::peer_secret()?;
+    let operator = Operator::new(&server, datacenter, authorizer, secret)?;
+    let introduction = format!(
+        "Listening on http://{http} as {} of {datacenter}. {}",
+        server.node().name,
+        curls(http, arguments.acl, &server.node().raft.to_string())
+    );
+    Ok(Started {
+        endpoints: vec![(listener, operator.routes(arguments.dialect.into()))],
+        servers: vec![(server, operator)],
+        introduction,
+    })
+}

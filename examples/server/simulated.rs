@@ -1,0 +1,44 @@
+//! A simulated cluster of three, and a server in another datacenter.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use cluster_operator::AclAuthorizer;
+use cluster_operator::http::OperatorHttp;
+use cluster_operator::mock::MockFederation;
+
+use crate::{Arguments, Started, curls, listen, operated};
+
+pub(crate) async fn start(
+    arguments: &Arguments,
+    authorizer: Arc<dyn AclAuthorizer>,
+) -> Result<Started, Box<dyn Error>> {
+    let datacenter = arguments.datacenter.as_str();
+    let other = if datacenter == "dc2" { "dc1" } else { "dc2" };
+    let federation = MockFederation::builder()
+        .datacenter(datacenter, ["alice", "bob", "carol"])
+        .datacenter(other, ["dave"])
+        .raft_index(22)
+        .gossip_key(operated::gossip_key()?)
+        .authorizer(authorizer)
+        .build();
+    let endpoints =
+        OperatorHttp::new(federation.service("alice")).with_dialect(arguments.dialect.into());
+
+    let address = arguments.address;
+    let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT)));
+    let listener = listen(address).await?;
+    let http = listener.local_addr()?;
+    let introduction = format!(
+        "Listening on http://{http} as alice of {datacenter}, who leads bob and carol. They are \
+         simulated, and so is dave of {other} (?dc={other}). {}",
+        curls(http, arguments.acl, "127.0.0.3:8300")
+    );
+    Ok(Started {
+        endpoints: vec![(listener, Router::new().fallback_service(endpoints))],
+        servers: Vec::new(),
+        introduction,
+    })
+}
