@@ -84,8 +84,13 @@ pub(super) async fn without_a_leader_a_stale_read_is_answered(raft: &dyn RaftFix
     let survivor = survivor(raft).await?;
     let view = read(&survivor, Consistency::Stale).await?;
     same("servers", &raft.members().len(), &view.servers.len())?;
-    let marked = view.servers.iter().any(|server| server.leader);
-    ensure(!marked, "no server marked as the leader", view)
+    until(raft, "no server marked as the leader", || async {
+        match survivor.backend.configuration(Consistency::Stale).await {
+            Ok(view) if view.servers.iter().all(|server| !server.leader) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await
 }
 
 pub(super) async fn without_a_leader_nothing_is_removed(raft: &dyn RaftFixture) -> Verdict {
