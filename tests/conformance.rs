@@ -8,6 +8,8 @@
 mod acl;
 #[path = "conformance/acl_mutants.rs"]
 mod acl_mutants;
+#[path = "conformance/keyring.rs"]
+mod keyring;
 #[path = "conformance/peers.rs"]
 mod peers;
 #[path = "conformance/peers_mutants.rs"]

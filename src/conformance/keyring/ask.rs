@@ -1,0 +1,161 @@
+//! What the keyring checks ask of a pool.
+
+use super::{KeyringFixture, Node, key};
+use crate::conformance::NotSupported;
+use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
+use crate::error::OperatorError;
+use crate::keyring::{GossipKey, KeyCounts, NodeFailure, RelayFactor, RingReport};
+
+/// A change to every ring of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Install,
+    Use,
+    Remove,
+}
+
+impl Change {
+    pub(super) const ALL: [Change; 3] = [Change::Install, Change::Use, Change::Remove];
+
+    /// Asks this node for it.
+    pub(super) async fn call(
+        self,
+        node: &Node,
+        key: &GossipKey,
+        relay: RelayFactor,
+    ) -> Result<RingReport, OperatorError> {
+        match self {
+            Change::Install => node.backend.install(key, relay).await,
+            Change::Use => node.backend.use_key(key, relay).await,
+            Change::Remove => node.backend.remove(key, relay).await,
+        }
+    }
+}
+
+/// What a pool has to be able to say, whatever its nodes say.
+fn report(
+    node: &Node,
+    what: &str,
+    answer: Result<RingReport, OperatorError>,
+) -> Result<RingReport, Stop> {
+    answer.map_err(|error| {
+        let expected = format!("{} to report what the nodes say to {what}", node.name);
+        Stop::failed(expected, format!("{error:?}"))
+    })
+}
+
+/// What a listing through this node tells.
+pub(super) async fn list(node: &Node) -> Result<RingReport, Stop> {
+    let answer = node.backend.list(RelayFactor::default()).await;
+    report(node, "a listing", answer)
+}
+
+/// What a change through this node tells.
+pub(super) async fn change(
+    node: &Node,
+    change: Change,
+    key: &GossipKey,
+) -> Result<RingReport, Stop> {
+    change_with(node, change, key, RelayFactor::default()).await
+}
+
+pub(super) async fn change_with(
+    node: &Node,
+    change: Change,
+    key: &GossipKey,
+    relay: RelayFactor,
+) -> Result<RingReport, Stop> {
+    let answer = change.call(node, key, relay).await;
+    report(node, &format!("{change:?}"), answer)
+}
+
+/// The nodes, once each of them gets an answer from all.
+pub(super) async fn pool_of<const N: usize>(pool: &dyn KeyringFixture) -> Result<[Node; N], Stop> {
+    let nodes = pool.nodes();
+    let expected = format!("each of {N} nodes to get {N} answers");
+    until(pool, &expected, || async {
+        for node in &nodes {
+            match node.backend.list(RelayFactor::default()).await {
+                Ok(report) if report.nodes >= N && report.responses >= N => {}
+                other => return Err(format!("{}: {other:?}", node.name)),
+            }
+        }
+        Ok(())
+    })
+    .await?;
+    let seen = nodes.len();
+    <[Node; N]>::try_from(nodes)
+        .map_err(|_| Stop::failed(format!("{N} nodes"), format!("{seen} in the fixture")))
+}
+
+/// That so many nodes were asked, and all have done it.
+pub(super) fn all_done(what: &str, nodes: usize, report: &RingReport) -> Verdict {
+    let numbers = (report.nodes, report.responses, report.errors);
+    let expected = format_args!("{what}: done by {nodes} of {nodes} nodes");
+    ensure(numbers == (nodes, nodes, 0), expected, report)
+}
+
+/// Changes every ring, which has to succeed on so many nodes.
+pub(super) async fn done(node: &Node, nodes: usize, what: Change, key: &GossipKey) -> Verdict {
+    let report = change(node, what, key).await?;
+    all_done(&format!("{what:?}"), nodes, &report)
+}
+
+/// The keys of these numbers, each on so many nodes.
+pub(super) fn counts<const K: usize>(numbers: [(u8, usize); K]) -> KeyCounts {
+    let counts = numbers.into_iter();
+    counts.map(|(number, count)| (key(number), count)).collect()
+}
+
+/// What is listed by as many nodes, all of which have answered.
+pub(super) async fn listed(node: &Node, nodes: usize) -> Result<RingReport, Stop> {
+    let report = list(node).await?;
+    all_done("a listing", nodes, &report)?;
+    Ok(report)
+}
+
+/// That this is listed, by as many nodes.
+pub(super) async fn lists(node: &Node, nodes: usize, keys: &KeyCounts) -> Verdict {
+    let report = listed(node, nodes).await?;
+    same("on how many nodes each key is", keys, &report.keys)
+}
+
+/// That these are the primaries, for as many nodes.
+pub(super) async fn has_primaries(node: &Node, nodes: usize, expected: &KeyCounts) -> Verdict {
+    let report = listed(node, nodes).await?;
+    let seen = primaries(&report)?;
+    same("on how many nodes each key is the primary", expected, seen)
+}
+
+/// The primaries of a listing, if the backend tells them.
+pub(super) fn primaries(report: &RingReport) -> Result<&KeyCounts, NotSupported> {
+    if report.primary_keys.is_empty() {
+        return Err(NotSupported::new("the backend tells no primaries"));
+    }
+    Ok(&report.primary_keys)
+}
+
+/// That nothing has come of a call: the listing is as before.
+pub(super) async fn unchanged(node: &Node, before: &RingReport) -> Verdict {
+    let after = list(node).await?;
+    let holds = after.keys == before.keys && after.primary_keys == before.primary_keys;
+    ensure(
+        holds,
+        format_args!("the rings as before: {before:?}"),
+        after,
+    )
+}
+
+/// That these nodes have failed, each with this reason, and no others.
+pub(super) fn failed<'a>(
+    nodes: impl IntoIterator<Item = &'a Node>,
+    failure: &NodeFailure,
+    report: &RingReport,
+) -> Verdict {
+    let mut names: Vec<_> = nodes.into_iter().map(|node| &node.name).collect();
+    names.sort();
+    let told: Vec<_> = report.failures().collect();
+    let expected: Vec<_> = names.iter().map(|name| (*name, failure)).collect();
+    let holds = told == expected && report.errors == names.len();
+    ensure(holds, format_args!("{failure:?} of {names:?}"), report)
+}
