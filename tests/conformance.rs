@@ -10,6 +10,8 @@ mod acl;
 mod acl_mutants;
 #[path = "conformance/keyring.rs"]
 mod keyring;
+#[path = "conformance/keyring_mutants.rs"]
+mod keyring_mutants;
 #[path = "conformance/peers.rs"]
 mod peers;
 #[path = "conformance/peers_mutants.rs"]

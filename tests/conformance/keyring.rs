@@ -64,7 +64,7 @@ impl Gossip {
 }
 
 /// A ring of these keys, the primary first.
-fn ring(keys: &[GossipKey]) -> Option<Keyring> {
+pub(crate) fn ring(keys: &[GossipKey]) -> Option<Keyring> {
     let (primary, others) = keys.split_first()?;
     let mut ring = Keyring::new(primary.clone());
     for key in others {
