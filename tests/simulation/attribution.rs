@@ -7,7 +7,7 @@ use cluster_operator::mock::RaftChange;
 use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, ServerId};
 
 use crate::Violation;
-use crate::invariants::{of_answer, of_calls, of_removal};
+use crate::invariants::{of_answer, of_calls, of_nodes, of_removal};
 use crate::issue::Ask;
 use crate::world::{Answered, DATACENTERS, World};
 
@@ -28,8 +28,6 @@ pub(crate) struct Account {
     /// Whether requests may have arrived twice: then the one may have failed and
     /// the other not.
     pub(crate) duplicates: bool,
-    /// Whether liveness may have changed between a check and its removal.
-    pub(crate) restless: bool,
 }
 
 impl Account {
@@ -42,17 +40,24 @@ impl Account {
             refused: Vec::new(),
             unset: Vec::new(),
             duplicates: false,
-            restless: false,
         }
     }
 
     /// Takes down what was answered, and checks everything so far.
-    pub(crate) fn book(&mut self, world: &World, answered: &[Answered]) -> Result<(), Violation> {
+    pub(crate) fn book(
+        &mut self,
+        world: &mut World,
+        answered: &[Answered],
+    ) -> Result<(), Violation> {
         for answered in answered {
             of_answer(answered)?;
             self.take_down(answered);
+            world.tally.answered(answered);
         }
         of_calls(world)?;
+        if !self.duplicates {
+            of_nodes(world)?;
+        }
         self.check(world)
     }
 
@@ -141,9 +146,7 @@ impl Account {
         let mut indexes: Vec<(ServerId, u64)> = Vec::new();
         for (datacenter, before) in &self.removals {
             for change in &changes(world, datacenter)[*before..] {
-                if !self.restless {
-                    of_removal(change)?;
-                }
+                of_removal(change)?;
                 *counts.entry(change.removed.clone()).or_default() += 1;
                 indexes.push((change.removed.clone(), change.before.index));
             }

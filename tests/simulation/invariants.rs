@@ -76,6 +76,20 @@ pub(crate) fn of_calls(world: &World) -> Result<(), Violation> {
     Ok(())
 }
 
+/// No node of a ring is asked twice for one request. Every installation is of a
+/// key of its own, which tells it from all others.
+pub(crate) fn of_nodes(world: &World) -> Result<(), Violation> {
+    let transcript = world.federation.transcript();
+    let mut asked = BTreeSet::new();
+    for call in transcript.calls() {
+        let installs = call.pool.is_some() && call.what.starts_with("install ");
+        if installs && !asked.insert((&call.to, &call.pool, &call.what)) {
+            return Err(format!("a node was asked twice: {call}"));
+        }
+    }
+    Ok(())
+}
+
 /// A removal has not taken the quorum from those who had it.
 pub(crate) fn of_removal(change: &RaftChange) -> Result<(), Violation> {
     let alive = |configuration: &RaftConfiguration| {

@@ -86,6 +86,19 @@ impl Issue {
         }
     }
 
+    /// The removal of a server that is in a datacenter's configuration.
+    pub(crate) fn take_apart(world: &mut World, at: NodeName, datacenter: &'static str) -> Issue {
+        let servers = world.federation.configuration(datacenter).servers;
+        let victim = world.chance.pick(&servers).name.clone().unwrap();
+        Issue {
+            at,
+            datacenter: Some(datacenter.into()),
+            holder: Holder::Root,
+            ask: Ask::Remove(victim, None),
+            by_address: world.chance.one_in(2),
+        }
+    }
+
     /// The datacenter that it is for.
     pub(crate) fn place(&self, world: &World) -> DatacenterName {
         match &self.datacenter {

@@ -2,8 +2,9 @@
 //! what must hold checked after every step. Chance comes from the seed alone, so
 //! a failure prints the command that repeats it.
 //!
-//! `SIMULATION_SEED=17` runs one seed, `SIMULATION_SEEDS=1000` that many, and
-//! `SIMULATION_STEPS=2000` makes each of them longer.
+//! `SIMULATION_SEED=17` runs one seed, `SIMULATION_SEEDS=1000` that many,
+//! `SIMULATION_SEEDS=1000..2000` these, and `SIMULATION_STEPS=2000` makes each
+//! of them longer.
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
@@ -16,10 +17,16 @@ mod regressions;
 mod rotating;
 mod seen;
 mod storm;
+mod tally;
 mod world;
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
 
+use tally::Tally;
 use world::World;
 
 /// What must not be, in words.
@@ -31,7 +38,7 @@ const SEEDS: u64 = 24;
 /// How many requests each of them makes, at least.
 const STEPS: usize = 300;
 
-fn setting(name: &str) -> Option<u64> {
+fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
     match text.parse() {
         Ok(number) => Some(number),
@@ -39,15 +46,27 @@ fn setting(name: &str) -> Option<u64> {
     }
 }
 
-/// Runs a seed and says how many requests it has made.
-///
-/// # Panics
-/// If something does not hold.
-fn simulate(seed: u64, steps: usize) -> usize {
+/// The seeds to run: so many, or from one up to another.
+fn seeds() -> Range<u64> {
+    let Some((first, end)) = std::env::var("SIMULATION_SEEDS")
+        .ok()
+        .and_then(|text| Some(text.split_once("..")?).map(|(a, b)| (a.to_owned(), b.to_owned())))
+    else {
+        return 0..setting("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    };
+    match (first.parse(), end.parse()) {
+        (Ok(first), Ok(end)) => first..end,
+        _ => panic!("SIMULATION_SEEDS={first}..{end} are no numbers"),
+    }
+}
+
+/// Runs a seed. Says how many requests it has made, and what it has met; or what
+/// does not hold, and how to see that again.
+fn simulate(seed: u64, steps: usize) -> Result<(usize, Tally), Violation> {
     let mut world = World::new(seed);
     let ended = catch_unwind(AssertUnwindSafe(|| world.live(steps)));
     let violation = match ended {
-        Ok(Ok(())) => return world.steps,
+        Ok(Ok(())) => return Ok((world.steps, world.tally)),
         Ok(Err(violation)) => violation,
         Err(panic) => match panic.downcast_ref::<String>() {
             Some(text) => format!("a panic: {text}"),
@@ -61,27 +80,64 @@ fn simulate(seed: u64, steps: usize) -> usize {
         STEPS => String::new(),
         _ => format!(" SIMULATION_STEPS={steps}"),
     };
-    panic!(
+    Err(format!(
         "{last}\n\nafter {} requests: {violation}\nto repeat it:\n\n    \
          SIMULATION_SEED={seed}{repeat} cargo test --all-features --test simulation\n",
         world.steps
-    );
+    ))
+}
+
+/// Runs seeds, as many at once as there are cores, up to the first that fails.
+fn simulate_all(seeds: Range<u64>, steps: usize) -> Result<(usize, Tally), Violation> {
+    let next = AtomicU64::new(seeds.start);
+    let run = || {
+        let (mut made, mut tally) = (0, Tally::default());
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if !seeds.contains(&seed) {
+                return Ok((made, tally));
+            }
+            if seed % 10_000 == 9_999 {
+                println!("seed {seed}");
+            }
+            match simulate(seed, steps) {
+                Ok((requests, met)) => {
+                    made += requests;
+                    tally.merge(met);
+                }
+                Err(violation) => {
+                    next.store(seeds.end, Ordering::Relaxed);
+                    return Err(violation);
+                }
+            }
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(run)).collect();
+        let mut all = (0, Tally::default());
+        for thread in threads {
+            let (made, tally) = thread.join().unwrap()?;
+            all.0 += made;
+            all.1.merge(tally);
+        }
+        Ok(all)
+    })
 }
 
 #[test]
 fn whatever_goes_wrong_the_promises_hold() {
-    let steps = setting("SIMULATION_STEPS").map_or(STEPS, |steps| steps as usize);
-    if let Some(seed) = setting("SIMULATION_SEED") {
-        simulate(seed, steps);
-        return;
+    let steps = setting("SIMULATION_STEPS").unwrap_or(STEPS);
+    let seed = setting("SIMULATION_SEED");
+    let seeds = seed.map_or_else(seeds, |seed: u64| seed..seed + 1);
+    let (began, count) = (Instant::now(), seeds.clone().count() as u64);
+    let (made, met) = simulate_all(seeds, steps).unwrap_or_else(|violation| panic!("{violation}"));
+    let took = began.elapsed();
+    println!("{made} requests with {count} seeds in {took:?}\n{met}");
+    // One seed alone has not the time for everything.
+    if count >= SEEDS {
+        assert_eq!(met.missing(), [""; 0], "none of these was met");
     }
-    let seeds = setting("SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let began = std::time::Instant::now();
-    let made: usize = (0..seeds).map(|seed| simulate(seed, steps)).sum();
-    println!(
-        "{made} requests with {seeds} seeds in {:?}",
-        began.elapsed()
-    );
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn rings(reply: &KeyringReply) -> Vec<SeenRing> {
         .collect()
 }
 
-fn name(kind: &ErrorKind) -> &'static str {
+pub(crate) fn name(kind: &ErrorKind) -> &'static str {
     match kind {
         ErrorKind::PermissionDenied { .. } => "denied",
         ErrorKind::UnknownToken => "unknown token",
@@ -109,6 +109,8 @@ fn name(kind: &ErrorKind) -> &'static str {
         ErrorKind::Backend { .. } => "backend",
         ErrorKind::Unreachable { .. } => "unreachable",
         ErrorKind::DeadlineExceeded { .. } => "deadline",
+        ErrorKind::NotLeader { .. } => "not leader",
+        ErrorKind::TooManyHops { .. } => "too many hops",
         _ => "something else",
     }
 }

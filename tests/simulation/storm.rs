@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, NodeFault};
-use cluster_operator::{NodeName, Outcome, Pool, Timer};
+use cluster_operator::mock::{Calls, Fault, FaultId, MockClock, MockFederation, NodeFault};
+use cluster_operator::{Outcome, Pool, Timer};
 
 use crate::Violation;
 use crate::attribution::Account;
@@ -14,7 +14,8 @@ use crate::world::{Answered, DATACENTERS, World, ask_after};
 enum Event {
     Request(Box<Issue>),
     Fault(Fault),
-    Heal,
+    /// One fault, or all.
+    Heal(Option<FaultId>),
 }
 
 /// What is true of a whole storm.
@@ -24,18 +25,21 @@ struct Weather {
     /// deed.
     slow_raft: bool,
     duplicates: bool,
+    /// Those that have begun, healed or not.
+    faults: Vec<FaultId>,
 }
 
 /// Up to four requests at a time, and faults before and among them.
 pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
-    let weather = Weather {
+    let mut weather = Weather {
         slow_raft: world.chance.one_in(2),
         duplicates: world.chance.one_in(3),
+        faults: Vec::new(),
     };
     let mut account = Account::open(world);
     account.duplicates = weather.duplicates;
     for _ in 0..12 {
-        begin(world, &weather);
+        begin(world, &mut weather);
         let events = (0..=world.chance.below(4)).map(|_| {
             let at = any_server(&mut world.chance, &world.federation);
             Event::Request(Box::new(Issue::any(world, at)))
@@ -44,7 +48,7 @@ pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
         world.steps += events.len();
         for _ in 0..world.chance.below(3) {
             events.push(match world.chance.one_in(3) {
-                true if !weather.slow_raft => Event::Heal,
+                true if !weather.slow_raft => Event::Heal(some(world, &weather)),
                 _ if weather.slow_raft => Event::Fault(of_calls(world, &weather)),
                 _ => Event::Fault(any(world, &weather)),
             });
@@ -59,16 +63,16 @@ pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
 }
 
 /// What goes wrong before the requests of a step are made.
-fn begin(world: &mut World, weather: &Weather) {
+fn begin(world: &mut World, weather: &mut Weather) {
     if weather.slow_raft {
         world.clock.settle();
     }
-    if world.chance.one_in(4) {
-        world.federation.heal_all();
+    if world.chance.one_in(2) {
+        heal(&world.federation.clone(), some(world, weather));
     }
     for _ in 0..world.chance.below(3) {
         let fault = any(world, weather);
-        world.federation.inject(fault);
+        weather.faults.push(world.federation.inject(fault));
     }
     if weather.slow_raft {
         let datacenter = *world.chance.pick(&DATACENTERS);
@@ -103,11 +107,26 @@ async fn occur(
             federation.inject(fault);
             None
         }
-        Event::Heal => {
+        Event::Heal(fault) => {
             clock.sleep(after).await;
-            federation.heal_all();
+            heal(federation, fault);
             None
         }
+    }
+}
+
+/// One of the faults so far; none stands for all.
+fn some(world: &mut World, weather: &Weather) -> Option<FaultId> {
+    match weather.faults.is_empty() || world.chance.one_in(2) {
+        true => None,
+        false => Some(*world.chance.pick(&weather.faults)),
+    }
+}
+
+fn heal(federation: &MockFederation, fault: Option<FaultId>) {
+    match fault {
+        Some(fault) => federation.heal(fault),
+        None => federation.heal_all(),
     }
 }
 
@@ -127,9 +146,15 @@ fn of_servers(world: &mut World) -> Fault {
         0 => Fault::silent_datacenter(*world.chance.pick(&DATACENTERS)),
         1 => Fault::pause(server),
         2 => {
-            let servers = world.servers();
-            let (one, other): (Vec<NodeName>, Vec<NodeName>) =
-                servers.into_iter().partition(|_| world.chance.one_in(3));
+            // Most often, some servers still reach both groups.
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            for server in world.servers() {
+                match world.chance.below(4) {
+                    0 => one.push(server),
+                    1 | 2 => other.push(server),
+                    _ => {}
+                }
+            }
             Fault::partition(one, other)
         }
         _ => Fault::stop(server),
@@ -194,6 +219,7 @@ pub(crate) fn of_single_calls(world: &mut World) -> Fault {
     let weather = Weather {
         slow_raft: false,
         duplicates: false,
+        faults: Vec::new(),
     };
     of_calls(world, &weather)
 }

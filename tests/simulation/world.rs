@@ -11,6 +11,7 @@ use cluster_operator::{
 };
 
 use crate::issue::{Issue, any_server};
+use crate::tally::Tally;
 use crate::{Violation, attribution::Account, close, model::Model, rotating, storm};
 
 pub(crate) const DATACENTERS: [&str; 3] = ["dc1", "dc2", "dc3"];
@@ -34,6 +35,8 @@ pub(crate) struct World {
     pub(crate) leader_wait: Duration,
     /// How many requests were made.
     pub(crate) steps: usize,
+    /// What it has met.
+    pub(crate) tally: Tally,
     /// Every key that there ever was.
     keys: Vec<GossipKey>,
     numbers: u64,
@@ -83,6 +86,7 @@ impl World {
             federation: builder.build(),
             leader_wait,
             steps: 0,
+            tally: Tally::default(),
             keys: vec![first],
             numbers: 0,
         }
@@ -102,6 +106,7 @@ impl World {
                 _ => storm::weather(self)?,
             }
             rotating::after_all(self)?;
+            self.tally.count(&self.federation.transcript());
         }
         Ok(())
     }
@@ -121,13 +126,18 @@ impl World {
     }
 
     /// One request at a time, with at most some servers down, and each answer
-    /// and what it leaves as the model says.
+    /// and what it leaves as the model says. Now and then someone takes a
+    /// datacenter apart, down to its last voter.
     fn quiet(&mut self) -> Result<(), Violation> {
         for _ in 0..self.chance.below(4) {
             let server = any_server(&mut self.chance, &self.federation);
             self.federation.inject(Fault::stop(server));
         }
         let mut model = Model::of(self);
+        let doomed = match self.chance.one_in(4) {
+            true => Some(*self.chance.pick(&DATACENTERS)),
+            false => None,
+        };
         for _ in 0..20 {
             let up: Vec<_> = self.servers();
             let up: Vec<_> = up
@@ -135,7 +145,12 @@ impl World {
                 .filter(|server| self.federation.is_up(server.clone()))
                 .collect();
             let at = self.chance.pick(&up).clone();
-            let issue = Issue::any(self, at);
+            let issue = match doomed {
+                Some(datacenter) if self.chance.one_in(2) => {
+                    Issue::take_apart(self, at, datacenter)
+                }
+                _ => Issue::any(self, at),
+            };
             let mut account = Account::open(self);
             let expected = model.answer(self, &issue);
             let before = self.nodes_asked();
