@@ -7,6 +7,7 @@ use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{Pool, RingReport};
 use crate::name::DatacenterName;
 use crate::raft::RaftConfiguration;
+use crate::request::Operation;
 
 /// The answer to an [`Operation`](crate::Operation), one for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,32 @@ pub enum OperatorReply {
     AutopilotConfigurationSet(bool),
     /// Autopilot's view of the servers.
     AutopilotState(AutopilotState),
+}
+
+impl OperatorReply {
+    /// Whether this is an answer to the operation at all.
+    pub(crate) fn answers(&self, operation: &Operation) -> bool {
+        use OperatorReply as Reply;
+        matches!(
+            (operation, self),
+            (Operation::RaftConfiguration(_), Reply::RaftConfiguration(_))
+                | (Operation::RemovePeer { .. }, Reply::PeerRemoved)
+                | (
+                    Operation::TransferLeadership { .. },
+                    Reply::LeadershipTransferred
+                )
+                | (Operation::Keyring { .. }, Reply::Keyring(_))
+                | (
+                    Operation::AutopilotConfiguration(_),
+                    Reply::AutopilotConfiguration(_)
+                )
+                | (
+                    Operation::SetAutopilotConfiguration { .. },
+                    Reply::AutopilotConfigurationSet(_)
+                )
+                | (Operation::AutopilotState(_), Reply::AutopilotState(_))
+        )
+    }
 }
 
 /// What each ring answered: the WAN first, then this datacenter's LAN, its

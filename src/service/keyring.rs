@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::route::budget;
+use super::route::{budget, unanswered};
 use super::{Inner, mismatched};
-use crate::acl::Access;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{InvalidKey, KeyringBackend, NodeFailure, Pool, RelayFactor, RingReport};
 use crate::name::DatacenterName;
@@ -88,10 +87,7 @@ impl Inner {
     }
 
     fn late(&self, part: &Part<'_>, request: &OperatorRequest, budget: Duration) -> RingOutcome {
-        let outcome = match request.operation.permission().1 {
-            Access::Read => Outcome::NotApplied,
-            Access::Write => Outcome::Unknown,
-        };
+        let outcome = unanswered(&request.operation);
         match part {
             Part::Ring(ring) => {
                 let target = format!("the {} pool", ring.pool());
@@ -117,20 +113,21 @@ impl Inner {
         }
         let target = Target::Datacenter(datacenter.clone());
         let error = match self.forward(&target, &request, budget).await {
-            Ok(OperatorReply::Keyring(mut reply)) => {
+            Ok(reply) => {
+                let mut rings = match reply {
+                    OperatorReply::Keyring(reply) => reply.rings,
+                    _ => Vec::new(),
+                };
                 // Each datacenter speaks for itself, and only this server for the
                 // WAN: no ring is told twice.
-                reply
-                    .rings
-                    .retain(|ring| ring.datacenter == *datacenter && ring.pool != Pool::Wan);
-                reply.rings.sort_by(|a, b| a.pool.cmp(&b.pool));
-                reply.rings.dedup_by(|a, b| a.pool == b.pool);
-                if !reply.rings.is_empty() {
-                    return reply.rings;
+                rings.retain(|ring| ring.datacenter == *datacenter && ring.pool != Pool::Wan);
+                rings.sort_by(|a, b| a.pool.cmp(&b.pool));
+                rings.dedup_by(|a, b| a.pool == b.pool);
+                if !rings.is_empty() {
+                    return rings;
                 }
-                mismatched()
+                mismatched().with_outcome(unanswered(&request.operation))
             }
-            Ok(_) => mismatched(),
             Err(error) => error,
         };
         vec![unasked(datacenter.clone(), error)]

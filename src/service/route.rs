@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Inner;
+use super::{Inner, mismatched};
 use crate::acl::{Access, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::peers::Target;
@@ -113,10 +113,16 @@ impl Inner {
         forwarded.forwards += 1;
         forwarded.to_leader = matches!(target, Target::Server(_));
         forwarded.patience = Some(a_little_less(budget));
-        self.peers
+        let reply = self
+            .peers
             .send(target, forwarded, budget)
             .await
-            .map_err(OperatorError::forwarded)
+            .map_err(OperatorError::forwarded)?;
+        // What another server sends is not to be taken for a success unread.
+        match reply.answers(&request.operation) {
+            true => Ok(reply),
+            false => Err(mismatched().with_outcome(unanswered(&request.operation))),
+        }
     }
 
     /// Does it here.
@@ -160,15 +166,19 @@ impl Inner {
 
     fn too_late(&self, request: &OperatorRequest, budget: Duration) -> OperatorError {
         let datacenter = request.datacenter.as_ref().unwrap_or(&self.datacenter);
-        let outcome = match request.operation.permission().1 {
-            Access::Read => Outcome::NotApplied,
-            Access::Write => Outcome::Unknown,
-        };
         OperatorError::new(ErrorKind::DeadlineExceeded {
             target: format!("datacenter {datacenter}"),
             after: budget,
         })
-        .with_outcome(outcome)
+        .with_outcome(unanswered(&request.operation))
+    }
+}
+
+/// The outcome of an operation that was sent and not answered.
+pub(super) fn unanswered(operation: &Operation) -> Outcome {
+    match operation.permission().1 {
+        Access::Read => Outcome::NotApplied,
+        Access::Write => Outcome::Unknown,
     }
 }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use cluster_operator::mock::{Chance, Fault};
-use cluster_operator::{ErrorKind, NodeName, Timer};
+use cluster_operator::{Consistency, ErrorKind, NodeName, Timer};
 
 use crate::Violation;
 use crate::attribution::Account;
-use crate::issue::{Ask, Holder, Issue};
+use crate::issue::{Ask, Holder, Issue, any_server};
 use crate::world::{DATACENTERS, World, ask_after};
 
 /// Several operators remove servers of one datacenter at once, while one is
@@ -78,6 +78,45 @@ pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
             "without a leader for {gap:?}, waiting {:?}: {answered:?}",
             world.leader_wait
         )),
+    }
+}
+
+/// The lead is lost between routing and execution, and nothing else is wrong:
+/// nobody who asks learns of it.
+pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
+    let datacenter = *world.chance.pick(&DATACENTERS);
+    let at = any_server(&mut world.chance, &world.federation);
+    let victim = world
+        .chance
+        .pick(&world.federation.servers(datacenter))
+        .clone();
+    // A removal looks first; the second call is the change.
+    let (ask, calls) = match world.chance.below(3) {
+        0 => (Ask::Read(Consistency::Default), 1),
+        1 => (Ask::Remove(victim, None), 2),
+        _ => (Ask::ReadRules, 1),
+    };
+    let mut account = Account::open(world);
+    for call in 1..=calls {
+        if world.chance.one_in(2) {
+            let fault = Fault::lose_lead_at(datacenter, call);
+            world.federation.inject(fault);
+        }
+    }
+    let issue = Issue {
+        at,
+        datacenter: Some(datacenter.into()),
+        holder: Holder::Root,
+        ask,
+        by_address: world.chance.one_in(2),
+    };
+    let answered = ask_after(&world.clock, &world.federation, issue, Duration::ZERO);
+    let answered = world.clock.run(answered);
+    world.steps += 1;
+    account.book(world, std::slice::from_ref(&answered))?;
+    match answered.result {
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("a lost lead came to light: {answered:?}")),
     }
 }
 

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 
 use cluster_operator::mock::{CallEnd, RaftChange};
-use cluster_operator::{KeyringReply, OperatorReply, RaftConfiguration};
+use cluster_operator::{KeyringReply, KeyringScope, OperatorReply, Pool, RaftConfiguration};
 
 use crate::Violation;
-use crate::world::{Answered, DEADLINE, HOP_LIMIT, KEYRING_DEADLINE, World};
+use crate::issue::{Ask, Issue};
+use crate::world::{Answered, DATACENTERS, DEADLINE, HOP_LIMIT, KEYRING_DEADLINE, World};
 
 /// What holds of one answer.
 pub(crate) fn of_answer(answered: &Answered) -> Result<(), Violation> {
@@ -26,16 +27,46 @@ pub(crate) fn of_answer(answered: &Answered) -> Result<(), Violation> {
     if result.is_ok() && !issue.is_allowed() {
         return Err(format!("{issue:?} is not allowed and was answered"));
     }
+    if let Ok(reply) = result
+        && matches!(reply, OperatorReply::Keyring(_)) != issue.ask.is_keyring()
+    {
+        return Err(format!("{reply:?} is no answer to {issue:?}"));
+    }
     match result {
-        Ok(OperatorReply::Keyring(reply)) => rings_are_told_once(reply),
+        Ok(OperatorReply::Keyring(reply)) => {
+            rings_are_told_once(reply)?;
+            rings_are_all_told(reply, issue)
+        }
         _ => Ok(()),
     }
+}
+
+/// What cannot be asked is told, too: one failure hides nothing of the rest.
+fn rings_are_all_told(reply: &KeyringReply, issue: &Issue) -> Result<(), Violation> {
+    let mut wanted = vec![&issue.at.as_str()[..3]];
+    if issue.ask != Ask::List(KeyringScope::LocalOnly) {
+        wanted = DATACENTERS.to_vec();
+        if reply
+            .rings
+            .first()
+            .is_none_or(|ring| ring.pool != Pool::Wan)
+        {
+            return Err(format!("{issue:?}: the WAN's ring is not told first"));
+        }
+    }
+    for datacenter in wanted {
+        let mut rings = reply.rings.iter();
+        if !rings.any(|ring| ring.datacenter == datacenter && ring.pool == Pool::Lan) {
+            return Err(format!("{issue:?}: the ring of {datacenter} is not told"));
+        }
+    }
+    Ok(())
 }
 
 fn rings_are_told_once(reply: &KeyringReply) -> Result<(), Violation> {
     let mut told = BTreeSet::new();
     for ring in &reply.rings {
-        if !["dc1", "dc2", "dc3"].contains(&ring.datacenter.as_str()) {
+        if !DATACENTERS.contains(&ring.datacenter.as_str()) {
             return Err(format!("there is no datacenter {}", ring.datacenter));
         }
         if !told.insert((&ring.datacenter, &ring.pool)) {

@@ -127,12 +127,20 @@ impl Model {
             if local_only && (ring.pool == Pool::Wan || datacenter != *here) {
                 continue;
             }
+            let is_lost = ring.nodes.iter().all(|(name, _)| !up.contains(name));
+            if is_lost && ring.pool != Pool::Lan {
+                continue;
+            }
             let order = (
                 datacenter != *here,
                 datacenter.to_string(),
                 ring.pool.clone(),
             );
-            seen.push((order, ring.answer(ask, up, &datacenter)));
+            let answer = match is_lost {
+                true => SeenRing::failed(&datacenter, &Pool::Lan, "unreachable"),
+                false => ring.answer(ask, up, &datacenter),
+            };
+            seen.push((order, answer));
         }
         seen.sort_by(|(a, _), (b, _)| a.cmp(b));
         Seen::Rings(seen.into_iter().map(|(_, ring)| ring).collect())

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cluster_operator::{
-    ErrorKind, KeyringReply, NodeName, OperatorError, OperatorReply, Outcome, RingReport,
+    DatacenterName, ErrorKind, KeyringReply, NodeName, OperatorError, OperatorReply, Outcome, Pool,
+    RingReport,
 };
 
 /// An answer without what depends on chance or on counting log entries.
@@ -30,6 +31,18 @@ pub(crate) struct SeenRing {
     pub(crate) errors: usize,
     /// Fingerprints of keys, on how many nodes, and of how many the primary.
     pub(crate) keys: BTreeMap<String, (usize, usize)>,
+}
+
+impl SeenRing {
+    /// One that could not be asked.
+    pub(crate) fn failed(datacenter: &DatacenterName, pool: &Pool, why: &str) -> SeenRing {
+        SeenRing {
+            name: format!("{datacenter} ({pool}): {why}"),
+            nodes: 0,
+            errors: 0,
+            keys: BTreeMap::new(),
+        }
+    }
 }
 
 impl Seen {
@@ -83,15 +96,10 @@ fn rings(reply: &KeyringReply) -> Vec<SeenRing> {
     let rings = reply.rings.iter();
     rings
         .map(|outcome| {
-            let name = format!("{} ({})", outcome.datacenter, outcome.pool);
+            let (datacenter, pool) = (&outcome.datacenter, &outcome.pool);
             match &outcome.result {
-                Ok(report) => ring(name, report),
-                Err(error) => SeenRing {
-                    name: format!("{name}: {error}"),
-                    nodes: 0,
-                    errors: 0,
-                    keys: BTreeMap::new(),
-                },
+                Ok(report) => ring(format!("{datacenter} ({pool})"), report),
+                Err(error) => SeenRing::failed(datacenter, pool, name(error.kind())),
             }
         })
         .collect()

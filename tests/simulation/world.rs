@@ -98,11 +98,12 @@ impl World {
         while self.steps < steps {
             self.federation.clear_transcript();
             self.recover();
-            match self.chance.below(7) {
+            match self.chance.below(8) {
                 0 | 1 => self.quiet()?,
                 2 => rotating::among_faults(self)?,
                 3 => close::stampede(self)?,
                 4 => close::interregnum(self)?,
+                5 => close::deposition(self)?,
                 _ => storm::weather(self)?,
             }
             rotating::after_all(self)?;
@@ -132,6 +133,12 @@ impl World {
         for _ in 0..self.chance.below(4) {
             let server = any_server(&mut self.chance, &self.federation);
             self.federation.inject(Fault::stop(server));
+        }
+        if self.chance.one_in(4) {
+            let lost = *self.chance.pick(&DATACENTERS);
+            for server in self.federation.servers(lost) {
+                self.federation.inject(Fault::stop(server));
+            }
         }
         let mut model = Model::of(self);
         let doomed = match self.chance.one_in(4) {
