@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
@@ -24,7 +25,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
@@ -109,11 +110,13 @@ impl Shared {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        let path = format!("{}{}", self.prefix, head.uri.path());
+        let path = match &*self.prefix {
+            "" => Cow::Borrowed(head.uri.path()),
+            prefix => Cow::Owned(format!("{prefix}{}", head.uri.path())),
+        };
         let method = head.method.as_str();
-        let wire = self.wire.with_default_policy(self.service.default_policy());
-        let body = if wire.wants_body(method, &path) {
-            match self.read(&wire, body).await {
+        let body = if self.wire.wants_body(method, &path) {
+            match self.read(body).await {
                 Ok(body) => body,
                 Err(response) => return *response,
             }
@@ -127,14 +130,15 @@ impl Shared {
             headers: &head.headers,
             body,
         };
-        wire.serve(&self.service, request).await
+        self.wire.serve(&self.service, request).await
     }
 
-    async fn read<B>(&self, wire: &Wire, body: B) -> Result<Bytes, Box<Response>>
+    async fn read<B>(&self, body: B) -> Result<Bytes, Box<Response>>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        let wire = self.wire.with_default_policy(self.service.default_policy());
         // A body that says how large it is need not be read to be refused.
         if body.size_hint().lower() > wire.body_limit() as u64 {
             return Err(Box::new(wire.body_too_large()));
@@ -181,27 +185,43 @@ impl fmt::Debug for OperatorHttp {
     }
 }
 
+const X_CONSUL_TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
+
 impl Headers for HeaderMap {
     fn field(&self, name: &str) -> Option<&str> {
-        std::str::from_utf8(self.get(name)?.as_bytes()).ok()
+        // A name that is one already need not be parsed.
+        let value = match name {
+            "accept" => self.get(header::ACCEPT),
+            "authorization" => self.get(header::AUTHORIZATION),
+            "cache-control" => self.get(header::CACHE_CONTROL),
+            "x-consul-token" => self.get(X_CONSUL_TOKEN),
+            name => self.get(name),
+        };
+        std::str::from_utf8(value?.as_bytes()).ok()
     }
 }
 
 impl From<Response> for http::Response<Full<Bytes>> {
     fn from(response: Response) -> Self {
+        let mut headers = HeaderMap::with_capacity(response.headers.len());
+        for (name, value) in response.headers {
+            let name = match name {
+                "Content-Type" => Ok(header::CONTENT_TYPE),
+                "Cache-Control" => Ok(header::CACHE_CONTROL),
+                name => HeaderName::from_bytes(name.as_bytes()),
+            };
+            let value = match value {
+                Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
+                Cow::Owned(text) => HeaderValue::try_from(text),
+            };
+            if let (Ok(name), Ok(value)) = (name, value) {
+                headers.append(name, value);
+            }
+        }
         let mut converted = http::Response::new(Full::new(response.body));
         *converted.status_mut() =
             StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        for (name, value) in response.headers {
-            let name = HeaderName::from_bytes(name.as_bytes());
-            let value = match value {
-                std::borrow::Cow::Borrowed(text) => Ok(HeaderValue::from_static(text)),
-                std::borrow::Cow::Owned(text) => HeaderValue::try_from(text),
-            };
-            if let (Ok(name), Ok(value)) = (name, value) {
-                converted.headers_mut().append(name, value);
-            }
-        }
+        *converted.headers_mut() = headers;
         converted
     }
 }

@@ -114,36 +114,36 @@ pub(super) fn write_configuration(
     configuration: &AutopilotConfiguration,
 ) {
     json.begin_object();
-    json.key("CleanupDeadServers");
+    json.field("CleanupDeadServers");
     json.bool(configuration.cleanup_dead_servers);
-    json.key("LastContactThreshold");
+    json.field("LastContactThreshold");
     duration(json, configuration.last_contact_threshold);
-    json.key("MaxTrailingLogs");
+    json.field("MaxTrailingLogs");
     json.u64(configuration.max_trailing_logs);
-    json.key("MinQuorum");
+    json.field("MinQuorum");
     json.u64(configuration.min_quorum);
-    json.key("ServerStabilizationTime");
+    json.field("ServerStabilizationTime");
     duration(json, configuration.server_stabilization_time);
-    json.key("RedundancyZoneTag");
+    json.field("RedundancyZoneTag");
     json.string(&configuration.redundancy_zone_tag);
-    json.key("DisableUpgradeMigration");
+    json.field("DisableUpgradeMigration");
     json.bool(configuration.disable_upgrade_migration);
-    json.key("UpgradeVersionTag");
+    json.field("UpgradeVersionTag");
     json.string(&configuration.upgrade_version_tag);
-    json.key("CreateIndex");
+    json.field("CreateIndex");
     json.u64(configuration.create_index);
-    json.key("ModifyIndex");
+    json.field("ModifyIndex");
     json.u64(configuration.modify_index);
     json.end_object();
 }
 
 pub(super) fn write_health(json: &mut JsonWriter<'_>, state: &AutopilotState) {
     json.begin_object();
-    json.key("Healthy");
+    json.field("Healthy");
     json.bool(state.healthy);
-    json.key("FailureTolerance");
+    json.field("FailureTolerance");
     json.u64(state.failure_tolerance);
-    json.key("Servers");
+    json.field("Servers");
     if state.servers.is_empty() {
         json.null();
     } else {
@@ -151,18 +151,18 @@ pub(super) fn write_health(json: &mut JsonWriter<'_>, state: &AutopilotState) {
         for server in &state.servers {
             json.begin_object();
             write_identity(json, server);
-            json.key("SerfStatus");
+            json.field("SerfStatus");
             json.string(&server.node_status);
-            json.key("Version");
+            json.field("Version");
             json.string(&server.version);
-            json.key("Leader");
+            json.field("Leader");
             json.bool(server.role == RaftRole::Leader);
             write_progress(json, server);
-            json.key("Healthy");
+            json.field("Healthy");
             json.bool(server.healthy);
-            json.key("Voter");
+            json.field("Voter");
             json.bool(server.role != RaftRole::Nonvoter);
-            json.key("StableSince");
+            json.field("StableSince");
             json.string(&rfc3339_nano(round_to_seconds(server.stable_since)));
             json.end_object();
         }
@@ -173,36 +173,36 @@ pub(super) fn write_health(json: &mut JsonWriter<'_>, state: &AutopilotState) {
 
 pub(super) fn write_state(json: &mut JsonWriter<'_>, state: &AutopilotState) {
     json.begin_object();
-    json.key("Healthy");
+    json.field("Healthy");
     json.bool(state.healthy);
-    json.key("FailureTolerance");
+    json.field("FailureTolerance");
     json.u64(state.failure_tolerance);
-    json.key("OptimisticFailureTolerance");
+    json.field("OptimisticFailureTolerance");
     json.u64(state.optimistic_failure_tolerance);
-    json.key("Servers");
+    json.field("Servers");
     json.begin_object();
     for server in &state.servers {
         json.key(server.id.as_str());
         json.begin_object();
         write_identity(json, server);
-        json.key("NodeStatus");
+        json.field("NodeStatus");
         json.string(&server.node_status);
-        json.key("Version");
+        json.field("Version");
         json.string(&server.version);
         write_progress(json, server);
-        json.key("Healthy");
+        json.field("Healthy");
         json.bool(server.healthy);
-        json.key("StableSince");
+        json.field("StableSince");
         json.string(&rfc3339_nano(server.stable_since));
-        json.key("ReadReplica");
+        json.field("ReadReplica");
         json.bool(false);
-        json.key("Status");
+        json.field("Status");
         json.string(match server.role {
             RaftRole::Leader => "leader",
             RaftRole::Voter => "voter",
             RaftRole::Nonvoter => "non-voter",
         });
-        json.key("Meta");
+        json.field("Meta");
         json.begin_object();
         for (name, value) in &server.meta {
             json.key(name);
@@ -210,14 +210,14 @@ pub(super) fn write_state(json: &mut JsonWriter<'_>, state: &AutopilotState) {
         }
         json.end_object();
         // What it is to become: a server that does not vote yet will.
-        json.key("NodeType");
+        json.field("NodeType");
         json.string("voter");
         json.end_object();
     }
     json.end_object();
-    json.key("Leader");
+    json.field("Leader");
     json.string(state.leader.as_ref().map_or("", |leader| leader.as_str()));
-    json.key("Voters");
+    json.field("Voters");
     json.begin_array();
     for voter in &state.voters {
         json.string(voter.as_str());
@@ -227,20 +227,20 @@ pub(super) fn write_state(json: &mut JsonWriter<'_>, state: &AutopilotState) {
 }
 
 fn write_identity(json: &mut JsonWriter<'_>, server: &AutopilotServer) {
-    json.key("ID");
+    json.field("ID");
     json.string(server.id.as_str());
-    json.key("Name");
+    json.field("Name");
     json.string(server.name.as_str());
-    json.key("Address");
+    json.field("Address");
     json.string(server.address.as_str());
 }
 
 fn write_progress(json: &mut JsonWriter<'_>, server: &AutopilotServer) {
-    json.key("LastContact");
+    json.field("LastContact");
     duration(json, server.last_contact);
-    json.key("LastTerm");
+    json.field("LastTerm");
     json.u64(server.last_term);
-    json.key("LastIndex");
+    json.field("LastIndex");
     json.u64(server.last_index);
 }
 

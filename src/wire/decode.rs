@@ -137,7 +137,14 @@ fn endpoint(wire: &Wire, request: &Request<'_>, problem: bool) -> Result<Endpoin
         })
     };
     let is_control = |text: &str| text.bytes().any(|byte| byte.is_ascii_control());
-    if is_control(request.path) || request.query.is_some_and(is_control) {
+    if request.query.is_some_and(is_control) {
+        return Err(malformed());
+    }
+    // A path that is known as it stands has nothing in it to decode or to clean.
+    if let Some(endpoint) = Endpoint::at(request.path, rules) {
+        return Ok(endpoint);
+    }
+    if is_control(request.path) {
         return Err(malformed());
     }
     let decoded = path::unescape(request.path).map_err(|_| malformed())?;

@@ -1,7 +1,5 @@
 //! From the service's answer to a response's parts.
 
-use bytes::{BufMut, BytesMut};
-
 use super::dialect::{ErrorRules, Presence, Rules};
 use super::endpoint::Endpoint;
 use super::json::JsonWriter;
@@ -29,7 +27,7 @@ pub(super) fn encode(
         Ok(OperatorReply::PeerRemoved) => Response::empty(200),
         Ok(OperatorReply::LeadershipTransferred) => json(view, |json| {
             json.begin_object();
-            json.key("Success");
+            json.field("Success");
             json.bool(true);
             json.end_object();
         }),
@@ -62,21 +60,25 @@ pub(super) fn consul_text(text: String) -> Response {
 }
 
 fn json(view: &View, write: impl FnOnce(&mut JsonWriter<'_>)) -> Response {
-    let mut body = BytesMut::with_capacity(512);
+    let mut body = Vec::with_capacity(256);
     write(&mut JsonWriter::new(&mut body, view.pretty));
     if view.pretty {
-        body.put_u8(b'\n');
+        body.push(b'\n');
     }
-    Response::new(200, JSON, body.freeze())
+    Response::new(200, JSON, body)
 }
+
+/// About the size of a server with a UUID for its id, in bytes.
+const SERVER_SIZE: usize = 220;
 
 fn write_configuration(
     json: &mut JsonWriter<'_>,
     configuration: &RaftConfiguration,
     rules: &Rules,
 ) {
+    json.reserve(configuration.servers.len() * SERVER_SIZE);
     json.begin_object();
-    json.key("Servers");
+    json.field("Servers");
     if configuration.servers.is_empty() && rules.server.null_for_none {
         json.null();
     } else {
@@ -86,7 +88,7 @@ fn write_configuration(
         }
         json.end_array();
     }
-    json.key("Index");
+    json.field("Index");
     json.u64(if rules.server.index_is_zero {
         0
     } else {
@@ -98,42 +100,42 @@ fn write_configuration(
 fn write_server(json: &mut JsonWriter<'_>, server: &RaftServer, rules: &Rules) {
     let rules = &rules.server;
     json.begin_object();
-    json.key("ID");
+    json.field("ID");
     json.string(if rules.id_is_address {
         server.address.as_str()
     } else {
         server.id.as_str()
     });
-    json.key("Node");
+    json.field("Node");
     json.string(
         server
             .name
             .as_ref()
             .map_or("(unknown)", |name| name.as_str()),
     );
-    json.key("Address");
+    json.field("Address");
     json.string(server.address.as_str());
-    json.key("Leader");
+    json.field("Leader");
     json.bool(server.leader);
     match (rules.protocol_version, &server.protocol_version) {
         (Presence::Never, _) | (Presence::IfKnown, None) => {}
         (_, Some(version)) => {
-            json.key("ProtocolVersion");
+            json.field("ProtocolVersion");
             json.string(version.as_str());
         }
         (Presence::Always, None) => {
-            json.key("ProtocolVersion");
+            json.field("ProtocolVersion");
             // Consul reads it from the node's tags, so a node that is not known
             // to gossip differs from one that does not say.
             json.string(if server.name.is_none() { "unknown" } else { "" });
         }
     }
-    json.key("Voter");
+    json.field("Voter");
     json.bool(server.is_voter());
     if let (Presence::Always | Presence::IfKnown, Some(index)) =
         (rules.last_index, server.last_index)
     {
-        json.key("LastIndex");
+        json.field("LastIndex");
         json.u64(index);
     }
     json.end_object();

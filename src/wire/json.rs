@@ -4,8 +4,6 @@
 //! escape what could be taken for HTML. serde_json does neither of the last two
 //! by itself, and the Consul dialects have to agree to the byte.
 
-use bytes::{BufMut, BytesMut};
-
 const INDENT: &[u8] = b"    ";
 
 /// Writes one JSON value to the end of a buffer.
@@ -14,7 +12,7 @@ const INDENT: &[u8] = b"    ";
 /// object is a key and one value; commas, colons and white space come by
 /// themselves.
 pub(crate) struct JsonWriter<'a> {
-    out: &'a mut BytesMut,
+    out: &'a mut Vec<u8>,
     pretty: bool,
     depth: usize,
     /// What stands right before the next thing to be written.
@@ -32,13 +30,18 @@ enum Last {
 impl<'a> JsonWriter<'a> {
     /// Writes without white space as `json.Marshal` does, or pretty as
     /// `json.MarshalIndent` with four spaces. Neither adds a newline at the end.
-    pub(crate) fn new(out: &'a mut BytesMut, pretty: bool) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>, pretty: bool) -> Self {
         JsonWriter {
             out,
             pretty,
             depth: 0,
             last: Last::Opening,
         }
+    }
+
+    /// Makes room for so many bytes at once.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
     }
 
     pub(crate) fn begin_object(&mut self) {
@@ -57,13 +60,30 @@ impl<'a> JsonWriter<'a> {
         self.end(b']');
     }
 
-    /// Begins a member of an object; its value is written next.
+    /// Begins a member of an object; its value is written next. The name is one
+    /// that needs no escapes, as those of fields are.
+    #[inline]
+    pub(crate) fn field(&mut self, name: &'static str) {
+        debug_assert!(is_plain(name.as_bytes()), "{name:?} needs escapes");
+        self.separate();
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(b'"');
+        self.colon();
+    }
+
+    /// Begins a member with any name.
     pub(crate) fn key(&mut self, name: &str) {
         self.separate();
         self.quoted(name);
-        self.out.put_u8(b':');
+        self.colon();
+    }
+
+    #[inline]
+    fn colon(&mut self) {
+        self.out.push(b':');
         if self.pretty {
-            self.out.put_u8(b' ');
+            self.out.push(b' ');
         }
         self.last = Last::Key;
     }
@@ -83,19 +103,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     pub(crate) fn u64(&mut self, value: u64) {
-        let mut magnitude = value;
-        // Twenty digits, filled from the end.
-        let mut buffer = [0; 20];
-        let mut start = buffer.len();
-        loop {
-            start -= 1;
-            buffer[start] = b'0' + (magnitude % 10) as u8;
-            magnitude /= 10;
-            if magnitude == 0 {
-                break;
-            }
-        }
-        self.literal(&buffer[start..]);
+        self.literal(itoa::Buffer::new().format(value).as_bytes());
     }
 
     fn literal(&mut self, text: &[u8]) {
@@ -106,43 +114,52 @@ impl<'a> JsonWriter<'a> {
 
     fn begin(&mut self, bracket: u8) {
         self.separate();
-        self.out.put_u8(bracket);
+        self.out.push(bracket);
         self.depth += 1;
         self.last = Last::Opening;
     }
 
     fn end(&mut self, bracket: u8) {
         self.depth = self.depth.saturating_sub(1);
-        if self.last != Last::Opening {
+        if self.pretty && self.last != Last::Opening {
             self.new_line();
         }
-        self.out.put_u8(bracket);
+        self.out.push(bracket);
         self.last = Last::Value;
     }
 
     /// Writes what belongs between the last thing and the next one.
+    #[inline]
     fn separate(&mut self) {
         if self.last == Last::Value {
-            self.out.put_u8(b',');
+            self.out.push(b',');
         }
-        if self.last != Last::Key && self.depth > 0 {
+        if self.pretty && self.last != Last::Key && self.depth > 0 {
             self.new_line();
         }
     }
 
+    #[cold]
     fn new_line(&mut self) {
-        if self.pretty {
-            self.out.put_u8(b'\n');
-            for _ in 0..self.depth {
-                self.out.extend_from_slice(INDENT);
-            }
+        self.out.push(b'\n');
+        for _ in 0..self.depth {
+            self.out.extend_from_slice(INDENT);
         }
     }
 
     fn quoted(&mut self, text: &str) {
-        self.out.reserve(text.len() + 2);
-        self.out.put_u8(b'"');
         let bytes = text.as_bytes();
+        self.out.reserve(bytes.len() + 2);
+        self.out.push(b'"');
+        if is_plain(bytes) {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.escaped(bytes);
+        }
+        self.out.push(b'"');
+    }
+
+    fn escaped(&mut self, bytes: &[u8]) {
         // Everything before this has been written.
         let mut written = 0;
         for (at, byte) in bytes.iter().enumerate() {
@@ -160,7 +177,6 @@ impl<'a> JsonWriter<'a> {
             written = at + length;
         }
         self.out.extend_from_slice(&bytes[written..]);
-        self.out.put_u8(b'"');
     }
 
     fn unicode(&mut self, unit: u16) {
@@ -176,6 +192,33 @@ enum Escape {
     Short(u8),
     /// `\uXXXX`
     Unicode(u16),
+}
+
+/// Whether a text is ASCII that is written as it is, as nearly every one is.
+///
+/// Eight bytes at once, because the compiler turns that into a few instructions;
+/// the last eight overlap the ones before.
+fn is_plain(text: &[u8]) -> bool {
+    let (eights, rest) = text.as_chunks::<8>();
+    match text.last_chunk::<8>() {
+        Some(last) => eights.iter().all(are_plain) && are_plain(last),
+        None => rest
+            .iter()
+            .all(|byte| byte.is_ascii() && !NEEDS_CARE[usize::from(*byte)]),
+    }
+}
+
+fn are_plain(bytes: &[u8; 8]) -> bool {
+    let care = |byte: u8| {
+        // Controls and, as negative numbers, all that is not ASCII.
+        ((byte as i8) < 0x20)
+            | (byte == b'"')
+            | (byte == b'\\')
+            | (byte == b'&')
+            | (byte == b'<')
+            | (byte == b'>')
+    };
+    !bytes.iter().fold(false, |found, byte| found | care(*byte))
 }
 
 /// The bytes at which a character that Go escapes may begin.
@@ -216,13 +259,12 @@ fn escape(text: &[u8]) -> Option<(Escape, usize)> {
 mod tests {
     use super::JsonWriter;
     use crate::wire::go::json::{Document, Value};
-    use bytes::BytesMut;
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     fn written(pretty: bool, write: impl FnOnce(&mut JsonWriter<'_>)) -> String {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         write(&mut JsonWriter::new(&mut out, pretty));
-        String::from_utf8(out.to_vec()).unwrap()
+        String::from_utf8(out).unwrap()
     }
 
     fn string(text: &str) -> String {
@@ -311,6 +353,25 @@ mod tests {
             string("a\u{2027}\u{2028}\u{2029}\u{202a}€"),
             "\"a\u{2027}\\u2028\\u2029\u{202a}€\"",
         );
+    }
+
+    #[test]
+    fn a_character_is_escaped_wherever_it_stands_in_texts_of_any_length() {
+        for c in [
+            '"', '\\', '&', '<', '>', '\0', '\x1f', '\u{2028}', ' ', '\x7f', 'é',
+        ] {
+            let alone = string(&c.to_string());
+            let escaped = &alone[1..alone.len() - 1];
+            for length in 0..20 {
+                for at in 0..=length {
+                    let (before, after) = ("a".repeat(at), "b".repeat(length - at));
+                    assert_eq!(
+                        string(&format!("{before}{c}{after}")),
+                        format!("\"{before}{escaped}{after}\""),
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -174,8 +174,8 @@ impl Wire {
     }
 
     fn endpoint(&self, path: &str) -> Option<Endpoint> {
-        let path = go::path::unescape(path).ok()?;
-        Endpoint::at(&path, self.dialect.rules())
+        let rules = self.dialect.rules();
+        Endpoint::at(path, rules).or_else(|| Endpoint::at(&go::path::unescape(path).ok()?, rules))
     }
 
     /// Answers a request: decodes it, asks the service, encodes the answer.
@@ -183,7 +183,10 @@ impl Wire {
     /// # Cancel safety
     /// As [`OperatorService::call`].
     pub async fn serve(&self, service: &OperatorService, request: Request<'_>) -> Response {
-        let wire = self.with_default_policy(service.default_policy());
+        let wire = match self.dialect.rules().consul_headers {
+            true => self.with_default_policy(service.default_policy()),
+            false => *self,
+        };
         match wire.decode(&request) {
             Ok(Call { request, view }) => wire.encode(&view, service.call(request).await),
             Err(Refusal {

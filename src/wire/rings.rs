@@ -2,8 +2,6 @@
 
 use std::fmt::Write;
 
-use bytes::BytesMut;
-
 use super::dialect::{Aggregation, ErrorRules, Presence, Rules};
 use super::json::JsonWriter;
 use super::message::{JSON, Response};
@@ -36,7 +34,7 @@ pub(super) fn response(reply: &KeyringReply, view: &View, rules: &Rules) -> Resp
         true if some_changed => 500,
         true => status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
     };
-    let mut body = BytesMut::with_capacity(256);
+    let mut body = Vec::with_capacity(256);
     let mut json = JsonWriter::new(&mut body, view.pretty);
     json.begin_array();
     for ring in &reply.rings {
@@ -44,9 +42,9 @@ pub(super) fn response(reply: &KeyringReply, view: &View, rules: &Rules) -> Resp
     }
     json.end_array();
     if view.pretty {
-        body.extend_from_slice(b"\n");
+        body.push(b'\n');
     }
-    let response = Response::new(status, JSON, body.freeze());
+    let response = Response::new(status, JSON, body);
     if status == 503 {
         response.with("Retry-After", "1")
     } else {
@@ -58,20 +56,20 @@ fn write_ring(json: &mut JsonWriter<'_>, ring: &RingOutcome, view: &View, rules:
     let none = RingReport::default();
     let report = ring.result.as_ref().unwrap_or(&none);
     json.begin_object();
-    json.key("WAN");
+    json.field("WAN");
     json.bool(ring.pool == Pool::Wan);
-    json.key("Datacenter");
+    json.field("Datacenter");
     json.string(ring.datacenter.as_str());
     let segment = match &ring.pool {
         Pool::Segment(name) => name.as_str(),
         Pool::Wan | Pool::Lan => "",
     };
     if is_present(rules.ring.segment, !segment.is_empty()) {
-        json.key("Segment");
+        json.field("Segment");
         json.string(segment);
     }
     if !report.messages.is_empty() {
-        json.key("Messages");
+        json.field("Messages");
         json.begin_object();
         for (node, message) in &report.messages {
             json.key(node.as_str());
@@ -79,19 +77,19 @@ fn write_ring(json: &mut JsonWriter<'_>, ring: &RingOutcome, view: &View, rules:
         }
         json.end_object();
     }
-    json.key("Keys");
+    json.field("Keys");
     write_counts(json, &report.keys);
     if is_present(rules.ring.primary_keys, !report.primary_keys.is_empty()) {
-        json.key("PrimaryKeys");
+        json.field("PrimaryKeys");
         write_counts(json, &report.primary_keys);
     }
-    json.key("NumNodes");
+    json.field("NumNodes");
     json.u64(report.nodes as u64);
     if let Some(error) = ring_error(ring, rules) {
-        json.key("Error");
+        json.field("Error");
         json.string(&error);
         if view.access == Access::Write {
-            json.key("Outcome");
+            json.field("Outcome");
             json.string(outcome(ring));
         }
     }

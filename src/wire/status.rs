@@ -1,7 +1,5 @@
 //! Which status an error has, and how it is written.
 
-use bytes::BytesMut;
-
 use super::json::JsonWriter;
 use super::message::Response;
 use crate::error::{ErrorKind, OperatorError, Outcome};
@@ -90,19 +88,19 @@ pub(super) fn error_response(status: u16, text: &str, problem: bool) -> Response
 
 /// RFC 9457.
 fn problem_response(status: u16, detail: &str, outcome: Option<Outcome>) -> Response {
-    let mut body = BytesMut::new();
+    let mut body = Vec::new();
     let mut json = JsonWriter::new(&mut body, false);
     json.begin_object();
-    json.key("type");
+    json.field("type");
     json.string("about:blank");
-    json.key("title");
+    json.field("title");
     json.string(title(status));
-    json.key("status");
+    json.field("status");
     json.u64(status.into());
-    json.key("detail");
+    json.field("detail");
     json.string(detail);
     if let Some(outcome) = outcome {
-        json.key("outcome");
+        json.field("outcome");
         json.string(match outcome {
             Outcome::NotApplied => "not-applied",
             Outcome::Applied => "applied",
@@ -110,7 +108,7 @@ fn problem_response(status: u16, detail: &str, outcome: Option<Outcome>) -> Resp
         });
     }
     json.end_object();
-    Response::new(status, "application/problem+json", body.freeze())
+    Response::new(status, "application/problem+json", body)
 }
 
 /// The status in HTTP's own words, as RFC 9457 wants it beside `about:blank`.

@@ -33,12 +33,21 @@ impl<'a> Query<'a> {
 
     /// The first value given for `name`: `None` if the name is absent, empty if
     /// it has no value.
+    #[inline]
     pub(crate) fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        // Most requests have no query, and are asked for ten names all the same.
+        if self.raw.is_empty() {
+            return None;
+        }
+        self.search(name)
+    }
+
+    fn search(&self, name: &str) -> Option<Cow<'a, str>> {
         self.raw
             .split('&')
             .filter(|pair| !pair.is_empty())
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(key, _)| unescape(key) == name)
+            .find(|(key, _)| *key == name || unescape(key) == name)
             .map(|(_, value)| unescape(value))
     }
 
@@ -51,6 +60,9 @@ impl<'a> Query<'a> {
 /// Decodes a name or a value. A `+` is a space, and bytes that are no UTF-8
 /// become replacement characters.
 fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
     if !text.contains('+') {
         return percent_decode_str(text).decode_utf8_lossy();
     }
