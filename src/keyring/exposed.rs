@@ -30,7 +30,7 @@ use super::GossipKey;
 /// # Errors
 /// What the serializer refuses.
 pub fn serialize<S: Serializer>(key: &GossipKey, serializer: S) -> Result<S::Ok, S::Error> {
-    key.with_base64(|text| serializer.serialize_str(text))
+    serializer.serialize_str(key.as_base64())
 }
 
 /// Reads a key from its base64 text.

@@ -19,8 +19,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 /// The longest text of a key: 32 bytes in base64.
 const MAX_TEXT: usize = 44;
 
@@ -49,6 +47,9 @@ pub struct GossipKey {
     /// Zero behind `len`.
     bytes: [u8; 32],
     len: u8,
+    /// In base64, zero behind the end. Listings write it and are sorted by it,
+    /// and merging the rings of many nodes compares it all the time.
+    text: [u8; MAX_TEXT],
 }
 
 /// Why a text or some bytes are no [`GossipKey`].
@@ -80,12 +81,16 @@ impl GossipKey {
         if !matches!(key.len(), 16 | 24 | 32) {
             return Err(InvalidKey::Size { bytes: key.len() });
         }
-        let mut bytes = [0; 32];
-        bytes[..key.len()].copy_from_slice(key);
-        Ok(GossipKey {
-            bytes,
+        let mut valid = GossipKey {
+            bytes: [0; 32],
             len: key.len() as u8,
-        })
+            text: [0; MAX_TEXT],
+        };
+        valid.bytes[..key.len()].copy_from_slice(key);
+        BASE64
+            .encode_slice(key, &mut valid.text)
+            .expect("a key of 32 bytes makes 44 letters");
+        Ok(valid)
     }
 
     /// A key from padded standard base64. CR and LF may stand anywhere in the
@@ -110,32 +115,13 @@ impl GossipKey {
     /// The key as padded standard base64, wiped when it is dropped. Take care
     /// where it goes.
     pub fn to_base64(&self) -> Zeroizing<String> {
-        Zeroizing::new(BASE64.encode(self.as_bytes()))
+        Zeroizing::new(self.as_base64().to_owned())
     }
 
-    /// Gives the key's base64 text to `write`, without an allocation.
-    pub(crate) fn with_base64<T>(&self, write: impl FnOnce(&str) -> T) -> T {
-        let mut text = Zeroizing::new([0; MAX_TEXT]);
-        let written = BASE64
-            .encode_slice(self.as_bytes(), &mut *text)
-            .unwrap_or(0);
-        write(std::str::from_utf8(&text[..written]).unwrap_or_default())
-    }
-
-    /// The letters of the base64 text from the one at `from` on, padding
-    /// included.
-    fn letters(&self, from: usize) -> impl Iterator<Item = u8> {
-        let bits = usize::from(self.len) * 8;
+    /// The same, borrowed.
+    pub(crate) fn as_base64(&self) -> &str {
         let length = usize::from(self.len).div_ceil(3) * 4;
-        (from..length).map(move |at| {
-            if at * 6 >= bits {
-                return b'=';
-            }
-            let byte = |at: usize| u16::from(self.bytes.get(at).copied().unwrap_or(0));
-            let (first, shift) = (at * 6 / 8, 10 - at * 6 % 8);
-            let pair = byte(first) << 8 | byte(first + 1);
-            ALPHABET[usize::from(pair >> shift & 0b11_1111)]
-        })
+        std::str::from_utf8(&self.text[..length]).unwrap_or_default()
     }
 
     /// Eight hexadecimal digits by which people can tell keys apart in a log.
@@ -195,6 +181,7 @@ fn letters(text: &str) -> Result<Zeroizing<Vec<u8>>, usize> {
 impl Drop for GossipKey {
     fn drop(&mut self) {
         self.bytes.zeroize();
+        self.text.zeroize();
     }
 }
 
@@ -238,14 +225,7 @@ impl PartialOrd for GossipKey {
 
 impl Ord for GossipKey {
     fn cmp(&self, other: &Self) -> Ordering {
-        // Merging the rings of many nodes compares keys all the time, so the
-        // texts are not written out: they differ at the first letter that takes
-        // bits from the first byte in which the keys differ, or soon after.
-        let common = std::iter::zip(self.as_bytes(), other.as_bytes())
-            .take_while(|(mine, theirs)| mine == theirs)
-            .count();
-        let from = common * 8 / 6;
-        self.letters(from).cmp(other.letters(from))
+        self.text.cmp(&other.text)
     }
 }
 

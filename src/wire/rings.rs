@@ -99,7 +99,7 @@ fn write_ring(json: &mut JsonWriter<'_>, ring: &RingOutcome, view: &View, rules:
 fn write_counts(json: &mut JsonWriter<'_>, counts: &KeyCounts) {
     json.begin_object();
     for (key, count) in counts.iter() {
-        key.with_base64(|text| json.key(text));
+        json.key(key.as_base64());
         json.u64(count as u64);
     }
     json.end_object();
