@@ -10,6 +10,12 @@ use crate::error::OperatorError;
 use crate::raft::{RaftConfiguration, RaftServer};
 use crate::reply::OperatorReply;
 
+/// About the size of a small body, and of a server with a UUID for its id in the
+/// Raft configuration and in autopilot's view.
+const SMALL: usize = 320;
+const RAFT_SERVER: usize = 220;
+const AUTOPILOT_SERVER: usize = 420;
+
 pub(super) fn encode(
     wire: &Wire,
     view: &View,
@@ -21,25 +27,29 @@ pub(super) fn encode(
             status::precise(&error, view.access == Access::Write, view.problem)
         }
         Err(error) => consul_text(fault::consul(&error, view, rules)),
-        Ok(OperatorReply::RaftConfiguration(configuration)) => json(view, |json| {
-            write_configuration(json, &configuration, rules);
-        }),
+        Ok(OperatorReply::RaftConfiguration(configuration)) => {
+            let size = SMALL + configuration.servers.len() * RAFT_SERVER;
+            json(view, size, |json| {
+                write_configuration(json, &configuration, rules);
+            })
+        }
         Ok(OperatorReply::PeerRemoved) => Response::empty(200),
-        Ok(OperatorReply::LeadershipTransferred) => json(view, |json| {
+        Ok(OperatorReply::LeadershipTransferred) => json(view, SMALL, |json| {
             json.begin_object();
             json.field("Success");
             json.bool(true);
             json.end_object();
         }),
         Ok(OperatorReply::Keyring(reply)) => rings::response(&reply, view, rules),
-        Ok(OperatorReply::AutopilotConfiguration(configuration)) => json(view, |json| {
+        Ok(OperatorReply::AutopilotConfiguration(configuration)) => json(view, SMALL, |json| {
             autopilot::write_configuration(json, &configuration)
         }),
         Ok(OperatorReply::AutopilotConfigurationSet(replaced)) => {
-            json(view, |json| json.bool(replaced))
+            json(view, SMALL, |json| json.bool(replaced))
         }
         Ok(OperatorReply::AutopilotState(state)) if view.endpoint == Endpoint::AutopilotHealth => {
-            let mut response = json(view, |json| autopilot::write_health(json, &state));
+            let size = SMALL + state.servers.len() * AUTOPILOT_SERVER;
+            let mut response = json(view, size, |json| autopilot::write_health(json, &state));
             if !state.healthy {
                 // Consul's way to tell a health check by the status alone.
                 response.status = 429;
@@ -47,7 +57,8 @@ pub(super) fn encode(
             response
         }
         Ok(OperatorReply::AutopilotState(state)) => {
-            json(view, |json| autopilot::write_state(json, &state))
+            let size = SMALL + state.servers.len() * AUTOPILOT_SERVER;
+            json(view, size, |json| autopilot::write_state(json, &state))
         }
     };
     wire.finish(response)
@@ -59,8 +70,9 @@ pub(super) fn consul_text(text: String) -> Response {
     Response::text(if forbidden { 403 } else { 500 }, text)
 }
 
-fn json(view: &View, write: impl FnOnce(&mut JsonWriter<'_>)) -> Response {
-    let mut body = Vec::with_capacity(256);
+/// A body that is about so many bytes long.
+fn json(view: &View, size: usize, write: impl FnOnce(&mut JsonWriter<'_>)) -> Response {
+    let mut body = Vec::with_capacity(size);
     write(&mut JsonWriter::new(&mut body, view.pretty));
     if view.pretty {
         body.push(b'\n');
@@ -68,15 +80,11 @@ fn json(view: &View, write: impl FnOnce(&mut JsonWriter<'_>)) -> Response {
     Response::new(200, JSON, body)
 }
 
-/// About the size of a server with a UUID for its id, in bytes.
-const SERVER_SIZE: usize = 220;
-
 fn write_configuration(
     json: &mut JsonWriter<'_>,
     configuration: &RaftConfiguration,
     rules: &Rules,
 ) {
-    json.reserve(configuration.servers.len() * SERVER_SIZE);
     json.begin_object();
     json.field("Servers");
     if configuration.servers.is_empty() && rules.server.null_for_none {

@@ -39,11 +39,6 @@ impl<'a> JsonWriter<'a> {
         }
     }
 
-    /// Makes room for so many bytes at once.
-    pub(crate) fn reserve(&mut self, bytes: usize) {
-        self.out.reserve(bytes);
-    }
-
     pub(crate) fn begin_object(&mut self) {
         self.begin(b'{');
     }

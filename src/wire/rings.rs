@@ -11,6 +11,9 @@ use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{KeyCounts, Pool, RingReport};
 use crate::reply::{KeyringReply, RingOutcome};
 
+/// About the size of a ring of three keys, in bytes.
+const RING_SIZE: usize = 320;
+
 pub(super) fn response(reply: &KeyringReply, view: &View, rules: &Rules) -> Response {
     if rules.ring.errors != Aggregation::Rings
         && let Some(text) = consul_error(reply, view, rules)
@@ -34,7 +37,7 @@ pub(super) fn response(reply: &KeyringReply, view: &View, rules: &Rules) -> Resp
         true if some_changed => 500,
         true => status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
     };
-    let mut body = Vec::with_capacity(256);
+    let mut body = Vec::with_capacity(64 + reply.rings.len() * RING_SIZE);
     let mut json = JsonWriter::new(&mut body, view.pretty);
     json.begin_array();
     for ring in &reply.rings {
