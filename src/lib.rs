@@ -145,6 +145,6 @@ pub use time::{Sleep, Timer};
 pub use tokio::TokioTimer;
 
 /// The programs of the guide compile and run.
-#[cfg(all(doctest, feature = "mock", feature = "tokio"))]
+#[cfg(all(doctest, feature = "client", feature = "mock", feature = "openraft"))]
 #[doc = include_str!("../docs/embedding.md")]
 struct Embedding;

@@ -99,6 +99,9 @@ impl Member {
         datacenter: &str,
         listener: &TcpListener,
     ) -> Result<Server, Box<dyn Error>> {
+        if self.peers.is_empty() && self.join.is_empty() {
+            return Err("a server needs others: give --peers, or --join and --ip".into());
+        }
         let data = self
             .data
             .clone()
