@@ -1,6 +1,7 @@
 //! Suites that show whether a backend keeps its contract.
 //!
 //! Whoever implements [`RaftBackend`](crate::RaftBackend),
+//! [`KeyringBackend`](crate::KeyringBackend),
 //! [`AclAuthorizer`](crate::AclAuthorizer) or [`Peers`](crate::Peers) runs the
 //! suite for that trait. It consists of checks: each holds the backend to one
 //! rule, has the rule as its name, and tells where the rule comes from. They
@@ -10,6 +11,7 @@
 //! | trait | suite | its checks | one test for each check |
 //! |---|---|---|---|
 //! | `RaftBackend` | [`raft_backend`] | [`raft::CHECKS`] | [`raft_tests`] |
+//! | `KeyringBackend` | [`keyring_backend`] | [`keyring::CHECKS`] | [`keyring_tests`] |
 //! | `AclAuthorizer` | [`acl_authorizer`] | [`acl::CHECKS`] | [`acl_tests`] |
 //! | `Peers` | [`peers()`] | [`peers::CHECKS`] | [`peers_tests`] |
 //!

@@ -75,18 +75,49 @@ impl From<RelayFactor> for u8 {
 /// they answer.
 ///
 /// # Contract
+/// `conformance::keyring_backend` holds a backend to it; in parentheses are the
+/// names of its checks.
 /// - A method asks every node that is a member and not known to be dead, and
-///   counts exactly those in [`RingReport::nodes`].
-/// - A node that fails, and one that stays silent, is told in the report. An
-///   `Err` is for a pool that could not be asked at all.
-/// - Each node keeps memberlist's rules, as [`Keyring`](super::Keyring) does.
+///   counts exactly those in [`RingReport::nodes`]
+///   (`every_node_of_the_pool_is_counted`, `a_dead_node_is_not_counted`),
+///   whichever node it is called on and whatever the relay factor
+///   (`it_does_not_matter_which_node_lists`,
+///   `a_change_can_be_asked_of_any_node`,
+///   `a_listing_is_the_same_with_every_relay_factor`,
+///   `a_change_counts_once_with_every_relay_factor`).
+/// - A node that fails is told in the report by its name
+///   (`who_fails_is_told_by_name`, `without_encryption_every_node_says_so`), and
+///   one that stays silent by its absence
+///   (`a_stopped_node_is_silent_or_not_counted`). Neither hides what the others
+///   have done (`who_lacks_the_key_to_use_fails_alone`,
+///   `the_others_change_while_a_node_is_down`). An `Err` is for a pool that could
+///   not be asked at all (`a_stopped_node_can_ask_nobody`).
+/// - A listing counts what the rings hold
+///   (`a_listing_counts_each_key_on_every_node`,
+///   `a_node_with_another_primary_is_seen`, `the_nodes_hold_what_is_listed`); keys
+///   that do not fit into a node's answer are told as
+///   [`Truncated`](super::NodeMessage::Truncated)
+///   (`many_keys_are_counted_or_told_to_be_cut`).
+/// - Each node keeps memberlist's rules, as [`Keyring`](super::Keyring) does
+///   (`installing_again_succeeds_and_changes_nothing`, `use_keeps_all_keys`,
+///   `a_key_that_is_not_installed_cannot_be_used`,
+///   `removing_an_absent_key_succeeds_and_changes_nothing`,
+///   `the_primary_cannot_be_removed`, `keys_of_all_sizes_are_taken`), also where
+///   calls meet (`installs_of_several_keys_at_once_add_all`,
+///   `uses_of_two_keys_at_once_leave_every_ring_whole`,
+///   `a_key_is_not_used_and_removed_at_once`).
 /// - A method may take its time: the service puts a deadline on it and then
 ///   drops the future. Dropping it must leave every node's ring whole; which
-///   nodes have changed is then unknown, and each method can be called again.
-/// - No text in an answer contains a key.
+///   nodes have changed is then unknown, and each method can be called again
+///   (`a_dropped_install_leaves_every_ring_whole`,
+///   `a_dropped_use_leaves_every_ring_whole`,
+///   `a_dropped_removal_leaves_every_ring_whole`,
+///   `a_dropped_listing_leaves_the_next_one_alone`).
+/// - No text in an answer contains a key (`no_key_is_in_a_report`,
+///   `no_key_is_in_an_error`).
 #[async_trait]
 pub trait KeyringBackend: Send + Sync {
-    /// Which pool this is. Always the same one.
+    /// Which pool this is. Always the same one (`the_pool_is_always_the_same`).
     fn pool(&self) -> Pool;
 
     /// Which keys are on how many nodes.
@@ -130,7 +161,8 @@ pub trait KeyringBackend: Send + Sync {
 
     /// The names of the nodes that the other methods would ask, at this moment.
     /// Only the Consul dialects use it, to say of a malformed key what each
-    /// node would have said.
+    /// node would have said (`the_members_are_the_nodes`,
+    /// `a_dead_node_is_no_member`).
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by default.

@@ -65,7 +65,7 @@ pub(crate) fn transport(
 /// until all know all.
 pub(crate) async fn start(all: impl IntoIterator<Item = Options>) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
-    for (name, options) in ["a", "b", "c", "d"].into_iter().zip(all) {
+    for (name, options) in ["a", "b", "c", "d", "e"].into_iter().zip(all) {
         nodes.push(Node::new(transport(name), options).await.unwrap());
     }
     join(&nodes).await;

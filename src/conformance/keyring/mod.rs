@@ -55,8 +55,20 @@ fn boxed<F: KeyringFixture + 'static>(
     made.map(|fixture| Box::new(fixture) as _)
 }
 
-/// Generates one `#[test]` for each check of the [keyring suite](mod@self), so
-/// that a test runner shows them one by one.
+/// Generates one `#[test]` for each check of this suite, under the name of the
+/// check, in the module that it is called in.
+///
+/// ```text
+/// conformance::keyring_tests! {
+///     factory = async |wanted| Ok(...), // as the suite's
+///     block_on = futures_executor::block_on,  // or a closure
+///     skip = { name_of_a_check: "why", },     // may be left out
+/// }
+/// ```
+///
+/// What is given for `factory` and `block_on` is evaluated in each test. A check
+/// named under `skip` is an ignored test; a check that is skipped otherwise
+/// fails.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_keyring_tests {
