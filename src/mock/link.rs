@@ -203,7 +203,7 @@ impl Trip {
 
 /// An answer that makes no sense.
 fn garble(reply: OperatorReply) -> OperatorReply {
-    let OperatorReply::Keyring(KeyringReply { mut rings }) = reply else {
+    let OperatorReply::Keyring(KeyringReply { rings }) = reply else {
         return OperatorReply::Keyring(KeyringReply::default());
     };
     let twice: Vec<_> = rings.iter().rev().cloned().collect();
@@ -211,6 +211,8 @@ fn garble(reply: OperatorReply) -> OperatorReply {
     for ring in &mut foreign {
         ring.datacenter = format!("not {}", ring.datacenter).into();
     }
-    rings.extend(twice.into_iter().chain(foreign));
-    OperatorReply::Keyring(KeyringReply { rings })
+    let rings = foreign.into_iter().chain(twice).chain(rings);
+    OperatorReply::Keyring(KeyringReply {
+        rings: rings.collect(),
+    })
 }

@@ -53,3 +53,18 @@ async fn a_service_without_gossip_or_raft_says_so() {
         ));
     }
 }
+
+#[test]
+fn a_service_and_its_builder_show_their_datacenter_alone() {
+    let builder = OperatorService::builder("dc1")
+        .authorizer(MockAcl::new(DefaultPolicy::Deny).with_token(MockToken::management("root")))
+        .keyring(lan());
+    assert_eq!(
+        format!("{builder:?}"),
+        r#"OperatorServiceBuilder { datacenter: "dc1", .. }"#
+    );
+    assert_eq!(
+        format!("{:?}", builder.build().unwrap()),
+        r#"OperatorService { datacenter: "dc1", .. }"#
+    );
+}

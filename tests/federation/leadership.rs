@@ -51,6 +51,21 @@ async fn a_call_waits_for_a_leader_no_longer_than_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_look_for_a_leader_is_at_the_end_of_the_wait() {
+    let wait = Duration::from_millis(70);
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .service_options(move |service| service.leader_wait(wait))
+        .build();
+    federation.stop("alice");
+    let start = Instant::now();
+    let bob = federation.service("bob");
+    let read = configuration(&bob, anyone(), Consistency::Default);
+    assert_eq!(read.await.unwrap_err().kind(), &ErrorKind::NoLeader);
+    assert_eq!(start.elapsed(), wait);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leader_that_does_not_answer_is_waited_for_until_the_deadline() {
     let peers = MockPeers::new().with_answer(server("alice"), |_| std::future::pending());
     let bob = OperatorService::builder("dc1")
@@ -153,4 +168,61 @@ async fn two_servers_that_take_each_other_for_the_leader_wait_once() {
     assert_eq!(error.kind(), &ErrorKind::TooManyHops { hops: 4 });
     assert_eq!(error.outcome(), Outcome::NotApplied);
     assert!(start.elapsed() < Duration::from_millis(7_300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_itself_for_the_leader_finds_the_one_that_is() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .service_options(|service| service.leader_wait(Duration::from_secs(7)))
+        .build();
+    federation.inject(Fault::stale_hint("bob", "bob"));
+    let bob = federation.service("bob");
+    let read = configuration(&bob, anyone(), Consistency::Default);
+    assert_eq!(read.await.unwrap(), federation.configuration("dc1"));
+    assert_eq!(federation.handed_to("alice"), 1);
+
+    // Nobody leads, and then somebody does.
+    federation.stop("alice");
+    federation.stop("carol");
+    let read = configuration(&bob, anyone(), Consistency::Default);
+    let recovery = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        federation.restart("carol");
+    };
+    let (read, ()) = tokio::join!(read, recovery);
+    assert_eq!(read.unwrap(), federation.configuration("dc1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_has_not_happened_and_may_pass_is_sent_again_while_waiting() {
+    let unreachable = || ErrorKind::Unreachable {
+        target: "alice".into(),
+        reason: "the connection was reset".into(),
+    };
+    let carol = PeerSelector::Id("carol".into());
+    for (kind, outcome) in [
+        (unreachable(), Outcome::Unknown),
+        (unreachable(), Outcome::Applied),
+        (ErrorKind::UnknownServer(carol.clone()), Outcome::NotApplied),
+    ] {
+        let error = OperatorError::new(kind.clone()).with_outcome(outcome);
+        let peers = MockPeers::new().with_answer(server("alice"), move |_| {
+            std::future::ready(Err(error.clone()))
+        });
+        let bob = waiting(MockRaft::voters(["alice", "bob"]).at("bob"), &peers);
+        let start = Instant::now();
+        let error = bob.remove_peer(&anyone(), carol.clone(), None).await;
+        let error = error.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (&kind, outcome));
+        assert_eq!(peers.calls(), 1, "{kind:?}");
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+    let peers = MockPeers::new().with_answer(server("alice"), move |_| {
+        std::future::ready(Err(unreachable().into()))
+    });
+    let bob = waiting(MockRaft::voters(["alice", "bob"]).at("bob"), &peers);
+    let error = bob.remove_peer(&anyone(), carol, None).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(peers.calls() > 100, "{}", peers.calls());
 }

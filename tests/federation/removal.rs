@@ -118,10 +118,10 @@ async fn a_removed_leader_leaves_the_lead_to_another_voter() {
     assert_eq!(read.await.unwrap().servers.len(), 2);
 }
 
-/// Before the first removal, somebody else is quicker.
+/// Before each of the first removals, somebody else is quicker.
 struct Overtaken {
     raft: MockRaft,
-    by: Mutex<Option<PeerSelector>>,
+    by: Mutex<Vec<PeerSelector>>,
 }
 
 #[async_trait]
@@ -142,7 +142,7 @@ impl RaftBackend for Overtaken {
         server: &PeerSelector,
         expected_index: Option<u64>,
     ) -> Result<(), OperatorError> {
-        let quicker = self.by.lock().unwrap().take();
+        let quicker = self.by.lock().unwrap().pop();
         if let Some(quicker) = quicker {
             self.raft.remove_server(&quicker, None).await?;
         }
@@ -152,11 +152,19 @@ impl RaftBackend for Overtaken {
 
 /// Removes bob of three voters, while somebody else removes one.
 async fn overtaken(by: &str, expected_index: Option<u64>) -> (MockRaft, Option<ErrorKind>) {
-    let raft = MockRaft::voters(["alice", "bob", "carol"]);
+    overtaken_among(["alice", "bob", "carol"], [by], expected_index).await
+}
+
+async fn overtaken_among<const N: usize, const M: usize>(
+    voters: [&str; N],
+    by: [&str; M],
+    expected_index: Option<u64>,
+) -> (MockRaft, Option<ErrorKind>) {
+    let raft = MockRaft::voters(voters);
     let service = OperatorService::builder("dc1")
         .raft(Overtaken {
             raft: raft.clone(),
-            by: Mutex::new(Some(PeerSelector::Id(by.into()))),
+            by: Mutex::new(by.map(|by| PeerSelector::Id(by.into())).into()),
         })
         .authorizer(AllowAll)
         .build()
@@ -176,6 +184,21 @@ async fn a_removal_that_is_overtaken_is_checked_against_what_is_there_now() {
     let bob = PeerSelector::Id("bob".into());
     assert_eq!(error, Some(ErrorKind::UnknownServer(bob)));
     assert_eq!(raft.latest().servers.len(), 2);
+}
+
+#[tokio::test]
+async fn a_removal_that_is_overtaken_again_and_again_is_given_up_after_four_times() {
+    let voters = ["alice", "bob", "c", "d", "e", "f", "g"];
+    let (raft, error) = overtaken_among(voters, ["c", "d", "e"], None).await;
+    assert_eq!(error, None);
+    assert_eq!(raft.latest().servers.len(), 3);
+
+    let (raft, error) = overtaken_among(voters, ["c", "d", "e", "f"], None).await;
+    assert!(
+        matches!(error, Some(ErrorKind::Conflict { .. })),
+        "{error:?}"
+    );
+    assert_eq!(raft.latest().servers.len(), 3, "bob and the others");
 }
 
 #[tokio::test]

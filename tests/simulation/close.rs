@@ -43,6 +43,38 @@ pub(crate) fn stampede(world: &mut World) -> Result<(), Violation> {
     }
 }
 
+/// Two operators remove a server each while all are well, and each change comes
+/// between the other's look and deed. Both are done: nobody has to ask twice.
+pub(crate) fn side_by_side(world: &mut World) -> Result<(), Violation> {
+    let datacenter = *world.chance.pick(&DATACENTERS);
+    let mut servers = world.federation.servers(datacenter);
+    shuffle(&mut world.chance, &mut servers);
+    let mut account = Account::open(world);
+    let pace = Duration::from_millis(20);
+    world.federation.inject(Fault::slow_raft(datacenter, pace));
+    let leader = world.federation.leader(datacenter);
+    servers.retain(|server| Some(server) != leader.as_ref());
+    let mut requests = Vec::new();
+    for victim in &servers[..2] {
+        let issue = Issue {
+            at: servers[2].clone(),
+            datacenter: None,
+            holder: Holder::Root,
+            ask: Ask::Remove(victim.clone(), None),
+            by_address: world.chance.one_in(2),
+        };
+        let after = Duration::from_millis(world.chance.below(40));
+        requests.push(ask_after(&world.clock, &world.federation, issue, after));
+    }
+    let answered = world.clock.run_all(&mut world.chance, requests);
+    world.steps += answered.len();
+    account.book(world, &answered)?;
+    match answered.iter().all(|answered| answered.result.is_ok()) {
+        true => Ok(()),
+        false => Err(format!("one was in the other's way: {answered:?}")),
+    }
+}
+
 /// A datacenter has no leader for a moment. Who waits long enough is answered,
 /// and who does not is told that there is none.
 pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use cluster_operator::mock::{Fault, MockClock, MockFederation};
+use cluster_operator::mock::{Fault, MockClock, MockFederation, NodeFault};
 use cluster_operator::rotation::{Rotation, RotationError, rotate};
-use cluster_operator::{Caller, GossipKey, NodeName, Timer, Token};
+use cluster_operator::{Caller, GossipKey, NodeName, Pool, Timer, Token};
 
 use crate::Violation;
 use crate::issue::any_server;
@@ -55,7 +55,12 @@ pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
             // Undisturbed, a step takes some milliseconds.
             let latest = *world.chance.pick(&[12, 12, 9000]);
             let after = Duration::from_millis(world.chance.below(latest));
-            let fault = (!world.chance.one_in(4)).then(|| some(world));
+            let fault = match world.chance.below(4) {
+                0 => None,
+                // A liar that has not lied before is the hardest to find.
+                1 => Some(liar(world)),
+                _ => Some(some(world)),
+            };
             disturb(&clock, &federation, fault, after)
         })
         .collect();
@@ -99,6 +104,12 @@ fn some(world: &mut World) -> Fault {
         true => of_node(world, false),
         false => of_single_calls(world),
     }
+}
+
+fn liar(world: &mut World) -> Fault {
+    let server = any_server(&mut world.chance, &world.federation);
+    let pool = world.chance.pick(&[Pool::Wan, Pool::Lan]).clone();
+    Fault::node(server, pool, NodeFault::Lies)
 }
 
 async fn disturb(

@@ -61,7 +61,7 @@ impl World {
                     .with(Resource::Operator, Grant::Read)
                     .with(Resource::Keyring, Grant::Read),
             );
-        let leader_wait = Duration::from_millis(*chance.pick(&[0, 300, 2000]));
+        let leader_wait = Duration::from_millis(*chance.pick(&[0, 320, 2000]));
         let first = key(0);
         let mut builder = MockFederation::builder()
             .clock(&clock)
@@ -98,12 +98,13 @@ impl World {
         while self.steps < steps {
             self.federation.clear_transcript();
             self.recover();
-            match self.chance.below(8) {
+            match self.chance.below(9) {
                 0 | 1 => self.quiet()?,
                 2 => rotating::among_faults(self)?,
                 3 => close::stampede(self)?,
                 4 => close::interregnum(self)?,
                 5 => close::deposition(self)?,
+                6 => close::side_by_side(self)?,
                 _ => storm::weather(self)?,
             }
             rotating::after_all(self)?;
