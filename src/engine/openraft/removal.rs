@@ -1,23 +1,24 @@
 //! Taking a server out of the membership.
 
 use std::collections::BTreeSet;
-use std::future::{Future, pending};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use ::openraft::error::{ChangeMembershipError, ClientWriteError, InProgress, RaftError};
-use ::openraft::raft::ClientWriteResponse;
+use ::openraft::async_runtime::AsyncOneshotSendExt;
+use ::openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use ::openraft::raft::responder::OneshotResponder;
-use ::openraft::{AsyncRuntime, ChangeMembers, RaftTypeConfig};
+use ::openraft::{AsyncRuntime, ChangeMembers, Membership, RaftTypeConfig};
 use futures_util::future::{Either, select};
 use futures_util::lock::OwnedMutexGuard;
 
 use super::OpenraftBackend;
-use super::view::{Latest, index, is_deserted, is_voter, stopped};
+use super::view::{Latest, Metrics, index, stopped};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::raft::{PeerSelector, RaftServer};
+use crate::raft::{Leadership, PeerSelector, RaftServer};
 
 type Change<C> = ChangeMembers<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
+/// A change, and whether voters that it removes stay as learners.
+type Step<C> = (Change<C>, bool);
 type ChangeError<C> = RaftError<
     <C as RaftTypeConfig>::NodeId,
     ClientWriteError<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>,
@@ -26,175 +27,282 @@ type ChangeError<C> = RaftError<
 impl<C, F> OpenraftBackend<C, F>
 where
     C: RaftTypeConfig<Responder = OneshotResponder<C>>,
-    F: Fn(&C::NodeId, &C::Node) -> RaftServer + Send + Sync,
+    F: Fn(&C::NodeId, &C::Node) -> RaftServer + Send + Sync + 'static,
 {
+    /// Removes a server, in a task that ends what it has begun also if nobody
+    /// waits for it.
     pub(super) async fn remove(
         &self,
         server: &PeerSelector,
         expected_index: Option<u64>,
     ) -> Result<(), OperatorError> {
-        // Not behind a removal that cannot end, on a server that does not lead.
         self.membership().await?;
-        let mut turn = self
-            .while_heard(Arc::clone(&self.turn).lock_owned())
-            .await?;
-        loop {
-            let latest = self.membership().await?;
-            let id = self.find(&latest, server)?;
-            let planned = index::<C>(latest.log_id());
-            if let Some(expected) = expected_index.filter(|expected| *expected != planned) {
-                let actual = planned;
-                return Err(ErrorKind::Conflict { expected, actual }.into());
-            }
-            let change = without::<C>(&latest, &id)?;
-            let sent = self.while_heard(self.begin(change, turn)).await;
-            let (answer, given_back) = sent
-                .and_then(|sent| sent)
-                .map_err(|error| error.with_outcome(Outcome::Unknown))?;
-            turn = given_back;
-            match answer {
-                Ok(done) => {
-                    self.seen(&done).await;
-                    let is_gone = |membership: &::openraft::Membership<_, _>| {
-                        membership.get_node(&id).is_none()
-                    };
-                    // Else somebody made it a learner just before.
-                    if done.membership.as_ref().is_some_and(is_gone) {
-                        return Ok(());
-                    }
-                }
-                Err(error) => {
-                    let before = self.not_begun(error, planned)?;
-                    self.committed(before).await?;
-                }
+        let caller = Arc::new(());
+        let removal = Removal {
+            backend: self.clone(),
+            server: server.clone(),
+            expected_index,
+            caller: Arc::downgrade(&caller),
+        };
+        let (sender, answer) = C::AsyncRuntime::oneshot();
+        let task = removal.run(move |result| {
+            // Whoever asked may be gone.
+            let _ = sender.send(result);
+        });
+        // From within Raft's core: who polls this may be outside of its runtime.
+        let spawned = self.raft.with_raft_state(move |_| {
+            let _detached = C::AsyncRuntime::spawn(task);
+        });
+        spawned.await.map_err(stopped::<C>)?;
+        let broken_off = |_| OperatorError::backend("the removal has broken off");
+        let answer = answer.await.map_err(broken_off);
+        drop(caller);
+        answer?
+    }
+}
+
+struct Removal<C: RaftTypeConfig, F> {
+    backend: OpenraftBackend<C, F>,
+    server: PeerSelector,
+    expected_index: Option<u64>,
+    /// Dead once nobody waits for the answer.
+    caller: Weak<()>,
+}
+
+impl<C, F> Removal<C, F>
+where
+    C: RaftTypeConfig<Responder = OneshotResponder<C>>,
+    F: Fn(&C::NodeId, &C::Node) -> RaftServer + Send + Sync,
+{
+    async fn run(self, answer: impl FnOnce(Result<(), OperatorError>)) {
+        match select(pin!(self.work()), pin!(self.undecided())).await {
+            Either::Left((result, _)) => answer(result),
+            Either::Right((error, work)) => {
+                answer(Err(error));
+                // It keeps its turn until it is over.
+                let _answered = work.await;
             }
         }
     }
 
-    fn find(&self, latest: &Latest<C>, server: &PeerSelector) -> Result<C::NodeId, OperatorError> {
-        let mut nodes = latest.membership().nodes();
-        nodes
-            .find(|(id, node)| server.matches(&(self.describe)(id, node)))
-            .map(|(id, _)| id.clone())
-            .ok_or_else(|| ErrorKind::UnknownServer(server.clone()).into())
-    }
-
-    /// Makes a change, which goes on by itself if it is not waited for, and so
-    /// keeps its turn until it is over.
-    async fn begin(
-        &self,
-        change: Change<C>,
-        turn: OwnedMutexGuard<()>,
-    ) -> Result<
-        (
-            Result<ClientWriteResponse<C>, ChangeError<C>>,
-            OwnedMutexGuard<()>,
-        ),
-        OperatorError,
-    > {
-        let raft = self.raft.clone();
-        let task = C::AsyncRuntime::spawn(async move {
-            // Those that are removed do not stay as learners.
-            (raft.change_membership(change, false).await, turn)
-        });
-        task.await
-            .map_err(|error| OperatorError::backend(format!("the removal has broken off: {error}")))
-    }
-
-    /// Waits for the work, unless this leader is deserted meanwhile: openraft
-    /// would wait for a majority for ever.
-    async fn while_heard<T>(&self, work: impl Future<Output = T>) -> Result<T, OperatorError> {
-        let mut metrics = self.raft.metrics();
-        let deserted = async {
-            let deserted = metrics.wait_for(|metrics| is_deserted::<C>(metrics, self.lease));
-            // Raft has stopped, which the work finds out as well.
-            if deserted.await.is_err() {
-                pending::<()>().await;
+    async fn work(&self) -> Result<(), OperatorError> {
+        let _turn = self.turn().await?;
+        let (id, mut step) = self.planned().await?;
+        let mut begun = false;
+        loop {
+            let takes_vote = matches!(step.0, ChangeMembers::RemoveVoters(_));
+            let (change, retain) = step;
+            let next = match self.backend.raft.change_membership(change, retain).await {
+                Ok(done) => {
+                    begun = true;
+                    self.seen(done.log_id.index).await;
+                    let membership = done.membership.as_ref();
+                    membership.and_then(|membership| without::<C>(membership, &id))
+                }
+                Err(error) => {
+                    self.overtaken(error, begun)?;
+                    let latest = self.committed().await.map_err(undecided)?;
+                    // Of the two entries that take a vote, it may be the second one
+                    // that was refused.
+                    begun |= takes_vote && !stays_voter::<C>(latest.membership(), &id);
+                    if begun {
+                        without::<C>(latest.membership(), &id)
+                    } else {
+                        Some(self.planned().await?.1)
+                    }
+                }
+            };
+            match next {
+                Some(next) => step = next,
+                None => return Ok(()),
             }
+        }
+    }
+
+    async fn turn(&self) -> Result<OwnedMutexGuard<()>, OperatorError> {
+        let turn = Arc::clone(&self.backend.turn).lock_owned();
+        match select(turn, pin!(self.deposed())).await {
+            Either::Left((turn, _)) => Ok(turn),
+            Either::Right((error, _)) => Err(error),
+        }
+    }
+
+    /// The node that is meant, and the first step to its removal.
+    async fn planned(&self) -> Result<(C::NodeId, Step<C>), OperatorError> {
+        self.plan(&*self.backend.membership().await?)?;
+        let plan = self.plan(&*self.settled().await?)?;
+        if self.caller.strong_count() == 0 {
+            let given_up = OperatorError::backend("the removal was given up");
+            return Err(given_up.with_outcome(Outcome::NotApplied));
+        }
+        Ok(plan)
+    }
+
+    fn plan(&self, latest: &Latest<C>) -> Result<(C::NodeId, Step<C>), OperatorError> {
+        let membership = latest.membership();
+        let id = self.find(membership)?;
+        let actual = index::<C>(latest.log_id());
+        if let Some(expected) = self.expected_index.filter(|expected| *expected != actual) {
+            return Err(ErrorKind::Conflict { expected, actual }.into());
+        }
+        if is_last_voter::<C>(membership, &id) {
+            return Err(ErrorKind::LastVoter.into());
+        }
+        let step = without::<C>(membership, &id);
+        let step = step.ok_or_else(|| ErrorKind::UnknownServer(self.server.clone()))?;
+        Ok((id, step))
+    }
+
+    fn find(
+        &self,
+        membership: &Membership<C::NodeId, C::Node>,
+    ) -> Result<C::NodeId, OperatorError> {
+        let is_meant = |(id, node): &(&C::NodeId, &C::Node)| {
+            self.server.matches(&(self.backend.describe)(id, node))
         };
-        match select(pin!(work), pin!(deserted)).await {
-            Either::Left((output, _)) => Ok(output),
-            Either::Right(_) => Err(ErrorKind::NoLeader.into()),
+        let mut found = membership.nodes().filter(is_meant).map(|(id, _)| id);
+        match (found.next(), found.next()) {
+            (Some(id), None) => Ok(id.clone()),
+            (None, _) => Err(ErrorKind::UnknownServer(self.server.clone()).into()),
+            // openraft's nodes need not differ, and those of `BasicNode::default` do not.
+            (Some(one), Some(other)) => Err(OperatorError::invalid_request(format!(
+                "both node {one} and node {other} have the {}: name the server otherwise",
+                self.server
+            ))),
+        }
+    }
+
+    /// The latest membership, once it is committed.
+    async fn committed(&self) -> Result<Arc<Latest<C>>, OperatorError> {
+        let backend = &self.backend;
+        loop {
+            let latest = backend.membership().await?;
+            if backend.is_committed(&latest).await? {
+                return Ok(latest);
+            }
+            let over = |metrics: &Metrics<C>| {
+                metrics.last_applied >= *latest.log_id() || !backend.leads(metrics)
+            };
+            backend.until(over).await;
+        }
+    }
+
+    /// The same, once nobody is about to go on with it.
+    async fn settled(&self) -> Result<Arc<Latest<C>>, OperatorError> {
+        let backend = &self.backend;
+        let mut waited_at = None;
+        loop {
+            let latest = self.committed().await?;
+            let at = latest.log_id();
+            let is_joint = latest.membership().get_joint_config().len() > 1;
+            if !is_joint || waited_at.as_ref() == Some(at) {
+                return Ok(latest);
+            }
+            // Whoever made it ends it at once, or is gone.
+            let over = |metrics: &Metrics<C>| {
+                metrics.membership_config.log_id() > at || !backend.leads(metrics)
+            };
+            let patience = C::AsyncRuntime::sleep(backend.lease);
+            select(pin!(backend.until(over)), pin!(patience)).await;
+            waited_at = Some(at.clone());
         }
     }
 
     /// Waits until the metrics, and with them a stale read, have the change too.
-    async fn seen(&self, done: &ClientWriteResponse<C>) {
-        let log_id = Some(done.log_id.clone());
-        let mut metrics = self.raft.metrics();
-        let seen = metrics.wait_for(|metrics| *metrics.membership_config.log_id() >= log_id);
-        // Raft has stopped since. It is done all the same.
-        let _ = seen.await.is_ok();
+    async fn seen(&self, change: u64) {
+        let seen = |metrics: &Metrics<C>| {
+            index::<C>(metrics.membership_config.log_id()) >= change || !self.backend.leads(metrics)
+        };
+        self.backend.until(seen).await;
     }
 
-    /// Waits until an earlier change is committed, or until that is for another
-    /// leader to see to.
-    async fn committed(&self, earlier: InProgress<C::NodeId>) -> Result<(), OperatorError> {
-        let log_id = earlier.membership_log_id;
-        let mut metrics = self.raft.metrics();
-        let committed = metrics
-            .wait_for(|metrics| metrics.last_applied >= log_id || !metrics.state.is_leader());
-        let _ = self.while_heard(async { committed.await.is_ok() }).await?;
-        Ok(())
-    }
-
-    /// The change that has to be committed before this one can begin, if that is
-    /// why it failed.
-    fn not_begun(
-        &self,
-        error: ChangeError<C>,
-        planned: u64,
-    ) -> Result<InProgress<C::NodeId>, OperatorError> {
+    /// Goes on where another change came first.
+    fn overtaken(&self, error: ChangeError<C>, begun: bool) -> Result<(), OperatorError> {
         let error = match error {
-            RaftError::Fatal(fatal) => {
-                return Err(stopped::<C>(fatal).with_outcome(Outcome::Unknown));
-            }
+            RaftError::Fatal(fatal) => return Err(undecided(stopped::<C>(fatal))),
             RaftError::APIError(error) => error,
         };
         match error {
             // Also what openraft answers for an entry that another leader has
             // replaced, or may not have.
-            ClientWriteError::ForwardToLeader(to) => {
-                let leader = to.leader_id.zip(to.leader_node);
-                let leader = leader.map(|(id, node)| self.hint(&id, &node));
-                let error = OperatorError::new(ErrorKind::NotLeader { leader });
-                Err(error.with_outcome(Outcome::Unknown))
-            }
-            // Before the second entry, a change was committed that is newer than
-            // the plan: the first entry.
-            ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(earlier))
-                if index::<C>(&earlier.committed) <= planned =>
-            {
-                Ok(earlier)
-            }
+            ClientWriteError::ForwardToLeader(to) => Err(undecided(self.backend.elsewhere(to))),
+            ClientWriteError::ChangeMembershipError(
+                ChangeMembershipError::InProgress(_) | ChangeMembershipError::LearnerNotFound(_),
+            ) => Ok(()),
             ClientWriteError::ChangeMembershipError(ChangeMembershipError::EmptyMembership(_)) => {
-                Err(ErrorKind::LastVoter.into())
+                let last = OperatorError::new(ErrorKind::LastVoter);
+                Err(if begun { undecided(last) } else { last })
             }
-            ClientWriteError::ChangeMembershipError(error) => Err(OperatorError::backend(format!(
-                "somebody else has changed the membership at the same time, look at it and try \
-                 again: {error}"
-            ))
-            .with_source(error)),
+        }
+    }
+
+    /// Ends once this server does not lead.
+    async fn deposed(&self) -> OperatorError {
+        let backend = &self.backend;
+        backend.until(|metrics| !backend.leads(metrics)).await;
+        backend.not_leader()
+    }
+
+    /// Ends once this server has not led for so long that openraft may never say
+    /// what became of the change.
+    async fn undecided(&self) -> OperatorError {
+        loop {
+            let error = self.deposed().await;
+            C::AsyncRuntime::sleep(self.backend.lease).await;
+            if self.backend.view_of_leadership() != Leadership::Local {
+                return undecided(error);
+            }
         }
     }
 }
 
-/// The change after which this server is no member, voter or not.
+/// The same error of something that may yet happen.
+fn undecided(error: OperatorError) -> OperatorError {
+    error.with_outcome(Outcome::Unknown)
+}
+
+/// The next step towards a membership without this server, voter or not.
+///
+/// It says who leaves and not who stays, so it undoes nothing that others do.
 fn without<C: RaftTypeConfig>(
-    latest: &Latest<C>,
+    membership: &Membership<C::NodeId, C::Node>,
     id: &C::NodeId,
-) -> Result<Change<C>, OperatorError> {
-    let membership = latest.membership();
+) -> Option<Step<C>> {
+    membership.get_node(id)?;
     let server = BTreeSet::from([id.clone()]);
-    if !is_voter::<C>(membership, id) {
-        return Ok(ChangeMembers::RemoveNodes(server));
-    }
-    // Of two configurations that are in force, the last is the one to come. It
-    // may lack the server already; the change then leads to it.
-    let to_come = membership.get_joint_config().last();
-    let is_last = to_come.is_some_and(|voters| voters.is_subset(&server));
-    if is_last {
-        return Err(ErrorKind::LastVoter.into());
-    }
-    Ok(ChangeMembers::RemoveVoters(server))
+    let voters: BTreeSet<_> = membership.voter_ids().collect();
+    let to_come = to_come::<C>(membership)?;
+    let leaving: BTreeSet<_> = voters.difference(to_come).cloned().collect();
+    let is_joint = membership.get_joint_config().len() > 1;
+    Some(if is_joint && leaving != server {
+        // Another change has stopped after its first entry, and comes first: openraft stops, with
+        // a failed assertion, when a leader that is on its way out begins the next one. Nobody
+        // knows any more whether the voters that go were to stay as learners, so they do.
+        (ChangeMembers::AddVoterIds(BTreeSet::new()), true)
+    } else if voters.contains(id) {
+        (ChangeMembers::RemoveVoters(server), false)
+    } else {
+        (ChangeMembers::RemoveNodes(server), false)
+    })
+}
+
+/// Of two configurations that are in force, the last is the one to come.
+fn to_come<C: RaftTypeConfig>(
+    membership: &Membership<C::NodeId, C::Node>,
+) -> Option<&BTreeSet<C::NodeId>> {
+    membership.get_joint_config().last()
+}
+
+fn stays_voter<C: RaftTypeConfig>(
+    membership: &Membership<C::NodeId, C::Node>,
+    id: &C::NodeId,
+) -> bool {
+    to_come::<C>(membership).is_some_and(|voters| voters.contains(id))
+}
+
+fn is_last_voter<C: RaftTypeConfig>(
+    membership: &Membership<C::NodeId, C::Node>,
+    id: &C::NodeId,
+) -> bool {
+    to_come::<C>(membership).is_some_and(|voters| voters.iter().eq([id]))
 }

@@ -3,23 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::openraft::error::{CheckIsLeaderError, Fatal, RaftError};
-use ::openraft::{
-    AsyncRuntime, EffectiveMembership, LogId, Membership, RaftMetrics, RaftTypeConfig,
-};
+use ::openraft::error::{CheckIsLeaderError, Fatal, ForwardToLeader, RaftError};
+use ::openraft::{EffectiveMembership, LogId, Membership, RaftMetrics, RaftTypeConfig};
 
 use super::OpenraftBackend;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{LeaderHint, Leadership, RaftConfiguration, RaftServer, Suffrage};
 
-type Metrics<C> = RaftMetrics<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
+pub(super) type Metrics<C> =
+    RaftMetrics<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
 
 /// The membership that is in effect in the leader's log.
 pub(super) type Latest<C> =
     EffectiveMembership<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
 
 /// Whether this leader is too long without word from a majority to be one.
-pub(super) fn is_deserted<C: RaftTypeConfig>(metrics: &Metrics<C>, lease: Duration) -> bool {
+fn is_deserted<C: RaftTypeConfig>(metrics: &Metrics<C>, lease: Duration) -> bool {
     let silence = metrics.millis_since_quorum_ack.map(Duration::from_millis);
     metrics.state.is_leader() && silence.is_none_or(|silence| silence > lease)
 }
@@ -28,7 +27,7 @@ pub(super) fn is_deserted<C: RaftTypeConfig>(metrics: &Metrics<C>, lease: Durati
 fn leader<C: RaftTypeConfig>(metrics: &Metrics<C>, lease: Duration) -> Option<&C::NodeId> {
     let leader = metrics.current_leader.as_ref()?;
     let is_up = metrics.running_state.is_ok();
-    // A leader that was removed holds the vote that it was elected with for ever.
+    // A leader that was removed keeps the vote that it was elected with.
     let is_self = *leader == metrics.id;
     let leads = !is_self || (metrics.state.is_leader() && !is_deserted::<C>(metrics, lease));
     (is_up && leads).then_some(leader)
@@ -39,7 +38,7 @@ pub(super) fn index<C: RaftTypeConfig>(log_id: &Option<LogId<C::NodeId>>) -> u64
     log_id.as_ref().map_or(0, |log_id| log_id.index)
 }
 
-pub(super) fn is_voter<C: RaftTypeConfig>(
+fn is_voter<C: RaftTypeConfig>(
     membership: &Membership<C::NodeId, C::Node>,
     id: &C::NodeId,
 ) -> bool {
@@ -89,7 +88,7 @@ where
     }
 
     /// Where to ask instead of here.
-    fn not_leader(&self) -> OperatorError {
+    pub(super) fn not_leader(&self) -> OperatorError {
         let kind = match self.view_of_leadership() {
             Leadership::Elsewhere(leader) => ErrorKind::NotLeader {
                 leader: Some(leader),
@@ -110,10 +109,45 @@ where
             let latest = Arc::clone(state.membership_state.effective());
             (state.server_state, latest)
         });
-        match state.await.map_err(stopped::<C>)? {
-            (state, membership) if state.is_leader() => Ok(membership),
-            _ => Err(self.not_leader()),
+        let (state, latest) = state.await.map_err(stopped::<C>)?;
+        let id = self.raft.metrics().borrow().id.clone();
+        // A leader that has removed itself stays one for a moment. It must not
+        // change anything any more.
+        match state.is_leader() && latest.get_node(&id).is_some() {
+            true => Ok(latest),
+            false => Err(self.not_leader()),
         }
+    }
+
+    /// Whether Raft has committed this membership.
+    pub(super) async fn is_committed(&self, latest: &Latest<C>) -> Result<bool, OperatorError> {
+        let committed = self
+            .raft
+            .with_raft_state(|state| state.membership_state.committed().log_id().clone());
+        Ok(committed.await.map_err(stopped::<C>)? >= *latest.log_id())
+    }
+
+    pub(super) fn leads(&self, metrics: &Metrics<C>) -> bool {
+        leader::<C>(metrics, self.lease) == Some(&metrics.id)
+    }
+
+    /// Waits until the metrics are so, or Raft has stopped.
+    pub(super) async fn until(&self, mut are_so: impl FnMut(&Metrics<C>) -> bool) {
+        let mut metrics = self.raft.metrics();
+        let stopped = |metrics: &Metrics<C>| metrics.running_state.is_err();
+        let until = metrics.wait_for(|metrics| stopped(metrics) || are_so(metrics));
+        let _closed = until.await.is_err();
+    }
+
+    /// What openraft says where it does not lead.
+    pub(super) fn elsewhere(&self, to: ForwardToLeader<C::NodeId, C::Node>) -> OperatorError {
+        let kind = match (&to.leader_id, &to.leader_node) {
+            (Some(id), Some(node)) => ErrorKind::NotLeader {
+                leader: Some(self.hint(id, node)),
+            },
+            _ => ErrorKind::NoLeader,
+        };
+        OperatorError::new(kind).with_source(to)
     }
 
     /// Makes sure that a majority still follows this leader.
@@ -128,18 +162,28 @@ where
                 Ok(_) => return Ok(()),
                 Err(RaftError::Fatal(fatal)) => return Err(stopped::<C>(fatal)),
                 Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(to))) => {
-                    let leader = to.leader_id.zip(to.leader_node);
-                    let leader = leader.map(|(id, node)| self.hint(&id, &node));
-                    return Err(ErrorKind::NotLeader { leader }.into());
+                    return Err(self.elsewhere(to));
                 }
-                Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {}
+                Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(alone))) => {
+                    if self.view_of_leadership() != Leadership::Local {
+                        return Err(self.not_leader().with_source(alone));
+                    }
+                }
             }
-            let pause = Duration::from_millis(self.raft.config().heartbeat_interval);
-            C::AsyncRuntime::sleep(pause).await;
-            if self.view_of_leadership() != Leadership::Local {
-                return Err(self.not_leader());
-            }
+            self.pause().await;
         }
+    }
+
+    /// Waits for a heartbeat interval, or until a majority has been heard of. By
+    /// the metrics: a sleep would have to be within openraft's runtime.
+    async fn pause(&self) {
+        let silence = |metrics: &Metrics<C>| metrics.millis_since_quorum_ack.unwrap_or(0);
+        let before = silence(&self.raft.metrics().borrow());
+        let over = before.saturating_add(self.raft.config().heartbeat_interval);
+        let goes_on = |metrics: &Metrics<C>| {
+            !(before..over).contains(&silence(metrics)) || !self.leads(metrics)
+        };
+        self.until(goes_on).await;
     }
 
     /// What the leader's log has.

@@ -1,0 +1,173 @@
+//! Raft's calls inside one process, over links that can be cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use openraft::error::{Fatal, InstallSnapshotError, RPCError, RaftError, RemoteError, Unreachable};
+use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
+    VoteRequest, VoteResponse,
+};
+
+use crate::cluster::{Node, NodeId, Raft, TypeConfig};
+
+type Append = AppendEntriesRequest<TypeConfig>;
+
+/// The links between the servers of a cluster. Clones are the same links.
+#[derive(Clone, Default)]
+pub(crate) struct Links(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    rafts: BTreeMap<NodeId, Raft>,
+    cut: BTreeSet<NodeId>,
+    fuse: Option<Box<dyn Fn(&Append) -> bool + Send>>,
+}
+
+impl Links {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn connect(&self, id: NodeId, raft: Raft) {
+        self.state().rafts.insert(id, raft);
+    }
+
+    pub(crate) fn disconnect(&self, id: NodeId) {
+        self.state().rafts.remove(&id);
+    }
+
+    /// Cuts a server off from all the others.
+    pub(crate) fn cut(&self, id: NodeId) {
+        self.state().cut.insert(id);
+    }
+
+    /// Undoes all cuts.
+    pub(crate) fn mend(&self) {
+        self.state().cut.clear();
+    }
+
+    pub(crate) fn is_cut(&self, id: NodeId) -> bool {
+        self.state().cut.contains(&id)
+    }
+
+    /// Cuts the next server off that is about to send such entries.
+    pub(crate) fn cut_at(&self, fuse: impl Fn(&Append) -> bool + Send + 'static) {
+        self.state().fuse = Some(Box::new(fuse));
+    }
+
+    fn is_open(&self, from: NodeId, to: NodeId) -> bool {
+        let state = self.state();
+        !state.cut.contains(&from) && !state.cut.contains(&to)
+    }
+
+    fn blow(&self, from: NodeId, rpc: &Append) {
+        let mut state = self.state();
+        if state.fuse.as_ref().is_some_and(|fuse| fuse(rpc)) {
+            state.cut.insert(from);
+            state.fuse = None;
+        }
+    }
+
+    /// The links as one server sees them.
+    pub(crate) fn of(&self, from: NodeId) -> Ends {
+        Ends {
+            links: self.clone(),
+            from,
+        }
+    }
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").finish_non_exhaustive()
+    }
+}
+
+/// One server's ends of its links.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    links: Links,
+    from: NodeId,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Ends {
+    type Network = Link;
+
+    async fn new_client(&mut self, to: NodeId, _: &Node) -> Link {
+        Link {
+            links: self.links.clone(),
+            from: self.from,
+            to,
+        }
+    }
+}
+
+/// The way from one server to another.
+#[derive(Debug)]
+pub(crate) struct Link {
+    links: Links,
+    from: NodeId,
+    to: NodeId,
+}
+
+impl Link {
+    async fn call<A, E: std::error::Error>(
+        &self,
+        call: impl AsyncFnOnce(Raft) -> Result<A, RaftError<NodeId, E>>,
+    ) -> Result<A, RPCError<NodeId, Node, RaftError<NodeId, E>>> {
+        let gone = || RPCError::Unreachable(Unreachable::new(&io::Error::other("no link")));
+        let raft = self.links.state().rafts.get(&self.to).cloned();
+        let raft = raft
+            .filter(|_| self.links.is_open(self.from, self.to))
+            .ok_or_else(gone)?;
+        let answer = call(raft).await;
+        // The answer takes the same way back.
+        if !self.links.is_open(self.from, self.to) {
+            return Err(gone());
+        }
+        match answer {
+            Err(RaftError::Fatal(Fatal::Stopped)) => Err(gone()),
+            answer => answer.map_err(|e| RPCError::RemoteError(RemoteError::new(self.to, e))),
+        }
+    }
+}
+
+impl RaftNetwork<TypeConfig> for Link {
+    async fn append_entries(
+        &mut self,
+        rpc: Append,
+        _: RPCOption,
+    ) -> Result<AppendEntriesResponse<NodeId>, RPCError<NodeId, Node, RaftError<NodeId>>> {
+        self.links.blow(self.from, &rpc);
+        self.call(async |raft| raft.append_entries(rpc).await).await
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<NodeId>,
+        _: RPCOption,
+    ) -> Result<VoteResponse<NodeId>, RPCError<NodeId, Node, RaftError<NodeId>>> {
+        self.call(async |raft| raft.vote(rpc).await).await
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        rpc: InstallSnapshotRequest<TypeConfig>,
+        _: RPCOption,
+    ) -> Result<
+        InstallSnapshotResponse<NodeId>,
+        RPCError<NodeId, Node, RaftError<NodeId, InstallSnapshotError>>,
+    > {
+        self.call(async |raft| raft.install_snapshot(rpc).await)
+            .await
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(Duration::from_millis(50)))
+    }
+}

@@ -1,0 +1,235 @@
+//! A cluster in one process, and what the tests ask of it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cluster_operator::engine::openraft::OpenraftBackend;
+use cluster_operator::{
+    Consistency, Leadership, OperatorError, PeerSelector, RaftBackend, RaftConfiguration,
+    RaftServer, Suffrage,
+};
+use openraft::Config;
+
+use crate::cluster::log::Log;
+use crate::cluster::machine::Machine;
+use crate::cluster::store::Store;
+use crate::cluster::{Node, NodeId, Raft, TypeConfig};
+use crate::links::Links;
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+type Describe = fn(&NodeId, &Node) -> RaftServer;
+pub(crate) type Backend = OpenraftBackend<TypeConfig, Describe>;
+
+pub(crate) fn describe(id: &NodeId, node: &Node) -> RaftServer {
+    RaftServer::voter(id.to_string(), node.raft.to_string()).with_name(node.name.as_str())
+}
+
+pub(crate) fn node(id: NodeId) -> Node {
+    let port = u16::try_from(id).unwrap();
+    Node {
+        name: format!("server-{id}"),
+        raft: SocketAddr::from(([127, 0, 0, 1], 8300 + port)),
+        http: SocketAddr::from(([127, 0, 0, 1], 8500 + port)),
+    }
+}
+
+pub(crate) fn address(id: NodeId) -> String {
+    node(id).raft.to_string()
+}
+
+/// How long a leader and those that would replace it wait.
+#[derive(Clone, Copy)]
+pub(crate) enum Elections {
+    /// As short as a busy machine allows.
+    Soon,
+    /// Nobody is deposed while a test runs.
+    Never,
+}
+
+impl Elections {
+    fn config(self) -> Arc<Config> {
+        let (min, max) = match self {
+            Elections::Soon => (300, 600),
+            Elections::Never => (60_000, 61_000),
+        };
+        let config = Config {
+            heartbeat_interval: 50,
+            election_timeout_min: min,
+            election_timeout_max: max,
+            ..Config::default()
+        };
+        Arc::new(config.validate().unwrap())
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) raft: Raft,
+    pub(crate) backend: Arc<Backend>,
+}
+
+impl Server {
+    pub(crate) async fn start(id: NodeId, links: &Links, elections: Elections) -> Self {
+        let store = Store::in_memory().unwrap();
+        let machine = Machine::open(store.clone()).await.unwrap();
+        let raft = Raft::new(
+            id,
+            elections.config(),
+            links.of(id),
+            Log::new(store),
+            machine,
+        );
+        let raft = raft.await.unwrap();
+        links.connect(id, raft.clone());
+        Server {
+            backend: Arc::new(OpenraftBackend::new(raft.clone(), describe as Describe)),
+            raft,
+        }
+    }
+}
+
+pub(crate) struct Cluster {
+    pub(crate) links: Links,
+    pub(crate) servers: BTreeMap<NodeId, Server>,
+}
+
+impl Cluster {
+    /// Voters from 1 on, and learners after them, which all follow a leader.
+    pub(crate) async fn start(voters: u64, learners: u64, elections: Elections) -> Self {
+        let links = Links::default();
+        let mut servers = BTreeMap::new();
+        for id in 1..=voters + learners {
+            servers.insert(id, Server::start(id, &links, elections).await);
+        }
+        let cluster = Cluster { links, servers };
+        let first: BTreeMap<_, _> = (1..=voters).map(|id| (id, node(id))).collect();
+        cluster.raft(1).initialize(first).await.unwrap();
+        let leader = cluster.leader_of(1..=voters).await;
+        for id in voters + 1..=voters + learners {
+            let added = cluster.raft(leader).add_learner(id, node(id), true).await;
+            added.unwrap();
+        }
+        cluster.leader().await;
+        cluster
+    }
+
+    pub(crate) async fn voters(voters: u64) -> Self {
+        Self::start(voters, 0, Elections::Soon).await
+    }
+
+    pub(crate) fn raft(&self, id: NodeId) -> &Raft {
+        &self.servers[&id].raft
+    }
+
+    pub(crate) fn backend(&self, id: NodeId) -> &Backend {
+        &self.servers[&id].backend
+    }
+
+    /// The server that all that are not cut off follow, itself among them.
+    pub(crate) async fn leader(&self) -> NodeId {
+        let ids = self.servers.keys().copied();
+        self.leader_of(ids.filter(|id| !self.links.is_cut(*id)))
+            .await
+    }
+
+    /// The server that all of these follow.
+    pub(crate) async fn leader_of(&self, ids: impl IntoIterator<Item = NodeId>) -> NodeId {
+        let ids: Vec<_> = ids.into_iter().collect();
+        until("a leader that all follow", async || {
+            let leads = |id: &&NodeId| self.backend(**id).leadership() == Leadership::Local;
+            let leader = *ids.iter().find(leads)?;
+            let follows = |id: &NodeId| match self.backend(*id).leadership() {
+                Leadership::Local => *id == leader,
+                Leadership::Elsewhere(hint) => hint.id == *leader.to_string(),
+                Leadership::None => false,
+            };
+            ids.iter().all(follows).then_some(leader)
+        })
+        .await
+    }
+
+    /// The voters that do not lead.
+    pub(crate) async fn followers(&self) -> Vec<NodeId> {
+        let leader = self.leader().await;
+        let ids = self.servers.keys().copied();
+        ids.filter(|id| *id != leader).collect()
+    }
+
+    /// Lets only these servers stand for election.
+    pub(crate) fn only_elects(&self, stands: impl Fn(NodeId) -> bool) {
+        for (id, server) in &self.servers {
+            server.raft.runtime_config().elect(stands(*id));
+        }
+    }
+
+    pub(crate) async fn latest(&self, id: NodeId) -> RaftConfiguration {
+        let latest = self.backend(id).configuration(Consistency::Default).await;
+        latest.unwrap()
+    }
+
+    pub(crate) async fn stale(&self, id: NodeId) -> RaftConfiguration {
+        let stale = self.backend(id).configuration(Consistency::Stale).await;
+        stale.unwrap()
+    }
+
+    pub(crate) async fn remove(&self, at: NodeId, id: NodeId) -> Result<(), OperatorError> {
+        self.backend(at).remove_server(&by_id(id), None).await
+    }
+
+    /// Stops a server for good.
+    pub(crate) async fn stop(&self, id: NodeId) {
+        self.links.disconnect(id);
+        self.raft(id).shutdown().await.unwrap();
+    }
+
+    pub(crate) async fn close(&self) {
+        for id in self.servers.keys() {
+            self.stop(*id).await;
+        }
+    }
+}
+
+pub(crate) fn by_id(id: NodeId) -> PeerSelector {
+    PeerSelector::Id(id.to_string().into())
+}
+
+pub(crate) fn by_address(id: NodeId) -> PeerSelector {
+    PeerSelector::Address(address(id).into())
+}
+
+/// The servers' numbers, in order.
+pub(crate) fn ids(configuration: &RaftConfiguration) -> Vec<NodeId> {
+    let servers = configuration.servers.iter();
+    servers
+        .map(|server| server.id.as_str().parse().unwrap())
+        .collect()
+}
+
+/// The voters' numbers, in order.
+pub(crate) fn voters(configuration: &RaftConfiguration) -> Vec<NodeId> {
+    let mut voters = configuration.clone();
+    voters
+        .servers
+        .retain(|server| server.suffrage == Suffrage::Voter);
+    ids(&voters)
+}
+
+/// Waits until there is something.
+pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited too long for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What comes within a time that no test should take.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let output = tokio::time::timeout(PATIENCE, future).await;
+    output.unwrap_or_else(|_| panic!("{what} hangs"))
+}
