@@ -44,10 +44,42 @@ fn report(
     })
 }
 
+/// How often a call is made before a node that does not answer counts as silent.
+/// Gossip may lose a question or an answer, and tells so; and each call can be
+/// made again.
+const TRIES: usize = 3;
+
+/// All the nodes that a report counts.
+const ALL: usize = usize::MAX;
+
+fn is_heard(report: &RingReport, least: usize) -> bool {
+    report.responses >= least.min(report.nodes)
+}
+
 /// What a listing through this node tells.
 pub(super) async fn list(node: &Node) -> Result<RingReport, Stop> {
-    let answer = node.backend.list(RelayFactor::default()).await;
-    report(node, "a listing", answer)
+    list_with(node, ALL, RelayFactor::default()).await
+}
+
+/// The same where only so many nodes answer.
+pub(super) async fn list_of(node: &Node, least: usize) -> Result<RingReport, Stop> {
+    list_with(node, least, RelayFactor::default()).await
+}
+
+/// The same through so many other nodes.
+pub(super) async fn relayed_list(node: &Node, relay: RelayFactor) -> Result<RingReport, Stop> {
+    list_with(node, ALL, relay).await
+}
+
+async fn list_with(node: &Node, least: usize, relay: RelayFactor) -> Result<RingReport, Stop> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let report = report(node, "a listing", node.backend.list(relay).await)?;
+        if tries == TRIES || is_heard(&report, least) {
+            return Ok(report);
+        }
+    }
 }
 
 /// What a change through this node tells.
@@ -56,17 +88,45 @@ pub(super) async fn change(
     change: Change,
     key: &GossipKey,
 ) -> Result<RingReport, Stop> {
-    change_with(node, change, key, RelayFactor::default()).await
+    change_with(node, ALL, change, key, RelayFactor::default()).await
 }
 
-pub(super) async fn change_with(
+/// The same where only so many nodes answer.
+pub(super) async fn change_of(
+    node: &Node,
+    least: usize,
+    change: Change,
+    key: &GossipKey,
+) -> Result<RingReport, Stop> {
+    change_with(node, least, change, key, RelayFactor::default()).await
+}
+
+/// The same through so many other nodes.
+pub(super) async fn relayed_change(
     node: &Node,
     change: Change,
     key: &GossipKey,
     relay: RelayFactor,
 ) -> Result<RingReport, Stop> {
-    let answer = change.call(node, key, relay).await;
-    report(node, &format!("{change:?}"), answer)
+    change_with(node, ALL, change, key, relay).await
+}
+
+async fn change_with(
+    node: &Node,
+    least: usize,
+    change: Change,
+    key: &GossipKey,
+    relay: RelayFactor,
+) -> Result<RingReport, Stop> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let answer = change.call(node, key, relay).await;
+        let report = report(node, &format!("{change:?}"), answer)?;
+        if tries == TRIES || is_heard(&report, least) {
+            return Ok(report);
+        }
+    }
 }
 
 /// The nodes, once each of them gets an answer from all.

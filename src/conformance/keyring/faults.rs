@@ -1,7 +1,8 @@
 //! Nodes that differ from the others, and nodes that do not answer.
 
 use super::ask::{
-    Change, all_done, change, counts, done, failed, list, lists, pool_of, primaries, unchanged,
+    Change, all_done, change, change_of, counts, done, failed, list, list_of, lists, pool_of,
+    primaries,
 };
 use super::{KeyringFixture, Node, key};
 use crate::conformance::verdict::{Verdict, ensure, same, until};
@@ -10,7 +11,7 @@ use crate::keyring::{NodeFailure, RelayFactor, RingFault, RingReport};
 
 /// That the node's own ring has this primary. Its own answer is always heard.
 async fn keeps_primary(node: &Node, number: u8) -> Verdict {
-    let report = list(node).await?;
+    let report = list_of(node, 1).await?;
     let keeps = primaries(&report)?.get(&key(number)) >= 1;
     let expected = format_args!("{} to keep its primary, {:?}", node.name, key(number));
     ensure(keeps, expected, &report)
@@ -33,7 +34,7 @@ pub(super) async fn who_lacks_the_key_to_use_fails_alone(pool: &dyn KeyringFixtu
     let [a, b, lacking] = pool_of::<3>(pool).await?;
     primaries(&list(&a).await?)?;
     // Asked of the one that lacks it, which at least hears itself.
-    let report = change(&lacking, Change::Use, &key(2)).await?;
+    let report = change_of(&lacking, 1, Change::Use, &key(2)).await?;
     same("the nodes", &3, &report.nodes)?;
     failed([&lacking], &NodeFailure::KeyNotInstalled, &report)?;
     keeps_primary(&lacking, 1).await?;
@@ -44,7 +45,7 @@ pub(super) async fn who_lacks_the_key_to_use_is_no_success(pool: &dyn KeyringFix
     let [a, b, lacking] = pool_of::<3>(pool).await?;
     primaries(&list(&a).await?)?;
     // The others may use the key before it has heard, and it hears them no more.
-    let report = change(&a, Change::Use, &key(2)).await?;
+    let report = change_of(&a, 1, Change::Use, &key(2)).await?;
     same("the nodes", &3, &report.nodes)?;
     let done = report.responses.saturating_sub(report.errors);
     ensure(done <= 2, "at most 2 that have done it", &report)?;
@@ -60,7 +61,7 @@ pub(super) async fn the_primary_of_one_node_is_removed_from_the_others(
 ) -> Verdict {
     let [a, _, other] = pool_of::<3>(pool).await?;
     primaries(&list(&a).await?)?;
-    let report = change(&other, Change::Remove, &key(2)).await?;
+    let report = change_of(&other, 1, Change::Remove, &key(2)).await?;
     same("the nodes", &3, &report.nodes)?;
     failed([&other], &NodeFailure::PrimaryKey, &report)?;
     keeps_primary(&other, 2).await?;
@@ -139,7 +140,7 @@ fn one_is_down(what: &str, report: &RingReport) -> Verdict {
 pub(super) async fn a_stopped_node_is_silent_or_not_counted(pool: &dyn KeyringFixture) -> Verdict {
     let [a, _, stopped] = pool_of::<3>(pool).await?;
     pool.stop(&stopped.name).await?;
-    let report = list(&a).await?;
+    let report = list_of(&a, 2).await?;
     one_is_down("a listing", &report)?;
     same(
         "the keys of the others",
@@ -156,10 +157,10 @@ pub(super) async fn the_others_change_while_a_node_is_down(pool: &dyn KeyringFix
         (Change::Use, 100),
         (Change::Remove, 1),
     ] {
-        let report = change(&a, what, &key(number)).await?;
+        let report = change_of(&a, 2, what, &key(number)).await?;
         one_is_down(&format!("{what:?}"), &report)?;
     }
-    let report = list(&b).await?;
+    let report = list_of(&b, 2).await?;
     same(
         "the keys of the others",
         &counts([(2, 2), (3, 2), (100, 2)]),
@@ -192,33 +193,39 @@ pub(super) async fn a_late_node_is_counted_or_silent(pool: &dyn KeyringFixture) 
         report.nodes == 3 && (2..=3).contains(&report.responses) && report.errors == 0
     };
     let expected = "3 nodes, of which 2 or 3 answer, and none fails";
-    let installed = change(&a, Change::Install, &key(100)).await?;
+    let installed = change_of(&a, 2, Change::Install, &key(100)).await?;
     ensure(in_time(&installed), expected, &installed)?;
-    let report = list(&a).await?;
+    let report = list_of(&a, 2).await?;
     ensure(in_time(&report), expected, &report)?;
     let on = report.keys.get(&key(1));
     same("nodes that list the primary", &report.responses, &on)
 }
 
 pub(super) async fn a_stopped_node_can_ask_nobody(pool: &dyn KeyringFixture) -> Verdict {
-    let [a, b, stopped] = pool_of::<3>(pool).await?;
+    let [a, _, stopped] = pool_of::<3>(pool).await?;
     pool.stop(&stopped.name).await?;
-    let before = list(&a).await?;
+    let relay = RelayFactor::default();
+    let mut not_applied = true;
     for (what, number) in [
         (Change::Install, 100),
         (Change::Use, 2),
         (Change::Remove, 3),
     ] {
-        let relay = RelayFactor::default();
-        let error = match what.call(&stopped, &key(number), relay).await {
-            Err(error) => error,
+        match what.call(&stopped, &key(number), relay).await {
+            Err(error) => not_applied &= error.outcome() == Outcome::NotApplied,
             Ok(report) => return ensure(false, "an error", report),
-        };
-        if error.outcome() == Outcome::NotApplied {
-            unchanged(&a, &before).await?;
-            unchanged(&b, &before).await?;
         }
     }
-    let listing = stopped.backend.list(RelayFactor::default()).await;
-    ensure(listing.is_err(), "an error", listing)
+    let listing = stopped.backend.list(relay).await;
+    ensure(listing.is_err(), "an error", listing)?;
+    if !not_applied {
+        return Ok(());
+    }
+    let report = list_of(&a, 2).await?;
+    let rings = counts([(1, 2), (2, 2), (3, 2)]);
+    same("the keys of the others", &rings, &report.keys)?;
+    match primaries(&report) {
+        Ok(primaries) => same("the primaries", &counts([(1, 2)]), primaries),
+        Err(_) => Ok(()),
+    }
 }

@@ -2,7 +2,9 @@
 
 use futures_util::future::{join, join_all};
 
-use super::ask::{Change, all_done, change, counts, list, listed, lists, pool_of, primaries};
+use super::ask::{
+    Change, all_done, change, change_of, counts, list, list_of, listed, lists, pool_of, primaries,
+};
 use super::{KeyringFixture, key};
 use crate::conformance::verdict::{Verdict, ensure, same};
 
@@ -47,8 +49,8 @@ pub(super) async fn a_key_is_not_used_and_removed_at_once(pool: &dyn KeyringFixt
     let nodes = &pool_of::<3>(pool).await?;
     let two = key(2);
     let (used, removed) = join(
-        change(&nodes[0], Change::Use, &two),
-        change(&nodes[0], Change::Remove, &two),
+        change_of(&nodes[0], 1, Change::Use, &two),
+        change_of(&nodes[0], 1, Change::Remove, &two),
     )
     .await;
     let (used, removed) = (used?, removed?);
@@ -61,7 +63,7 @@ pub(super) async fn a_key_is_not_used_and_removed_at_once(pool: &dyn KeyringFixt
     )?;
     for node in nodes {
         // They may have parted: not all of them hear each other any more.
-        let report = list(node).await?;
+        let report = list_of(node, 1).await?;
         let on: usize = primaries(&report)?.iter().map(|(_, count)| count).sum();
         same("nodes with a primary", &report.responses, &on)?;
         let held = |(key, count)| report.keys.get(key) >= count;

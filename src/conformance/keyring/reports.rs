@@ -1,6 +1,8 @@
 //! What a report tells beside the keys, and what it must not tell.
 
-use super::ask::{Change, all_done, change, change_with, failed, list, pool_of, unchanged};
+use super::ask::{
+    Change, all_done, change, failed, list, pool_of, relayed_change, relayed_list, unchanged,
+};
 use super::{KeyringFixture, Node, key};
 use crate::conformance::NotSupported;
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
@@ -81,9 +83,8 @@ pub(super) async fn a_listing_is_the_same_with_every_relay_factor(
     let [node, ..] = &pool_of::<4>(pool).await?;
     let expected = list(node).await?;
     for relay in relays() {
-        let seen = node.backend.list(relay).await;
         let what = format!("a listing with relay factor {}", relay.get());
-        same(&what, &Ok(expected.clone()), &seen)?;
+        same(&what, &expected, &relayed_list(node, relay).await?)?;
     }
     Ok(())
 }
@@ -101,7 +102,7 @@ pub(super) async fn a_change_counts_once_with_every_relay_factor(
             (Change::Remove, 100),
         ];
         for (what, number) in steps {
-            let report = change_with(node, what, &key(number), relay).await?;
+            let report = relayed_change(node, what, &key(number), relay).await?;
             let what = format!("{what:?} with relay factor {}", relay.get());
             all_done(&what, 4, &report)?;
         }
