@@ -1,13 +1,16 @@
 //! Simulated pools under the keyring suite.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::conformance::keyring::{KeyringFixture, Node, Rings};
-use cluster_operator::conformance::{self, Fixture, NotSupported};
-use cluster_operator::keyring::Keyring;
+use cluster_operator::conformance::{self, CheckResult, Fixture, NotSupported};
+use cluster_operator::keyring::{KeyCounts, Keyring};
 use cluster_operator::mock::{Fault, MockClock, MockFederation, MockKeyring, NodeFault};
-use cluster_operator::{GossipKey, KeyringBackend, NodeName, Pool, Timer};
+use cluster_operator::{
+    GossipKey, KeyringBackend, NodeName, OperatorError, Pool, RelayFactor, RingReport, Timer,
+};
 
 /// How many keys fit into an answer.
 const SHOWN: usize = 20;
@@ -166,6 +169,74 @@ impl KeyringFixture for Bare {
         self.keyring.notice_failure(node.clone());
         Ok(())
     }
+}
+
+/// A pool whose backends tell no more than they have to.
+struct Terse(Gossip);
+
+struct TerseKeyring(MockKeyring);
+
+type Answer = Result<RingReport, OperatorError>;
+
+#[async_trait]
+impl KeyringBackend for TerseKeyring {
+    fn pool(&self) -> Pool {
+        self.0.pool()
+    }
+
+    async fn list(&self, relay: RelayFactor) -> Answer {
+        let mut listed = self.0.list(relay).await?;
+        listed.primary_keys = KeyCounts::new();
+        Ok(listed)
+    }
+
+    async fn install(&self, key: &GossipKey, relay: RelayFactor) -> Answer {
+        self.0.install(key, relay).await
+    }
+
+    async fn use_key(&self, key: &GossipKey, relay: RelayFactor) -> Answer {
+        self.0.use_key(key, relay).await
+    }
+
+    async fn remove(&self, key: &GossipKey, relay: RelayFactor) -> Answer {
+        self.0.remove(key, relay).await
+    }
+}
+
+#[async_trait]
+impl Fixture for Terse {
+    fn timer(&self) -> &dyn Timer {
+        self.0.timer()
+    }
+}
+
+#[async_trait]
+impl KeyringFixture for Terse {
+    fn nodes(&self) -> Vec<Node> {
+        self.0.nodes_with(TerseKeyring)
+    }
+}
+
+#[test]
+fn what_a_backend_or_its_fixture_cannot_do_is_skipped() {
+    let clock = MockClock::new();
+    let pool = async |wanted| Ok(Terse(Gossip::new(&clock, wanted)));
+    let report = clock.run(conformance::keyring_backend(pool));
+    report.assert();
+    let mut skipped: BTreeMap<_, usize> = BTreeMap::new();
+    for check in report.skipped() {
+        if let CheckResult::Skipped { reason } = &check.result {
+            *skipped.entry(reason.as_str()).or_default() += 1;
+        }
+    }
+    let expected = [
+        ("the backend does not name its members", 1),
+        ("the backend tells no primaries", 10),
+        ("the fixture cannot look into a node's ring", 1),
+        ("the fixture cannot slow a node down", 1),
+        ("the fixture cannot stop a node", 6),
+    ];
+    assert_eq!(skipped, expected.into(), "{report}");
 }
 
 mod one_by_one {

@@ -1,4 +1,14 @@
 //! The suite for [`KeyringBackend`](crate::KeyringBackend).
+//!
+//! It fits a pool of real nodes on the loopback device as well as one in memory.
+//! Gossip may lose a question or an answer, and a report says so: where no node
+//! is meant to be silent, a call is made up to three times before one counts as
+//! silent. How the engine is set up is the fixture's choice; let it gossip often,
+//! and give up on a silent node within a few seconds.
+//!
+//! Of a backend that leaves [`primary_keys`](crate::RingReport::primary_keys)
+//! empty because it cannot tell, or whose `members` is unsupported, the checks
+//! of just that are skipped.
 
 mod ask;
 mod changes;
