@@ -48,7 +48,7 @@ impl Broken {
                 return done();
             }
             ("a_removed_key_cannot_be_used", Change::Use) if self.state().removed.contains(key) => {
-                self.keep(|ring| [&[key.clone()], ring.keys()].concat());
+                self.keep(|ring| [std::slice::from_ref(key), ring.keys()].concat());
             }
             ("a_removed_key_can_be_installed_again", Change::Install)
                 if self.state().removed.contains(key) =>
@@ -112,7 +112,7 @@ impl Broken {
                 let rings = self.rings();
                 give_way().await;
                 for (node, held) in rings {
-                    let keys = [held.keys(), &[key.clone()]].concat();
+                    let keys = [held.keys(), std::slice::from_ref(key)].concat();
                     self.real.set_ring(node, ring(&keys));
                 }
                 return Some(Ok(self.everyone(None)));
@@ -127,7 +127,7 @@ impl Broken {
                 let rings = self.rings();
                 give_way().await;
                 for (node, rest) in rings {
-                    let keys = [&[key.clone()], rest.keys()].concat();
+                    let keys = [std::slice::from_ref(key), rest.keys()].concat();
                     self.real.set_ring(node, ring(&keys));
                 }
                 return Some(Ok(self.everyone(None)));
@@ -171,7 +171,7 @@ impl Broken {
             }
             ("install_keeps_the_primary", Change::Install) => self.keep(|ring| {
                 let rest = without(ring, key);
-                [&[key.clone()], &rest[..]].concat()
+                [std::slice::from_ref(key), &rest[..]].concat()
             }),
             ("use_keeps_all_keys", Change::Use) => {
                 self.keep(|ring| without(ring, held.primary()));
