@@ -3,6 +3,7 @@
 use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 use openraft::EntryPayload;
 
+use crate::cluster::Request;
 use crate::servers::{Cluster, by_id, ids, soon, until, voters};
 
 /// Who leads once the leader is cut off.
@@ -18,7 +19,7 @@ enum Heir {
 async fn half_done(cluster: &Cluster, heir: Heir) -> (u64, u64, u64) {
     let old = cluster.leader().await;
     let victim = cluster.followers().await[0];
-    cluster.links.cut_at(move |rpc| {
+    cluster.links.cut_before(move |rpc| {
         rpc.entries.iter().any(|entry| match &entry.payload {
             EntryPayload::Membership(membership) => membership.get_node(&victim).is_none(),
             _ => false,
@@ -113,7 +114,7 @@ async fn the_last_voter_to_come_is_kept_while_the_old_ones_still_vote() {
     let old = cluster.leader().await;
     let followers = cluster.followers().await;
     let (heir, other) = (followers[0], followers[1]);
-    cluster.links.cut_at(move |rpc| {
+    cluster.links.cut_before(move |rpc| {
         rpc.entries.iter().any(|entry| match &entry.payload {
             EntryPayload::Membership(now) => now.get_joint_config() == &[[heir].into()],
             _ => false,
@@ -147,4 +148,58 @@ async fn the_last_voter_to_come_is_kept_while_the_old_ones_still_vote() {
     assert_eq!(voters(&latest), [heir]);
     cluster.close().await;
     assert!(change.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_removal_that_ends_under_another_leader_gives_its_turn_back() {
+    let cluster = Cluster::voters(5).await;
+    let old = cluster.leader().await;
+    let victim = cluster.followers().await[0];
+    let before = cluster.latest(old).await.index;
+    cluster.links.cut_after(|rpc| {
+        rpc.entries.iter().any(|entry| match &entry.payload {
+            EntryPayload::Membership(membership) => membership.get_joint_config().len() == 2,
+            _ => false,
+        })
+    });
+    cluster.only_elects(|_| false);
+    let answer = soon("a removal", cluster.remove(old, victim)).await;
+    assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
+
+    // One that has the first entry leads, and commits it.
+    let heir = until("a server with the first entry", async || {
+        for id in cluster.followers_of(old) {
+            if cluster.stale(id).await.index > before {
+                return Some(id);
+            }
+        }
+        None
+    })
+    .await;
+    cluster.only_elects(|id| id == heir);
+    assert_eq!(cluster.leader().await, heir);
+
+    // The old leader hears of it from a snapshot, so that openraft does not
+    // tell it what became of the entry.
+    let raft = cluster.raft(heir);
+    let mut metrics = raft.metrics();
+    let set = Request::Remove { key: String::new() };
+    let last = raft.client_write(set).await.unwrap().log_id;
+    raft.trigger().snapshot().await.unwrap();
+    let taken = metrics.wait_for(|metrics| metrics.snapshot >= Some(last));
+    drop(soon("a snapshot", taken).await.unwrap());
+    raft.trigger().purge_log(last.index).await.unwrap();
+    let purged = metrics.wait_for(|metrics| metrics.purged >= Some(last));
+    drop(soon("a shorter log", purged).await.unwrap());
+    cluster.links.mend();
+    let mut metrics = cluster.raft(old).metrics();
+    let caught_up = metrics.wait_for(|metrics| metrics.snapshot >= Some(last));
+    drop(soon("the old leader's snapshot", caught_up).await.unwrap());
+
+    cluster.only_elects(|id| id == old);
+    cluster.stop(heir).await;
+    assert_eq!(cluster.leader_of(cluster.followers_of(heir)).await, old);
+    soon("a removal", cluster.remove(old, heir)).await.unwrap();
+    assert!(!ids(&cluster.latest(old).await).contains(&heir));
+    cluster.close().await;
 }

@@ -17,6 +17,13 @@ use crate::cluster::{Node, NodeId, Raft, TypeConfig};
 
 type Append = AppendEntriesRequest<TypeConfig>;
 
+/// Cuts a server off at a message of its own.
+struct Fuse {
+    is_it: Box<dyn Fn(&Append) -> bool + Send>,
+    /// Whether it arrives, and only the answer is lost.
+    arrives: bool,
+}
+
 /// The links between the servers of a cluster. Clones are the same links.
 #[derive(Clone, Default)]
 pub(crate) struct Links(Arc<Mutex<State>>);
@@ -25,7 +32,7 @@ pub(crate) struct Links(Arc<Mutex<State>>);
 struct State {
     rafts: BTreeMap<NodeId, Raft>,
     cut: BTreeSet<NodeId>,
-    fuse: Option<Box<dyn Fn(&Append) -> bool + Send>>,
+    fuse: Option<Fuse>,
 }
 
 impl Links {
@@ -56,8 +63,20 @@ impl Links {
     }
 
     /// Cuts the next server off that is about to send such entries.
-    pub(crate) fn cut_at(&self, fuse: impl Fn(&Append) -> bool + Send + 'static) {
-        self.state().fuse = Some(Box::new(fuse));
+    pub(crate) fn cut_before(&self, is_it: impl Fn(&Append) -> bool + Send + 'static) {
+        self.state().fuse = Some(Fuse {
+            is_it: Box::new(is_it),
+            arrives: false,
+        });
+    }
+
+    /// Cuts the next server off that has sent such entries to one other, before
+    /// it has the answer.
+    pub(crate) fn cut_after(&self, is_it: impl Fn(&Append) -> bool + Send + 'static) {
+        self.state().fuse = Some(Fuse {
+            is_it: Box::new(is_it),
+            arrives: true,
+        });
     }
 
     fn is_open(&self, from: NodeId, to: NodeId) -> bool {
@@ -65,12 +84,13 @@ impl Links {
         !state.cut.contains(&from) && !state.cut.contains(&to)
     }
 
-    fn blow(&self, from: NodeId, rpc: &Append) {
+    /// Whether this is the message that its sender is cut off at.
+    fn blows(&self, rpc: &Append, arrives: bool) -> bool {
         let mut state = self.state();
-        if state.fuse.as_ref().is_some_and(|fuse| fuse(rpc)) {
-            state.cut.insert(from);
-            state.fuse = None;
-        }
+        let fuse = state
+            .fuse
+            .take_if(|fuse| fuse.arrives == arrives && (fuse.is_it)(rpc));
+        fuse.is_some()
     }
 
     /// The links as one server sees them.
@@ -143,7 +163,15 @@ impl RaftNetwork<TypeConfig> for Link {
         rpc: Append,
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<NodeId>, RPCError<NodeId, Node, RaftError<NodeId>>> {
-        self.links.blow(self.from, &rpc);
+        let to = self.links.state().rafts.get(&self.to).cloned();
+        if self.links.blows(&rpc, false) {
+            self.links.cut(self.from);
+        }
+        if let Some(to) = to.filter(|_| self.links.blows(&rpc, true)) {
+            self.links.cut(self.from);
+            // It arrives all the same, and nobody hears of it.
+            let _ = to.append_entries(rpc.clone()).await;
+        }
         self.call(async |raft| raft.append_entries(rpc).await).await
     }
 

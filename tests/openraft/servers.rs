@@ -150,9 +150,13 @@ impl Cluster {
         .await
     }
 
-    /// The voters that do not lead.
+    /// The servers that do not lead.
     pub(crate) async fn followers(&self) -> Vec<NodeId> {
-        let leader = self.leader().await;
+        self.followers_of(self.leader().await)
+    }
+
+    /// All servers but this one.
+    pub(crate) fn followers_of(&self, leader: NodeId) -> Vec<NodeId> {
         let ids = self.servers.keys().copied();
         ids.filter(|id| *id != leader).collect()
     }

@@ -1,4 +1,4 @@
-//! A [`RaftBackend`] over a server of [openraft](::openraft) 0.9.
+//! A [`RaftBackend`] over a server of [openraft] 0.9.
 //!
 //! ```no_run
 //! use cluster_operator::engine::openraft::{OpenraftBackend, basic_node};

@@ -7,14 +7,14 @@ use std::sync::{Arc, Weak};
 use ::openraft::async_runtime::AsyncOneshotSendExt;
 use ::openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use ::openraft::raft::responder::OneshotResponder;
-use ::openraft::{AsyncRuntime, ChangeMembers, Membership, RaftTypeConfig};
+use ::openraft::{AsyncRuntime, ChangeMembers, LeaderId, Membership, RaftTypeConfig};
 use futures_util::future::{Either, select};
 use futures_util::lock::OwnedMutexGuard;
 
 use super::OpenraftBackend;
 use super::view::{Latest, Metrics, index, stopped};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::raft::{Leadership, PeerSelector, RaftServer};
+use crate::raft::{PeerSelector, RaftServer};
 
 type Change<C> = ChangeMembers<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
 /// A change, and whether voters that it removes stay as learners.
@@ -42,6 +42,7 @@ where
             backend: self.clone(),
             server: server.clone(),
             expected_index,
+            elected: self.raft.metrics().borrow().vote.leader_id.clone(),
             caller: Arc::downgrade(&caller),
         };
         let (sender, answer) = C::AsyncRuntime::oneshot();
@@ -65,6 +66,8 @@ struct Removal<C: RaftTypeConfig, F> {
     backend: OpenraftBackend<C, F>,
     server: PeerSelector,
     expected_index: Option<u64>,
+    /// The lead under which it is done.
+    elected: LeaderId<C::NodeId>,
     /// Dead once nobody waits for the answer.
     caller: Weak<()>,
 }
@@ -79,8 +82,9 @@ where
             Either::Left((result, _)) => answer(result),
             Either::Right((error, work)) => {
                 answer(Err(error));
-                // It keeps its turn until it is over.
-                let _answered = work.await;
+                // It keeps its turn until it is over, or another leader has to see to it.
+                let replaced = self.backend.until(|metrics| self.is_replaced(metrics));
+                select(work, pin!(replaced)).await;
             }
         }
     }
@@ -236,20 +240,29 @@ where
         }
     }
 
-    /// Ends once this server does not lead.
+    fn is_replaced(&self, metrics: &Metrics<C>) -> bool {
+        metrics.vote.leader_id != self.elected
+    }
+
+    /// Ends once this server does not lead as it did.
     async fn deposed(&self) -> OperatorError {
         let backend = &self.backend;
-        backend.until(|metrics| !backend.leads(metrics)).await;
+        let deposed = |metrics: &Metrics<C>| self.is_replaced(metrics) || !backend.leads(metrics);
+        backend.until(deposed).await;
         backend.not_leader()
     }
 
-    /// Ends once this server has not led for so long that openraft may never say
-    /// what became of the change.
+    /// Ends once this server has not led as it did for so long that openraft may
+    /// never say what became of the change: not without a majority, and not if it
+    /// comes back in a snapshot.
     async fn undecided(&self) -> OperatorError {
+        let backend = &self.backend;
         loop {
             let error = self.deposed().await;
-            C::AsyncRuntime::sleep(self.backend.lease).await;
-            if self.backend.view_of_leadership() != Leadership::Local {
+            C::AsyncRuntime::sleep(backend.lease).await;
+            let metrics = backend.raft.metrics();
+            let metrics = metrics.borrow();
+            if self.is_replaced(&metrics) || !backend.leads(&metrics) {
                 return undecided(error);
             }
         }
