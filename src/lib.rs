@@ -144,7 +144,8 @@ pub use time::{Sleep, Timer};
 #[cfg(feature = "tokio")]
 pub use tokio::TokioTimer;
 
-/// The programs of the guide compile and run.
+/// The programs of the guides compile and run.
 #[cfg(all(doctest, feature = "client", feature = "mock", feature = "openraft"))]
 #[doc = include_str!("../docs/embedding.md")]
-struct Embedding;
+#[doc = include_str!("../docs/testing.md")]
+struct Guides;
