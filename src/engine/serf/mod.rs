@@ -57,6 +57,11 @@
 //! latter silent instead of failing with
 //! [`KeyNotInstalled`](crate::NodeFailure::KeyNotInstalled).
 //!
+//! And gossip does not promise to reach every node. Each hands a query on as
+//! often as `retransmit_mult` says, four times in a LAN or WAN of up to 9; with
+//! `MemberlistOptions::local()` twice, so that a pool of four can miss one. The
+//! call can be made again.
+//!
 //! # How long it takes
 //! A call is over as soon as all members have answered, which takes some rounds
 //! of gossip. Otherwise it waits until serf ends the query. That is after
@@ -90,7 +95,10 @@
 //! - The crate writes the keyring file and never reads it. Whoever starts a node
 //!   reads it and gives the keys to `MemberlistOptions::with_primary_key`, the
 //!   first of them, and `with_secret_keys`.
-//! - The crate does not wipe its keys from memory.
+//! - The crate does not wipe its keys from memory, and memberlist logs every
+//!   message that it has decrypted, keys and all, at the level `trace`.
+//! - A node reads encrypted gossip only if it encrypts its own. So encryption
+//!   cannot be brought into a pool that runs without it.
 //! - Of a change, the key manager does not name the nodes that made it. If a
 //!   member that was taken for dead answers, it may stand for a living one that
 //!   is silent. A listing has every node by name.
