@@ -16,3 +16,4 @@ mod removals;
 mod servers;
 mod service;
 mod views;
+mod worst_moments;

@@ -95,6 +95,34 @@ async fn of_the_last_voters_one_is_kept() {
 }
 
 #[tokio::test]
+async fn a_leader_that_has_removed_itself_removes_nobody_else() {
+    let cluster = Cluster::start(4, 0, Elections::Soon).await;
+    let old = cluster.leader().await;
+    let others = cluster.followers().await;
+    let backend = cluster.backend(old);
+    let all: Vec<_> = [old, others[0], others[1]].map(by_id).into();
+    let removals = all.iter().map(|server| backend.remove_server(server, None));
+    let answers = soon("the removals", join_all(removals)).await;
+    answers[0].as_ref().unwrap();
+
+    let new = cluster.leader_of(others.clone()).await;
+    let left = ids(&cluster.latest(new).await);
+    assert!(!left.contains(&old));
+    for (id, answer) in others.iter().zip(&answers[1..]) {
+        match answer {
+            Ok(()) => assert!(!left.contains(id)),
+            Err(error) => {
+                assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
+                assert!(left.contains(id));
+            }
+        }
+    }
+    let metrics = cluster.raft(old).metrics();
+    assert_eq!(metrics.borrow().running_state, Ok(()));
+    cluster.close().await;
+}
+
+#[tokio::test]
 async fn a_removal_waits_for_a_change_that_is_not_committed() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
