@@ -27,8 +27,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 
+use crate::body::{self, Unread};
 use crate::service::OperatorService;
 use crate::time::Deadline;
 use crate::wire::{Dialect, Headers, Request, Response, Wire};
@@ -139,18 +140,11 @@ impl Shared {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let wire = self.wire.with_default_policy(self.service.default_policy());
-        // A body that says how large it is need not be read to be refused.
-        if body.size_hint().lower() > wire.body_limit() as u64 {
-            return Err(Box::new(wire.body_too_large()));
-        }
-        let body = Limited::new(body, wire.body_limit()).collect();
         let mut deadline = Deadline::new(self.service.timer(), self.body_deadline);
-        match deadline.bound(body).await {
-            Some(Ok(body)) => Ok(body.to_bytes()),
-            Some(Err(error)) if error.is::<LengthLimitError>() => {
-                Err(Box::new(wire.body_too_large()))
-            }
-            Some(Err(_)) => Err(Box::new(wire.body_unreadable())),
+        match deadline.bound(body::read(body, wire.body_limit())).await {
+            Some(Ok(body)) => Ok(body),
+            Some(Err(Unread::TooLarge)) => Err(Box::new(wire.body_too_large())),
+            Some(Err(Unread::Broken(_))) => Err(Box::new(wire.body_unreadable())),
             None => Err(Box::new(wire.body_too_late())),
         }
     }

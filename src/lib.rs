@@ -94,6 +94,8 @@
 
 pub mod acl;
 pub mod autopilot;
+#[cfg(feature = "http")]
+mod body;
 #[cfg(feature = "client")]
 pub mod client;
 #[cfg(feature = "conformance")]

@@ -43,12 +43,12 @@
 //! [`OperatorClient`] asks any server that speaks Consul's operator API, Consul
 //! included.
 
-mod body;
 mod call;
 mod configuration;
 mod directory;
 mod error;
 mod operator;
+mod outgoing;
 mod peer_http;
 mod peers;
 mod preference;

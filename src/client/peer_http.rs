@@ -15,10 +15,10 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 
-use super::body::{Unread, read};
 use super::protocol::{self, JSON, PEER_PATH, read_request};
 use super::secret::{Accepted, SharedSecret};
 use super::transport::essence;
+use crate::body::{Unread, read};
 use crate::service::OperatorService;
 use crate::time::Deadline;
 

@@ -13,7 +13,8 @@ use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{Departure, Outgoing, Unread, read};
+use super::outgoing::{Departure, Outgoing};
+use crate::body::{Unread, read};
 
 /// Connections to servers over HTTP/1.1, kept open and used again.
 ///

@@ -1,7 +1,5 @@
-//! Bodies: one that knows whether it was begun to be sent, and reading another
-//! one under a limit.
+//! A body that knows whether it was begun to be sent.
 
-use std::error::Error;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,7 +7,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 const WAITING: u8 = 0;
 const STARTED: u8 = 1;
@@ -97,36 +94,10 @@ impl Body for Outgoing {
     }
 }
 
-/// Why a body was not read to its end.
-#[derive(Debug)]
-pub(super) enum Unread {
-    /// It is larger than the limit. What came of it is dropped.
-    TooLarge,
-    /// It broke off.
-    Broken(Box<dyn Error + Send + Sync>),
-}
-
-/// Reads a body of at most so many bytes.
-pub(super) async fn read<B>(body: B, limit: usize) -> Result<Bytes, Unread>
-where
-    B: Body,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    // A body that says how large it is need not be read to be refused.
-    if body.size_hint().lower() > limit as u64 {
-        return Err(Unread::TooLarge);
-    }
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
-        Err(error) => Err(Unread::Broken(error)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_executor::block_on;
-    use http_body_util::Full;
+    use http_body_util::BodyExt;
 
     use super::*;
 
@@ -162,12 +133,5 @@ mod tests {
             assert!(block_on(body.frame()).unwrap().is_err());
             assert!(departure.abandon());
         }
-    }
-
-    #[test]
-    fn a_body_is_read_up_to_the_limit() {
-        let read = |limit| block_on(read(Full::new(Bytes::from_static(b"12345")), limit));
-        assert_eq!(read(5).unwrap(), "12345");
-        assert!(matches!(read(4), Err(Unread::TooLarge)));
     }
 }
