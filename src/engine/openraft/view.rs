@@ -17,10 +17,11 @@ pub(super) type Metrics<C> =
 pub(super) type Latest<C> =
     EffectiveMembership<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
 
-/// Whether this leader is too long without word from a majority to be one.
-fn is_deserted<C: RaftTypeConfig>(metrics: &Metrics<C>, lease: Duration) -> bool {
+/// Whether this server leads: openraft says so, and a majority has acknowledged it
+/// not too long ago.
+fn leads_itself<C: RaftTypeConfig>(metrics: &Metrics<C>, lease: Duration) -> bool {
     let silence = metrics.millis_since_quorum_ack.map(Duration::from_millis);
-    metrics.state.is_leader() && silence.is_none_or(|silence| silence > lease)
+    metrics.state.is_leader() && silence.is_some_and(|silence| silence <= lease)
 }
 
 /// Who leads, in the view of a server with these metrics.
@@ -28,8 +29,7 @@ fn leader<C: RaftTypeConfig>(metrics: &Metrics<C>, lease: Duration) -> Option<&C
     let leader = metrics.current_leader.as_ref()?;
     let is_up = metrics.running_state.is_ok();
     // A leader that was removed keeps the vote that it was elected with.
-    let is_self = *leader == metrics.id;
-    let leads = !is_self || (metrics.state.is_leader() && !is_deserted::<C>(metrics, lease));
+    let leads = *leader != metrics.id || leads_itself::<C>(metrics, lease);
     (is_up && leads).then_some(leader)
 }
 
