@@ -107,8 +107,10 @@
 //! ```
 //!
 //! # One test for each check
-//! The macros generate a `#[test]` for each check, so that a test runner shows
-//! them one by one. Here a skip has to be declared: a check that cannot run, and
+//! The macros generate a `#[test]` for each check, under the name of the check, in
+//! the module that they are called in, so that a test runner shows them one by
+//! one. What is given for `factory`, as the suite's, and `block_on`, a function or
+//! a closure, is evaluated in each test; `skip` may be left out. Here a skip has to be declared: a check that cannot run, and
 //! is not named under `skip`, fails. One that is named there is an ignored test
 //! with that reason.
 //!
@@ -157,6 +159,7 @@ pub mod peers;
 mod poll;
 pub mod raft;
 mod report;
+mod suite;
 mod verdict;
 
 pub use acl::acl_authorizer;

@@ -24,83 +24,29 @@ mod secrets;
 pub use checks::CHECKS;
 pub use fixture::{KeyringFixture, Node, Rings, key};
 
-use super::check::run_all;
-use super::{Check, NotSupported, Report};
+use super::Check;
+use super::suite::suite;
 
 /// A check of this suite.
 pub type KeyringCheck = Check<Rings, dyn KeyringFixture>;
 
-/// Runs the whole suite: each check on a pool of its own, which `factory` makes
-/// of nodes with the rings that the check wants.
-///
-/// A factory that cannot make such a pool says so, and the check is skipped.
-/// It has to bound its own waiting; everything after it is bounded by the
-/// fixture's [deadline](super::Fixture::deadline).
-pub async fn keyring_backend<F, M>(factory: M) -> Report
-where
-    F: KeyringFixture + 'static,
-    M: AsyncFn(Rings) -> Result<F, NotSupported>,
-{
-    run_all("KeyringBackend", CHECKS, async |wanted| {
-        boxed(factory(wanted).await)
-    })
-    .await
+suite! {
+    ($)
+    /// Runs the whole suite: each check on a pool of its own, which `factory` makes
+    /// of nodes with the rings that the check wants.
+    keyring_backend of "KeyringBackend",
+    checks: KeyringCheck,
+    fixture: KeyringFixture,
+    factory: (wanted: Rings),
+    names: __conformance_keyring_names,
 }
 
-/// Runs one check alone.
-pub async fn run<F, M>(check: &'static KeyringCheck, factory: M) -> Report
-where
-    F: KeyringFixture + 'static,
-    M: AsyncFn(Rings) -> Result<F, NotSupported>,
-{
-    run_all("KeyringBackend", [check], async |wanted| {
-        boxed(factory(wanted).await)
-    })
-    .await
-}
-
-fn boxed<F: KeyringFixture + 'static>(
-    made: Result<F, NotSupported>,
-) -> Result<Box<dyn KeyringFixture>, NotSupported> {
-    made.map(|fixture| Box::new(fixture) as _)
-}
-
-/// Generates one `#[test]` for each check of this suite, under the name of the
-/// check, in the module that it is called in.
-///
-/// ```text
-/// conformance::keyring_tests! {
-///     factory = async |wanted| Ok(...), // as the suite's
-///     block_on = futures_executor::block_on,  // or a closure
-///     skip = { name_of_a_check: "why", },     // may be left out
-/// }
-/// ```
-///
-/// What is given for `factory` and `block_on` is evaluated in each test. A check
-/// named under `skip` is an ignored test; a check that is skipped otherwise
-/// fails.
+/// Generates one `#[test]` for each check of this suite, as
+/// [the module](crate::conformance#one-test-for-each-check) tells.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_keyring_tests {
     ($($arguments:tt)*) => {
         $crate::__conformance_tests! { ($) __conformance_keyring_names keyring $($arguments)* }
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::CHECKS;
-
-    #[test]
-    fn the_names_for_the_tests_are_those_of_the_checks() {
-        let mut names = Vec::new();
-        macro_rules! push {
-            (@ $name:ident) => {
-                names.push(stringify!($name));
-            };
-        }
-        crate::__conformance_keyring_names! { push }
-        let checks: Vec<_> = CHECKS.iter().map(|check| check.name()).collect();
-        assert_eq!(names, checks);
-    }
 }
