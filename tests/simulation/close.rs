@@ -8,7 +8,7 @@ use cluster_operator::{Consistency, ErrorKind, NodeName, Timer};
 use crate::Violation;
 use crate::attribution::Account;
 use crate::issue::{Ask, Holder, Issue, any_server};
-use crate::world::{DATACENTERS, World, ask_after};
+use crate::world::{Answered, DATACENTERS, World, ask_after};
 
 /// Several operators remove servers of one datacenter at once, while one is
 /// down and Raft takes its time between a look and a deed. Each removal alone
@@ -21,20 +21,9 @@ pub(crate) fn stampede(world: &mut World) -> Result<(), Violation> {
     world.federation.inject(Fault::stop(servers[0].clone()));
     let pace = Duration::from_millis(20);
     world.federation.inject(Fault::slow_raft(datacenter, pace));
-    let mut requests = Vec::new();
-    for victim in &servers[1..] {
-        let issue = Issue {
-            at: world.chance.pick(&servers[1..]).clone(),
-            datacenter: None,
-            holder: Holder::Root,
-            ask: Ask::Remove(victim.clone(), None),
-            by_address: world.chance.one_in(2),
-        };
-        let after = Duration::from_millis(world.chance.below(40));
-        requests.push(ask_after(&world.clock, &world.federation, issue, after));
-    }
-    let answered = world.clock.run_all(&mut world.chance, requests);
-    world.steps += answered.len();
+    let answered = remove_at_once(world, &servers[1..], |chance| {
+        chance.pick(&servers[1..]).clone()
+    });
     account.book(world, &answered)?;
     // Those that were there first must get on.
     match answered.iter().any(|answered| answered.result.is_ok()) {
@@ -54,10 +43,25 @@ pub(crate) fn side_by_side(world: &mut World) -> Result<(), Violation> {
     world.federation.inject(Fault::slow_raft(datacenter, pace));
     let leader = world.federation.leader(datacenter);
     servers.retain(|server| Some(server) != leader.as_ref());
+    let answered = remove_at_once(world, &servers[..2], |_| servers[2].clone());
+    account.book(world, &answered)?;
+    match answered.iter().all(|answered| answered.result.is_ok()) {
+        true => Ok(()),
+        false => Err(format!("one was in the other's way: {answered:?}")),
+    }
+}
+
+/// Asks to remove each of these servers, all within a moment; `at` says which server
+/// is asked.
+fn remove_at_once(
+    world: &mut World,
+    victims: &[NodeName],
+    at: impl Fn(&mut Chance) -> NodeName,
+) -> Vec<Answered> {
     let mut requests = Vec::new();
-    for victim in &servers[..2] {
+    for victim in victims {
         let issue = Issue {
-            at: servers[2].clone(),
+            at: at(&mut world.chance),
             datacenter: None,
             holder: Holder::Root,
             ask: Ask::Remove(victim.clone(), None),
@@ -68,11 +72,7 @@ pub(crate) fn side_by_side(world: &mut World) -> Result<(), Violation> {
     }
     let answered = world.clock.run_all(&mut world.chance, requests);
     world.steps += answered.len();
-    account.book(world, &answered)?;
-    match answered.iter().all(|answered| answered.result.is_ok()) {
-        true => Ok(()),
-        false => Err(format!("one was in the other's way: {answered:?}")),
-    }
+    answered
 }
 
 /// A datacenter has no leader for a moment. Who waits long enough is answered,
