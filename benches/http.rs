@@ -6,20 +6,22 @@
 //! cargo bench --all-features --bench http
 //! ```
 
+#[path = "fixture/leader.rs"]
+mod leader;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use cluster_operator::http::OperatorHttp;
 use cluster_operator::mock::MockKeyring;
 use cluster_operator::{
-    AccessorId, Consistency, GossipKey, Leadership, OperatorError, OperatorService, PeerSelector,
-    Pool, RaftBackend, RaftConfiguration, RaftServer, Resource, Rule, Rules, Token,
-    TokenDefinition, TokenStore,
+    AccessorId, GossipKey, OperatorService, Pool, RaftConfiguration, RaftServer, Resource, Rule,
+    Rules, Token, TokenDefinition, TokenStore,
 };
+use leader::Leader;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -29,24 +31,6 @@ const ROUND: Duration = Duration::from_millis(700);
 const TOKEN: &str = "b852fbe7-fba0-1ebe-cae4-8553c5cf703b";
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// A leader that knows its configuration.
-struct Leader(RaftConfiguration);
-
-#[async_trait]
-impl RaftBackend for Leader {
-    fn leadership(&self) -> Leadership {
-        Leadership::Local
-    }
-
-    async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
-        Ok(self.0.clone())
-    }
-
-    async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
-        Ok(())
-    }
-}
 
 fn service() -> Result<OperatorService, Error> {
     let servers = (1..=5).map(|number| {

@@ -5,51 +5,17 @@
 //! cargo bench --all-features --bench wire
 //! ```
 
+mod fixture;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use cluster_operator::wire::{Dialect, Request, Wire};
-use cluster_operator::{
-    AccessorId, Consistency, Leadership, OperatorError, OperatorService, PeerSelector, RaftBackend,
-    RaftConfiguration, RaftServer, Resource, Rule, Rules, Token, TokenDefinition, TokenStore,
-};
+use cluster_operator::{OperatorService, RaftConfiguration};
 use criterion::{Criterion, criterion_group, criterion_main};
+use fixture::{Leader, configuration, secret, tokens};
 use futures_util::FutureExt;
 use serde::Serialize;
-
-/// A leader that knows its configuration.
-struct Leader(RaftConfiguration);
-
-#[async_trait]
-impl RaftBackend for Leader {
-    fn leadership(&self) -> Leadership {
-        Leadership::Local
-    }
-
-    async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
-        Ok(self.0.clone())
-    }
-
-    async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
-        Ok(())
-    }
-}
-
-fn configuration(servers: usize) -> RaftConfiguration {
-    let server = |number: usize| {
-        let id = format!("{number:08x}-f6e1-cca3-eaf1-38d1ef9d91c7");
-        RaftServer::voter(id, format!("10.0.{}.{}:8300", number / 256, number % 256))
-            .with_name(format!("server-{number}"))
-            .with_leader(number == 0)
-            .with_protocol_version("3")
-            .with_last_index(1_234_567)
-    };
-    RaftConfiguration {
-        servers: (0..servers).map(server).collect(),
-        index: 4711,
-    }
-}
 
 /// The floor: the same JSON from a derived `Serialize`.
 #[derive(Serialize)]
@@ -91,22 +57,11 @@ fn floor(configuration: &RaftConfiguration) -> Floor<'_> {
 }
 
 fn service(configuration: RaftConfiguration) -> OperatorService {
-    let look = Rules::new().with(Resource::Operator, Rule::Read);
-    let mut store = TokenStore::builder().policy("look", look);
-    for number in 0..10_000 {
-        let accessor = AccessorId::new(format!("00000000-0000-4000-8000-{number:012x}"));
-        let token = TokenDefinition::new(accessor, Token::new(secret(number)));
-        store = store.token(token.with_policy("look"));
-    }
     OperatorService::builder("dc1")
         .raft(Leader(configuration))
-        .authorizer(store.build().expect("good tokens"))
+        .authorizer(tokens(10_000))
         .build()
         .expect("a whole service")
-}
-
-fn secret(number: usize) -> String {
-    format!("b852fbe7-fba0-1ebe-cae4-{number:012x}")
 }
 
 /// Serves one request in full. Nothing in it waits, so one poll ends it.
