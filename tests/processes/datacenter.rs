@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use cluster_operator::client::{ClientError, OperatorClient};
-use cluster_operator::{Consistency, GossipKey, RaftConfiguration};
+use cluster_operator::{Consistency, GossipKey, RaftConfiguration, ServerId};
 
 use crate::operated::Process;
 use crate::patient;
@@ -188,6 +188,12 @@ impl Datacenter {
             std::fs::copy(healthy.data.join(ring), self.server(name).data.join(ring)).unwrap();
         }
     }
+}
+
+/// Which servers a configuration has.
+pub(crate) fn ids(configuration: &RaftConfiguration) -> Vec<ServerId> {
+    let servers = configuration.servers.iter();
+    servers.map(|server| server.id.clone()).collect()
 }
 
 /// Looks again until it is so.
