@@ -115,7 +115,8 @@ impl Directory for View {
     fn uris(&self, target: &Target) -> Vec<ServerUri> {
         match target {
             Target::Server(leader) => {
-                let metrics = self.raft.metrics().borrow().clone();
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow();
                 let membership = metrics.membership_config.membership();
                 let mut nodes = membership.nodes();
                 let leader = nodes.find(|(id, _)| id.to_string() == leader.id.as_str());
