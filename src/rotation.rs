@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::error::{ErrorKind, OperatorError};
+use crate::error::OperatorError;
 use crate::keyring::{GossipKey, NodeMessage, Pool};
 use crate::name::{DatacenterName, NodeName};
 use crate::reply::{KeyringReply, RingOutcome};
@@ -339,13 +339,10 @@ impl Rotating<'_> {
             rings: Vec::new(),
             reason: RotationFault::Refused(error),
         })?;
-        let states = |reply: &KeyringReply| -> Vec<_> {
-            let rings = reply.rings.iter();
-            rings
-                .map(|ring| RingState::new(ring, &self.new_key))
-                .collect()
-        };
-        let rings = states(&reply);
+        let rings = reply.rings.iter();
+        let rings: Vec<_> = rings
+            .map(|ring| RingState::new(ring, &self.new_key))
+            .collect();
         let stop = |reason| RotationError {
             step,
             rings: rings.clone(),
@@ -366,12 +363,9 @@ impl Rotating<'_> {
             let mut messages = ring.messages.values();
             messages.any(|message| matches!(message, NodeMessage::Truncated { .. }))
         };
-        match reply.confirmed() {
-            Ok(_) if !rings.iter().any(is_cut) => Ok(rings),
-            Err(error) if !matches!(error.kind(), ErrorKind::RingsFailed { .. }) => {
-                Err(stop(RotationFault::Refused(error)))
-            }
-            _ => Err(stop(RotationFault::Unconfirmed)),
+        match reply.rings.iter().all(RingOutcome::is_confirmed) && !rings.iter().any(is_cut) {
+            true => Ok(rings),
+            false => Err(stop(RotationFault::Unconfirmed)),
         }
     }
 

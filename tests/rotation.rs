@@ -2,6 +2,7 @@
 #![cfg(all(feature = "mock", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -305,6 +306,35 @@ async fn an_error_names_the_ring_the_node_and_the_counts() {
     assert!(text.contains("dc1 (WAN)"), "{text}");
     assert!(text.contains("alice.dc1: not today"), "{text}");
     assert!(!text.contains(&*key(3).to_base64()), "{text}");
+    assert!(error.source().is_none());
+}
+
+#[tokio::test]
+async fn an_error_tells_every_ring_as_the_step_left_it() {
+    // The first look, the second ring of three.
+    let federation = federation();
+    federation.plan.fail(1, Fault::Unasked);
+    let error = rotate(&federation.service, &Caller::anonymous(), key(3))
+        .await
+        .unwrap_err();
+    let (one, two) = (key(1).fingerprint(), key(2).fingerprint());
+    let held = |nodes: usize, ring: &str| {
+        format!(
+            "  {ring}: {nodes} of {nodes} nodes answered, 0 have the new key, 0 use it, \
+             {nodes} have the old key {one}, {nodes} have the old key {two}"
+        )
+    };
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the rotation stopped at looking at the rings: \
+             not every node of every ring confirmed it\n\
+             {}\n  dc1 (LAN): the pool is gone\n{}\n\
+             repair what is wrong and run it again: it goes on from here",
+            held(3, "dc1 (WAN)"),
+            held(2, "dc2 (LAN)")
+        )
+    );
 }
 
 #[tokio::test]
@@ -348,6 +378,7 @@ async fn a_caller_who_may_only_look_changes_nothing_and_is_told_so() {
         panic!("{error}");
     };
     assert!(matches!(reason.kind(), ErrorKind::PermissionDenied { .. }));
+    assert_eq!(error.source().unwrap().to_string(), reason.to_string());
     assert_eq!(ring.keys("alice"), [key(1)]);
 }
 
@@ -404,5 +435,33 @@ async fn a_list_that_was_cut_short_does_not_count_as_seen() {
         .await
         .unwrap_err();
     assert_eq!(error.step, RotationStep::Look);
+    let text = error.to_string();
+    assert!(text.contains("; alice listed 1 of its 1 keys\n"), "{text}");
     assert_eq!(ring.keys("alice"), [key(1)]);
+}
+
+#[test]
+fn every_step_has_words_of_its_own() {
+    use RotationStep::*;
+    let steps = [
+        Look,
+        Install,
+        VerifyInstall,
+        Use,
+        VerifyUse,
+        Remove,
+        VerifyRemove,
+    ];
+    assert_eq!(
+        steps.map(|step| step.to_string()),
+        [
+            "looking at the rings",
+            "installing the new key",
+            "seeing that every node has the new key",
+            "using the new key",
+            "seeing that every node uses the new key",
+            "removing the old keys",
+            "seeing that the old keys are gone",
+        ]
+    );
 }
