@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// The secret of an ACL token.
 ///
@@ -21,23 +21,17 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// assert_eq!(token.expose(), "b852fbe7");
 /// ```
 #[derive(Clone)]
-pub struct Token(String);
+pub struct Token(Zeroizing<String>);
 
 impl Token {
     /// Takes the secret as it is.
     pub fn new(secret: impl Into<String>) -> Self {
-        Token(secret.into())
+        Token(Zeroizing::new(secret.into()))
     }
 
     /// The secret. Take care where it goes.
     pub fn expose(&self) -> &str {
         &self.0
-    }
-}
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 
@@ -86,7 +80,7 @@ pub mod exposed {
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Token>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.map(Token))
+        Ok(Option::<String>::deserialize(deserializer)?.map(Token::new))
     }
 }
 

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// Go's `base64.StdEncoding`: padded, and unused bits of the last letter are
 /// not looked at.
@@ -45,11 +45,11 @@ const MAX_TEXT: usize = 44;
 #[derive(Clone)]
 pub struct GossipKey {
     /// Zero behind `len`.
-    bytes: [u8; 32],
+    bytes: Zeroizing<[u8; 32]>,
     len: u8,
     /// In base64, zero behind the end. Listings write it and are sorted by it,
     /// and merging the rings of many nodes compares it all the time.
-    text: [u8; MAX_TEXT],
+    text: Zeroizing<[u8; MAX_TEXT]>,
 }
 
 /// Why a text or some bytes are no [`GossipKey`].
@@ -82,13 +82,13 @@ impl GossipKey {
             return Err(InvalidKey::Size { bytes: key.len() });
         }
         let mut valid = GossipKey {
-            bytes: [0; 32],
+            bytes: Zeroizing::new([0; 32]),
             len: key.len() as u8,
-            text: [0; MAX_TEXT],
+            text: Zeroizing::new([0; MAX_TEXT]),
         };
         valid.bytes[..key.len()].copy_from_slice(key);
         BASE64
-            .encode_slice(key, &mut valid.text)
+            .encode_slice(key, &mut valid.text[..])
             .expect("a key of 32 bytes makes 44 letters");
         Ok(valid)
     }
@@ -178,13 +178,6 @@ fn letters(text: &str) -> Result<Zeroizing<Vec<u8>>, usize> {
     }
 }
 
-impl Drop for GossipKey {
-    fn drop(&mut self) {
-        self.bytes.zeroize();
-        self.text.zeroize();
-    }
-}
-
 impl ZeroizeOnDrop for GossipKey {}
 
 impl FromStr for GossipKey {
@@ -211,7 +204,7 @@ impl fmt::Debug for GossipKey {
 
 impl PartialEq for GossipKey {
     fn eq(&self, other: &Self) -> bool {
-        (self.len.ct_eq(&other.len) & self.bytes.ct_eq(&other.bytes)).into()
+        (self.len.ct_eq(&other.len) & self.bytes.ct_eq(&*other.bytes)).into()
     }
 }
 
