@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, LoadError, Resource, Rule, Rules,
-    Token, TokenDefinition, TokenStore,
+    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, LoadError, Resource,
+    Rule, Rules, Token, TokenDefinition, TokenStore,
 };
 
 const RESOURCES: [Resource; 2] = [Resource::Operator, Resource::Keyring];
@@ -209,6 +210,50 @@ fn without_a_word_about_it_the_default_is_deny() {
     let store = TokenStore::builder().build().unwrap();
     assert_eq!(store.default_policy(), DefaultPolicy::Deny);
     assert_eq!(store.snapshot().default_policy(), DefaultPolicy::Deny);
+}
+
+#[test]
+fn an_authorizer_has_a_default_of_deny_until_it_says_otherwise() {
+    struct Silent;
+
+    #[async_trait]
+    impl AclAuthorizer for Silent {
+        async fn authorize(
+            &self,
+            _: Option<&Token>,
+            _: Resource,
+            _: Access,
+        ) -> Result<(), AclError> {
+            Err(AclError::UnknownToken)
+        }
+    }
+
+    assert_eq!(Silent.default_policy(), DefaultPolicy::Deny);
+    assert_eq!(AllowAll.default_policy(), DefaultPolicy::Allow);
+}
+
+#[test]
+fn a_shared_authorizer_is_the_one_that_is_shared() {
+    let store = TokenStore::builder()
+        .default_policy(DefaultPolicy::Allow)
+        .build()
+        .unwrap();
+    let shared: Arc<dyn AclAuthorizer> = Arc::new(Arc::new(store));
+    assert_eq!(shared.default_policy(), DefaultPolicy::Allow);
+    for (token, expected) in [(None, Ok(())), (Some("stray"), Err(AclError::UnknownToken))] {
+        let token = token.map(Token::new);
+        let decided = shared.authorize(token.as_ref(), Resource::Keyring, Access::Write);
+        assert_eq!(futures_executor::block_on(decided), expected);
+    }
+}
+
+#[test]
+fn what_rules_speak_of_has_consuls_names() {
+    assert_eq!(RESOURCES.map(|it| it.to_string()), ["operator", "keyring"]);
+    assert_eq!(ACCESSES.map(|it| it.to_string()), ["read", "write"]);
+    assert_eq!(DEFAULTS.map(|it| it.to_string()), ["allow", "deny"]);
+    let rules = [Rule::Read, Rule::Write, Rule::Deny];
+    assert_eq!(rules.map(|it| it.to_string()), ["read", "write", "deny"]);
 }
 
 #[test]

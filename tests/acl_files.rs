@@ -197,6 +197,19 @@ fn a_file_that_cannot_be_read_is_named_with_the_reason() {
 }
 
 #[test]
+fn the_default_is_what_the_file_says() {
+    for (text, default, allowed) in [
+        (r#"{"default_policy": "allow"}"#, DefaultPolicy::Allow, true),
+        (r#"{"default_policy": "deny"}"#, DefaultPolicy::Deny, false),
+        ("{}", DefaultPolicy::Deny, false),
+    ] {
+        let store = TokenStore::load_file(TokenFile::json(text)).unwrap();
+        assert_eq!(store.default_policy(), default, "{text}");
+        assert_eq!(decisions(&store, None), [allowed; 4], "{text}");
+    }
+}
+
+#[test]
 fn a_file_and_code_make_one_store() {
     let keyring = Rules::new().with(Resource::Keyring, Rule::Read);
     let code = || {

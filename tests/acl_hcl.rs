@@ -133,6 +133,33 @@ fn a_value_that_is_none_of_the_three_is_named_with_its_place() {
 }
 
 #[test]
+fn a_rule_may_stand_in_parentheses_or_in_a_heredoc() {
+    let deny = Ok(rules(Some(Rule::Deny), None));
+    assert_eq!(parse("operator = (\"deny\")"), deny);
+    assert_eq!(parse("operator = ((\"deny\"))"), deny);
+    // With its line break it is none of the three.
+    assert!(parse("operator = <<EOT\ndeny\nEOT\n").is_err());
+    assert_eq!(parse("operator = <<EOT\nEOT\n"), Ok(Rules::new()));
+}
+
+#[test]
+fn what_would_have_to_be_evaluated_is_refused_and_not_taken_for_nothing() {
+    // For nothing the default holds, which may be to allow.
+    for text in [
+        "operator = <<EOT\n${x}EOT\n",
+        "operator = <<EOT\n${x}\nEOT\n",
+        "operator = <<EOT\nde${x}ny\nEOT\n",
+        "operator = \"${x}\"",
+        "operator = (x)",
+    ] {
+        assert!(
+            matches!(parse(text), Err(RulesError::Syntax { .. })),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_rule_that_is_given_twice_is_refused() {
     for text in [
         "operator = \"read\"\noperator = \"deny\"",

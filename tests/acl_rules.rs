@@ -82,8 +82,12 @@ fn a_value_that_is_none_of_the_three_is_named_with_its_place() {
             "Invalid keyring policy: a block at line 1, column 14",
         ),
         (
-            "{\"keyring\": \"a value of more than thirty-two letters\"}",
-            "Invalid keyring policy: a longer text at line 1, column 53",
+            "{\"keyring\": \"a text of thirty-two letters, so\"}",
+            "Invalid keyring policy: \"a text of thirty-two letters, so\" at line 1, column 46",
+        ),
+        (
+            "{\"keyring\": \"a text of thirty-three letters so\"}",
+            "Invalid keyring policy: a longer text at line 1, column 47",
         ),
     ] {
         let expected = format!("{words}: give \"read\", \"write\" or \"deny\"");

@@ -305,6 +305,41 @@ mod tests {
     }
 
     #[test]
+    fn no_string_is_left_of_what_was_read() {
+        /// Looks for a letter in what the parser has copied.
+        #[derive(Default)]
+        struct Strings(Vec<String>);
+
+        impl VisitMut for Strings {
+            fn visit_expr_mut(&mut self, node: &mut Expression) {
+                if let Expression::String(text) = node {
+                    self.0.push(text.value().clone());
+                }
+                visit_expr_mut(self, node);
+            }
+
+            fn visit_element_mut(&mut self, node: &mut Element) {
+                if let Element::Literal(text) = node {
+                    self.0.push(text.value().clone());
+                }
+                visit_element_mut(self, node);
+            }
+        }
+
+        let text = "a = \"x\"\nb = [(\"x\"), {\"x\" = upper(\"x\")}]\nc = <<EOT\nx\nEOT\n\
+                    d \"e\" {\n f = \"x${g}x\"\n}\n";
+        let mut body = hcl_edit::parser::parse_body(text).unwrap();
+        let strings = |body: &mut Body| {
+            let mut strings = Strings::default();
+            strings.visit_body_mut(body);
+            strings.0
+        };
+        assert_eq!(strings(&mut body), ["x", "x", "x", "x\n", "x", "x"]);
+        Wipe.visit_body_mut(&mut body);
+        assert_eq!(strings(&mut body), [""; 6]);
+    }
+
+    #[test]
     fn the_parser_bounds_how_deep_it_goes() {
         let deep = format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000));
         let read = read(&deep, std::marker::PhantomData::<serde_json::Value>);

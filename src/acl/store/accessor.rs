@@ -36,7 +36,7 @@ impl Accessor {
                 b'a'..=b'f' => letter - b'a' + 10,
                 _ => return None,
             };
-            bytes[digits / 2] = bytes[digits / 2] << 4 | value;
+            bytes[digits / 2] = bytes[digits / 2] * 16 + value;
             digits += 1;
         }
         Some(Accessor::Uuid(bytes))

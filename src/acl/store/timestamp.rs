@@ -1,4 +1,5 @@
-//! Points in time as token files write them.
+//! Points in time as token files write them. A crate for it would bring four more into
+//! the core, or refuse the last day of the year 9999, which stands for "never".
 
 /// The seconds since 1970 of an RFC 3339 time, as Consul writes
 /// `ExpirationTime`. Fractions are dropped; a time before 1970 is 1970.
