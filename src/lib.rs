@@ -38,14 +38,14 @@
 //!
 //! # For whom
 //! - **Authors of servers** build an [`OperatorService`] and mount it, over HTTP
-//!   with [`OperatorHttp`](http::OperatorHttp) or over their own RPC:
+//!   with `http::OperatorHttp` or over their own RPC:
 //!   [`OperatorRequest`], [`OperatorReply`] and [`OperatorError`] are serde types,
 //!   and [`OperatorService::call`] takes one and gives one of the others.
 //! - **Authors of backends** implement [`RaftBackend`], [`KeyringBackend`],
 //!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is the
 //!   contract, and `conformance` has a suite that shows whether it is kept.
 //! - **Authors of programs** that operate a cluster use `client::OperatorClient`.
-//! - **Authors of tests** use [`mock`]: a whole federation in
+//! - **Authors of tests** use `mock`: a whole federation in
 //!   memory, with servers that can be stopped.
 //!
 //! # Map

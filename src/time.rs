@@ -13,7 +13,7 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Lets time pass.
 ///
 /// The core has no runtime and no clock of its own; it gets them through this.
-/// Feature `tokio` has [`TokioTimer`](crate::TokioTimer); a test can advance
+/// Feature `tokio` has `TokioTimer`; a test can advance
 /// time by hand.
 pub trait Timer: Send + Sync {
     /// A future that is ready once the duration has passed since this call.
