@@ -274,6 +274,14 @@ mod tests {
     }
 
     #[test]
+    fn a_fingerprint_tells_keys_apart_and_stays_the_same() {
+        let print = |bytes: &[u8]| GossipKey::from_bytes(bytes).unwrap().fingerprint();
+        assert_eq!(print(&[7; 32]), "6c0ed429");
+        assert_ne!(print(&[7; 32]), print(&[7; 16]));
+        assert_ne!(print(&[7; 32]), print(&[8; 32]));
+    }
+
+    #[test]
     fn debug_shows_a_fingerprint_only() {
         let key = GossipKey::from_bytes(&[7; 32]).unwrap();
         let shown = format!("{key:?}");

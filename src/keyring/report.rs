@@ -299,6 +299,11 @@ mod tests {
         );
         assert_eq!(report.primary_keys.get(&key(1)), 1);
         assert_eq!(report.primary_keys.get(&key(3)), 0);
+        assert_eq!((report.keys.len(), report.keys.is_empty()), (2, false));
+        assert_eq!(
+            (KeyCounts::new().len(), KeyCounts::new().is_empty()),
+            (0, true)
+        );
     }
 
     #[test]

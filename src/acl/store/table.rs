@@ -188,6 +188,22 @@ mod tests {
     }
 
     #[test]
+    fn a_token_lies_near_its_home_and_a_gap_ends_the_search() {
+        let entries = entries(&SecretHasher::new(), 0..1000);
+        let table = TokenTable::new(entries.clone());
+        let way = |entry: &Entry| {
+            let home = &table.slots[table.home(entry.digest)..];
+            home.iter()
+                .position(|slot| slot.digest().matches(&entry.digest))
+                .unwrap()
+        };
+        let ways: usize = entries.iter().map(way).sum();
+        assert!(ways < 3 * entries.len(), "{ways} slots for 1000 tokens");
+        let gaps = table.slots.iter().filter(|slot| slot.is_gap()).count();
+        assert_eq!(gaps, table.slots.len() - 1000);
+    }
+
+    #[test]
     fn four_slots_fill_a_cache_line() {
         assert_eq!(size_of::<Slot>(), 16);
     }
