@@ -117,6 +117,7 @@ mod tests {
         assert_eq!(ring.remove(&key(0)), Err(NodeFailure::PrimaryKey));
         assert_eq!(ring.remove(&key(9)), Ok(false));
         assert_eq!(ring, before);
+        assert_eq!(ring.remove(&key(1)), Ok(true));
     }
 
     #[derive(Debug, Clone)]
