@@ -96,6 +96,7 @@ impl MockAutopilot {
 #[async_trait]
 impl AutopilotBackend for MockAutopilot {
     async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
+        self.raft.take_time().await;
         with(self.raft.cluster(), |cluster| {
             cluster.view(self.raft.id())?;
             Ok(cluster.autopilot().clone())
@@ -107,6 +108,7 @@ impl AutopilotBackend for MockAutopilot {
         configuration: AutopilotConfiguration,
         expected_index: Option<u64>,
     ) -> Result<bool, OperatorError> {
+        self.raft.take_time().await;
         with(self.raft.cluster(), |cluster| {
             cluster.check_leads(self.raft.id())?;
             Ok(cluster.set_autopilot(configuration, expected_index))
@@ -114,6 +116,7 @@ impl AutopilotBackend for MockAutopilot {
     }
 
     async fn state(&self) -> Result<AutopilotState, OperatorError> {
+        self.raft.take_time().await;
         with(self.raft.cluster(), |cluster| {
             let known = cluster.view(self.raft.id())?.servers;
             let voters: Vec<_> = known.iter().filter(|server| server.is_voter()).collect();

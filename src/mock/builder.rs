@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::wiring::Shared;
 use super::{MockClock, MockFederation, MockServer};
 use crate::acl::{AclAuthorizer, AllowAll};
 use crate::keyring::{GossipKey, Keyring};
@@ -49,8 +48,8 @@ pub struct MockFederationBuilder {
     pub(super) reports_last_index: bool,
     pub(super) autopilot: bool,
     pub(super) version: Option<String>,
-    pub(super) authorizer: Shared,
-    pub(super) authorizers: BTreeMap<DatacenterName, Shared>,
+    pub(super) authorizer: Arc<dyn AclAuthorizer>,
+    pub(super) authorizers: BTreeMap<DatacenterName, Arc<dyn AclAuthorizer>>,
     pub(super) service_options: ServiceOptions,
     pub(super) clock: Option<MockClock>,
     pub(super) seed: u64,
@@ -72,7 +71,7 @@ impl MockFederationBuilder {
             reports_last_index: false,
             autopilot: true,
             version: None,
-            authorizer: Shared(Arc::new(AllowAll)),
+            authorizer: Arc::new(AllowAll),
             authorizers: BTreeMap::new(),
             service_options: Box::new(|service| service),
             clock: None,
@@ -198,7 +197,7 @@ impl MockFederationBuilder {
     /// Sets the authorizer of all servers. Default: [`AllowAll`], because a mock
     /// protects nothing.
     pub fn authorizer(mut self, authorizer: impl AclAuthorizer + 'static) -> Self {
-        self.authorizer = Shared(Arc::new(authorizer));
+        self.authorizer = Arc::new(authorizer);
         self
     }
 
@@ -209,7 +208,7 @@ impl MockFederationBuilder {
         authorizer: impl AclAuthorizer + 'static,
     ) -> Self {
         self.authorizers
-            .insert(datacenter.into(), Shared(Arc::new(authorizer)));
+            .insert(datacenter.into(), Arc::new(authorizer));
         self
     }
 
@@ -243,9 +242,10 @@ impl MockFederationBuilder {
     /// Builds the federation.
     ///
     /// # Panics
-    /// If it makes no sense: two servers or datacenters of one name, a
-    /// datacenter without servers, a name that no server has, a server in two
-    /// WAN pools, or [options](MockFederationBuilder::service_options) with
+    /// If it makes no sense: two servers or datacenters of one name, two servers
+    /// of one id in a datacenter, a datacenter without servers, a name that no
+    /// server has, a server in two WAN pools or in the segment of another
+    /// datacenter, a leader that does not vote, or [options](MockFederationBuilder::service_options) with
     /// which a service cannot be built.
     pub fn build(self) -> MockFederation {
         MockFederation::new(self.wire())

@@ -51,16 +51,24 @@ impl Calls {
 
     /// Of these, the `nth` alone; the first one after the fault is injected is
     /// number 1.
+    ///
+    /// # Panics
+    /// If it is 0.
     #[must_use]
     pub fn nth(mut self, nth: u64) -> Self {
+        assert!(nth > 0, "calls are counted from 1");
         self.which = Which::Nth(nth);
         self
     }
 
     /// Of these, one in so many on average, as the
     /// [seed](super::MockFederationBuilder::seed) of the federation decides.
+    ///
+    /// # Panics
+    /// If it is 0.
     #[must_use]
     pub fn one_in(mut self, times: u64) -> Self {
+        assert!(times > 0, "one call in 0 is none");
         self.which = Which::OneIn(times);
         self
     }

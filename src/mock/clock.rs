@@ -1,6 +1,6 @@
 //! Time that a test moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -32,7 +32,7 @@ use crate::time::{Sleep, Timer};
 pub struct MockClock {
     time: Arc<Mutex<Time>>,
     /// What goes on although nobody waits for it.
-    pub(super) tasks: Arc<Mutex<Vec<Task>>>,
+    pub(super) tasks: Arc<Mutex<VecDeque<Task>>>,
 }
 
 #[derive(Default)]

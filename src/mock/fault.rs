@@ -86,10 +86,15 @@ impl Fault {
         Fault(Kind::Stop(server.into()))
     }
 
-    /// The server takes calls and answers none. It answers them once the fault
-    /// is healed, also those for which nobody waits any more; without a
+    /// The server takes calls and answers none, not even those that it has
+    /// begun with. It answers them once the fault is healed, also those for
+    /// which nobody waits any more; without a
     /// [clock](super::MockFederationBuilder::clock), only those for which
-    /// someone does. The others take it for dead: it neither votes nor gossips.
+    /// someone does. The others take it for dead: it neither votes nor gossips,
+    /// and calls from other datacenters go to others.
+    ///
+    /// A call of its own service ends with that service's deadline, as if the
+    /// client's patience had ended.
     pub fn pause(server: impl Into<NodeName>) -> Self {
         Fault(Kind::Pause(server.into()))
     }
@@ -107,7 +112,10 @@ impl Fault {
         ))
     }
 
-    /// No call into this datacenter arrives, and nobody says so.
+    /// No call from elsewhere arrives in this datacenter, and nobody says so;
+    /// those that are on their way neither. The way out is open, and so is that
+    /// of gossip over the WAN: to close both, make a
+    /// [partition](Fault::partition).
     pub fn silent_datacenter(datacenter: impl Into<DatacenterName>) -> Self {
         Fault(Kind::Silence(datacenter.into()))
     }
@@ -135,32 +143,35 @@ impl Fault {
 
     /// The requests are done, and the answers make no sense: rings are told
     /// twice and in the name of other datacenters, and what is no keyring's
-    /// answer belongs to another request.
+    /// answer belongs to another request. The service of this crate sorts a
+    /// keyring's answer out, so that its caller sees nothing of it.
     pub fn garble(calls: Calls) -> Self {
         Fault(Kind::Call(calls, CallFault::Garble))
     }
 
-    /// The requests take this long to arrive. Needs a
+    /// The requests take this long to arrive; several delays add up. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn delay(calls: Calls, delay: Duration) -> Self {
         Fault(Kind::Call(calls, CallFault::Delay(delay)))
     }
 
-    /// Each request arrives a second time so long after the first. The answer to
-    /// the second goes nowhere. Needs a
+    /// Each request arrives a second time so long after the first, unless there
+    /// is no way then. The answer to the second goes nowhere. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn duplicate(calls: Calls, after: Duration) -> Self {
         Fault(Kind::Call(calls, CallFault::Duplicate(after)))
     }
 
-    /// A server's node of a pool misbehaves.
+    /// A server's node of a pool misbehaves. Of several such faults the latest
+    /// holds.
     pub fn node(server: impl Into<NodeName>, pool: Pool, fault: NodeFault) -> Self {
         Fault(Kind::Node(server.into(), pool, fault))
     }
 
     /// The datacenter's leader loses the lead to another server just before it
     /// executes something: at the first call of its Raft, between routing and
-    /// execution.
+    /// execution. Reading autopilot's rules and state is no such call. Where
+    /// nobody else can lead, nothing is lost.
     pub fn lose_lead(datacenter: impl Into<DatacenterName>) -> Self {
         Fault::lose_lead_at(datacenter, 1)
     }
@@ -171,19 +182,22 @@ impl Fault {
         Fault(Kind::LoseLead(datacenter.into(), nth))
     }
 
-    /// The server takes another one for the leader, which may be itself.
+    /// The server takes another one of its datacenter for the leader, which may
+    /// be itself.
     pub fn stale_hint(server: impl Into<NodeName>, leader: impl Into<NodeName>) -> Self {
         Fault(Kind::StaleHint(server.into(), leader.into()))
     }
 
     /// The datacenter's next removal ends in an error of this outcome. It is
     /// done unless the outcome is
-    /// [`NotApplied`](Outcome::NotApplied).
+    /// [`NotApplied`](Outcome::NotApplied). Several of these are for so many
+    /// removals, in their order.
     pub fn fail_removal(datacenter: impl Into<DatacenterName>, outcome: Outcome) -> Self {
         Fault(Kind::FailRemoval(datacenter.into(), outcome))
     }
 
-    /// Every call of the Rafts of a datacenter takes this long. Needs a
+    /// Every call of the Rafts of a datacenter takes this long, those of
+    /// autopilot too; several of these add up. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn slow_raft(datacenter: impl Into<DatacenterName>, delay: Duration) -> Self {
         Fault(Kind::SlowRaft(datacenter.into(), delay))

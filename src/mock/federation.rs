@@ -131,13 +131,19 @@ impl MockFederation {
     /// Stops a server. Whether gossip notices is the
     /// [builder's choice](MockFederationBuilder::notices_failures).
     pub fn stop(&self, server: impl Into<NodeName>) {
-        self.server(server).stop();
+        let server = self.server(server);
+        self.note(format!("{} is stopped", server.name));
+        server.stop();
     }
 
     /// Starts a stopped server again: it joins its pools with the keys that it
     /// had, and its Raft catches up with the leader.
     pub fn restart(&self, server: impl Into<NodeName>) {
-        self.server(server).restart();
+        let server = self.server(server);
+        if !server.is_up() {
+            self.note(format!("{} is started again", server.name));
+        }
+        server.restart();
     }
 
     /// Stops all servers of a datacenter.
@@ -179,7 +185,11 @@ impl MockFederation {
     /// with a majority of the voters up. Says whether it leads now.
     pub fn elect(&self, server: impl Into<NodeName>) -> bool {
         let server = self.server(server);
-        server.raft.elect(server.raft.id().clone())
+        let leads = server.raft.elect(server.raft.id().clone());
+        if leads {
+            self.note(format!("{} is elected", server.name));
+        }
+        leads
     }
 
     /// Takes a server that was removed back into the Raft configuration of its
@@ -271,19 +281,55 @@ mod tests {
         assert_eq!(federation.handed_to("bob"), 1);
     }
 
-    #[test]
-    #[should_panic(expected = "two servers are called \"alice\"")]
-    fn two_servers_of_one_name_are_refused() {
-        let builder = MockFederation::builder().datacenter("dc1", ["alice"]);
-        builder
-            .datacenter("dc2", [MockServer::new("alice")])
-            .build();
+    fn refusal(builder: MockFederationBuilder) -> String {
+        let build = std::panic::AssertUnwindSafe(|| builder.build());
+        let panic = std::panic::catch_unwind(build).unwrap_err();
+        panic.downcast_ref::<String>().unwrap().clone()
     }
 
     #[test]
-    #[should_panic(expected = "no server \"zoe\"")]
-    fn a_name_that_no_server_has_is_refused() {
-        let builder = MockFederation::builder().datacenter("dc1", ["alice"]);
-        builder.wan_pools([["alice", "zoe"]]).build();
+    fn what_makes_no_sense_is_refused_by_name() {
+        let dc1 = || MockFederation::builder().datacenter("dc1", ["alice", "bob"]);
+        let twins = ["carol", "dave"].map(|name| MockServer::new(name).with_id("7"));
+        for (builder, words) in [
+            (
+                dc1().datacenter("dc2", ["alice"]),
+                "two servers are called \"alice\"",
+            ),
+            (
+                dc1().datacenter("dc2", twins),
+                "two servers of \"dc2\" have the id of \"dave\"",
+            ),
+            (
+                dc1().datacenter("dc1", ["carol"]),
+                "two datacenters are called \"dc1\"",
+            ),
+            (
+                dc1().wan_pools([["alice", "zoe"]]),
+                "the federation has no server \"zoe\"",
+            ),
+            (
+                dc1().wan_pools([["alice"], ["alice"]]),
+                "\"alice\" is in two WAN pools",
+            ),
+            (
+                dc1().segment("dc3", "alpha", ["alice"]),
+                "the federation has no datacenter \"dc3\"",
+            ),
+            (
+                dc1()
+                    .datacenter("dc2", ["carol"])
+                    .segment("dc2", "alpha", ["alice"]),
+                "\"alice\" cannot be in \"alpha\" of \"dc2\"",
+            ),
+            (
+                dc1()
+                    .datacenter("dc2", [MockServer::new("carol").nonvoter()])
+                    .leader("carol"),
+                "\"carol\" does not vote and cannot lead",
+            ),
+        ] {
+            assert_eq!(refusal(builder), words);
+        }
     }
 }

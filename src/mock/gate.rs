@@ -7,7 +7,6 @@ use std::task::{Poll, Waker};
 use async_trait::async_trait;
 
 use super::lock;
-use super::wiring::Shared;
 use crate::acl::{Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
 
 /// Open while the server runs, closed while it is paused. Clones share it.
@@ -56,7 +55,7 @@ impl Gate {
 /// An authorizer behind a gate. Every operation that a server serves comes by
 /// its authorizer, so a paused server serves none.
 pub(super) struct Gated {
-    pub(super) authorizer: Shared,
+    pub(super) authorizer: Arc<dyn AclAuthorizer>,
     pub(super) gate: Gate,
 }
 

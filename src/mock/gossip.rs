@@ -37,12 +37,12 @@ pub(super) struct Node {
 }
 
 /// What nodes are asked.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Question<'a> {
+#[derive(Debug)]
+pub(super) enum Question {
     List,
-    Install(&'a GossipKey),
-    Use(&'a GossipKey),
-    Remove(&'a GossipKey),
+    Install(GossipKey),
+    Use(GossipKey),
+    Remove(GossipKey),
 }
 
 /// What the nodes have answered so far, and who will answer when.
@@ -78,6 +78,14 @@ impl Gossip {
         match self.nodes.iter_mut().find(|node| node.name == *name) {
             Some(node) => node,
             None => panic!("the gossip pool has no node {name:?}"),
+        }
+    }
+
+    /// Refuses if the node is down.
+    pub(super) fn live(&mut self, name: &NodeName) -> Result<(), OperatorError> {
+        match self.node(name).up {
+            true => Ok(()),
+            false => Err(unreachable(format!("node {name}"), "it is stopped")),
         }
     }
 
@@ -125,11 +133,9 @@ impl Gossip {
         &mut self,
         observer: &NodeName,
         pool: &Pool,
-        question: Question<'_>,
+        question: &Question,
     ) -> Result<Asked, OperatorError> {
-        if !self.node(observer).up {
-            return Err(unreachable(format!("node {observer}"), "it is stopped"));
-        }
+        self.live(observer)?;
         let what = self
             .watched
             .is_some()
@@ -162,7 +168,7 @@ impl Gossip {
         &mut self,
         observer: &NodeName,
         node: &NodeName,
-        question: Question<'_>,
+        question: &Question,
         report: &mut RingReport,
         call: Option<Number>,
     ) {
@@ -175,7 +181,7 @@ impl Gossip {
         &mut self,
         observer: &NodeName,
         at: usize,
-        question: Question<'_>,
+        question: &Question,
         report: &mut RingReport,
         call: Option<Number>,
     ) {
@@ -189,7 +195,7 @@ impl Gossip {
         &mut self,
         observer: &NodeName,
         at: usize,
-        question: Question<'_>,
+        question: &Question,
         report: &mut RingReport,
     ) -> CallEnd {
         let node = &self.nodes[at];
@@ -234,7 +240,7 @@ impl Gossip {
 }
 
 impl Node {
-    fn answer(&mut self, question: Question<'_>, report: &mut RingReport) {
+    fn answer(&mut self, question: &Question, report: &mut RingReport) {
         let Some(ring) = &mut self.ring else {
             return report.failed(self.name.clone(), NodeFailure::EncryptionOff);
         };
@@ -257,13 +263,13 @@ impl Node {
                 let total = ring.keys().len();
                 report.holds_more(self.name.clone(), &ring.keys()[..shown], total);
             }
-            _ => self.answer(Question::List, report),
+            _ => self.answer(&Question::List, report),
         }
     }
 }
 
-impl Question<'_> {
-    fn wording(self) -> String {
+impl Question {
+    fn wording(&self) -> String {
         match self {
             Question::List => "list keys".into(),
             Question::Install(key) => format!("install {}", key.fingerprint()),

@@ -1,20 +1,29 @@
 //! Lets things go wrong, and puts them right again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::fault::{CallFault, Kind};
 use super::network::{Network, Server};
 use super::{Chance, Fault, MockClock, MockFederation, Transcript, lock};
 use crate::keyring::KeyringBackend;
+use crate::name::NodeName;
 
-/// A fault that was injected.
+/// A fault that was injected. No two federations have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FaultId(u64);
+
+impl FaultId {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        FaultId(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// What goes wrong at this moment.
 #[derive(Debug)]
 pub(super) struct Injected {
-    count: u64,
     faults: Vec<Active>,
     chance: Chance,
 }
@@ -30,7 +39,6 @@ struct Active {
 impl Injected {
     pub(super) fn new(seed: u64) -> Self {
         Injected {
-            count: 0,
             faults: Vec::new(),
             chance: Chance::new(seed),
         }
@@ -46,23 +54,18 @@ impl MockFederation {
     /// Lets something go wrong from now on.
     ///
     /// # Panics
-    /// If it names what does not exist, or takes time without a
-    /// [clock](super::MockFederationBuilder::clock).
+    /// If it names what does not exist, contradicts itself, or takes time
+    /// without a [clock](super::MockFederationBuilder::clock).
     pub fn inject(&self, fault: Fault) -> FaultId {
         self.check(&fault);
-        let id = {
-            let mut injected = lock(&self.network.injected);
-            injected.count += 1;
-            let id = FaultId(injected.count);
-            injected.faults.push(Active {
-                id,
-                kind: fault.0.clone(),
-                seen: 0,
-            });
-            id
-        };
+        let id = FaultId::next();
+        lock(&self.network.injected).faults.push(Active {
+            id,
+            kind: fault.0.clone(),
+            seen: 0,
+        });
         self.note(fault.to_string());
-        self.begin(&fault.0);
+        self.begin(id, &fault.0);
         self.spread();
         id
     }
@@ -76,7 +79,7 @@ impl MockFederation {
         };
         if let Some(kind) = healed {
             self.note(format!("healed: {kind}"));
-            self.end(&kind);
+            self.end(fault, &kind);
             self.spread();
         }
     }
@@ -127,6 +130,10 @@ impl MockFederation {
                 for server in group.iter().chain(other) {
                     self.server(server.clone());
                 }
+                let both = group.iter().find(|server| other.contains(server));
+                if let Some(both) = both {
+                    panic!("{both:?} stands on both sides of a partition");
+                }
             }
             Kind::Silence(datacenter)
             | Kind::LoseLead(datacenter, _)
@@ -139,30 +146,33 @@ impl MockFederation {
             }
             Kind::Node(server, pool, _) => drop(self.keyring(server.clone(), pool)),
             Kind::StaleHint(server, leader) => {
-                self.server(server.clone());
-                self.server(leader.clone());
+                let datacenter = |name: &NodeName| &self.server(name.clone()).datacenter;
+                assert!(
+                    datacenter(server) == datacenter(leader),
+                    "{server:?} and {leader:?} are servers of different datacenters"
+                );
             }
         }
     }
 
     /// What happens to servers at once.
-    fn begin(&self, kind: &Kind) {
+    fn begin(&self, id: FaultId, kind: &Kind) {
         match kind {
             Kind::Stop(server) => self.server(server.clone()).stop(),
             Kind::Pause(server) => self.server(server.clone()).pause(),
             Kind::LoseLead(datacenter, nth) => {
                 let raft = &self.network.datacenter(datacenter)[0].raft;
-                raft.mishaps(|mishaps| mishaps.lose_lead_in.push(*nth));
+                raft.mishaps(|mishaps| mishaps.lose_lead_in.push((id, *nth)));
             }
             Kind::FailRemoval(datacenter, outcome) => {
                 let raft = &self.network.datacenter(datacenter)[0].raft;
-                raft.mishaps(|mishaps| mishaps.failed_removal = Some(*outcome));
+                raft.mishaps(|mishaps| mishaps.failed_removals.push_back((id, *outcome)));
             }
             _ => {}
         }
     }
 
-    fn end(&self, kind: &Kind) {
+    fn end(&self, id: FaultId, kind: &Kind) {
         let still = |same: &dyn Fn(&Kind) -> bool| lock(&self.network.injected).kinds().any(same);
         match kind {
             Kind::Stop(server)
@@ -175,13 +185,9 @@ impl MockFederation {
             {
                 self.server(server.clone()).resume();
             }
-            Kind::LoseLead(datacenter, _) => {
+            Kind::LoseLead(datacenter, _) | Kind::FailRemoval(datacenter, _) => {
                 let raft = &self.network.datacenter(datacenter)[0].raft;
-                raft.mishaps(|mishaps| mishaps.lose_lead_in.clear());
-            }
-            Kind::FailRemoval(datacenter, _) => {
-                let raft = &self.network.datacenter(datacenter)[0].raft;
-                raft.mishaps(|mishaps| mishaps.failed_removal = None);
+                raft.mishaps(|mishaps| mishaps.forget(id));
             }
             _ => {}
         }
@@ -204,12 +210,12 @@ impl MockFederation {
                 Kind::StaleHint(misled, leader) => Some((id(misled), id(leader))),
                 _ => None,
             });
-            let slow = kinds.iter().find_map(|kind| match kind {
-                Kind::SlowRaft(slow, delay) if *slow == server.datacenter => {
-                    Some((network.clock.clone(), *delay))
-                }
+            let slow = kinds.iter().filter_map(|kind| match kind {
+                Kind::SlowRaft(slow, delay) if *slow == server.datacenter => Some(*delay),
                 _ => None,
             });
+            let slow = slow.reduce(Duration::saturating_add);
+            let slow = slow.map(|delay| (network.clock.clone(), delay));
             server.raft.set_cuts(cut);
             server.raft.mishaps(|mishaps| {
                 mishaps.stale_hints = hints.collect();
@@ -246,13 +252,18 @@ impl Network {
                 {
                     hit.push(*what);
                 }
-                Kind::Silence(silent) if *silent == to.datacenter && *silent != from.datacenter => {
-                    hit.push(CallFault::LoseRequest);
-                }
                 _ => {}
             }
         }
         hit
+    }
+
+    /// Whether a call is lost at the door of a silent datacenter.
+    pub(super) fn is_silent(&self, from: &Server, to: &Server) -> bool {
+        from.datacenter != to.datacenter
+            && lock(&self.injected)
+                .kinds()
+                .any(|kind| matches!(kind, Kind::Silence(silent) if *silent == to.datacenter))
     }
 
     /// Whether a partition is between two servers.

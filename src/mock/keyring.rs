@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::gossip::{Gossip, Question, SharedGossip};
+use super::gate::Gate;
+use super::gossip::{Asked, Gossip, Question, SharedGossip};
 use super::transcript::Recorder;
 use super::{MockClock, NodeFault, lock};
-use crate::error::OperatorError;
+use crate::error::{OperatorError, Outcome};
 use crate::keyring::{GossipKey, Keyring, KeyringBackend, Pool, RelayFactor, RingReport};
 use crate::name::NodeName;
 use crate::time::Timer;
@@ -43,6 +44,8 @@ pub struct MockKeyring {
     pool: Pool,
     gossip: SharedGossip,
     observer: NodeName,
+    /// What the server waits at while it is paused.
+    gate: Gate,
 }
 
 impl MockKeyring {
@@ -79,6 +82,7 @@ impl MockKeyring {
             pool,
             gossip: Arc::new(Mutex::new(gossip)),
             observer,
+            gate: Gate::default(),
         }
     }
 
@@ -93,6 +97,7 @@ impl MockKeyring {
             pool: self.pool.clone(),
             gossip: Arc::clone(&self.gossip),
             observer,
+            gate: Gate::default(),
         }
     }
 
@@ -162,6 +167,12 @@ impl MockKeyring {
         lock(&self.gossip).watch(recorder, clock);
     }
 
+    /// The same, that goes on only while the gate is open.
+    pub(super) fn behind(mut self, gate: &Gate) -> Self {
+        self.gate = gate.clone();
+        self
+    }
+
     pub(super) fn set_cuts(&self, cuts: BTreeSet<(NodeName, NodeName)>) {
         lock(&self.gossip).set_cuts(cuts);
     }
@@ -170,24 +181,55 @@ impl MockKeyring {
         lock(&self.gossip).set_faults(faults);
     }
 
-    async fn ask(&self, question: Question<'_>) -> Result<RingReport, OperatorError> {
+    async fn ask(&self, question: Question) -> Result<RingReport, OperatorError> {
+        let outcome = match question {
+            Question::List => Outcome::NotApplied,
+            _ => Outcome::Unknown,
+        };
         let (asked, clock) = {
             let mut gossip = lock(&self.gossip);
-            let asked = gossip.ask(&self.observer, &self.pool, question)?;
+            let asked = gossip.ask(&self.observer, &self.pool, &question)?;
             (asked, gossip.clock())
         };
-        let mut report = asked.report;
-        let mut waited = Duration::ZERO;
-        for (after, node, call) in asked.late {
-            if let Some(clock) = &clock {
-                clock.sleep(after - waited).await;
+        let report = match clock {
+            Some(clock) if !asked.late.is_empty() => {
+                let gossip = Arc::clone(&self.gossip);
+                let answers = late_answers(
+                    clock.clone(),
+                    gossip,
+                    self.observer.clone(),
+                    question,
+                    asked,
+                );
+                clock.detach(answers).await
             }
-            waited = after;
-            let mut gossip = lock(&self.gossip);
-            gossip.answer_late(&self.observer, &node, question, &mut report, call);
+            _ => asked.report,
+        };
+        self.gate.pass().await;
+        match lock(&self.gossip).live(&self.observer) {
+            Ok(()) => Ok(report),
+            Err(error) => Err(error.with_outcome(outcome)),
         }
-        Ok(report)
     }
+}
+
+/// Waits for those who are late. They do what they were asked, whether or not
+/// anybody waits.
+async fn late_answers(
+    clock: MockClock,
+    gossip: SharedGossip,
+    observer: NodeName,
+    question: Question,
+    asked: Asked,
+) -> RingReport {
+    let mut report = asked.report;
+    let mut waited = Duration::ZERO;
+    for (after, node, call) in asked.late {
+        clock.sleep(after - waited).await;
+        waited = after;
+        lock(&gossip).answer_late(&observer, &node, &question, &mut report, call);
+    }
+    report
 }
 
 #[async_trait]
@@ -201,15 +243,15 @@ impl KeyringBackend for MockKeyring {
     }
 
     async fn install(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.ask(Question::Install(key)).await
+        self.ask(Question::Install(key.clone())).await
     }
 
     async fn use_key(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.ask(Question::Use(key)).await
+        self.ask(Question::Use(key.clone())).await
     }
 
     async fn remove(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.ask(Question::Remove(key)).await
+        self.ask(Question::Remove(key.clone())).await
     }
 
     fn members(&self) -> Result<Vec<NodeName>, OperatorError> {

@@ -8,9 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::fault::CallFault;
-use super::network::{Network, Server};
+use super::network::{Network, Server, stopped};
 use super::transcript::Number;
 use super::{CallEnd, unreachable, wording};
+use crate::acl::Access;
 use crate::error::{OperatorError, Outcome};
 use crate::name::{DatacenterName, NodeName};
 use crate::peers::{Peers, Target};
@@ -26,6 +27,7 @@ type Answer = Result<OperatorReply, OperatorError>;
 pub(super) struct Link {
     pub(super) network: Weak<Network>,
     pub(super) from: NodeName,
+    pub(super) datacenters: Vec<DatacenterName>,
 }
 
 impl Link {
@@ -42,10 +44,7 @@ impl Link {
 #[async_trait]
 impl Peers for Link {
     fn datacenters(&self) -> Vec<DatacenterName> {
-        self.network().map_or_else(
-            |_| Vec::new(),
-            |network| network.datacenters(network.server(&self.from)),
-        )
+        self.datacenters.clone()
     }
 
     async fn send(&self, target: &Target, request: OperatorRequest, _: Duration) -> Answer {
@@ -78,6 +77,10 @@ impl Peers for Link {
             return Err(error);
         }
         let call = call.open();
+        let outcome = match request.operation.permission().1 {
+            Access::Read => Outcome::NotApplied,
+            Access::Write => Outcome::Unknown,
+        };
         let trip = Trip {
             network: Arc::clone(&network),
             from: from.name.clone(),
@@ -91,10 +94,14 @@ impl Peers for Link {
             Some(clock) => clock.detach(trip.make()).await,
             None => trip.make().await,
         };
-        match answer {
-            Some(answer) => answer,
-            // Whoever gets no answer waits for it until it gives up.
-            None => pending().await,
+        // Whoever gets no answer waits for it until it gives up.
+        let Some(answer) = answer else {
+            return pending().await;
+        };
+        from.gate.pass().await;
+        match from.is_up() {
+            true => answer,
+            false => Err(stopped(from).with_outcome(outcome)),
         }
     }
 }
@@ -128,22 +135,29 @@ impl Trip {
         let mut returns = true;
         let mut reset = false;
         let mut garbled = false;
-        for fault in self.faults.clone() {
+        let mut delay = Duration::ZERO;
+        let mut repeats = Vec::new();
+        for fault in &self.faults {
             match fault {
                 CallFault::Refuse => {}
                 CallFault::LoseRequest => arrives = false,
                 CallFault::LoseAnswer => returns = false,
                 CallFault::Reset => reset = true,
                 CallFault::Garble => garbled = true,
-                CallFault::Delay(delay) => self.network.clock.sleep(delay).await,
-                CallFault::Duplicate(after) => self.repeat(after),
+                CallFault::Delay(by) => delay = delay.saturating_add(*by),
+                CallFault::Duplicate(after) => repeats.push(*after),
             }
         }
-        if !arrives || !self.passes() {
+        for after in repeats {
+            self.repeat(delay.saturating_add(after));
+        }
+        self.network.clock.sleep(delay).await;
+        if !arrives || !self.enters() {
             recorder.end(self.call, CallEnd::RequestLost);
             return None;
         }
         let answer = self.deliver().await;
+        self.server().gate.pass().await;
         if !returns || !self.passes() {
             recorder.end(self.call, CallEnd::AnswerLost);
             return None;
@@ -171,6 +185,12 @@ impl Trip {
         to.gate.pass().await;
         self.network.recorder.arrived(self.call);
         to.service.call(self.request.clone()).await
+    }
+
+    /// Whether the request gets in at this moment.
+    fn enters(&self) -> bool {
+        let from = self.network.server(&self.from);
+        self.passes() && !self.network.is_silent(from, self.server())
     }
 
     /// Whether anything passes between the two at this moment.

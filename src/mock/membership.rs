@@ -25,7 +25,8 @@ impl Cluster {
         if servers[at].is_voter() && self.voters().count() == 1 {
             return Err(ErrorKind::LastVoter.into());
         }
-        let mishap = self.mishaps.failed_removal.take();
+        let mishap = self.mishaps.failed_removals.pop_front();
+        let mishap = mishap.map(|(_, outcome)| outcome);
         if mishap == Some(Outcome::NotApplied) {
             return Err(
                 OperatorError::backend("the test lets it fail").with_outcome(Outcome::NotApplied)

@@ -1,10 +1,10 @@
 //! What a test lets go wrong in a Raft cluster, and what it can see of it
 //! afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::MockClock;
+use super::{FaultId, MockClock};
 use crate::error::Outcome;
 use crate::name::ServerId;
 use crate::raft::RaftConfiguration;
@@ -41,9 +41,9 @@ pub(super) struct Mishaps {
     /// Who takes whom for the leader.
     pub(super) stale_hints: BTreeMap<ServerId, ServerId>,
     /// At which of the leader's next calls it loses the lead.
-    pub(super) lose_lead_in: Vec<u64>,
-    /// How the next removal ends.
-    pub(super) failed_removal: Option<Outcome>,
+    pub(super) lose_lead_in: Vec<(FaultId, u64)>,
+    /// How the next removals end.
+    pub(super) failed_removals: VecDeque<(FaultId, Outcome)>,
     /// How long each call takes.
     pub(super) slow: Option<(MockClock, Duration)>,
 }
@@ -52,11 +52,17 @@ impl Mishaps {
     /// Whether the leader is to lose the lead at this call.
     pub(super) fn loses_lead(&mut self) -> bool {
         let mut loses = false;
-        self.lose_lead_in.retain_mut(|left| {
+        self.lose_lead_in.retain_mut(|(_, left)| {
             *left = left.saturating_sub(1);
             loses |= *left == 0;
             *left > 0
         });
         loses
+    }
+
+    /// Forgets what one fault was to bring.
+    pub(super) fn forget(&mut self, fault: FaultId) {
+        self.lose_lead_in.retain(|(by, _)| *by != fault);
+        self.failed_removals.retain(|(by, _)| *by != fault);
     }
 }

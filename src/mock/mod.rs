@@ -6,11 +6,18 @@
 //! keyring. Its parts can be had one by one: [`MockRaft`], [`MockKeyring`],
 //! [`MockAutopilot`], [`MockAcl`], and [`MockPeers`].
 //!
-//! There is no socket, no thread, no clock and no chance in it: what a test
-//! does, happens at once and in the same way each time. Deadlines and waits are
-//! the services' own, on the timer that they are given; without one, and
-//! without the feature `tokio`, time stands still for them. A [`MockClock`] lets
-//! hours pass in no time.
+//! There is no socket, no thread, and no chance but that of a seed: a test runs
+//! in the same way each time.
+//!
+//! # Time
+//! What a server does takes no time, but for [faults](Fault) that say so and for
+//! the services' own deadlines and waits. These need a clock:
+//!
+//! | the federation has | the test | what takes time |
+//! |---|---|---|
+//! | [a `MockClock`](MockFederationBuilder::clock) | runs futures with [`MockClock::run`], without a runtime | takes none in fact: the clock jumps. A runtime that awaits them would wait for ever |
+//! | none, and there is the feature `tokio` | runs on tokio | takes tokio's time, which can be paused. Faults that take time themselves are refused |
+//! | none, and there is no such feature | runs futures as it likes | stands still: what waits, waits for ever |
 //!
 //! What goes wrong is a [`Fault`] that the test
 //! [injects](MockFederation::inject) and [heals](MockFederation::heal); what has

@@ -29,6 +29,8 @@ pub(super) struct Network {
 pub(super) struct Server {
     pub(super) name: NodeName,
     pub(super) datacenter: DatacenterName,
+    /// The datacenters that it knows, its own first.
+    pub(super) datacenters: Vec<DatacenterName>,
     pub(super) raft: MockRaft,
     /// One for each pool that it is a node of.
     pub(super) rings: Vec<MockKeyring>,
@@ -92,6 +94,16 @@ impl Server {
         self.rings.iter().find(|ring| ring.pool() == *pool)
     }
 
+    /// What gossip over the WAN says of a server of another datacenter.
+    fn takes_for_alive(&self, other: &Server) -> bool {
+        match (self.ring(&Pool::Wan), other.ring(&Pool::Wan)) {
+            (Some(mine), Some(theirs)) => mine
+                .members()
+                .is_ok_and(|members| members.contains(theirs.node())),
+            _ => true,
+        }
+    }
+
     /// Whether they are in the same WAN pool. A server knows of no other
     /// datacenter than through this.
     fn is_joined_with(&self, other: &Server) -> bool {
@@ -100,6 +112,11 @@ impl Server {
             _ => false,
         }
     }
+}
+
+/// What a stopped server answers.
+pub(super) fn stopped(server: &Server) -> OperatorError {
+    unreachable(format!("server {}", server.name), "it is stopped")
 }
 
 impl Network {
@@ -128,25 +145,11 @@ impl Network {
         servers
     }
 
-    /// The datacenters that a server knows, its own first.
-    pub(super) fn datacenters(&self, from: &Server) -> Vec<DatacenterName> {
-        let mut datacenters = vec![from.datacenter.clone()];
-        for server in self.servers.iter().filter(|to| from.is_joined_with(to)) {
-            if !datacenters.contains(&server.datacenter) {
-                datacenters.push(server.datacenter.clone());
-            }
-        }
-        datacenters
-    }
-
     /// The server that a request goes to. Of a datacenter it is the first that
-    /// the sender reaches, else the first that is up.
+    /// the sender reaches and takes for alive, else the first that is up.
     pub(super) fn resolve(&self, from: &Server, target: &Target) -> Result<usize, OperatorError> {
         if !from.is_up() {
-            return Err(unreachable(
-                format!("server {}", from.name),
-                "it is stopped",
-            ));
+            return Err(stopped(from));
         }
         let mut servers = self.servers.iter();
         match target {
@@ -159,7 +162,7 @@ impl Network {
                     unreachable(format!("server {}", leader.address), "connection refused")
                 }),
             Target::Datacenter(datacenter) => {
-                if !self.datacenters(from).contains(datacenter) {
+                if !from.datacenters.contains(datacenter) {
                     return Err(ErrorKind::NoPathToDatacenter {
                         datacenter: datacenter.clone(),
                     }
@@ -171,7 +174,7 @@ impl Network {
                     to.datacenter == *datacenter && joined && to.is_up()
                 };
                 servers
-                    .position(|to| up(to) && !self.is_cut(from, to))
+                    .position(|to| up(to) && !self.is_cut(from, to) && from.takes_for_alive(to))
                     .or_else(|| self.servers.iter().position(up))
                     .ok_or_else(|| {
                         unreachable(format!("datacenter {datacenter}"), "no server is up")

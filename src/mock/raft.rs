@@ -7,6 +7,7 @@ use async_trait::async_trait;
 
 use super::RaftChange;
 use super::cluster::{Cluster, SharedCluster, with};
+use super::gate::Gate;
 use super::mishap::Mishaps;
 use crate::error::OperatorError;
 use crate::name::{ServerAddress, ServerId};
@@ -43,6 +44,8 @@ use crate::time::Timer;
 pub struct MockRaft {
     cluster: SharedCluster,
     id: ServerId,
+    /// What the server waits at while it is paused.
+    gate: Gate,
 }
 
 impl MockRaft {
@@ -62,7 +65,11 @@ impl MockRaft {
             .or(first)
             .unwrap_or_else(|| ServerId::new("stateless"));
         with(&cluster, |cluster| cluster.admit(&id));
-        MockRaft { cluster, id }
+        MockRaft {
+            cluster,
+            id,
+            gate: Gate::default(),
+        }
     }
 
     /// The first of a cluster of live voters, which leads. What is given is the
@@ -92,6 +99,7 @@ impl MockRaft {
         MockRaft {
             cluster: Arc::clone(&self.cluster),
             id,
+            gate: Gate::default(),
         }
     }
 
@@ -159,15 +167,22 @@ impl MockRaft {
         with(&self.cluster, |cluster| change(&mut cluster.mishaps))
     }
 
+    /// The same, that goes on only while the gate is open.
+    pub(super) fn behind(mut self, gate: &Gate) -> Self {
+        self.gate = gate.clone();
+        self
+    }
+
     pub(super) fn set_cuts(&self, cuts: BTreeSet<(ServerId, ServerId)>) {
         with(&self.cluster, |cluster| cluster.set_cuts(cuts));
     }
 
-    async fn take_time(&self) {
-        let slow = with(&self.cluster, |cluster| cluster.mishaps.slow.clone());
+    pub(super) async fn take_time(&self) {
+        let slow = self.mishaps(|mishaps| mishaps.slow.clone());
         if let Some((clock, delay)) = slow {
             clock.sleep(delay).await;
         }
+        self.gate.pass().await;
     }
 
     pub(super) fn cluster(&self) -> &SharedCluster {

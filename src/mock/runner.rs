@@ -146,7 +146,8 @@ impl MockClock {
     }
 
     /// Lets time pass until nothing is on its way between servers, except to
-    /// those that are paused.
+    /// those that are paused, and nobody sleeps any more: futures that the test
+    /// has polled and still holds count, too.
     pub fn settle(&self) {
         while self.poll_tasks() || self.jump(Duration::MAX) {}
     }
@@ -158,7 +159,7 @@ impl MockClock {
     ) -> Shared<Pin<Box<dyn Future<Output = T> + Send>>> {
         let work: Pin<Box<dyn Future<Output = T> + Send>> = Box::pin(work);
         let work = work.shared();
-        lock(&self.tasks).push(Task {
+        lock(&self.tasks).push_back(Task {
             future: Box::pin(work.clone().map(drop)),
             woken: Woken::new(),
         });
@@ -167,11 +168,14 @@ impl MockClock {
 
     /// Polls every task that can go on. Says whether there was one.
     fn poll_tasks(&self) -> bool {
-        // A task may start others or move the clock, so the list is not locked
-        // while one is polled.
-        let tasks = std::mem::take(&mut *lock(&self.tasks));
         let mut polled = false;
-        for mut task in tasks {
+        let count = lock(&self.tasks).len();
+        for _ in 0..count {
+            // A task may start others or move the clock, so the list is not
+            // locked while one is polled; and if that panics, the rest is kept.
+            let Some(mut task) = lock(&self.tasks).pop_front() else {
+                break;
+            };
             if task.woken.take() {
                 polled = true;
                 let waker = Waker::from(Arc::clone(&task.woken));
@@ -180,7 +184,7 @@ impl MockClock {
                     continue;
                 }
             }
-            lock(&self.tasks).push(task);
+            lock(&self.tasks).push_back(task);
         }
         polled
     }
@@ -251,6 +255,19 @@ mod tests {
         clock.settle();
         assert!(done.load(Ordering::Relaxed));
         assert_eq!(clock.now(), SECOND * 5);
+    }
+
+    #[test]
+    fn a_task_that_panics_takes_no_other_along() {
+        let clock = MockClock::new();
+        let done = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&done);
+        drop(clock.detach(async { panic!("in its task") }));
+        drop(clock.detach(async move { flag.store(true, Ordering::Relaxed) }));
+        let settle = std::panic::AssertUnwindSafe(|| clock.settle());
+        assert!(std::panic::catch_unwind(settle).is_err());
+        clock.settle();
+        assert!(done.load(Ordering::Relaxed));
     }
 
     #[test]

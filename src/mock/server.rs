@@ -22,9 +22,9 @@ use crate::raft::{RaftServer, Suffrage};
 #[derive(Debug, Clone)]
 pub struct MockServer {
     pub(super) name: NodeName,
-    id: Option<ServerId>,
+    pub(super) id: Option<ServerId>,
     address: Option<ServerAddress>,
-    suffrage: Suffrage,
+    pub(super) suffrage: Suffrage,
     named: bool,
 }
 

@@ -98,7 +98,7 @@ pub enum CallEnd {
     NotSent(OperatorError),
     /// The request was lost.
     RequestLost,
-    /// It was done, and the answer was lost.
+    /// It arrived, and the answer was lost.
     AnswerLost,
 }
 
@@ -121,13 +121,16 @@ impl Transcript {
         self.calls().filter(|call| call.pool.is_none())
     }
 
-    /// The calls for this server or node.
+    /// The calls for this server or node. A server's node of the WAN pool has a
+    /// name of its own, such as `dave.lima`. Of a name that nobody has there are
+    /// none.
     pub fn calls_to(&self, to: impl Into<NodeName>) -> impl Iterator<Item = &Call> {
         let to = to.into();
         self.calls().filter(move |call| call.to == to)
     }
 
-    /// The calls that this server or node has made.
+    /// The calls that this server or node has made; see
+    /// [`calls_to`](Transcript::calls_to) for the names.
     pub fn calls_from(&self, from: impl Into<NodeName>) -> impl Iterator<Item = &Call> {
         let from = from.into();
         self.calls().filter(move |call| call.from == from)

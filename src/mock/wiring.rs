@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
 
-use async_trait::async_trait;
-
 use super::gate::{Gate, Gated};
 use super::inject::Injected;
 use super::link::Link;
 use super::network::{Network, Server};
 use super::transcript::Recorder;
 use super::{MockAutopilot, MockFederationBuilder, MockKeyring, MockRaft, MockServer};
-use crate::acl::{Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
+use crate::acl::AclAuthorizer;
 use crate::keyring::Pool;
 use crate::name::{DatacenterName, NodeName};
+use crate::raft::Suffrage;
 use crate::service::{OperatorService, OperatorServiceBuilder};
 
 impl MockFederationBuilder {
@@ -46,9 +45,15 @@ impl MockFederationBuilder {
                 !servers.is_empty(),
                 "the datacenter {datacenter:?} has no servers"
             );
+            let mut ids = BTreeSet::new();
             for server in servers {
                 let name = &server.name;
                 assert!(names.insert(name), "two servers are called {name:?}");
+                let is_new = server.id.as_ref().is_none_or(|id| ids.insert(id));
+                assert!(
+                    is_new,
+                    "two servers of {datacenter:?} have the id of {name:?}"
+                );
             }
         }
         let pools = self.wan_pools.iter().flatten();
@@ -64,11 +69,23 @@ impl MockFederationBuilder {
                 "the federation has no server {name:?}"
             );
         }
-        for (datacenter, ..) in &self.segments {
+        for (datacenter, segment, nodes) in &self.segments {
             assert!(
                 datacenters.contains(datacenter),
                 "the federation has no datacenter {datacenter:?}"
             );
+            for node in nodes {
+                let is_there = self.datacenter_of(node) == Some(datacenter);
+                assert!(
+                    is_there,
+                    "{node:?} cannot be in {segment:?} of {datacenter:?}"
+                );
+            }
+        }
+        let servers = self.datacenters.iter().flat_map(|(_, servers)| servers);
+        for server in servers.filter(|server| self.leaders.contains(&server.name)) {
+            let votes = server.suffrage == Suffrage::Voter;
+            assert!(votes, "{:?} does not vote and cannot lead", server.name);
         }
         for datacenter in self.authorizers.keys() {
             assert!(
@@ -76,6 +93,13 @@ impl MockFederationBuilder {
                 "the federation has no datacenter {datacenter:?}"
             );
         }
+    }
+
+    fn datacenter_of(&self, server: &NodeName) -> Option<&DatacenterName> {
+        let mut datacenters = self.datacenters.iter();
+        let (datacenter, _) =
+            datacenters.find(|(_, servers)| servers.iter().any(|it| it.name == *server))?;
+        Some(datacenter)
     }
 
     fn servers(&self, network: &Weak<Network>) -> Vec<Server> {
@@ -87,19 +111,24 @@ impl MockFederationBuilder {
             let local = self.local_rings(datacenter, members);
             for (server, raft) in std::iter::zip(members, rafts) {
                 let node = wan_node(&server.name, datacenter);
+                let gate = Gate::default();
+                let raft = raft.behind(&gate);
                 let rings = std::iter::empty()
                     .chain(node_of(&wan, &node))
                     .chain(node_of(&local, &server.name))
+                    .map(|ring| ring.behind(&gate))
                     .collect::<Vec<_>>();
+                let datacenters = self.known_to(&server.name, datacenter);
                 let link = Link {
                     network: Weak::clone(network),
                     from: server.name.clone(),
+                    datacenters: datacenters.clone(),
                 };
-                let gate = Gate::default();
                 servers.push(Server {
                     name: server.name.clone(),
                     datacenter: datacenter.clone(),
                     service: self.service(datacenter, &raft, &rings, link, gate.clone()),
+                    datacenters,
                     raft,
                     rings,
                     handed_on: 0.into(),
@@ -109,6 +138,21 @@ impl MockFederationBuilder {
             }
         }
         servers
+    }
+
+    /// The datacenters that a server knows, its own first: those of the servers
+    /// in its WAN pool.
+    fn known_to(&self, server: &NodeName, own: &DatacenterName) -> Vec<DatacenterName> {
+        let joined = |member: &MockServer| match &self.wan_pools {
+            Some(pools) => pools
+                .iter()
+                .any(|pool| pool.contains(server) && pool.contains(&member.name)),
+            None => true,
+        };
+        let others = self.datacenters.iter();
+        let others = others.filter(|(name, members)| name != own && members.iter().any(joined));
+        let others = others.map(|(name, _)| name.clone());
+        std::iter::once(own.clone()).chain(others).collect()
     }
 
     /// The Rafts of a datacenter's servers, in the same order. So many servers
@@ -187,10 +231,9 @@ impl MockFederationBuilder {
         gate: Gate,
     ) -> OperatorService {
         let authorizer = self.authorizers.get(datacenter).unwrap_or(&self.authorizer);
-        let authorizer = authorizer.clone();
         let mut builder = OperatorService::builder(datacenter.clone())
             .raft(raft.clone())
-            .authorizer(Gated { authorizer, gate })
+            .authorizer(Arc::clone(authorizer))
             .peers(link);
         builder = match &self.clock {
             Some(clock) => builder.timer(clock.clone()),
@@ -206,7 +249,11 @@ impl MockFederationBuilder {
             }
             builder = builder.autopilot(autopilot);
         }
-        match (self.service_options)(builder).build() {
+        builder = (self.service_options)(builder);
+        builder.authorizer = builder
+            .authorizer
+            .map(|authorizer| -> Arc<dyn AclAuthorizer> { Arc::new(Gated { authorizer, gate }) });
+        match builder.build() {
             Ok(service) => service,
             Err(error) => panic!("the service of a server cannot be built: {error}"),
         }
@@ -236,24 +283,4 @@ fn node_of<'a>(
 ) -> impl Iterator<Item = MockKeyring> + 'a {
     let joined = rings.iter().filter(|ring| ring.nodes().contains(node));
     joined.map(|ring| ring.at(node.clone()))
-}
-
-/// One authorizer for many services.
-#[derive(Clone)]
-pub(super) struct Shared(pub(super) Arc<dyn AclAuthorizer>);
-
-#[async_trait]
-impl AclAuthorizer for Shared {
-    async fn authorize(
-        &self,
-        token: Option<&Token>,
-        resource: Resource,
-        access: Access,
-    ) -> Result<(), AclError> {
-        self.0.authorize(token, resource, access).await
-    }
-
-    fn default_policy(&self) -> DefaultPolicy {
-        self.0.default_policy()
-    }
 }

@@ -36,7 +36,7 @@ pub struct OperatorServiceBuilder {
     raft: Option<Arc<dyn RaftBackend>>,
     rings: Vec<Arc<dyn KeyringBackend>>,
     autopilot: Option<Arc<dyn AutopilotBackend>>,
-    authorizer: Option<Arc<dyn AclAuthorizer>>,
+    pub(crate) authorizer: Option<Arc<dyn AclAuthorizer>>,
     peers: Option<Arc<dyn Peers>>,
     timer: Option<Arc<dyn Timer>>,
     quorum_guard: QuorumGuard,

@@ -2,8 +2,9 @@
 //! whatever goes wrong.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use cluster_operator::mock::{CallEnd, RaftChange};
+use cluster_operator::mock::{CallEnd, Entry, RaftChange, Transcript};
 use cluster_operator::{KeyringReply, KeyringScope, OperatorReply, Pool, RaftConfiguration};
 
 use crate::Violation;
@@ -79,7 +80,9 @@ fn rings_are_told_once(reply: &KeyringReply) -> Result<(), Violation> {
 
 /// What holds of the calls between servers.
 pub(crate) fn of_calls(world: &World) -> Result<(), Violation> {
-    for call in world.federation.transcript().calls_between_servers() {
+    let transcript = world.federation.transcript();
+    let paused = pauses(&transcript);
+    for call in transcript.calls_between_servers() {
         // A keyring's request is asked of each datacenter by the first server
         // alone.
         let is_keyring = call.what.contains("in its own rings");
@@ -100,11 +103,40 @@ pub(crate) fn of_calls(world: &World) -> Result<(), Violation> {
         let times = (call.arrived, call.ended, call.patience);
         if let (true, (Some(arrived), Some(ended), Some(patience))) = (answered, times)
             && ended - arrived > patience
+            // What was paused meanwhile is no slower than it has to be.
+            && !paused.iter().any(|(server, from, to)| {
+                *server == call.to.as_str() && *from <= ended && *to >= arrived
+            })
         {
             return Err(format!("nobody waited so long, only {patience:?}: {call}"));
         }
     }
     Ok(())
+}
+
+/// Which servers were paused, and from when to when.
+fn pauses(transcript: &Transcript) -> Vec<(&str, Duration, Duration)> {
+    let mut pauses: Vec<(&str, Duration, Duration)> = Vec::new();
+    for entry in transcript.entries() {
+        let Entry::Note { at, text } = entry else {
+            continue;
+        };
+        let Some(text) = text.strip_suffix(" is paused") else {
+            continue;
+        };
+        match text.strip_prefix("healed: ") {
+            Some(server) => {
+                let is = |paused: &&mut (&str, _, Duration)| {
+                    paused.0 == server && paused.2 == Duration::MAX
+                };
+                if let Some((.., to)) = pauses.iter_mut().find(is) {
+                    *to = *at;
+                }
+            }
+            None => pauses.push((text, *at, Duration::MAX)),
+        }
+    }
+    pauses
 }
 
 /// No node of a ring is asked twice for one request. Every installation is of a

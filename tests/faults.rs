@@ -1,0 +1,408 @@
+//! What each fault of the mock federation does, alone and beside others.
+#![cfg(feature = "mock")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use cluster_operator::mock::{
+    Calls, Fault, MockClock, MockFederation, MockFederationBuilder, NodeFault,
+};
+use cluster_operator::{
+    AllowAll, AutopilotConfiguration, Caller, Consistency, ErrorKind, GossipKey, KeyringScope,
+    OperatorError, Outcome, PeerSelector, Pool, RaftConfiguration, Timer,
+};
+use futures_util::future::join;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn builder(clock: &MockClock) -> MockFederationBuilder {
+    MockFederation::builder()
+        .datacenter("berlin", ["alice", "bob", "carol"])
+        .datacenter("lima", ["dave", "erin", "frank"])
+        .clock(clock)
+}
+
+fn world() -> (MockClock, MockFederation) {
+    let clock = MockClock::new();
+    let federation = builder(&clock).build();
+    (clock, federation)
+}
+
+fn me() -> Caller {
+    Caller::anonymous()
+}
+
+fn in_lima() -> Caller {
+    me().in_datacenter("lima")
+}
+
+fn key() -> GossipKey {
+    GossipKey::from_bytes(&[7; 32]).unwrap()
+}
+
+fn id(federation: &MockFederation, server: &str) -> PeerSelector {
+    PeerSelector::Id(federation.raft(server).id().clone())
+}
+
+async fn read(
+    federation: &MockFederation,
+    at: &str,
+    caller: Caller,
+) -> Result<RaftConfiguration, OperatorError> {
+    let service = federation.service(at);
+    service
+        .raft_configuration(&caller, Consistency::Default)
+        .await
+}
+
+async fn remove(
+    federation: &MockFederation,
+    at: &str,
+    caller: Caller,
+    server: &str,
+) -> Result<(), OperatorError> {
+    let service = federation.service(at);
+    service
+        .remove_peer(&caller, id(federation, server), None)
+        .await
+}
+
+/// Runs something, while this happens half a second later.
+fn during<T>(clock: &MockClock, work: impl Future<Output = T>, event: impl FnOnce()) -> T {
+    let later = async {
+        clock.sleep(SECOND / 2).await;
+        event();
+    };
+    clock.run(join(work, later)).0
+}
+
+fn is_late(error: &OperatorError) -> bool {
+    matches!(error.kind(), ErrorKind::DeadlineExceeded { .. })
+}
+
+fn is_unreachable(error: &OperatorError) -> bool {
+    matches!(error.kind(), ErrorKind::Unreachable { .. })
+}
+
+/// When the calls to a server arrived there.
+fn arrivals(federation: &MockFederation, server: &str) -> Vec<Option<Duration>> {
+    let transcript = federation.transcript();
+    let calls = transcript.calls_to(server);
+    calls.map(|call| call.arrived).collect()
+}
+
+#[test]
+fn a_late_node_does_what_it_was_asked_though_nobody_waits_any_more() {
+    let (clock, federation) = world();
+    let late = NodeFault::Late(SECOND * 6);
+    federation.inject(Fault::node("carol", Pool::Lan, late));
+    let bob = federation.service("bob");
+    let reply = clock.run(bob.install_key(&me(), key())).unwrap();
+    let error = reply.rings[1].result.as_ref().unwrap_err();
+    assert!(is_late(error));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert!(federation.keys("alice", &Pool::Lan).contains(&key()));
+    assert!(!federation.keys("carol", &Pool::Lan).contains(&key()));
+
+    clock.advance(SECOND * 60);
+    assert!(federation.keys("carol", &Pool::Lan).contains(&key()));
+    let transcript = federation.transcript();
+    let call = transcript.calls_to("carol").last().unwrap();
+    assert_eq!(call.ended, Some(SECOND * 6), "{call}");
+}
+
+#[test]
+fn nothing_arrives_in_a_silent_datacenter_whenever_it_was_sent() {
+    let (clock, federation) = world();
+    // What comes a second time is no exception.
+    federation.inject(Fault::duplicate(Calls::all(), SECOND));
+    let silence = federation.inject(Fault::silent_datacenter("lima"));
+    let error = clock
+        .run(remove(&federation, "bob", in_lima(), "frank"))
+        .unwrap_err();
+    assert!(is_late(&error));
+    clock.settle();
+    assert_eq!(federation.configuration("lima").servers.len(), 3);
+    federation.heal(silence);
+
+    // Nor is what is on its way already.
+    federation.inject(Fault::delay(Calls::all(), SECOND));
+    let work = remove(&federation, "bob", in_lima(), "frank");
+    let result = during(&clock, work, || {
+        federation.inject(Fault::silent_datacenter("lima"));
+    });
+    assert!(is_late(&result.unwrap_err()));
+    assert_eq!(federation.configuration("lima").servers.len(), 3);
+
+    // The way out is open.
+    clock
+        .run(read(&federation, "dave", me().in_datacenter("berlin")))
+        .unwrap();
+}
+
+#[test]
+fn a_request_that_comes_twice_is_delayed_twice() {
+    let delay = Fault::delay(Calls::all(), SECOND * 3);
+    let twice = Fault::duplicate(Calls::all(), SECOND);
+    for faults in [[delay.clone(), twice.clone()], [twice, delay]] {
+        let (clock, federation) = world();
+        for fault in faults {
+            federation.inject(fault);
+        }
+        clock.run(read(&federation, "bob", in_lima())).unwrap();
+        clock.settle();
+        let mut arrivals = arrivals(&federation, "dave");
+        arrivals.sort();
+        assert_eq!(arrivals, [Some(SECOND * 3), Some(SECOND * 4)]);
+    }
+}
+
+#[test]
+fn to_put_one_fault_right_leaves_its_like() {
+    let (clock, federation) = world();
+    let spent = federation.inject(Fault::lose_lead("berlin"));
+    clock.run(read(&federation, "alice", me())).unwrap();
+    assert_eq!(federation.leader("berlin"), Some("bob".into()));
+    federation.inject(Fault::lose_lead("berlin"));
+    federation.heal(spent);
+    clock.run(read(&federation, "bob", me())).unwrap();
+    assert_eq!(federation.leader("berlin"), Some("alice".into()));
+
+    let first = federation.inject(Fault::fail_removal("berlin", Outcome::NotApplied));
+    federation.inject(Fault::fail_removal("berlin", Outcome::Unknown));
+    federation.heal(first);
+    let error = clock.run(remove(&federation, "alice", me(), "carol"));
+    assert_eq!(error.unwrap_err().outcome(), Outcome::Unknown);
+    assert_eq!(federation.configuration("berlin").servers.len(), 2);
+}
+
+#[test]
+fn removals_fail_one_after_another_as_they_were_told_to() {
+    let (clock, federation) = world();
+    federation.inject(Fault::fail_removal("berlin", Outcome::NotApplied));
+    federation.inject(Fault::fail_removal("berlin", Outcome::Unknown));
+    let removal = || clock.run(remove(&federation, "alice", me(), "carol"));
+    assert_eq!(removal().unwrap_err().outcome(), Outcome::NotApplied);
+    assert_eq!(federation.configuration("berlin").servers.len(), 3);
+    assert_eq!(removal().unwrap_err().outcome(), Outcome::Unknown);
+    assert_eq!(federation.configuration("berlin").servers.len(), 2);
+}
+
+#[test]
+fn a_server_that_is_paused_at_work_answers_when_it_goes_on() {
+    let (clock, federation) = world();
+    federation.inject(Fault::slow_raft("lima", SECOND));
+    let pause = async {
+        clock.sleep(SECOND / 2).await;
+        let paused = federation.inject(Fault::pause("dave"));
+        clock.sleep(SECOND * 4).await;
+        federation.heal(paused);
+    };
+    let (answer, ()) = clock.run(join(read(&federation, "bob", in_lima()), pause));
+    assert_eq!(answer.unwrap().servers.len(), 3);
+    // By then erin leads, and takes a second as well.
+    assert_eq!(clock.now(), SECOND * 11 / 2);
+
+    let answer = during(&clock, read(&federation, "bob", in_lima()), || {
+        federation.inject(Fault::pause("dave"));
+    });
+    assert!(is_late(&answer.unwrap_err()));
+}
+
+#[test]
+fn a_server_that_is_paused_while_it_waits_for_another_one_says_nothing() {
+    let (clock, federation) = world();
+    federation.inject(Fault::delay(Calls::all(), SECOND));
+    let result = during(&clock, read(&federation, "bob", me()), || {
+        federation.inject(Fault::pause("bob"));
+    });
+    assert!(is_late(&result.unwrap_err()));
+}
+
+#[test]
+fn a_server_that_is_stopped_at_work_tells_no_success() {
+    let (clock, federation) = world();
+    let slow = federation.inject(Fault::delay(Calls::all(), SECOND));
+    let result = during(&clock, remove(&federation, "bob", me(), "bob"), || {
+        federation.stop("bob");
+    });
+    let error = result.unwrap_err();
+    assert!(is_unreachable(&error), "{error}");
+    // It was on its way.
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(federation.configuration("berlin").servers.len(), 2);
+    federation.heal(slow);
+    federation.restart("bob");
+
+    let late = NodeFault::Late(SECOND);
+    federation.inject(Fault::node("carol", Pool::Lan, late));
+    let alice = federation.service("alice");
+    let list = async { alice.list_keys(&me(), KeyringScope::LocalOnly).await };
+    let reply = during(&clock, list, || federation.stop("alice")).unwrap();
+    let error = reply.rings[0].result.as_ref().unwrap_err();
+    assert!(is_unreachable(error));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    federation.restart("alice");
+
+    let install = async { alice.install_key(&me(), key()).await };
+    let reply = during(&clock, install, || federation.stop("alice")).unwrap();
+    let error = reply.rings[1].result.as_ref().unwrap_err();
+    assert!(is_unreachable(error));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert!(federation.keys("bob", &Pool::Lan).contains(&key()));
+}
+
+#[test]
+fn a_server_that_gossip_takes_for_dead_gets_no_calls_from_elsewhere() {
+    let clock = MockClock::new();
+    for (notices, answers) in [(true, true), (false, false)] {
+        let federation = builder(&clock).notices_failures(notices).build();
+        federation.inject(Fault::pause("dave"));
+        let answer = clock.run(read(&federation, "bob", in_lima()));
+        assert_eq!(answer.is_ok(), answers);
+        assert_eq!(federation.handed_to("dave") == 0, answers);
+    }
+}
+
+#[test]
+fn a_server_is_paused_whatever_it_was_built_with() {
+    let clock = MockClock::new();
+    let federation = builder(&clock)
+        .service_options(|service| service.authorizer(AllowAll))
+        .build();
+    federation.inject(Fault::pause("alice"));
+    let alice = federation.service("alice");
+    let error = clock
+        .run(alice.raft_configuration(&me(), Consistency::Stale))
+        .unwrap_err();
+    assert!(is_late(&error), "{error}");
+}
+
+#[test]
+fn whatever_asks_a_slow_raft_takes_its_time() {
+    let (clock, federation) = world();
+    let alice = federation.service("alice");
+    federation.inject(Fault::slow_raft("berlin", SECOND));
+    let took = |begun: Duration| clock.now() - begun;
+    let begun = clock.now();
+    clock.run(alice.autopilot_configuration(&me())).unwrap();
+    assert_eq!(took(begun), SECOND);
+    let begun = clock.now();
+    let rules = AutopilotConfiguration::default();
+    clock
+        .run(alice.set_autopilot_configuration(&me(), rules, None))
+        .unwrap();
+    assert_eq!(took(begun), SECOND);
+    let begun = clock.now();
+    clock.run(alice.autopilot_state(&me())).unwrap();
+    assert_eq!(took(begun), SECOND);
+
+    // As delays of calls do, these add up.
+    federation.inject(Fault::slow_raft("berlin", SECOND * 2));
+    let begun = clock.now();
+    clock.run(read(&federation, "alice", me())).unwrap();
+    assert_eq!(took(begun), SECOND * 3);
+}
+
+#[test]
+fn of_two_faults_of_one_node_the_later_holds() {
+    let (clock, federation) = world();
+    federation.inject(Fault::node("carol", Pool::Lan, NodeFault::Silent));
+    let later = federation.inject(Fault::node("carol", Pool::Lan, NodeFault::Refuses));
+    let install = || {
+        let bob = federation.service("bob");
+        let reply = clock.run(async { bob.install_key(&me(), key()).await });
+        let fault = reply.unwrap().rings[1].result.as_ref().unwrap().fault();
+        fault.unwrap().to_string()
+    };
+    assert_eq!(install(), "1/3 nodes reported failure");
+    federation.heal(later);
+    assert_eq!(install(), "2/3 nodes reported success");
+}
+
+#[test]
+fn a_service_whose_federation_is_gone_says_so_of_every_datacenter() {
+    let (clock, federation) = world();
+    let bob = federation.service("bob");
+    drop(federation);
+    let reply = clock
+        .run(bob.list_keys(&me(), KeyringScope::Federation))
+        .unwrap();
+    assert_eq!(reply.rings.len(), 3);
+    let error = reply.rings[2].result.as_ref().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("keep it as long as its services"),
+        "{error}"
+    );
+    let error = clock
+        .run(bob.raft_configuration(&in_lima(), Consistency::Default))
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("keep it as long as its services"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_the_test_does_to_servers_is_in_the_transcript() {
+    let (_, federation) = world();
+    federation.stop("bob");
+    federation.restart("bob");
+    federation.restart("bob");
+    federation.elect("carol");
+    federation.stop_datacenter("lima");
+    assert_eq!(
+        federation.transcript().to_string(),
+        "0.000s ** bob is stopped\n\
+         0.000s ** bob is started again\n\
+         0.000s ** carol is elected\n\
+         0.000s ** dave is stopped\n\
+         0.000s ** erin is stopped\n\
+         0.000s ** frank is stopped\n"
+    );
+}
+
+#[test]
+fn a_fault_of_another_federation_is_none_of_this_one() {
+    let ((_, one), (_, other)) = (world(), world());
+    one.inject(Fault::stop("carol"));
+    let theirs = other.inject(Fault::stop("carol"));
+    one.heal(theirs);
+    assert!(!one.is_up("carol"));
+}
+
+/// What it panics with.
+fn refusal(misuse: impl FnOnce(&MockFederation) + std::panic::UnwindSafe) -> String {
+    let panic = std::panic::catch_unwind(|| misuse(&world().1)).unwrap_err();
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().unwrap().to_string(),
+    }
+}
+
+#[test]
+fn a_fault_that_makes_no_sense_is_refused_when_it_is_made() {
+    assert_eq!(
+        refusal(|_| drop(Calls::all().nth(0))),
+        "calls are counted from 1"
+    );
+    assert_eq!(
+        refusal(|_| drop(Calls::all().one_in(0))),
+        "one call in 0 is none"
+    );
+    let both = refusal(|it| {
+        it.inject(Fault::partition(["alice"], ["alice", "bob"]));
+    });
+    assert_eq!(both, "\"alice\" stands on both sides of a partition");
+    let abroad = refusal(|it| {
+        it.inject(Fault::stale_hint("alice", "dave"));
+    });
+    assert_eq!(
+        abroad,
+        "\"alice\" and \"dave\" are servers of different datacenters"
+    );
+}
