@@ -313,3 +313,14 @@ async fn a_success_that_no_such_server_sends_is_not_believed() {
         assert_eq!(error.status(), Some(200));
     }
 }
+
+#[tokio::test]
+async fn a_lead_that_was_not_handed_on_is_no_success() {
+    let refused = http(200, "application/json", r#"{"Success":false}"#);
+    let server = Scripted::always(move || Turn::Answer(refused.clone())).await;
+    let client = OperatorClient::new(server.uri.parse().unwrap());
+    let error = client.transfer_leadership(None).await.unwrap_err();
+    assert_eq!(error.kind(), ClientErrorKind::Server);
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(error.status(), Some(200));
+}
