@@ -9,11 +9,23 @@ use std::pin::Pin;
 use futures_util::future::FutureExt;
 
 use super::verdict::{Stop, Verdict};
+use super::wanted::Wanted;
 use super::{CheckResult, Checked, Fixture, NotSupported, Report};
 use crate::time::Deadline;
 
 /// A check on its way.
 pub(super) type Checking<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
+
+/// How far a check has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// There was no fixture.
+    Nothing,
+    /// There was one, and it was never what was wanted.
+    Fixture,
+    /// The rule was tried.
+    Rule,
+}
 
 /// A rule that a backend has to keep, and the test of it.
 ///
@@ -63,6 +75,15 @@ impl<W, F: ?Sized> Check<W, F> {
     pub const fn wanted(&self) -> &W {
         &self.wanted
     }
+
+    fn ended_with(&self, result: CheckResult) -> Checked {
+        Checked {
+            name: self.name,
+            rule: self.rule,
+            source: self.source,
+            result,
+        }
+    }
 }
 
 impl<W, F: Fixture + ?Sized> Check<W, F> {
@@ -71,29 +92,59 @@ impl<W, F: Fixture + ?Sized> Check<W, F> {
     pub(super) async fn run(
         &self,
         make: impl Future<Output = Result<Box<F>, NotSupported>>,
-    ) -> Checked {
-        let result = match self.judge(make).await {
+    ) -> (Reached, Checked)
+    where
+        W: Wanted<F>,
+    {
+        let mut reached = Reached::Nothing;
+        let result = match self.judge(make, &mut reached).await {
             Ok(()) => CheckResult::Passed,
-            Err(Stop::Failed { expected, seen }) => CheckResult::Failed { expected, seen },
+            Err(Stop::Failed { expected, seen }) => CheckResult::Failed {
+                expected: W::reworded(expected),
+                seen: W::reworded(seen),
+            },
             Err(Stop::Skipped { reason }) => CheckResult::Skipped { reason },
         };
-        Checked {
-            name: self.name,
-            rule: self.rule,
-            source: self.source,
-            result,
-        }
+        (reached, self.ended_with(result))
     }
 
-    async fn judge(&self, make: impl Future<Output = Result<Box<F>, NotSupported>>) -> Verdict {
+    async fn judge(
+        &self,
+        make: impl Future<Output = Result<Box<F>, NotSupported>>,
+        reached: &mut Reached,
+    ) -> Verdict
+    where
+        W: Wanted<F>,
+    {
         let fixture = caught("the fixture to be made", make).await??;
-        let fixture = &*fixture;
-        let verdict = ended(fixture, "the check", async { (self.run)(fixture).await }).await;
-        let closed = ended(fixture, "the fixture's `close`", async {
+        *reached = Reached::Fixture;
+        let verdict = self.try_on(&*fixture, reached).await;
+        let closed = ended(&*fixture, "the fixture's `close`", async {
             fixture.close().await;
             Ok(())
         });
-        verdict.and(closed.await)
+        let closed = closed.await;
+        let dropped = caught("the fixture to be dropped", async { drop(fixture) }).await;
+        unless_failed(verdict, closed.and(dropped))
+    }
+
+    async fn try_on(&self, fixture: &F, reached: &mut Reached) -> Verdict
+    where
+        W: Wanted<F>,
+    {
+        let ready = async { self.wanted.ready(fixture).await };
+        ended(fixture, "the fixture's preparation", ready).await?;
+        *reached = Reached::Rule;
+        ended(fixture, "the check", async { (self.run)(fixture).await }).await
+    }
+}
+
+/// A check that has failed stays so. One that was skipped or has passed fails if
+/// its fixture does not end.
+fn unless_failed(verdict: Verdict, end: Verdict) -> Verdict {
+    match verdict {
+        Err(Stop::Failed { .. }) => verdict,
+        _ => end.and(verdict),
     }
 }
 
@@ -138,21 +189,36 @@ fn words(payload: Box<dyn Any + Send>) -> String {
 }
 
 /// Runs checks one after another, each on a fixture of its own.
+///
+/// Where the first fixture is never what was wanted, and no other will be either,
+/// waiting for each of them takes long and tells nothing more.
 pub(super) async fn run_all<W, F>(
     suite: &'static str,
     checks: impl IntoIterator<Item = &'static Check<W, F>>,
     make: impl AsyncFn(W) -> Result<Box<F>, NotSupported>,
 ) -> Report
 where
-    W: Clone + 'static,
+    W: Wanted<F> + Clone + 'static,
     F: Fixture + ?Sized + 'static,
 {
-    let mut checked = Vec::new();
-    for check in checks {
+    let mut report = Vec::new();
+    let mut checks = checks.into_iter();
+    let mut tried = false;
+    for check in &mut checks {
         let made = async { make(check.wanted.clone()).await };
-        checked.push(check.run(made).await);
+        let (reached, checked) = check.run(made).await;
+        report.push(checked);
+        tried |= reached == Reached::Rule;
+        if reached == Reached::Fixture && !tried {
+            let reason = format!("no rule could be tried: see {}", check.name);
+            let skipped = || CheckResult::Skipped {
+                reason: reason.clone(),
+            };
+            report.extend(checks.map(|check| check.ended_with(skipped())));
+            break;
+        }
     }
-    Report::new(suite, checked)
+    Report::new(suite, report)
 }
 
 /// The check of this name.
@@ -218,26 +284,40 @@ mod tests {
         }
     }
 
-    struct Bare<'a> {
-        closed: &'a AtomicBool,
-        sound: bool,
+    struct Bare {
+        closed: &'static AtomicBool,
+        ends: Ends,
+    }
+
+    /// How a fixture ends.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Ends {
+        Well,
+        InClose,
+        InDrop,
     }
 
     #[async_trait]
-    impl Fixture for Bare<'_> {
+    impl Fixture for Bare {
         fn timer(&self) -> &dyn Timer {
             &Rushed
         }
 
         async fn close(&self) {
             self.closed.store(true, Ordering::Relaxed);
-            assert!(self.sound, "cannot stop");
+            assert!(self.ends != Ends::InClose, "cannot stop");
+        }
+    }
+
+    impl Drop for Bare {
+        fn drop(&mut self) {
+            assert!(self.ends != Ends::InDrop, "cannot go");
         }
     }
 
     type Run = for<'a> fn(&'a dyn Fixture) -> Checking<'a>;
 
-    fn run(run: Run, sound: bool) -> (CheckResult, bool) {
+    fn run(run: Run, ends: Ends) -> (CheckResult, bool) {
         // A check's fixture type is 'static, as it is boxed behind a trait.
         let closed: &'static AtomicBool = Box::leak(Box::default());
         let check: Check<(), dyn Fixture> = Check {
@@ -247,8 +327,8 @@ mod tests {
             wanted: (),
             run,
         };
-        let made: Box<dyn Fixture> = Box::new(Bare { closed, sound });
-        let checked = block_on(check.run(ready(Ok(made))));
+        let made: Box<dyn Fixture> = Box::new(Bare { closed, ends });
+        let (_, checked) = block_on(check.run(ready(Ok(made))));
         (checked.result, closed.load(Ordering::Relaxed))
     }
 
@@ -261,27 +341,47 @@ mod tests {
 
     #[test]
     fn a_panic_is_the_failure_of_one_check_and_the_fixture_is_closed() {
-        let (result, closed) = run(|_| Box::pin(async { panic!("number {}", 7) }), true);
+        let (result, closed) = run(|_| Box::pin(async { panic!("number {}", 7) }), Ends::Well);
         assert_eq!(seen(result), "a panic: number 7");
         assert!(closed);
-        let (result, closed) = run(|_| panic!("before any poll"), true);
+        let (result, closed) = run(|_| panic!("before any poll"), Ends::Well);
         assert_eq!(seen(result), "a panic: before any poll");
         assert!(closed);
     }
 
     #[test]
     fn what_hangs_fails_and_the_fixture_is_closed() {
-        let (result, closed) = run(|_| Box::pin(pending()), true);
+        let (result, closed) = run(|_| Box::pin(pending()), Ends::Well);
         assert_eq!(seen(result), "no end within 60s: a call hangs");
         assert!(closed);
     }
 
+    fn skips(_: &dyn Fixture) -> Checking<'_> {
+        Box::pin(async { Err(NotSupported::new("cannot").into()) })
+    }
+
     #[test]
     fn a_fixture_that_does_not_end_fails_the_check() {
-        let (result, _) = run(|_| Box::pin(ready(Ok(()))), false);
-        assert_eq!(seen(result), "a panic: cannot stop");
-        let (result, _) = run(|_| Box::pin(ready(Ok(()))), true);
+        let passes: Run = |_| Box::pin(ready(Ok(())));
+        for tried in [passes, skips] {
+            let (result, _) = run(tried, Ends::InClose);
+            assert_eq!(seen(result), "a panic: cannot stop");
+            let (result, closed) = run(tried, Ends::InDrop);
+            assert_eq!(seen(result), "a panic: cannot go");
+            assert!(closed);
+        }
+        let (result, _) = run(skips, Ends::Well);
+        assert!(matches!(result, CheckResult::Skipped { .. }));
+        let (result, _) = run(passes, Ends::Well);
         assert_eq!(result, CheckResult::Passed);
+    }
+
+    #[test]
+    fn what_a_check_has_found_is_told_though_its_fixture_does_not_end() {
+        for ends in [Ends::InClose, Ends::InDrop] {
+            let (result, _) = run(|_| Box::pin(async { panic!("first") }), ends);
+            assert_eq!(seen(result), "a panic: first");
+        }
     }
 
     #[test]
@@ -293,10 +393,10 @@ mod tests {
             wanted: (),
             run: |_| Box::pin(ready(Ok(()))),
         };
-        let checked = block_on(check.run(ready(Err(NotSupported::new("one server only")))));
+        let (_, checked) = block_on(check.run(ready(Err(NotSupported::new("one server only")))));
         let reason = "one server only".into();
         assert_eq!(checked.result, CheckResult::Skipped { reason });
-        let checked = block_on(check.run(async { panic!("no port") }));
+        let (_, checked) = block_on(check.run(async { panic!("no port") }));
         assert_eq!(seen(checked.result), "a panic: no port");
     }
 }

@@ -25,10 +25,12 @@ pub trait Fixture: Send + Sync {
     }
 
     /// Ends what the fixture has started. Called after every check, however that
-    /// has ended, with the same deadline. Default: nothing.
+    /// has ended, with the same deadline; then the fixture is dropped. Default:
+    /// nothing.
     ///
     /// # Panics
-    /// May panic if something cannot be ended; the check has then failed.
+    /// May panic if something cannot be ended, as `Drop` may. The check has then
+    /// failed, also if it was skipped.
     async fn close(&self) {}
 }
 

@@ -110,9 +110,11 @@
 //! The macros generate a `#[test]` for each check, under the name of the check, in
 //! the module that they are called in, so that a test runner shows them one by
 //! one. What is given for `factory`, as the suite's, and `block_on`, a function or
-//! a closure, is evaluated in each test; `skip` may be left out. Here a skip has to be declared: a check that cannot run, and
-//! is not named under `skip`, fails. One that is named there is an ignored test
-//! with that reason.
+//! a closure, is evaluated in each test; `skip` may be left out.
+//!
+//! Here a skip has to be declared: a check that cannot run, and is not named
+//! under `skip`, fails. One that is named there is an ignored test with that
+//! reason.
 //!
 //! ```
 //! # use cluster_operator::conformance::{self, NotSupported, acl::{Acl, AclFixture}};
@@ -137,14 +139,28 @@
 //! ```
 //!
 //! # What fails
-//! A check fails where the backend breaks the rule, where something panics, and
-//! where the check is not over by the fixture's
+//! A check fails where the backend breaks the rule, where something panics, be it
+//! the fixture on its way out, and where the check is not over by the fixture's
 //! [deadline](Fixture::deadline): none of that ends the suite. What blocks its
 //! thread, though, blocks the suite as well.
+//!
+//! A check polls all its calls in one task. Where calls are made at the same
+//! time, they meet at the points where they wait, and nowhere else: a backend
+//! that reads and writes back without waiting between is not seen to lose what
+//! another thread has written.
 //!
 //! An engine that elects, replicates and forgets in its own time passes: where a
 //! rule says "in time", the check looks again and again until it is so. The rest
 //! has to be so at once.
+//!
+//! # Time
+//! Some checks wait for what does not answer, and take seconds of the fixture's
+//! time to see it. A backend in memory need not wait with them: give its fixture
+//! `MockClock` of the feature `mock`, whose time jumps to the next sleep, or
+//! `TokioTimer` on a runtime that was built with
+//! [`start_paused`](https://docs.rs/tokio/latest/tokio/runtime/struct.Builder.html#method.start_paused).
+//!
+//! # Names
 //!
 //! The names of the checks are part of the interface of this crate. New ones
 //! come with minor versions, so a backend that passes today may fail after an
@@ -160,7 +176,9 @@ mod poll;
 pub mod raft;
 mod report;
 mod suite;
+mod traces;
 mod verdict;
+mod wanted;
 
 pub use acl::acl_authorizer;
 pub use check::Check;

@@ -231,7 +231,7 @@ fn what_a_backend_or_its_fixture_cannot_do_is_skipped() {
     }
     let expected = [
         ("the backend does not name its members", 1),
-        ("the backend tells no primaries", 10),
+        ("the backend tells no primaries", 2),
         ("the fixture cannot look into a node's ring", 1),
         ("the fixture cannot slow a node down", 1),
         ("the fixture cannot stop a node", 6),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::conformance::keyring::{CHECKS, KeyringFixture, Node, Rings, run};
-use cluster_operator::conformance::{Fixture, NotSupported, keyring_backend};
+use cluster_operator::conformance::{CheckResult, Fixture, NotSupported, Report, keyring_backend};
 use cluster_operator::keyring::Keyring;
 use cluster_operator::mock::{MockClock, MockKeyring};
 use cluster_operator::{
@@ -34,6 +34,8 @@ enum Change {
 struct Broken {
     real: MockKeyring,
     rule: &'static str,
+    /// Whether it tells no primaries.
+    terse: bool,
     /// What a backend with a ring of its own believes.
     believed: MockKeyring,
     state: Arc<Mutex<State>>,
@@ -47,6 +49,7 @@ struct State {
     in_flight: usize,
     busy: bool,
     changed: bool,
+    used: bool,
     removed: Vec<GossipKey>,
     late: Option<NodeName>,
 }
@@ -104,7 +107,7 @@ impl Broken {
             state.changed = true;
             match change {
                 Change::Install => state.installs += 1,
-                Change::Use => {}
+                Change::Use => state.used = true,
                 Change::Remove => state.removed.push(key.clone()),
             }
         }
@@ -112,6 +115,10 @@ impl Broken {
             ("no_key_is_in_an_error", Err(error)) => {
                 let source = std::io::Error::other(format!("cannot send {:?}", *key.to_base64()));
                 Err(error.with_source(source))
+            }
+            ("tells bytes in hexadecimal digits", Err(_)) => {
+                let words = format!("cannot send {:02x?}", key.as_bytes());
+                Err(OperatorError::backend(words))
             }
             ("a_stopped_node_can_ask_nobody", Err(error)) => {
                 ask(&self.real.at("node-0"), change, key).await?;
@@ -202,6 +209,7 @@ impl KeyringBackend for Broken {
 struct BrokenGossip {
     sound: Gossip,
     rule: &'static str,
+    terse: bool,
     believed: MockKeyring,
     state: Arc<Mutex<State>>,
 }
@@ -217,8 +225,16 @@ impl BrokenGossip {
         BrokenGossip {
             sound,
             rule,
+            terse: false,
             believed,
             state: Arc::default(),
+        }
+    }
+
+    fn terse(self) -> Self {
+        BrokenGossip {
+            terse: true,
+            ..self
         }
     }
 }
@@ -237,6 +253,7 @@ impl KeyringFixture for BrokenGossip {
             believed: self.believed.at(real.node().clone()),
             real,
             rule: self.rule,
+            terse: self.terse,
             state: Arc::clone(&self.state),
         })
     }
@@ -266,6 +283,123 @@ fn each_check_fails_on_a_backend_that_breaks_its_rule() {
         let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, check.name()));
         clock.run(run(check, broken))
     }));
+}
+
+/// Other backends that break the rule of a check.
+const MORE: [(&str, &str); 9] = [
+    ("no_key_is_in_a_report", "tells bytes in hexadecimal digits"),
+    ("no_key_is_in_a_report", "tells pairs of hexadecimal digits"),
+    ("no_key_is_in_a_report", "tells twenty letters"),
+    ("no_key_is_in_an_error", "tells bytes in hexadecimal digits"),
+    ("use_moves_the_primary_of_every_node", LOSES_PRIMARIES),
+    (
+        "using_the_primary_succeeds_and_changes_nothing",
+        LOSES_PRIMARIES,
+    ),
+    ("a_key_is_rotated", LOSES_PRIMARIES),
+    (
+        "uses_of_two_keys_at_once_leave_every_ring_whole",
+        LOSES_PRIMARIES,
+    ),
+    ("a_dropped_use_leaves_every_ring_whole", LOSES_PRIMARIES),
+];
+
+const LOSES_PRIMARIES: &str = "tells no primaries after a use";
+
+#[test]
+fn a_rule_can_be_broken_in_other_ways() {
+    let clock = MockClock::new();
+    crate::assert_caught(MORE.iter().map(|(name, way)| {
+        let check = CHECKS.iter().find(|check| check.name() == *name).unwrap();
+        let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, way));
+        clock.run(run(check, broken))
+    }));
+}
+
+/// What is seen of these rules without primaries in a listing.
+const WITHOUT_PRIMARIES: [&str; 8] = [
+    "install_keeps_the_primary",
+    "use_moves_the_primary_of_every_node",
+    "who_lacks_the_key_to_use_fails_alone",
+    "who_lacks_the_key_to_use_is_no_success",
+    "the_primary_of_one_node_is_removed_from_the_others",
+    "uses_of_two_keys_at_once_leave_every_ring_whole",
+    "a_key_is_not_used_and_removed_at_once",
+    "a_dropped_use_leaves_every_ring_whole",
+];
+
+#[test]
+fn a_backend_that_tells_no_primaries_is_caught_too() {
+    let clock = MockClock::new();
+    let checks = CHECKS.iter();
+    let checks = checks.filter(|check| WITHOUT_PRIMARIES.contains(&check.name()));
+    crate::assert_caught(checks.map(|check| {
+        let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, check.name()).terse());
+        clock.run(run(check, broken))
+    }));
+}
+
+/// The report of a suite whose first fixture is not what was wanted.
+fn ends_with_the_first(report: &Report) -> &str {
+    let first = &report.checks()[0];
+    let CheckResult::Failed { expected, seen } = &first.result else {
+        panic!("{report}");
+    };
+    assert!(expected.contains("before the rule is tried") || expected.contains("wanted"));
+    assert_eq!(report.skipped().count(), CHECKS.len() - 1, "{report}");
+    for check in report.skipped() {
+        let CheckResult::Skipped { reason } = &check.result else {
+            unreachable!();
+        };
+        assert!(reason.contains(first.name), "{reason}");
+    }
+    seen
+}
+
+#[test]
+fn a_pool_that_is_never_whole_is_waited_for_once() {
+    let clock = MockClock::new();
+    let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, "counts one less"));
+    let report = clock.run(keyring_backend(broken));
+    let seen = ends_with_the_first(&report);
+    assert!(seen.contains("the backend leaves one out"), "{seen}");
+}
+
+#[test]
+fn a_fixture_of_too_few_nodes_is_blamed() {
+    let clock = MockClock::new();
+    let few = Rings::new(&[&[1, 2, 3], &[1, 2, 3]]);
+    let pool = async |_| Ok(Gossip::new(&clock, few));
+    let report = clock.run(keyring_backend(pool));
+    let seen = ends_with_the_first(&report);
+    assert!(seen.contains("node-1"), "{seen}");
+    // Where one pool was what was wanted, another is no reason to stop.
+    let pool = async |wanted: Rings| {
+        let like_the_first = wanted == *CHECKS[0].wanted();
+        Ok(Gossip::new(
+            &clock,
+            if like_the_first { wanted } else { few },
+        ))
+    };
+    let report = clock.run(keyring_backend(pool));
+    assert_eq!(report.skipped().count(), 0, "{report}");
+    assert!(report.failures().count() > 10, "{report}");
+}
+
+#[test]
+fn a_failure_calls_keys_by_their_numbers() {
+    let clock = MockClock::new();
+    let check = &CHECKS[0];
+    let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, check.name()));
+    let report = clock.run(run(check, broken)).to_string();
+    assert!(report.contains("key 1: 3"), "{report}");
+}
+
+#[test]
+fn a_node_may_remark_something_else_each_time() {
+    let clock = MockClock::new();
+    let chatty = async |wanted| Ok(BrokenGossip::new(&clock, wanted, "numbers its answers"));
+    clock.run(keyring_backend(chatty)).assert_complete();
 }
 
 #[test]

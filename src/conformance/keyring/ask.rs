@@ -1,10 +1,28 @@
 //! What the keyring checks ask of a pool.
 
+use std::ops::Deref;
+
 use super::{KeyringFixture, Node, key};
 use crate::conformance::NotSupported;
-use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
+use crate::conformance::verdict::{Stop, Verdict, ensure, same};
 use crate::error::OperatorError;
-use crate::keyring::{GossipKey, KeyCounts, NodeFailure, RelayFactor, RingReport};
+use crate::keyring::{GossipKey, KeyCounts, NodeFailure, NodeMessage, RelayFactor, RingReport};
+
+/// A node of a pool that was whole when the check began.
+pub(super) struct Asked {
+    node: Node,
+    /// Whether its pool has told primaries then. What it could tell once, it has
+    /// to go on telling.
+    pub(super) tells_primaries: bool,
+}
+
+impl Deref for Asked {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
 
 /// A change to every ring of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,23 +147,17 @@ async fn change_with(
     }
 }
 
-/// The nodes, once each of them gets an answer from all.
-pub(super) async fn pool_of<const N: usize>(pool: &dyn KeyringFixture) -> Result<[Node; N], Stop> {
+/// The nodes of a pool that has not been asked for anything yet.
+pub(super) async fn pool_of<const N: usize>(pool: &dyn KeyringFixture) -> Result<[Asked; N], Stop> {
     let nodes = pool.nodes();
-    let expected = format!("each of {N} nodes to get {N} answers");
-    until(pool, &expected, || async {
-        for node in &nodes {
-            match node.backend.list(RelayFactor::default()).await {
-                Ok(report) if report.nodes >= N && report.responses >= N => {}
-                other => return Err(format!("{}: {other:?}", node.name)),
-            }
-        }
-        Ok(())
-    })
-    .await?;
-    let seen = nodes.len();
-    <[Node; N]>::try_from(nodes)
-        .map_err(|_| Stop::failed(format!("{N} nodes"), format!("{seen} in the fixture")))
+    let Ok(nodes) = <[Node; N]>::try_from(nodes) else {
+        return Err(Stop::failed(format!("{N} nodes in the fixture"), "others"));
+    };
+    let tells_primaries = !list(&nodes[0]).await?.primary_keys.is_empty();
+    Ok(nodes.map(|node| Asked {
+        node,
+        tells_primaries,
+    }))
 }
 
 /// That so many nodes were asked, and all have done it.
@@ -181,18 +193,47 @@ pub(super) async fn lists(node: &Node, nodes: usize, keys: &KeyCounts) -> Verdic
 }
 
 /// That these are the primaries, for as many nodes.
-pub(super) async fn has_primaries(node: &Node, nodes: usize, expected: &KeyCounts) -> Verdict {
+pub(super) async fn has_primaries(node: &Asked, nodes: usize, expected: &KeyCounts) -> Verdict {
     let report = listed(node, nodes).await?;
-    let seen = primaries(&report)?;
+    let Some(seen) = primaries(node, &report)? else {
+        return Err(NotSupported::new("the backend tells no primaries").into());
+    };
     same("on how many nodes each key is the primary", expected, seen)
 }
 
-/// The primaries of a listing, if the backend tells them.
-pub(super) fn primaries(report: &RingReport) -> Result<&KeyCounts, NotSupported> {
-    if report.primary_keys.is_empty() {
-        return Err(NotSupported::new("the backend tells no primaries"));
+/// That all nodes use this key: as a listing tells or, where none tells
+/// primaries, as they refuse to remove it.
+pub(super) async fn all_use(nodes: &[Asked; 3], number: u8) -> Verdict {
+    let node = &nodes[0];
+    if node.tells_primaries {
+        return has_primaries(node, 3, &counts([(number, 3)])).await;
     }
-    Ok(&report.primary_keys)
+    let report = change(node, Change::Remove, &key(number)).await?;
+    failed(nodes, &NodeFailure::PrimaryKey, &report)
+}
+
+/// The primaries of a listing, if the backend tells them at all.
+pub(super) fn primaries<'a>(
+    node: &Asked,
+    report: &'a RingReport,
+) -> Result<Option<&'a KeyCounts>, Stop> {
+    if !node.tells_primaries {
+        return Ok(None);
+    }
+    let expected = "the primaries, which were told when the check began";
+    ensure(!report.primary_keys.is_empty(), expected, report)?;
+    Ok(Some(&report.primary_keys))
+}
+
+/// That two listings tell the same. Notes are a node's own words, and may differ.
+pub(super) fn same_listing(what: &str, expected: &RingReport, seen: &RingReport) -> Verdict {
+    let [expected, seen] = [expected, seen].map(|report| {
+        let mut report = report.clone();
+        let is_note = |message: &NodeMessage| matches!(message, NodeMessage::Note(_));
+        report.messages.retain(|_, message| !is_note(message));
+        report
+    });
+    same(what, &expected, &seen)
 }
 
 /// That nothing has come of a call: the listing is as before.
@@ -208,7 +249,7 @@ pub(super) async fn unchanged(node: &Node, before: &RingReport) -> Verdict {
 
 /// That these nodes have failed, each with this reason, and no others.
 pub(super) fn failed<'a>(
-    nodes: impl IntoIterator<Item = &'a Node>,
+    nodes: impl IntoIterator<Item = &'a Asked>,
     failure: &NodeFailure,
     report: &RingReport,
 ) -> Verdict {

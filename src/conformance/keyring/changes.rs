@@ -1,7 +1,7 @@
 //! What a change does to every ring of a pool that is well.
 
 use super::ask::{
-    Change, change, counts, done, failed, has_primaries, list, listed, lists, pool_of, primaries,
+    Change, all_use, change, counts, done, failed, list, listed, lists, pool_of, primaries,
     unchanged,
 };
 use super::fixture::sized_key;
@@ -16,9 +16,9 @@ pub(super) async fn an_installed_key_is_on_every_node(pool: &dyn KeyringFixture)
 }
 
 pub(super) async fn install_keeps_the_primary(pool: &dyn KeyringFixture) -> Verdict {
-    let [node, ..] = &pool_of::<3>(pool).await?;
-    done(node, 3, Change::Install, &key(100)).await?;
-    has_primaries(node, 3, &counts([(1, 3)])).await
+    let nodes = &pool_of::<3>(pool).await?;
+    done(&nodes[0], 3, Change::Install, &key(100)).await?;
+    all_use(nodes, 1).await
 }
 
 pub(super) async fn installing_again_succeeds_and_changes_nothing(
@@ -44,7 +44,7 @@ pub(super) async fn keys_of_all_sizes_are_taken(pool: &dyn KeyringFixture) -> Ve
         let report = listed(node, 3).await?;
         let on = format!("nodes with a key of {bytes} bytes");
         same(&on, &3, &report.keys.get(&key))?;
-        if let Ok(primaries) = primaries(&report) {
+        if let Some(primaries) = primaries(node, &report)? {
             let by = format!("nodes that use a key of {bytes} bytes");
             same(&by, &3, &primaries.get(&key))?;
         }
@@ -76,10 +76,10 @@ pub(super) async fn a_key_that_begins_like_another_is_another(
 }
 
 pub(super) async fn use_moves_the_primary_of_every_node(pool: &dyn KeyringFixture) -> Verdict {
-    let [node, ..] = &pool_of::<3>(pool).await?;
+    let nodes = &pool_of::<3>(pool).await?;
     for number in [3, 2, 1] {
-        done(node, 3, Change::Use, &key(number)).await?;
-        has_primaries(node, 3, &counts([(number, 3)])).await?;
+        done(&nodes[0], 3, Change::Use, &key(number)).await?;
+        all_use(nodes, number).await?;
     }
     Ok(())
 }
@@ -128,9 +128,9 @@ pub(super) async fn a_removal_leaves_the_other_keys(pool: &dyn KeyringFixture) -
     let left = listed(node, 3).await?;
     same("nodes with the primary", &3, &left.keys.get(&key(1)))?;
     same("nodes with the other key", &3, &left.keys.get(&key(3)))?;
-    match primaries(&left) {
-        Ok(primaries) => same("the primaries", &counts([(1, 3)]), primaries),
-        Err(_) => Ok(()),
+    match primaries(node, &left)? {
+        Some(primaries) => same("the primaries", &counts([(1, 3)]), primaries),
+        None => Ok(()),
     }
 }
 
@@ -175,7 +175,7 @@ pub(super) async fn a_key_is_rotated(pool: &dyn KeyringFixture) -> Verdict {
         let expected = counts([(new, 3)]);
         let report = listed(node, 3).await?;
         same("the keys", &expected, &report.keys)?;
-        if let Ok(primaries) = primaries(&report) {
+        if let Some(primaries) = primaries(node, &report)? {
             same("the primaries", &expected, primaries)?;
         }
     }

@@ -254,14 +254,14 @@ pub const CHECKS: &[KeyringCheck] = &[
     check!(
         secrets::no_key_is_in_a_report,
         THREE,
-        "No text in a report contains a key, or half of one, in base64, in hexadecimal \
-         digits or as numbers.",
+        "No text in a report contains eight bytes of a key in a row, in base64, in \
+         hexadecimal digits or as numbers.",
         "the contract of `KeyringBackend`",
     ),
     check!(
         secrets::no_key_is_in_an_error,
         THREE,
-        "No text of an error, or of what caused it, contains a key, or half of one.",
+        "No text of an error, or of what caused it, contains eight bytes of a key in a row.",
         "the contract of `OperatorError`",
     ),
     check!(

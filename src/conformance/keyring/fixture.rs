@@ -33,7 +33,8 @@ impl Rings {
     }
 }
 
-/// The key of this number, of 32 bytes, as the checks use it.
+/// The key of this number, of 32 bytes, as the checks use it. A report calls it
+/// `key 1`.
 pub fn key(number: u8) -> GossipKey {
     sized_key(number, 32)
 }

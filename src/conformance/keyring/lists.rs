@@ -1,6 +1,9 @@
 //! What a listing tells.
 
-use super::ask::{Change, change, counts, has_primaries, list, listed, lists, pool_of, primaries};
+use super::ask::{
+    Change, change, counts, done, has_primaries, list, listed, lists, pool_of, primaries,
+    same_listing,
+};
 use super::{KeyringFixture, key};
 use crate::conformance::verdict::{Verdict, ensure, same};
 use crate::keyring::NodeMessage;
@@ -42,7 +45,7 @@ pub(super) async fn it_does_not_matter_which_node_lists(pool: &dyn KeyringFixtur
     let expected = list(first).await?;
     for other in others {
         let told = format!("what {} tells, asked of {}", first.name, other.name);
-        same(&told, &expected, &list(other).await?)?;
+        same_listing(&told, &expected, &list(other).await?)?;
     }
     Ok(())
 }
@@ -51,7 +54,7 @@ pub(super) async fn a_listing_changes_nothing(pool: &dyn KeyringFixture) -> Verd
     let [node, ..] = &pool_of::<3>(pool).await?;
     let first = list(node).await?;
     for _ in 0..3 {
-        same("what was told before", &first, &list(node).await?)?;
+        same_listing("what was told before", &first, &list(node).await?)?;
     }
     Ok(())
 }
@@ -94,7 +97,7 @@ pub(super) async fn many_keys_are_counted_or_told_to_be_cut(pool: &dyn KeyringFi
         let keys: Vec<_> = (1..=40).map(key).collect();
         let known = report.keys.iter().all(|(held, _)| keys.contains(held));
         ensure(known, "keys that the rings hold", &report)?;
-        if let Ok(primaries) = primaries(&report) {
+        if let Some(primaries) = primaries(node, &report)? {
             same("the primaries", &counts([(1, 3)]), primaries)?;
         }
     }
@@ -110,7 +113,7 @@ pub(super) async fn the_nodes_hold_what_is_listed(pool: &dyn KeyringFixture) -> 
         (Change::Remove, 2, &[100, 3]),
     ];
     for (what, number, numbers) in steps {
-        super::ask::done(&nodes[0], 3, what, &key(number)).await?;
+        done(&nodes[0], 3, what, &key(number)).await?;
         let mut expected: Vec<_> = numbers.iter().copied().map(key).collect();
         expected[1..].sort();
         for node in &nodes {

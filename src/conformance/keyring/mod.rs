@@ -6,9 +6,20 @@
 //! silent. How the engine is set up is the fixture's choice; let it gossip often,
 //! and give up on a silent node within a few seconds.
 //!
+//! Before each check the suite waits until the pool is whole. If the first pool
+//! never is, that is the one failure, and the rest is not tried. Reports call keys
+//! by their [numbers](key).
+//!
 //! Of a backend that leaves [`primary_keys`](crate::RingReport::primary_keys)
 //! empty because it cannot tell, or whose `members` is unsupported, the checks
-//! of just that are skipped.
+//! of just that are skipped. That a pool has the primary that it should is then
+//! seen by its refusal to remove the key; that single nodes have theirs is not
+//! looked at, beside what else those checks are about. A backend that has told
+//! primaries once has to go on telling them.
+//!
+//! Calls at the same time are polled by one task, so they can only meet where
+//! they wait. What threads may do to each other between two such points, the
+//! suite does not see.
 
 mod ask;
 mod changes;
@@ -18,6 +29,7 @@ mod faults;
 mod fixture;
 mod lists;
 mod races;
+mod ready;
 mod reports;
 mod secrets;
 

@@ -1,7 +1,8 @@
 //! What a report tells beside the keys, and what it must not tell.
 
 use super::ask::{
-    Change, all_done, change, failed, list, pool_of, relayed_change, relayed_list, unchanged,
+    Asked, Change, all_done, change, failed, list, pool_of, relayed_change, relayed_list,
+    same_listing, unchanged,
 };
 use super::{KeyringFixture, Node, key};
 use crate::conformance::NotSupported;
@@ -84,7 +85,7 @@ pub(super) async fn a_listing_is_the_same_with_every_relay_factor(
     let expected = list(node).await?;
     for relay in relays() {
         let what = format!("a listing with relay factor {}", relay.get());
-        same(&what, &expected, &relayed_list(node, relay).await?)?;
+        same_listing(&what, &expected, &relayed_list(node, relay).await?)?;
     }
     Ok(())
 }
@@ -123,7 +124,7 @@ pub(super) async fn the_pool_is_always_the_same(pool: &dyn KeyringFixture) -> Ve
 }
 
 /// Waits until the backend of this node names these members.
-async fn has_members(pool: &dyn KeyringFixture, node: &Node, members: &[Node]) -> Verdict {
+async fn has_members(pool: &dyn KeyringFixture, node: &Asked, members: &[Asked]) -> Verdict {
     let mut expected: Vec<_> = members.iter().map(|member| &member.name).collect();
     expected.sort();
     if !knows_members(&*node.backend) {

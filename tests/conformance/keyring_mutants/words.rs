@@ -27,8 +27,7 @@ impl Broken {
                 told.primary_keys = [(own()[0].clone(), told.nodes)].into_iter().collect();
             }
             "it_does_not_matter_which_node_lists" => {
-                let note = NodeMessage::Note("asked here".into());
-                told.messages.insert(self.real.node().clone(), note);
+                told.keys.add(&own()[0]);
             }
             "a_listing_changes_nothing" => {
                 let first = told.keys.iter().next().map(|(key, _)| key.clone());
@@ -58,9 +57,27 @@ impl Broken {
                     told.failed(late.clone(), NodeFailure::Other("too late".into()));
                 }
             }
+            "tells no primaries after a use" if state.used => told.primary_keys = KeyCounts::new(),
+            "counts one less" => {
+                told.nodes -= 1;
+                told.responses -= 1;
+            }
             _ => {}
         }
+        if self.terse {
+            told.primary_keys = KeyCounts::new();
+        }
+        self.remark(format!("answered as query {}", state.listings), &mut told);
         told
+    }
+
+    /// Adds a note of this node to what is told.
+    fn remark(&self, numbered: String, told: &mut RingReport) {
+        if self.rule == "numbers its answers" {
+            let note = NodeMessage::Note(numbered);
+            let own = self.real.node().clone();
+            told.messages.entry(own).or_insert(note);
+        }
     }
 
     /// What is told instead of what a change has come to.
@@ -74,6 +91,9 @@ impl Broken {
     ) -> RingReport {
         let failures: Vec<NodeName> = told.failures().map(|(node, _)| node.clone()).collect();
         let own = self.real.node();
+        let mut note = |words| {
+            told.messages.insert(own.clone(), NodeMessage::Note(words));
+        };
         match self.rule {
             "a_pool_of_one_node_is_a_pool" if told.nodes == 1 => told.responses = 0,
             "answers_and_failures_add_up" => told.errors = told.errors.min(1),
@@ -103,6 +123,16 @@ impl Broken {
                     told.messages.insert(node, failed);
                 }
             }
+            "tells bytes in hexadecimal digits" if told.errors == 0 => {
+                note(format!("did it with {:02x?}", key.as_bytes()));
+            }
+            "tells pairs of hexadecimal digits" if told.errors == 0 => {
+                let pairs = key.as_bytes().iter().map(|byte| format!("{byte:02x}"));
+                note(pairs.collect::<Vec<_>>().join(":"));
+            }
+            "tells twenty letters" if told.errors == 0 => {
+                note(format!("did it with {}...", &key.to_base64()[5..25]));
+            }
             "who_lacks_the_key_to_use_is_no_success" => {
                 told.errors = 0;
                 told.messages.clear();
@@ -115,6 +145,7 @@ impl Broken {
             }
             _ => {}
         }
+        self.remark(format!("answered {change:?}"), &mut told);
         told
     }
 }
