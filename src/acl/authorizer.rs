@@ -98,7 +98,8 @@ pub enum AclError {
     /// The token is known and does not allow it.
     #[error("permission denied")]
     Denied {
-        /// Whose token it is; `None` for the anonymous one.
+        /// Whose token it is; `None` for the anonymous one, and where tokens have
+        /// no such ids.
         accessor: Option<AccessorId>,
     },
     /// Nobody has this token.
@@ -142,9 +143,13 @@ impl AclError {
 /// - What a token that is unknown would be allowed does not matter: it is
 ///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow
 ///   (`a_token_that_nobody_has_is_unknown_where_the_default_allows`).
+/// - A denial names the token by its [`AccessorId`], always the same one, unless
+///   tokens have no such ids (`a_denial_tells_whose_token_it_is`). Who shows the
+///   id instead of the secret shows a token that is unknown
+///   (`an_accessor_id_is_no_secret`).
 /// - An answer does not depend on earlier requests
 ///   (`an_answer_does_not_depend_on_earlier_ones`).
-/// - The secret is not logged, not kept, and not put into an error
+/// - The secret is not logged, not kept, and no part of it put into an error
 ///   (`no_secret_is_in_an_error`).
 /// - Where it cannot be told what a token allows, nothing is allowed
 ///   (`what_cannot_be_told_is_unavailable`).

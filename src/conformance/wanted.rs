@@ -23,5 +23,3 @@ pub(super) trait Wanted<F: ?Sized> {
 impl<F: ?Sized> Wanted<F> for () {}
 
 impl<F: ?Sized> Wanted<F> for Servers {}
-
-impl<F: ?Sized> Wanted<F> for super::acl::Acl {}

@@ -143,6 +143,28 @@ impl AclAuthorizer for Broken {
                 let accessor = Some(AccessorId::new(format!("question-{questions}")));
                 Err(AclError::Denied { accessor })
             }
+            ("names none of the accessor ids", Err(AclError::Denied { .. })) => {
+                Err(AclError::Denied { accessor: None })
+            }
+            ("names one accessor id of two", Err(AclError::Denied { accessor })) => {
+                let named = token == Some(crate::acl::secret(0));
+                let accessor = accessor.filter(|_| named);
+                Err(AclError::Denied { accessor })
+            }
+            ("calls a token by all but its last letter", Err(AclError::Denied { .. })) => {
+                let name = |token: &Token| {
+                    let mut letters = token.expose().to_owned();
+                    letters.pop();
+                    AccessorId::new(letters)
+                };
+                let accessor = token.as_ref().map(name);
+                Err(AclError::Denied { accessor })
+            }
+            ("repeats bytes of what was shown", Err(AclError::UnknownToken)) => {
+                let shown = token.as_ref().map_or("", Token::expose).as_bytes();
+                let reason = format!("no such token: {:02x?}", &shown[..shown.len().min(9)]);
+                Err(AclError::Unavailable { reason })
+            }
             ("no_secret_is_in_an_error", Err(AclError::UnknownToken)) => {
                 let shown = token.as_ref().map_or("", Token::expose);
                 let reason = format!("no such token: {shown}");
@@ -231,6 +253,100 @@ fn each_check_fails_on_an_authorizer_that_breaks_its_rule() {
         let broken = async |wanted| Ok(BrokenFixture::new(&clock, wanted, check.name()));
         clock.run(run(check, broken))
     }));
+}
+
+/// Other authorizers that break the rule of a check.
+const MORE: [(&str, &str); 3] = [
+    (
+        "a_denial_tells_whose_token_it_is",
+        "names one accessor id of two",
+    ),
+    (
+        "no_secret_is_in_an_error",
+        "calls a token by all but its last letter",
+    ),
+    (
+        "no_secret_is_in_an_error",
+        "repeats bytes of what was shown",
+    ),
+];
+
+#[test]
+fn a_rule_can_be_broken_in_other_ways() {
+    let clock = MockClock::new();
+    crate::assert_caught(MORE.iter().map(|(name, way)| {
+        let check = CHECKS.iter().find(|check| check.name() == *name).unwrap();
+        let broken = async |wanted| Ok(BrokenFixture::new(&clock, wanted, way));
+        clock.run(run(check, broken))
+    }));
+}
+
+#[test]
+fn an_authorizer_without_accessor_ids_is_not_asked_for_them() {
+    let clock = MockClock::new();
+    let nameless = "names none of the accessor ids";
+    let nameless = async |wanted| Ok(BrokenFixture::new(&clock, wanted, nameless));
+    let report = clock.run(acl_authorizer(nameless));
+    report.assert();
+    let skipped: Vec<_> = report.skipped().map(|check| check.name).collect();
+    let expected = [
+        "an_accessor_id_is_no_secret",
+        "a_denial_tells_whose_token_it_is",
+    ];
+    assert_eq!(skipped, expected, "{report}");
+}
+
+/// A fixture whose authorizer is sound, and whose tokens are these.
+struct Poor(BrokenFixture, &'static [&'static str]);
+
+#[async_trait]
+impl Fixture for Poor {
+    fn timer(&self) -> &dyn Timer {
+        self.0.timer()
+    }
+}
+
+#[async_trait]
+impl AclFixture for Poor {
+    fn authorizer(&self) -> Arc<dyn AclAuthorizer> {
+        self.0.authorizer()
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        self.1.iter().copied().map(Token::new).collect()
+    }
+}
+
+#[test]
+fn a_fixture_whose_tokens_are_no_good_is_blamed() {
+    let clock = MockClock::new();
+    let tokens: [(&[&str], &str); 4] = [
+        (&["b852fbe7-Secret-0"], "2 tokens from the fixture"),
+        (
+            &["b852fbe7-Secret-0", "b852fbe7-Secret-0"],
+            "number 1 and number 2",
+        ),
+        (
+            &["b852fbe7-Secret-0", "1"],
+            "number 2 has 1 letters, 1 different",
+        ),
+        (
+            &["b852fbe7-Secret-0", "00000000-0000-0000-0000-000000000001"],
+            "number 2 has 36 letters, 3 different",
+        ),
+    ];
+    for (tokens, blame) in tokens {
+        let poor = async |wanted| Ok(Poor(BrokenFixture::new(&clock, wanted, "none"), tokens));
+        let report = clock.run(acl_authorizer(poor));
+        let failed: Vec<_> = report.failures().collect();
+        let text = failed[0].to_string();
+        assert_eq!(failed.len(), 1, "{report}");
+        assert!(
+            text.contains("the fixture") && text.contains(blame),
+            "{text}"
+        );
+        assert_eq!(report.skipped().count(), CHECKS.len() - 1);
+    }
 }
 
 #[test]

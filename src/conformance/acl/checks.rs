@@ -180,7 +180,7 @@ pub const CHECKS: &[AclCheck] = &[
             &[TokenRules::operator(Rule::Read), TokenRules::NONE]
         ),
         "A denial has the accessor id of the token, the same each time, and another one for \
-         each token.",
+         each token, unless tokens have no such ids.",
         "Consul, Permission denied: token with AccessorID",
     ),
     check!(
@@ -201,7 +201,8 @@ pub const CHECKS: &[AclCheck] = &[
             DefaultPolicy::Deny,
             &[TokenRules::operator(Rule::Read), TokenRules::NONE]
         ),
-        "Neither the text of an error nor its `Debug` has the secret.",
+        "Neither the text of an error nor its `Debug` has eight letters of the secret in a \
+         row.",
         "consul#2334, consul#23731",
     ),
     check!(

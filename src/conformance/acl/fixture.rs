@@ -90,6 +90,11 @@ pub trait AclFixture: Fixture {
     fn authorizer(&self) -> Arc<dyn AclAuthorizer>;
 
     /// The tokens that it knows, in the order in which they were wanted.
+    ///
+    /// No text that the authorizer writes may have a part of a secret in it, eight
+    /// letters in a row. So that none is there by chance, each has at least 16
+    /// letters, 8 different ones among them, as a random UUID has, and shares no
+    /// part with an accessor id. Another fixture is not tried.
     fn tokens(&self) -> Vec<Token>;
 
     /// Takes a token back. The authorizer may take its time to notice.

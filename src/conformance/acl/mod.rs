@@ -1,8 +1,12 @@
 //! The suite for [`AclAuthorizer`](crate::AclAuthorizer).
+//!
+//! Of an authorizer whose denials never name an
+//! [accessor id](crate::AccessorId), the checks of just that are skipped.
 
 mod ask;
 mod checks;
 mod fixture;
+mod ready;
 mod rules;
 mod secrets;
 mod steadiness;
