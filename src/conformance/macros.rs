@@ -54,7 +54,7 @@ macro_rules! __conformance_tests {
         $crate::$names! { __conformance_test }
         $($(const _: () = assert!(
             $crate::conformance::is_listed($crate::conformance::$suite::CHECKS, stringify!($skipped)),
-            "`skip` names a check that there is not",
+            concat!("`skip` names a check that there is not: ", stringify!($skipped)),
         );)*)?
     };
 }

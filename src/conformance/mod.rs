@@ -23,6 +23,10 @@
 //! What the factory or the fixture cannot do, they answer with [`NotSupported`].
 //! The check is then *skipped*, and the [`Report`] says so and why.
 //!
+//! The documentation of [`keyring`] and of [`acl`] has an example of its own. A
+//! suite is awaited where it is made: its future cannot be spawned, and where
+//! that is wanted, `spawn_blocking` and `Handle::block_on` of tokio run it.
+//!
 //! ```
 //! # #[cfg(feature = "tokio")]
 //! # mod example {
@@ -157,8 +161,7 @@
 //! Some checks wait for what does not answer, and take seconds of the fixture's
 //! time to see it. A backend in memory need not wait with them: give its fixture
 //! `MockClock` of the feature `mock`, whose time jumps to the next sleep, or
-//! `TokioTimer` on a runtime that was built with
-//! [`start_paused`](https://docs.rs/tokio/latest/tokio/runtime/struct.Builder.html#method.start_paused).
+//! `TokioTimer` in a `#[tokio::test(start_paused = true)]`.
 //!
 //! # Names
 //!

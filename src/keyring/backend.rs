@@ -94,8 +94,9 @@ impl From<RelayFactor> for u8 {
 ///   not be asked at all (`a_stopped_node_can_ask_nobody`).
 /// - A listing counts what the rings hold
 ///   (`a_listing_counts_each_key_on_every_node`,
-///   `a_node_with_another_primary_is_seen`, `the_nodes_hold_what_is_listed`); keys
-///   that do not fit into a node's answer are told as
+///   `a_node_with_another_primary_is_seen`, `the_nodes_hold_what_is_listed`). Either
+///   every listing tells primaries or none
+///   (`use_moves_the_primary_of_every_node`). Keys that do not fit into a node's answer are told as
 ///   [`Truncated`](super::NodeMessage::Truncated)
 ///   (`many_keys_are_counted_or_told_to_be_cut`).
 /// - Each node keeps memberlist's rules, as [`Keyring`](super::Keyring) does
@@ -113,8 +114,8 @@ impl From<RelayFactor> for u8 {
 ///   `a_dropped_use_leaves_every_ring_whole`,
 ///   `a_dropped_removal_leaves_every_ring_whole`,
 ///   `a_dropped_listing_leaves_the_next_one_alone`).
-/// - No text in an answer contains a key (`no_key_is_in_a_report`,
-///   `no_key_is_in_an_error`).
+/// - No text in an answer contains a key, or eight bytes of one in a row, however
+///   they are written (`no_key_is_in_a_report`, `no_key_is_in_an_error`).
 #[async_trait]
 pub trait KeyringBackend: Send + Sync {
     /// Which pool this is. Always the same one (`the_pool_is_always_the_same`).

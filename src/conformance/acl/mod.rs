@@ -2,6 +2,100 @@
 //!
 //! Of an authorizer whose denials never name an
 //! [accessor id](crate::AccessorId), the checks of just that are skipped.
+//!
+//! # Example
+//! ```
+//! # #[cfg(feature = "tokio")]
+//! # mod example {
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use cluster_operator::conformance::acl::{Acl, AclFixture, TokenRules};
+//! use cluster_operator::conformance::{self, Fixture, NotSupported};
+//! use cluster_operator::{
+//!     Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Rule, Timer, TokioTimer, Token,
+//! };
+//!
+//! struct MyAcl {
+//!     default: DefaultPolicy,
+//!     anonymous: TokenRules,
+//!     tokens: Vec<(Token, TokenRules)>,
+//! }
+//!
+//! #[async_trait]
+//! impl AclAuthorizer for MyAcl {
+//!     async fn authorize(
+//!         &self,
+//!         token: Option<&Token>,
+//!         resource: Resource,
+//!         access: Access,
+//!     ) -> Result<(), AclError> {
+//!         let rules = match token {
+//!             None => self.anonymous,
+//!             Some(token) => {
+//!                 let known = self.tokens.iter().find(|(known, _)| known == token);
+//!                 known.ok_or(AclError::UnknownToken)?.1
+//!             }
+//!         };
+//!         let allowed = match rules.about(resource) {
+//!             Some(Rule::Write) => true,
+//!             Some(Rule::Read) => access == Access::Read,
+//!             Some(Rule::Deny) => false,
+//!             None => self.default == DefaultPolicy::Allow,
+//!         };
+//!         if allowed { Ok(()) } else { Err(AclError::Denied { accessor: None }) }
+//!     }
+//!
+//!     fn default_policy(&self) -> DefaultPolicy {
+//!         self.default
+//!     }
+//! }
+//!
+//! struct MyFixture(Arc<MyAcl>);
+//!
+//! #[async_trait]
+//! impl Fixture for MyFixture {
+//!     fn timer(&self) -> &dyn Timer {
+//!         &TokioTimer
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl AclFixture for MyFixture {
+//!     fn authorizer(&self) -> Arc<dyn AclAuthorizer> {
+//!         self.0.clone()
+//!     }
+//!
+//!     fn tokens(&self) -> Vec<Token> {
+//!         self.0.tokens.iter().map(|(token, _)| token.clone()).collect()
+//!     }
+//! }
+//!
+//! async fn my_acl(wanted: Acl) -> Result<MyFixture, NotSupported> {
+//!     // Random in your fixture: see `AclFixture::tokens`.
+//!     let secret = |number| Token::new(format!("{number}f3b1c7e-59d2-4a86"));
+//!     Ok(MyFixture(Arc::new(MyAcl {
+//!         default: wanted.default_policy,
+//!         anonymous: wanted.anonymous,
+//!         tokens: (0..).map(secret).zip(wanted.tokens.iter().copied()).collect(),
+//!     })))
+//! }
+//!
+//! // In a test of yours, with `#[tokio::test]`:
+//! pub async fn my_acl_keeps_the_rules() {
+//!     let report = conformance::acl_authorizer(my_acl).await;
+//!     report.assert();
+//!     // Its tokens have no accessor ids and stay, and it asks nobody for them.
+//!     assert_eq!(report.skipped().count(), 4);
+//! }
+//! # }
+//! # #[cfg(feature = "tokio")]
+//! # tokio::runtime::Builder::new_current_thread()
+//! #     .enable_time()
+//! #     .build()
+//! #     .unwrap()
+//! #     .block_on(example::my_acl_keeps_the_rules());
+//! ```
 
 mod ask;
 mod checks;
