@@ -96,8 +96,8 @@ impl From<RelayFactor> for u8 {
 ///   (`a_listing_counts_each_key_on_every_node`,
 ///   `a_node_with_another_primary_is_seen`, `the_nodes_hold_what_is_listed`). Either
 ///   every listing tells primaries or none
-///   (`use_moves_the_primary_of_every_node`). Keys that do not fit into a node's answer are told as
-///   [`Truncated`](super::NodeMessage::Truncated)
+///   (`use_moves_the_primary_of_every_node`). Keys that do not fit into a node's
+///   answer are told as [`Truncated`](super::NodeMessage::Truncated)
 ///   (`many_keys_are_counted_or_told_to_be_cut`).
 /// - Each node keeps memberlist's rules, as [`Keyring`](super::Keyring) does
 ///   (`installing_again_succeeds_and_changes_nothing`, `use_keeps_all_keys`,
