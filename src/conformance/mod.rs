@@ -146,7 +146,8 @@
 //! A check fails where the backend breaks the rule, where something panics, be it
 //! the fixture on its way out, and where the check is not over by the fixture's
 //! [deadline](Fixture::deadline): none of that ends the suite. What blocks its
-//! thread, though, blocks the suite as well.
+//! thread, though, blocks the suite as well. And if the first fixture that the
+//! factory makes is never what was wanted, that fails, and the rest is skipped.
 //!
 //! A check polls all its calls in one task. Where calls are made at the same
 //! time, they meet at the points where they wait, and nowhere else: a backend
@@ -164,7 +165,6 @@
 //! `TokioTimer` in a `#[tokio::test(start_paused = true)]`.
 //!
 //! # Names
-//!
 //! The names of the checks are part of the interface of this crate. New ones
 //! come with minor versions, so a backend that passes today may fail after an
 //! update, of a rule that it has broken all along.
