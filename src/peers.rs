@@ -32,6 +32,9 @@ pub enum Target {
 ///   lost is an error whose [outcome](OperatorError::outcome) is unknown
 ///   (`a_write_whose_answer_is_lost_has_an_unknown_outcome`); a write is not
 ///   sent again.
+/// - Where nobody listens, that is the answer: the transport does not wait
+///   without an end (`a_server_that_is_down_is_unreachable`,
+///   `a_server_that_there_never_was_is_unreachable`).
 /// - Requests do not wait for each other, nor get each other's answers
 ///   (`a_request_does_not_wait_for_another_one`,
 ///   `requests_at_once_get_their_own_answers`).

@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;
+use std::time::Duration;
 
 use super::Fixture;
 use crate::time::Deadline;
@@ -12,7 +13,20 @@ pub(super) async fn soon<F: Fixture + ?Sized, T>(
     fixture: &F,
     call: impl Future<Output = T>,
 ) -> Option<T> {
-    let patience = fixture.deadline() / 12;
+    within(fixture, patience(fixture), call).await
+}
+
+/// A fraction of the deadline, in which a call is answered that is answered at all.
+pub(super) fn patience<F: Fixture + ?Sized>(fixture: &F) -> Duration {
+    fixture.deadline() / 12
+}
+
+/// The answer, if it comes within this time.
+pub(super) async fn within<F: Fixture + ?Sized, T>(
+    fixture: &F,
+    patience: Duration,
+    call: impl Future<Output = T>,
+) -> Option<T> {
     Deadline::new(fixture.timer(), patience).bound(call).await
 }
 

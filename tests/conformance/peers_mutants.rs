@@ -1,5 +1,6 @@
 //! Each check of peers fails on a transport that breaks its rule alone.
 
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use cluster_operator::{
 use crate::give_way;
 use crate::peers::Simulated;
 
-/// A transport that breaks the rule of the check of this name.
+/// A transport that breaks the rule of the check of this name, or as one of
+/// [`OTHER_WAYS`] says.
 #[derive(Clone)]
 struct Broken {
     real: MockPeers,
@@ -23,6 +25,20 @@ struct Broken {
     rule: &'static str,
     state: Arc<Mutex<State>>,
 }
+
+/// Checks, and what else breaks their rules.
+const OTHER_WAYS: [(&str, &str); 4] = [
+    (
+        "a_write_whose_answer_is_lost_has_an_unknown_outcome",
+        "what was waited for until the deadline is said not to be applied",
+    ),
+    ("a_server_that_is_down_is_unreachable", HANGS),
+    ("a_server_that_there_never_was_is_unreachable", HANGS),
+    ("no_secret_is_in_an_error_of_the_transport", HANGS),
+];
+
+const HANGS: &str = "a server that is not there is waited for without an end";
+const PATIENT: &str = "a server that is not there is waited for until the deadline";
 
 #[derive(Default)]
 struct State {
@@ -120,6 +136,19 @@ impl Peers for Broken {
             ("a_write_whose_answer_is_lost_has_an_unknown_outcome", Err(error)) => {
                 Err(error.with_outcome(Outcome::NotApplied))
             }
+            ("what was waited for until the deadline is said not to be applied", Err(error))
+                if error.outcome() == Outcome::Unknown =>
+            {
+                self.clock.sleep(deadline).await;
+                Err(error.with_outcome(Outcome::NotApplied))
+            }
+            (HANGS, Err(error)) if matches!(error.kind(), ErrorKind::Unreachable { .. }) => {
+                pending().await
+            }
+            (PATIENT, Err(error)) if matches!(error.kind(), ErrorKind::Unreachable { .. }) => {
+                self.clock.sleep(deadline).await;
+                Err(error)
+            }
             ("a_server_that_is_down_is_unreachable", Err(error))
                 if matches!(error.kind(), ErrorKind::Unreachable { .. }) =>
             {
@@ -195,8 +224,19 @@ fn each_check_fails_on_a_transport_that_breaks_its_rule() {
 }
 
 #[test]
+fn what_else_breaks_a_rule_is_caught_too() {
+    let clock = MockClock::new();
+    crate::assert_caught(OTHER_WAYS.map(|(check, way)| {
+        let broken = async || Ok(BrokenFixture::new(&clock, way));
+        clock.run(run(conformance::named(CHECKS, check), broken))
+    }));
+}
+
+#[test]
 fn a_transport_that_breaks_no_rule_passes() {
     let clock = MockClock::new();
-    let sound = async || Ok(BrokenFixture::new(&clock, "none"));
-    clock.run(conformance::peers(sound)).assert_complete();
+    for sound in ["none", PATIENT] {
+        let sound = async || Ok(BrokenFixture::new(&clock, sound));
+        clock.run(conformance::peers(sound)).assert_complete();
+    }
 }

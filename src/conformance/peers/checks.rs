@@ -63,14 +63,15 @@ pub const CHECKS: &[PeersCheck] = &[
     check!(
         delivery::a_server_that_is_down_is_unreachable,
         (),
-        "A request to a server that was there and is down is `Unreachable`.",
+        "A request to a server that was there and is down is `Unreachable`, and is not left \
+         without an answer.",
         "the contract of `Peers`",
     ),
     check!(
         delivery::a_server_that_there_never_was_is_unreachable,
         (),
         "A request to an address where nobody listens, or that is none, is `Unreachable`, \
-         not a panic.",
+         neither a panic nor left without an answer.",
         "the contract of `Peers`",
     ),
     check!(

@@ -1,11 +1,10 @@
 //! What arrives, and what comes back.
 
-use std::time::Duration;
-
 use super::PeersFixture;
 use super::far::{Answer, Far};
 use super::samples::{errors, removal, replies, requests};
 use crate::acl::Token;
+use crate::conformance::poll::patience;
 use crate::conformance::verdict::{Stop, Verdict, ensure, same};
 use crate::error::ErrorKind;
 use crate::keyring::{GossipKey, RelayFactor};
@@ -14,15 +13,12 @@ use crate::raft::Consistency;
 use crate::reply::OperatorReply;
 use crate::request::{KeyringAction, KeyringScope, Operation, OperatorRequest};
 
-/// How long the peers are told that the answer is waited for.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
-
 pub(super) async fn send(
     peers: &dyn PeersFixture,
     target: &Target,
     request: OperatorRequest,
 ) -> Answer {
-    peers.peers().send(target, request, DEADLINE).await
+    peers.peers().send(target, request, patience(peers)).await
 }
 
 /// That a request through the peers does, and has as its answer, just what the
