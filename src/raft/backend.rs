@@ -37,6 +37,10 @@ pub enum Leadership {
 ///   id and address as the configuration has them
 ///   (`a_hint_is_the_leaders_id_and_address`), and without a majority there is
 ///   no leader (`without_a_majority_nobody_leads`).
+/// - A leader that reaches no majority any more, or that was removed, is not
+///   [`Local`](Leadership::Local) for long, although nobody may be able to tell
+///   it so (`a_leader_without_a_majority_leads_no_more`,
+///   `a_leader_that_is_cut_off_leads_no_more`, `a_removed_leader_leads_no_more`).
 /// - A server that does not lead answers everything but a stale read with
 ///   [`NotLeader`](crate::ErrorKind::NotLeader), or with
 ///   [`NoLeader`](crate::ErrorKind::NoLeader) if it knows of none; the service

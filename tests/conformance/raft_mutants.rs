@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cluster_operator::conformance::raft::{CHECKS, Member, RaftFixture, Servers, run};
-use cluster_operator::conformance::{Fixture, NotSupported};
+use cluster_operator::conformance::{self, Fixture, NotSupported};
 use cluster_operator::mock::{MockClock, MockRaft};
 use cluster_operator::{
     Consistency, ErrorKind, LeaderHint, Leadership, OperatorError, Outcome, PeerSelector,
@@ -16,7 +16,34 @@ use crate::raft::Datacenter;
 
 type Answer<T> = Result<T, OperatorError>;
 
-/// A Raft that breaks the rule of the check of this name.
+/// Checks, and what else breaks their rules.
+const OTHER_WAYS: [(&str, &str); 5] = [
+    (
+        "a_leader_without_a_majority_answers_no_read",
+        FORMER_LEADER_CONFIRMS,
+    ),
+    (
+        "a_leader_that_is_cut_off_leads_no_more",
+        FORMER_LEADER_ANSWERS,
+    ),
+    (
+        "a_leader_that_is_cut_off_leads_no_more",
+        FORMER_LEADER_REMOVES,
+    ),
+    ("a_removed_leader_answers_no_read", FORMER_LEADER_CONFIRMS),
+    (
+        "a_removed_leader_removes_nothing",
+        FORMER_LEADER_REMOVES_FOR,
+    ),
+];
+
+const FORMER_LEADER_ANSWERS: &str = "who led answers reads from its own view";
+const FORMER_LEADER_CONFIRMS: &str = "who led answers consistent reads from its own view";
+const FORMER_LEADER_REMOVES: &str = "who led says that it removes";
+const FORMER_LEADER_REMOVES_FOR: &str = "who led refuses a removal that it has done";
+
+/// A Raft that breaks the rule of the check of this name, or as one of
+/// [`OTHER_WAYS`] says.
 struct Broken {
     real: MockRaft,
     rule: &'static str,
@@ -48,6 +75,11 @@ impl Broken {
 
     fn leads(&self) -> bool {
         self.real.leadership() == Leadership::Local
+    }
+
+    /// Whether this server is the one that led at the beginning.
+    fn led_first(&self) -> bool {
+        *self.real.id() == self.shared.first_leader.id
     }
 
     /// The server that leads.
@@ -125,12 +157,14 @@ impl RaftBackend for Broken {
                 hint.address = "127.0.0.1:1".into();
                 Leadership::Elsewhere(hint)
             }
-            ("another_server_leads_once_the_leader_stops", _)
-                if *self.real.id() != self.shared.first_leader.id =>
-            {
-                first()
-            }
+            ("another_server_leads_once_the_leader_stops", _) if !self.led_first() => first(),
             ("without_a_majority_nobody_leads", Leadership::None) => first(),
+            (
+                "a_removed_leader_leads_no_more"
+                | "a_leader_without_a_majority_leads_no_more"
+                | "a_leader_that_is_cut_off_leads_no_more",
+                _,
+            ) if self.led_first() => Leadership::Local,
             (_, led) => led,
         }
     }
@@ -154,9 +188,13 @@ impl RaftBackend for Broken {
             ("a_leader_that_is_cut_off_answers_no_consistent_read", Err(_)) if consistent => {
                 self.stale().await
             }
-            ("a_removed_leader_leads_no_more", Err(_))
-                if consistent && *self.real.id() == self.shared.first_leader.id =>
-            {
+            (
+                "a_removed_leader_answers_no_read"
+                | "a_leader_without_a_majority_answers_no_read"
+                | FORMER_LEADER_ANSWERS,
+                Err(_),
+            ) if self.led_first() && !consistent => self.stale().await,
+            (FORMER_LEADER_CONFIRMS, Err(_)) if self.led_first() && consistent => {
                 self.stale().await
             }
             ("without_a_leader_a_stale_read_is_answered", Ok(_))
@@ -259,8 +297,16 @@ impl RaftBackend for Broken {
         let kind = removal.as_ref().map_err(OperatorError::kind);
         // What is answered instead.
         match (self.rule, kind) {
+            (FORMER_LEADER_REMOVES_FOR, Err(_)) if self.led_first() => {
+                if let Some(leader) = self.leader() {
+                    leader.remove_server(server, expected).await?;
+                }
+            }
             ("without_a_leader_nothing_is_removed", Err(ErrorKind::NoLeader))
             | ("a_leader_that_is_cut_off_removes_nothing", Err(_))
+            | ("a_leader_without_a_majority_removes_nothing", Err(_))
+            | ("a_removed_leader_removes_nothing", Err(_))
+            | (FORMER_LEADER_REMOVES, Err(_))
             | ("the_last_voter_is_never_removed", Err(ErrorKind::LastVoter))
             | ("removals_at_once_leave_a_voter", Err(ErrorKind::LastVoter)) => return Ok(()),
             ("nonvoters_do_not_make_the_last_voter_removable", Err(ErrorKind::LastVoter))
@@ -381,9 +427,18 @@ fn each_check_fails_on_a_backend_that_breaks_its_rule() {
 }
 
 #[test]
+fn what_else_breaks_a_rule_is_caught_too() {
+    let clock = MockClock::new();
+    crate::assert_caught(OTHER_WAYS.map(|(check, way)| {
+        let broken = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, way));
+        clock.run(run(conformance::named(CHECKS, check), broken))
+    }));
+}
+
+#[test]
 fn a_backend_that_breaks_no_rule_passes() {
     let clock = MockClock::new();
     let sound = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, "none"));
-    let report = clock.run(cluster_operator::conformance::raft_backend(sound));
+    let report = clock.run(conformance::raft_backend(sound));
     report.assert_complete();
 }

@@ -1,6 +1,6 @@
 //! The list of the Raft checks.
 
-use super::{RaftCheck, Servers, leads, races, reads, refusals, removals};
+use super::{RaftCheck, Servers, leads, losses, races, reads, refusals, removals};
 use crate::conformance::check::check;
 
 /// Every check of the suite, in the order in which it runs them.
@@ -54,19 +54,47 @@ pub const CHECKS: &[RaftCheck] = &[
         "consul#2817, nomad#4430",
     ),
     check!(
-        leads::a_leader_that_is_cut_off_answers_no_consistent_read,
+        losses::a_leader_without_a_majority_leads_no_more,
+        Servers::voters(3),
+        "In time a leader that reaches no majority of the voters names no leader, not even \
+         itself.",
+        "Raft, section 6.2 of the thesis; hashicorp/raft LeaderLeaseTimeout",
+    ),
+    check!(
+        losses::a_leader_without_a_majority_answers_no_read,
+        Servers::voters(3),
+        "A leader that has lost its majority, and names no leader, is like any other server \
+         without one: a read that is not stale is `NoLeader`.",
+        "Raft, section 6.2 of the thesis; hashicorp/raft LeaderLeaseTimeout",
+    ),
+    check!(
+        losses::a_leader_without_a_majority_removes_nothing,
+        Servers::voters(3),
+        "A leader that has lost its majority, and names no leader, is like any other server \
+         without one: a removal is `NoLeader` and not applied.",
+        "Raft, section 6.2 of the thesis; hashicorp/raft LeaderLeaseTimeout",
+    ),
+    check!(
+        losses::a_leader_that_is_cut_off_answers_no_consistent_read,
         Servers::voters(3),
         "A consistent read is answered only after a majority has confirmed the lead.",
         "Raft, section 8; hashicorp/raft VerifyLeader",
     ),
     check!(
-        leads::a_leader_that_is_cut_off_removes_nothing,
+        losses::a_leader_that_is_cut_off_removes_nothing,
         Servers::voters(5),
         "A removal does not succeed where no majority hears of it.",
         "Raft, section 5.4",
     ),
     check!(
-        leads::not_applied_is_said_only_of_what_did_not_happen,
+        losses::a_leader_that_is_cut_off_leads_no_more,
+        Servers::voters(3),
+        "In time a leader that is cut off names no leader, and a removal, or a read that is \
+         not stale, is `NoLeader` from then on.",
+        "etcd raft, CheckQuorum; hashicorp/raft LeaderLeaseTimeout",
+    ),
+    check!(
+        losses::not_applied_is_said_only_of_what_did_not_happen,
         Servers::voters(3),
         "A removal that the rest of the voters cannot confirm does not succeed, and its \
          outcome is `NotApplied` only if the server is still there.",
@@ -248,8 +276,21 @@ pub const CHECKS: &[RaftCheck] = &[
     check!(
         removals::a_removed_leader_leads_no_more,
         Servers::voters(3),
-        "In time a removed leader answers no consistent read.",
-        "Raft, section 6",
+        "In time `leadership` is not `Local` on a leader that was removed.",
+        "Raft, section 6; etcd raft, StepDownOnRemoval",
+    ),
+    check!(
+        removals::a_removed_leader_answers_no_read,
+        Servers::voters(3),
+        "A removed leader that does not lead any more answers no read but a stale one.",
+        "Raft, section 6; etcd raft, StepDownOnRemoval",
+    ),
+    check!(
+        removals::a_removed_leader_removes_nothing,
+        Servers::voters(3),
+        "A removed leader that does not lead any more refuses every removal, and nothing \
+         changes.",
+        "Raft, section 6; etcd raft, StepDownOnRemoval",
     ),
     check!(
         removals::a_removed_server_is_unknown_from_then_on,
@@ -360,8 +401,12 @@ macro_rules! __conformance_raft_names {
         $each! { @ without_a_leader_a_read_is_refused }
         $each! { @ without_a_leader_a_stale_read_is_answered }
         $each! { @ without_a_leader_nothing_is_removed }
+        $each! { @ a_leader_without_a_majority_leads_no_more }
+        $each! { @ a_leader_without_a_majority_answers_no_read }
+        $each! { @ a_leader_without_a_majority_removes_nothing }
         $each! { @ a_leader_that_is_cut_off_answers_no_consistent_read }
         $each! { @ a_leader_that_is_cut_off_removes_nothing }
+        $each! { @ a_leader_that_is_cut_off_leads_no_more }
         $each! { @ not_applied_is_said_only_of_what_did_not_happen }
         $each! { @ the_configuration_holds_the_servers_there_are }
         $each! { @ ids_and_addresses_are_unique }
@@ -391,6 +436,8 @@ macro_rules! __conformance_raft_names {
         $each! { @ a_removal_leaves_the_others_as_they_were }
         $each! { @ the_leader_can_be_removed }
         $each! { @ a_removed_leader_leads_no_more }
+        $each! { @ a_removed_leader_answers_no_read }
+        $each! { @ a_removed_leader_removes_nothing }
         $each! { @ a_removed_server_is_unknown_from_then_on }
         $each! { @ the_index_grows_with_each_removal }
         $each! { @ a_removal_at_the_latest_index_is_done }

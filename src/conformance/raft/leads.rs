@@ -1,14 +1,13 @@
-//! Who leads, and what happens when nobody does.
+//! Who leads, what happens when nobody does, and how the lead is handed on.
 
 use super::cluster::{
-    NOBODY, by_id, holds, latest, leader, leader_among, not_applied, others, read, refused,
-    standings, without,
+    NOBODY, latest, leader, leader_among, not_applied, others, read, refused, standings,
 };
+use super::losses::{names_nobody, refuses_reads, refuses_removals};
 use super::reads::does_not_lead;
 use super::{Member, RaftFixture};
-use crate::conformance::poll::soon;
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
-use crate::error::{ErrorKind, Outcome};
+use crate::error::ErrorKind;
 use crate::raft::{Consistency, LeaderHint, Leadership, PeerSelector};
 
 pub(super) async fn one_server_leads_and_the_others_follow(raft: &dyn RaftFixture) -> Verdict {
@@ -46,7 +45,7 @@ pub(super) async fn another_server_leads_once_the_leader_stops(raft: &dyn RaftFi
     same(what, &standings(&before), &standings(&after))
 }
 
-/// Stops a majority, and brings the server that is left once it knows.
+/// Stops a majority, and brings the follower that is left once it knows.
 async fn survivor(raft: &dyn RaftFixture) -> Result<Member, Stop> {
     let leader = leader(raft).await?;
     let mut others = others(raft, &leader);
@@ -56,13 +55,7 @@ async fn survivor(raft: &dyn RaftFixture) -> Result<Member, Stop> {
     for member in others.iter().chain([&leader]) {
         raft.stop(&member.id).await?;
     }
-    until(raft, "no leader without a majority", || async {
-        match survivor.backend.leadership() {
-            Leadership::None => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await?;
+    names_nobody(raft, &survivor).await?;
     Ok(survivor)
 }
 
@@ -71,13 +64,7 @@ pub(super) async fn without_a_majority_nobody_leads(raft: &dyn RaftFixture) -> V
 }
 
 pub(super) async fn without_a_leader_a_read_is_refused(raft: &dyn RaftFixture) -> Verdict {
-    let survivor = survivor(raft).await?;
-    for consistency in [Consistency::Default, Consistency::Consistent] {
-        let read = survivor.backend.configuration(consistency).await;
-        let is_it = |kind: &ErrorKind| *kind == ErrorKind::NoLeader;
-        not_applied("NoLeader", read, is_it)?;
-    }
-    Ok(())
+    refuses_reads(&survivor(raft).await?).await
 }
 
 pub(super) async fn without_a_leader_a_stale_read_is_answered(raft: &dyn RaftFixture) -> Verdict {
@@ -94,77 +81,7 @@ pub(super) async fn without_a_leader_a_stale_read_is_answered(raft: &dyn RaftFix
 }
 
 pub(super) async fn without_a_leader_nothing_is_removed(raft: &dyn RaftFixture) -> Verdict {
-    let survivor = survivor(raft).await?;
-    let before = read(&survivor, Consistency::Stale).await?;
-    for victim in raft.members() {
-        let server = by_id(&victim);
-        let removal = survivor.backend.remove_server(&server, None).await;
-        let is_it = |kind: &ErrorKind| *kind == ErrorKind::NoLeader;
-        not_applied("NoLeader", removal, is_it)?;
-    }
-    let after = read(&survivor, Consistency::Stale).await?;
-    same("the servers", &standings(&before), &standings(&after))?;
-    same("the index", &before.index, &after.index)
-}
-
-/// Cuts the leader off, and brings it and the one that the others have elected.
-async fn deposed(raft: &dyn RaftFixture) -> Result<(Member, Member), Stop> {
-    let old = leader(raft).await?;
-    raft.isolate(&old.id).await?;
-    let new = leader_among(raft, &others(raft, &old)).await?;
-    Ok((old, new))
-}
-
-pub(super) async fn a_leader_that_is_cut_off_answers_no_consistent_read(
-    raft: &dyn RaftFixture,
-) -> Verdict {
-    let (old, _) = deposed(raft).await?;
-    let read = old.backend.configuration(Consistency::Consistent);
-    let read = soon(raft, read).await;
-    let expected = "an error or no answer from a server that another one has replaced";
-    ensure(!matches!(read, Some(Ok(_))), expected, read)
-}
-
-pub(super) async fn a_leader_that_is_cut_off_removes_nothing(raft: &dyn RaftFixture) -> Verdict {
-    let (old, new) = deposed(raft).await?;
-    let others = others(raft, &old);
-    let Some(victim) = others.last() else {
-        return Ok(());
-    };
-    let server = by_id(victim);
-    let removal = soon(raft, old.backend.remove_server(&server, None)).await;
-    let claimed = match &removal {
-        Some(Ok(())) => true,
-        Some(Err(error)) => error.outcome() == Outcome::Applied,
-        None => false,
-    };
-    let expected = "an error or no answer, since no majority hears of it";
-    ensure(!claimed, expected, &removal)?;
-    let after = latest(&new).await?;
-    let expected = format_args!("{} in the others' configuration", victim.id);
-    ensure(holds(&after, victim), expected, standings(&after))
-}
-
-pub(super) async fn not_applied_is_said_only_of_what_did_not_happen(
-    raft: &dyn RaftFixture,
-) -> Verdict {
-    let leader = leader(raft).await?;
-    let others = others(raft, &leader);
-    let (dead, victim) = (&others[0], &others[1]);
-    raft.stop(&dead.id).await?;
-    leader_among(raft, &without(raft.members(), dead)).await?;
-    // What is left has no majority, so the change cannot be committed.
-    let server = by_id(victim);
-    let removal = soon(raft, leader.backend.remove_server(&server, None)).await;
-    if let Some(Err(error)) = &removal
-        && error.outcome() == Outcome::NotApplied
-    {
-        let view = read(&leader, Consistency::Stale).await?;
-        let expected = format_args!("{} still there, after {error:?}", victim.id);
-        return ensure(holds(&view, victim), expected, standings(&view));
-    }
-    let expected = "no success of what a majority of the rest has not confirmed";
-    ensure(!matches!(removal, Some(Ok(()))), expected, removal)
+    refuses_removals(raft, &survivor(raft).await?).await
 }
 
 /// Skips the check if the backend has no such thing.

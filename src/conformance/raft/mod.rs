@@ -4,6 +4,7 @@ mod checks;
 mod cluster;
 mod fixture;
 mod leads;
+mod losses;
 mod races;
 mod reads;
 mod refusals;

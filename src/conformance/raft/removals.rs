@@ -5,9 +5,9 @@ use super::cluster::{
     standings, without,
 };
 use super::{Member, RaftFixture};
-use crate::conformance::poll::soon;
-use crate::conformance::verdict::{Verdict, ensure, same, until};
-use crate::raft::{Consistency, PeerSelector};
+use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
+use crate::error::Outcome;
+use crate::raft::{Consistency, Leadership, PeerSelector};
 
 pub(super) async fn a_voter_is_removed_by_its_id(raft: &dyn RaftFixture) -> Verdict {
     other_removed(raft, by_id).await
@@ -100,19 +100,54 @@ pub(super) async fn the_leader_can_be_removed(raft: &dyn RaftFixture) -> Verdict
     )
 }
 
-pub(super) async fn a_removed_leader_leads_no_more(raft: &dyn RaftFixture) -> Verdict {
+/// Removes the leader, and brings it, once it knows that it does not lead, and the
+/// one that leads then.
+async fn removed_leader(raft: &dyn RaftFixture) -> Result<(Member, Member), Stop> {
     let old = leader(raft).await?;
     remove(&old, &by_id(&old)).await?;
-    let rest = others(raft, &old);
-    leader_among(raft, &rest).await?;
-    until(raft, "the removed server not to lead", || async {
-        let read = old.backend.configuration(Consistency::Consistent);
-        match soon(raft, read).await {
-            Some(Ok(read)) => Err(format!("a consistent read: {read:?}")),
-            Some(Err(_)) | None => Ok(()),
+    let new = leader_among(raft, &others(raft, &old)).await?;
+    let expected = format!("{}, which was removed, not to lead", old.id);
+    until(raft, &expected, || async {
+        match old.backend.leadership() {
+            Leadership::Local => Err("Local".into()),
+            Leadership::Elsewhere(_) | Leadership::None => Ok(()),
         }
     })
-    .await
+    .await?;
+    Ok((old, new))
+}
+
+pub(super) async fn a_removed_leader_leads_no_more(raft: &dyn RaftFixture) -> Verdict {
+    removed_leader(raft).await.map(|_| ())
+}
+
+pub(super) async fn a_removed_leader_answers_no_read(raft: &dyn RaftFixture) -> Verdict {
+    let (old, _) = removed_leader(raft).await?;
+    for consistency in [Consistency::Default, Consistency::Consistent] {
+        // With what error is left to the engine: some stop with the removal.
+        let read = old.backend.configuration(consistency).await;
+        let expected = format!("an error to a {consistency:?} read of {}", old.id);
+        ensure(read.is_err(), expected, read)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_removed_leader_removes_nothing(raft: &dyn RaftFixture) -> Verdict {
+    let (old, new) = removed_leader(raft).await?;
+    for victim in without(others(raft, &old), &new) {
+        let before = latest(&new).await?;
+        let removal = old.backend.remove_server(&by_id(&victim), None).await;
+        let is_refused = match &removal {
+            Ok(()) => false,
+            Err(error) => error.outcome() != Outcome::Applied,
+        };
+        let expected = format!("an error to a removal at {}", old.id);
+        ensure(is_refused, expected, removal)?;
+        let after = latest(&new).await?;
+        let what = format!("the servers after a removal at {}, as before", old.id);
+        same(&what, &standings(&before), &standings(&after))?;
+    }
+    Ok(())
 }
 
 pub(super) async fn a_removed_server_is_unknown_from_then_on(raft: &dyn RaftFixture) -> Verdict {
