@@ -4,8 +4,8 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use super::poll::{patience, soon, within};
 use super::{Fixture, NotSupported};
-use crate::time::Deadline;
 
 /// Passed, or why not.
 pub(super) type Verdict = Result<(), Stop>;
@@ -64,22 +64,86 @@ where
     Probe: FnMut() -> Found,
     Found: Future<Output = Result<T, String>>,
 {
-    let patience = fixture.deadline() / 2;
+    let limit = fixture.deadline() / 2;
     let mut seen = String::from("nothing");
     let found = async {
         loop {
-            match probe().await {
+            let mut call = std::pin::pin!(probe());
+            let answer = match soon(fixture, call.as_mut()).await {
+                Some(answer) => answer,
+                None => {
+                    // It may be slow only, so it is waited for all the same.
+                    seen = format!(
+                        "a call hangs: no answer within {:?}, and before it {seen}",
+                        patience(fixture)
+                    );
+                    call.await
+                }
+            };
+            match answer {
                 Ok(found) => return found,
                 Err(other) => seen = other,
             }
             fixture.timer().sleep(PAUSE).await;
         }
     };
-    match Deadline::new(fixture.timer(), patience).bound(found).await {
+    match within(fixture, limit, found).await {
         Some(found) => Ok(found),
-        None => Err(Stop::failed(
-            format!("{expected}, within {patience:?}"),
-            seen,
-        )),
+        None => Err(Stop::failed(format!("{expected}, within {limit:?}"), seen)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::time::{Sleep, Timer};
+
+    /// A fixture on whose clock every sleep is over at once.
+    struct Rushed;
+
+    impl Timer for Rushed {
+        fn sleep(&self, _: Duration) -> Sleep {
+            Box::pin(ready(()))
+        }
+    }
+
+    impl Fixture for Rushed {
+        fn timer(&self) -> &dyn Timer {
+            self
+        }
+    }
+
+    fn seen(found: Result<(), Stop>) -> String {
+        match found {
+            Err(Stop::Failed { seen, .. }) => seen,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_hangs_is_said_to_hang_and_not_to_be_seen_as_nothing() {
+        let found = until(&Rushed, "an end", pending::<Result<(), String>>);
+        assert_eq!(
+            seen(block_on(found)),
+            "a call hangs: no answer within 5s, and before it nothing"
+        );
+        let mut answers = vec![Err("chaos".to_string())];
+        let found = until(&Rushed, "order", || {
+            let answer = answers.pop();
+            async move {
+                match answer {
+                    Some(answer) => answer,
+                    None => pending::<Result<(), String>>().await,
+                }
+            }
+        });
+        assert_eq!(
+            seen(block_on(found)),
+            "a call hangs: no answer within 5s, and before it chaos"
+        );
     }
 }
