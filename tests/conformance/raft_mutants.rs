@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cluster_operator::conformance::raft::{CHECKS, Member, RaftFixture, Servers, run};
-use cluster_operator::conformance::{self, Fixture, NotSupported};
+use cluster_operator::conformance::{self, CheckResult, Fixture, NotSupported};
 use cluster_operator::mock::{MockClock, MockRaft};
 use cluster_operator::{
     Consistency, ErrorKind, LeaderHint, Leadership, OperatorError, Outcome, PeerSelector,
@@ -37,6 +37,7 @@ const OTHER_WAYS: [(&str, &str); 5] = [
     ),
 ];
 
+const HANDED_TO_ANYBODY: &str = "the lead is handed on whoever is named";
 const FORMER_LEADER_ANSWERS: &str = "who led answers reads from its own view";
 const FORMER_LEADER_CONFIRMS: &str = "who led answers consistent reads from its own view";
 const FORMER_LEADER_REMOVES: &str = "who led says that it removes";
@@ -353,11 +354,18 @@ impl RaftBackend for Broken {
         {
             return leader.transfer_leadership(to).await;
         }
-        match self.rule {
-            "the_lead_is_not_handed_to_an_unknown_server"
-            | "the_lead_is_not_handed_to_a_nonvoter"
-            | "the_lead_is_handed_to_the_server_that_is_named"
-            | "the_lead_is_handed_on_where_nobody_is_named" => Ok(()),
+        let servers = self.real.latest().servers;
+        let heir = servers.iter().find(|server| Some(&server.id) == to);
+        match (self.rule, heir, to) {
+            ("the_lead_is_not_handed_to_an_unknown_server", None, Some(name))
+                if name.as_str().is_empty() =>
+            {
+                Ok(())
+            }
+            ("the_lead_is_not_handed_to_a_nonvoter", Some(heir), _) if !heir.is_voter() => Ok(()),
+            ("the_lead_is_handed_to_the_server_that_is_named", Some(_), _)
+            | ("the_lead_is_handed_on_where_nobody_is_named", _, None) => Ok(()),
+            (HANDED_TO_ANYBODY, None, _) => self.real.transfer_leadership(None).await,
             _ => self.real.transfer_leadership(to).await,
         }
     }
@@ -433,6 +441,23 @@ fn what_else_breaks_a_rule_is_caught_too() {
         let broken = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, way));
         clock.run(run(conformance::named(CHECKS, check), broken))
     }));
+}
+
+#[test]
+fn a_transfer_to_nobody_that_is_done_is_told_as_such_by_each_check_of_a_transfer() {
+    let clock = MockClock::new();
+    let broken = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, HANDED_TO_ANYBODY));
+    let report = clock.run(conformance::raft_backend(broken));
+    let failed: Vec<_> = report.failures().map(|check| check.name).collect();
+    assert_eq!(failed.len(), 5, "{report}");
+    for check in report.failures() {
+        let CheckResult::Failed { expected, seen } = &check.result else {
+            unreachable!("{check:?}");
+        };
+        assert!(check.name.contains("lead"), "{report}");
+        assert!(expected.contains("which no server is"), "{report}");
+        assert_eq!(seen, "Ok(())", "{report}");
+    }
 }
 
 #[test]
