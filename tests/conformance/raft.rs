@@ -1,8 +1,8 @@
 //! A simulated datacenter under the Raft suite.
 
 use async_trait::async_trait;
-use cluster_operator::conformance::raft::{Member, RaftFixture, Servers};
-use cluster_operator::conformance::{self, Fixture, NotSupported};
+use cluster_operator::conformance::raft::{CHECKS, Member, RaftFixture, Servers};
+use cluster_operator::conformance::{self, CheckResult, Fixture, NotSupported};
 use cluster_operator::mock::{Fault, MockClock, MockFederation, MockRaft, MockServer};
 use cluster_operator::{RaftBackend, ServerAddress, ServerId, Timer};
 
@@ -88,6 +88,26 @@ fn the_mock_keeps_the_rules_of_raft() {
     clock
         .run(conformance::raft_backend(cluster))
         .assert_complete();
+}
+
+#[test]
+fn a_fixture_of_other_servers_than_are_wanted_is_blamed_itself() {
+    let clock = MockClock::new();
+    for made in [1, 3] {
+        let stubborn = async |_| Ok(Datacenter::new(&clock, Servers::voters(made)));
+        let report = clock.run(conformance::raft_backend(stubborn));
+        assert!(report.passed().count() > 0, "{report}");
+        for (check, checked) in CHECKS.iter().zip(report.checks()) {
+            let wanted = check.wanted().voters + check.wanted().nonvoters;
+            match &checked.result {
+                CheckResult::Failed { expected, seen } if wanted != made => {
+                    assert!(expected.contains("a fixture of"), "{report}");
+                    assert!(seen.contains("a fixture of"), "{report}");
+                }
+                _ => assert_eq!(wanted, made, "{report}"),
+            }
+        }
+    }
 }
 
 mod one_by_one {

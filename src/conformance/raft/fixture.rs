@@ -77,7 +77,8 @@ impl fmt::Debug for Member {
 /// do, it leaves at the default; the checks that need it are then skipped.
 #[async_trait]
 pub trait RaftFixture: Fixture {
-    /// The servers: first those with a vote, then those without.
+    /// The servers: first those with a vote, then those without. As many as were
+    /// wanted: each check looks at that first.
     fn members(&self) -> Vec<Member>;
 
     /// Stops a server for good: it neither votes nor answers. Returns once
