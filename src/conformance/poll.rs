@@ -16,6 +16,16 @@ pub(super) async fn soon<F: Fixture + ?Sized, T>(
     within(fixture, patience(fixture), call).await
 }
 
+/// The answer, if it comes within a third of the deadline: for a call that may
+/// never be answered, but whose answer counts also if it takes its time. Two
+/// elections have to fit in beside it.
+pub(super) async fn overdue<F: Fixture + ?Sized, T>(
+    fixture: &F,
+    call: impl Future<Output = T>,
+) -> Option<T> {
+    within(fixture, fixture.deadline() / 3, call).await
+}
+
 /// A fraction of the deadline, in which a call is answered that is answered at all.
 pub(super) fn patience<F: Fixture + ?Sized>(fixture: &F) -> Duration {
     fixture.deadline() / 12

@@ -1,5 +1,8 @@
 //! Each Raft check fails on a backend that breaks its rule alone.
 
+#[path = "raft_mutants/other_ways.rs"]
+mod other_ways;
+
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,42 +14,20 @@ use cluster_operator::{
     RaftBackend, RaftConfiguration, ServerId, Suffrage, Timer,
 };
 
+use self::other_ways::{
+    FORMER_LEADER_ANSWERS, FORMER_LEADER_CONFIRMS, FORMER_LEADER_REMOVES,
+    FORMER_LEADER_REMOVES_FOR, HANDED_TO_ANYBODY, LATE, LATE_NOT_APPLIED, LATE_SUCCESS, OTHER_WAYS,
+};
 use crate::give_way;
 use crate::raft::Datacenter;
 
 type Answer<T> = Result<T, OperatorError>;
 
-/// Checks, and what else breaks their rules.
-const OTHER_WAYS: [(&str, &str); 5] = [
-    (
-        "a_leader_without_a_majority_answers_no_read",
-        FORMER_LEADER_CONFIRMS,
-    ),
-    (
-        "a_leader_that_is_cut_off_leads_no_more",
-        FORMER_LEADER_ANSWERS,
-    ),
-    (
-        "a_leader_that_is_cut_off_leads_no_more",
-        FORMER_LEADER_REMOVES,
-    ),
-    ("a_removed_leader_answers_no_read", FORMER_LEADER_CONFIRMS),
-    (
-        "a_removed_leader_removes_nothing",
-        FORMER_LEADER_REMOVES_FOR,
-    ),
-];
-
-const HANDED_TO_ANYBODY: &str = "the lead is handed on whoever is named";
-const FORMER_LEADER_ANSWERS: &str = "who led answers reads from its own view";
-const FORMER_LEADER_CONFIRMS: &str = "who led answers consistent reads from its own view";
-const FORMER_LEADER_REMOVES: &str = "who led says that it removes";
-const FORMER_LEADER_REMOVES_FOR: &str = "who led refuses a removal that it has done";
-
 /// A Raft that breaks the rule of the check of this name, or as one of
 /// [`OTHER_WAYS`] says.
 struct Broken {
     real: MockRaft,
+    clock: MockClock,
     rule: &'static str,
     shared: Arc<Shared>,
 }
@@ -195,6 +176,10 @@ impl RaftBackend for Broken {
                 | FORMER_LEADER_ANSWERS,
                 Err(_),
             ) if self.led_first() && !consistent => self.stale().await,
+            (LATE_SUCCESS, Err(_)) if consistent => {
+                self.clock.sleep(LATE).await;
+                self.stale().await
+            }
             (FORMER_LEADER_CONFIRMS, Err(_)) if self.led_first() && consistent => {
                 self.stale().await
             }
@@ -298,6 +283,14 @@ impl RaftBackend for Broken {
         let kind = removal.as_ref().map_err(OperatorError::kind);
         // What is answered instead.
         match (self.rule, kind) {
+            (LATE_SUCCESS, Err(_)) => {
+                self.clock.sleep(LATE).await;
+                return Ok(());
+            }
+            (LATE_NOT_APPLIED, Err(_)) => {
+                self.clock.sleep(LATE).await;
+                return removal.map_err(|error| error.with_outcome(Outcome::NotApplied));
+            }
             (FORMER_LEADER_REMOVES_FOR, Err(_)) if self.led_first() => {
                 if let Some(leader) = self.leader() {
                     leader.remove_server(server, expected).await?;
@@ -374,6 +367,7 @@ impl RaftBackend for Broken {
 /// A datacenter in which every server breaks the same rule.
 struct BrokenDatacenter {
     sound: Datacenter,
+    clock: MockClock,
     rule: &'static str,
     shared: Arc<Shared>,
 }
@@ -389,6 +383,7 @@ impl BrokenDatacenter {
         };
         BrokenDatacenter {
             sound,
+            clock: clock.clone(),
             rule,
             shared: Arc::new(Shared {
                 first,
@@ -411,6 +406,7 @@ impl RaftFixture for BrokenDatacenter {
     fn members(&self) -> Vec<Member> {
         self.sound.members_with(|real| Broken {
             real,
+            clock: self.clock.clone(),
             rule: self.rule,
             shared: Arc::clone(&self.shared),
         })

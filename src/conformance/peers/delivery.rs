@@ -7,7 +7,7 @@ use super::far::{Answer, Far};
 use super::messages::send;
 use super::samples::removal;
 use crate::acl::Token;
-use crate::conformance::poll::{given_up, soon, within};
+use crate::conformance::poll::{given_up, overdue, soon};
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::name::DatacenterName;
@@ -48,7 +48,8 @@ pub(super) async fn a_write_whose_answer_is_lost_has_an_unknown_outcome(
     let far = Far::answering(Ok(OperatorReply::PeerRemoved));
     let target = far.here(peers).await?;
     peers.lose_answers(&target).await?;
-    let answer = overdue(peers, &target, removal("a")).await;
+    // For longer than the peers are told: what they say at their deadline counts.
+    let answer = overdue(peers, send(peers, &target, removal("a"))).await;
     let holds = match &answer {
         None => true,
         Some(Err(error)) => error.outcome() == Outcome::Unknown,
@@ -59,22 +60,12 @@ pub(super) async fn a_write_whose_answer_is_lost_has_an_unknown_outcome(
     same("requests that arrive", &1, &far.asked().len())
 }
 
-/// The answer of a server that may not answer, if there is one. It is waited for
-/// beyond the deadline that the peers are told: what they say then counts too.
-async fn overdue(
-    peers: &dyn PeersFixture,
-    target: &Target,
-    request: OperatorRequest,
-) -> Option<Answer> {
-    within(peers, peers.deadline() / 2, send(peers, target, request)).await
-}
-
 pub(super) async fn a_server_that_is_down_is_unreachable(peers: &dyn PeersFixture) -> Verdict {
     let far = Far::answering(Ok(OperatorReply::PeerRemoved));
     let target = far.here(peers).await?;
     drop(send(peers, &target, removal("a")).await);
     peers.stop(&target).await?;
-    unreachable(overdue(peers, &target, removal("b")).await)?;
+    unreachable(overdue(peers, send(peers, &target, removal("b"))).await)?;
     same("requests that arrive", &1, &far.asked().len())
 }
 
@@ -95,7 +86,7 @@ pub(super) async fn a_server_that_there_never_was_is_unreachable(
             id: "nobody".into(),
             address: address.into(),
         });
-        unreachable(overdue(peers, &target, removal("a")).await)?;
+        unreachable(overdue(peers, send(peers, &target, removal("a"))).await)?;
     }
     Ok(())
 }
@@ -233,7 +224,7 @@ pub(super) async fn no_secret_is_in_an_error_of_the_transport(peers: &dyn PeersF
     });
     for target in [nowhere, Target::Datacenter("dc9".into())] {
         let request = removal("a").with_token(Token::new(SECRET));
-        let error = match overdue(peers, &target, request).await {
+        let error = match overdue(peers, send(peers, &target, request)).await {
             Some(Err(error)) => error,
             Some(Ok(reply)) => return Err(Stop::failed("an error", format!("{reply:?}"))),
             None => return Err(Stop::failed("an error", "no answer: the call hangs")),

@@ -4,7 +4,7 @@ use super::cluster::{
     by_id, holds, latest, leader, leader_among, not_applied, others, read, standings, without,
 };
 use super::{Member, RaftFixture};
-use crate::conformance::poll::soon;
+use crate::conformance::poll::overdue;
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, Outcome};
 use crate::raft::{Consistency, Leadership};
@@ -82,7 +82,7 @@ pub(super) async fn a_leader_that_is_cut_off_answers_no_consistent_read(
 ) -> Verdict {
     let (old, _) = deposed(raft).await?;
     let read = old.backend.configuration(Consistency::Consistent);
-    let read = soon(raft, read).await;
+    let read = overdue(raft, read).await;
     let expected = "an error or no answer from a server that another one has replaced";
     ensure(!matches!(read, Some(Ok(_))), expected, read)
 }
@@ -94,7 +94,7 @@ pub(super) async fn a_leader_that_is_cut_off_removes_nothing(raft: &dyn RaftFixt
         return Ok(());
     };
     let server = by_id(victim);
-    let removal = soon(raft, old.backend.remove_server(&server, None)).await;
+    let removal = overdue(raft, old.backend.remove_server(&server, None)).await;
     let claimed = match &removal {
         Some(Ok(())) => true,
         Some(Err(error)) => error.outcome() == Outcome::Applied,
@@ -124,7 +124,7 @@ pub(super) async fn not_applied_is_said_only_of_what_did_not_happen(
     leader_among(raft, &without(raft.members(), dead)).await?;
     // What is left has no majority, so the change cannot be committed.
     let server = by_id(victim);
-    let removal = soon(raft, leader.backend.remove_server(&server, None)).await;
+    let removal = overdue(raft, leader.backend.remove_server(&server, None)).await;
     if let Some(Err(error)) = &removal
         && error.outcome() == Outcome::NotApplied
     {

@@ -6,7 +6,7 @@ use super::cluster::{
     Answer, by_address, by_id, holds, latest, leader, leader_among, others, standings,
 };
 use super::{Member, RaftFixture};
-use crate::conformance::poll::{given_up, soon};
+use crate::conformance::poll::{given_up, overdue};
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, Outcome};
 use crate::raft::{Consistency, RaftConfiguration};
@@ -106,7 +106,7 @@ pub(super) async fn removals_at_once_leave_a_voter(raft: &dyn RaftFixture) -> Ve
         leader.backend.remove_server(&one, None),
         leader.backend.remove_server(&two, None),
     );
-    let answers = soon(raft, both).await;
+    let answers = overdue(raft, both).await;
     let both = matches!(&answers, Some((Ok(()), Ok(()))));
     ensure(!both, "one of the last two voters to be kept", &answers)?;
     for member in [&leader, other] {
