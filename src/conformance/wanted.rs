@@ -3,7 +3,6 @@
 use std::future::ready;
 
 use super::check::Checking;
-use super::raft::Servers;
 
 /// What the checks of a suite want of a fixture `F`.
 pub(super) trait Wanted<F: ?Sized> {
@@ -21,5 +20,3 @@ pub(super) trait Wanted<F: ?Sized> {
 }
 
 impl<F: ?Sized> Wanted<F> for () {}
-
-impl<F: ?Sized> Wanted<F> for Servers {}

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 
-use super::{Member, RaftFixture, Servers};
+use super::{Member, RaftFixture};
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{Consistency, Leadership, PeerSelector, RaftConfiguration, RaftServer, Suffrage};
@@ -13,21 +13,6 @@ pub(super) type Answer<T> = Result<T, OperatorError>;
 
 /// An id that no server has; a number, since the ids of some engines are.
 pub(super) const NOBODY: &str = "4611686018427387904";
-
-/// That the fixture has as many servers as are wanted. Which of them vote is for
-/// the backend to tell.
-pub(super) fn as_wanted(raft: &dyn RaftFixture, wanted: Servers) -> Verdict {
-    let members = raft.members();
-    let ids: Vec<_> = members.iter().map(|member| member.id.as_str()).collect();
-    let Servers { voters, nonvoters } = wanted;
-    let expected =
-        format!("a fixture of the servers wanted: {voters} with a vote, {nonvoters} without");
-    let seen = format!("a fixture of {}: {}", ids.len(), ids.join(", "));
-    match ids.len() == voters + nonvoters {
-        true => Ok(()),
-        false => Err(Stop::failed(expected, seen)),
-    }
-}
 
 /// The server that leads, once there is one.
 pub(super) async fn leader(raft: &dyn RaftFixture) -> Result<Member, Stop> {

@@ -7,6 +7,7 @@ mod leads;
 mod losses;
 mod races;
 mod reads;
+mod ready;
 mod refusals;
 mod removals;
 
