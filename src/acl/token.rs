@@ -89,6 +89,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn debug_tells_that_it_is_a_token_and_no_more() {
+        assert_eq!(format!("{:?}", Token::new("b852fbe7")), "Token(..)");
+    }
+
+    #[test]
     fn tokens_compare_by_their_secret() {
         assert_eq!(Token::new("a"), Token::new("a"));
         assert_ne!(Token::new("a"), Token::new("b"));
