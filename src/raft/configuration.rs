@@ -165,3 +165,16 @@ pub enum Consistency {
     /// From the server that is asked, however old its view.
     Stale,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_displays_as_consul_names_it() {
+        let id = PeerSelector::Id("a\"b".into());
+        assert_eq!(id.to_string(), r#"id "a\"b""#);
+        let address = PeerSelector::Address("127.0.0.1:8300".into());
+        assert_eq!(address.to_string(), r#"address "127.0.0.1:8300""#);
+    }
+}
