@@ -163,6 +163,13 @@ fn a_text_that_does_not_parse_says_where() {
     assert_eq!(problem, "expected rules, as in {\"operator\": \"read\"}");
 }
 
+/// Not for rules that say nothing: then the default would hold.
+#[cfg(not(feature = "hcl"))]
+#[test]
+fn rules_in_hcl_are_refused_where_hcl_is_not_compiled_in() {
+    assert_eq!(parse("operator = \"deny\""), Err(RulesError::HclDisabled));
+}
+
 fn rule() -> impl Strategy<Value = Option<Rule>> {
     proptest::sample::select(vec![
         None,
