@@ -1,7 +1,11 @@
 //! Parts of a secret in a text.
 
+use std::error::Error;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use crate::error::OperatorError;
 
 /// So many bytes of a secret in a row are a part of it. Fewer can stand in a text
 /// by chance.
@@ -15,6 +19,17 @@ const LETTERS: usize = 10;
 pub(super) fn tells_part(text: &str, secret: &[u8]) -> bool {
     let text = Readings::of(text);
     secret.windows(PART).any(|part| text.show(part))
+}
+
+/// All that an error says, and what caused it.
+pub(super) fn words(error: &OperatorError) -> String {
+    let mut words = String::new();
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        words += &format!("{error}\n{error:?}\n");
+        cause = error.source();
+    }
+    words
 }
 
 /// A text in each way in which someone may have written bytes into it.

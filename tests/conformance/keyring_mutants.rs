@@ -286,10 +286,11 @@ fn each_check_fails_on_a_backend_that_breaks_its_rule() {
 }
 
 /// Other backends that break the rule of a check.
-const MORE: [(&str, &str); 9] = [
+const MORE: [(&str, &str); 10] = [
     ("no_key_is_in_a_report", "tells bytes in hexadecimal digits"),
     ("no_key_is_in_a_report", "tells pairs of hexadecimal digits"),
     ("no_key_is_in_a_report", "tells twenty letters"),
+    ("no_key_is_in_a_report", "tells escaped bytes"),
     ("no_key_is_in_an_error", "tells bytes in hexadecimal digits"),
     ("use_moves_the_primary_of_every_node", LOSES_PRIMARIES),
     (

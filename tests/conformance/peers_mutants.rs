@@ -13,6 +13,8 @@ use cluster_operator::{
     Outcome, Peers, Target, Timer, Token,
 };
 
+use futures_util::future::{Either, select};
+
 use crate::give_way;
 use crate::peers::Simulated;
 
@@ -27,7 +29,7 @@ struct Broken {
 }
 
 /// Checks, and what else breaks their rules.
-const OTHER_WAYS: [(&str, &str); 4] = [
+const OTHER_WAYS: [(&str, &str); 6] = [
     (
         "a_write_whose_answer_is_lost_has_an_unknown_outcome",
         "what was waited for until the deadline is said not to be applied",
@@ -35,7 +37,12 @@ const OTHER_WAYS: [(&str, &str); 4] = [
     ("a_server_that_is_down_is_unreachable", HANGS),
     ("a_server_that_there_never_was_is_unreachable", HANGS),
     ("no_secret_is_in_an_error_of_the_transport", HANGS),
+    ("no_secret_is_in_an_error_of_the_transport", TELLS_PART),
+    ("a_request_does_not_wait_for_another_one", TAKES_TURNS),
 ];
+
+const TELLS_PART: &str = "all but a letter of the token is told, two causes deep";
+const TAKES_TURNS: &str = "each request has its turn, until its deadline";
 
 const HANGS: &str = "a server that is not there is waited for without an end";
 const PATIENT: &str = "a server that is not there is waited for until the deadline";
@@ -88,7 +95,7 @@ impl Peers for Broken {
                 give_way().await;
                 request = self.state().buffer.clone().unwrap();
             }
-            "a_request_does_not_wait_for_another_one" => {
+            "a_request_does_not_wait_for_another_one" | TAKES_TURNS => {
                 while std::mem::replace(&mut self.state().busy, true) {
                     self.clock.sleep(Duration::from_secs(1)).await;
                 }
@@ -107,8 +114,15 @@ impl Peers for Broken {
             }
             _ => {}
         }
-        let answer = self.real.send(&target, request.clone(), deadline).await;
-        if self.rule == "a_request_does_not_wait_for_another_one" {
+        let answer = self.real.send(&target, request.clone(), deadline);
+        let answer = match self.rule {
+            TAKES_TURNS => match select(answer, self.clock.sleep(deadline)).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => Err(OperatorError::backend("no answer in time")),
+            },
+            _ => answer.await,
+        };
+        if ["a_request_does_not_wait_for_another_one", TAKES_TURNS].contains(&self.rule) {
             self.state().busy = false;
         }
         // What is answered instead.
@@ -162,6 +176,12 @@ impl Peers for Broken {
             ("no_secret_is_in_an_error_of_the_transport", Err(error)) => {
                 let secret = token.as_ref().map_or("", Token::expose);
                 Err(error.with_source(format!("GET /?token={secret}")))
+            }
+            (TELLS_PART, Err(error)) => {
+                let secret = token.as_ref().map_or("", Token::expose);
+                let part = &secret[..secret.len().saturating_sub(1)];
+                let cause = OperatorError::backend("cannot connect").with_source(part.to_owned());
+                Err(error.with_source(cause))
             }
             (_, answer) => answer,
         }

@@ -93,8 +93,9 @@ pub trait AclFixture: Fixture {
     ///
     /// No text that the authorizer writes may have a part of a secret in it, eight
     /// letters in a row. So that none is there by chance, each has at least 16
-    /// letters, 8 different ones among them, as a random UUID has, and shares no
-    /// part with an accessor id. Another fixture is not tried.
+    /// letters, 8 different ones among them, as a random UUID has; another fixture
+    /// is not tried. Nor may a secret share a part with an accessor id, which a
+    /// denial shows.
     fn tokens(&self) -> Vec<Token>;
 
     /// Takes a token back. The authorizer may take its time to notice.

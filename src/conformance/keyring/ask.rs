@@ -150,8 +150,10 @@ async fn change_with(
 /// The nodes of a pool that has not been asked for anything yet.
 pub(super) async fn pool_of<const N: usize>(pool: &dyn KeyringFixture) -> Result<[Asked; N], Stop> {
     let nodes = pool.nodes();
+    let seen = nodes.len();
     let Ok(nodes) = <[Node; N]>::try_from(nodes) else {
-        return Err(Stop::failed(format!("{N} nodes in the fixture"), "others"));
+        let expected = format!("{N} nodes in the fixture, as before");
+        return Err(Stop::failed(expected, seen.to_string()));
     };
     let tells_primaries = !list(&nodes[0]).await?.primary_keys.is_empty();
     Ok(nodes.map(|node| Asked {

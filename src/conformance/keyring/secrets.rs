@@ -1,14 +1,11 @@
 //! No text in an answer contains a key.
 
-use std::error::Error;
-
 use super::ask::{Change, pool_of};
 use super::reports::all_reports;
 use super::{KeyringFixture, key};
-use crate::conformance::traces::{PART, tells_part};
+use crate::conformance::traces::{PART, tells_part, words};
 use crate::conformance::verdict::{Verdict, ensure};
-use crate::error::OperatorError;
-use crate::keyring::{RelayFactor, RingReport};
+use crate::keyring::{NodeMessage, RelayFactor, RingReport};
 
 /// The numbers of the keys that the checks of this module use.
 const NUMBERS: [u8; 6] = [1, 2, 3, 100, 101, 102];
@@ -26,19 +23,12 @@ fn report_tells_no_key(what: &str, report: &RingReport) -> Verdict {
     tells_no_key(what, &format!("{report:?}"))?;
     for (name, message) in &report.messages {
         tells_no_key(what, &format!("{name} {message:?}"))?;
+        if let NodeMessage::Note(note) = message {
+            tells_no_key(what, note)?;
+        }
     }
     for (_, failure) in report.failures() {
         tells_no_key(what, &failure.to_string())?;
-    }
-    Ok(())
-}
-
-/// All that an error says in words, and what caused it.
-fn error_tells_no_key(what: &str, error: &OperatorError) -> Verdict {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        tells_no_key(what, &format!("{error} {error:?}"))?;
-        cause = error.source();
     }
     Ok(())
 }
@@ -67,7 +57,7 @@ pub(super) async fn no_key_is_in_an_error(pool: &dyn KeyringFixture) -> Verdict 
         let what = format!("the answer of a stopped node to {what}");
         match answer {
             Ok(report) => report_tells_no_key(&what, &report)?,
-            Err(error) => error_tells_no_key(&what, &error)?,
+            Err(error) => tells_no_key(&what, &words(&error))?,
         }
     }
     Ok(())

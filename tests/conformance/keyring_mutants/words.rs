@@ -130,6 +130,12 @@ impl Broken {
                 let pairs = key.as_bytes().iter().map(|byte| format!("{byte:02x}"));
                 note(pairs.collect::<Vec<_>>().join(":"));
             }
+            "tells escaped bytes" if told.errors == 0 => {
+                note(format!(
+                    "did it with b\"{}\"",
+                    key.as_bytes().escape_ascii()
+                ));
+            }
             "tells twenty letters" if told.errors == 0 => {
                 note(format!("did it with {}...", &key.to_base64()[5..25]));
             }
