@@ -4,14 +4,16 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use cluster_operator::mock::{
     Calls, Fault, MockClock, MockFederation, MockFederationBuilder, NodeFault,
 };
 use cluster_operator::{
-    AllowAll, AutopilotConfiguration, Caller, Consistency, ErrorKind, GossipKey, KeyringScope,
-    OperatorError, Outcome, PeerSelector, Pool, RaftConfiguration, Timer,
+    Access, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, Caller, Consistency,
+    ErrorKind, GossipKey, KeyringBackend, KeyringScope, OperatorError, Outcome, PeerSelector, Pool,
+    RaftConfiguration, RelayFactor, Resource, Timer, Token,
 };
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -279,6 +281,42 @@ fn a_server_is_paused_whatever_it_was_built_with() {
 }
 
 #[test]
+fn a_paused_server_tells_nothing_of_its_rings() {
+    let (clock, federation) = world();
+    federation.inject(Fault::pause("alice"));
+    let alice = federation.keyring("alice", &Pool::Lan);
+    let list = alice.list(RelayFactor::default());
+    let answer = clock.run(select(list, clock.sleep(SECOND)));
+    assert!(matches!(answer, Either::Right(_)));
+}
+
+#[test]
+fn a_server_that_is_paused_while_it_decides_does_not_deny() {
+    /// Takes a second to deny.
+    struct Slow(MockClock);
+
+    #[async_trait]
+    impl AclAuthorizer for Slow {
+        async fn authorize(
+            &self,
+            _: Option<&Token>,
+            _: Resource,
+            _: Access,
+        ) -> Result<(), AclError> {
+            self.0.sleep(SECOND).await;
+            Err(AclError::UnknownToken)
+        }
+    }
+
+    let clock = MockClock::new();
+    let federation = builder(&clock).authorizer(Slow(clock.clone())).build();
+    let error = during(&clock, read(&federation, "alice", me()), || {
+        federation.inject(Fault::pause("alice"));
+    });
+    assert!(is_late(&error.unwrap_err()));
+}
+
+#[test]
 fn whatever_asks_a_slow_raft_takes_its_time() {
     let (clock, federation) = world();
     let alice = federation.service("alice");
@@ -388,6 +426,10 @@ fn refusal(misuse: impl FnOnce(&MockFederation) + std::panic::UnwindSafe) -> Str
 fn a_fault_that_makes_no_sense_is_refused_when_it_is_made() {
     assert_eq!(
         refusal(|_| drop(Calls::all().nth(0))),
+        "calls are counted from 1"
+    );
+    assert_eq!(
+        refusal(|_| drop(Fault::lose_lead_at("berlin", 0))),
         "calls are counted from 1"
     );
     assert_eq!(

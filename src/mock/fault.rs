@@ -90,8 +90,8 @@ impl Fault {
     /// begun with. It answers them once the fault is healed, also those for
     /// which nobody waits any more; without a
     /// [clock](super::MockFederationBuilder::clock), only those for which
-    /// someone does. The others take it for dead: it neither votes nor gossips,
-    /// and calls from other datacenters go to others.
+    /// someone does. It neither votes nor gossips, and once gossip has noticed,
+    /// calls from other datacenters go to others.
     ///
     /// A call of its own service ends with that service's deadline, as if the
     /// client's patience had ended.
@@ -178,7 +178,11 @@ impl Fault {
 
     /// The same at the `nth` call of the leader's Raft. The second one of a
     /// removal is between the check and the change.
+    ///
+    /// # Panics
+    /// If it is 0.
     pub fn lose_lead_at(datacenter: impl Into<DatacenterName>, nth: u64) -> Self {
+        assert!(nth > 0, "calls are counted from 1");
         Fault(Kind::LoseLead(datacenter.into(), nth))
     }
 

@@ -290,7 +290,9 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_by_name() {
         let dc1 = || MockFederation::builder().datacenter("dc1", ["alice", "bob"]);
-        let twins = ["carol", "dave"].map(|name| MockServer::new(name).with_id("7"));
+        // The one that dave, the fourth server, has if nobody gives him another.
+        let carol = MockServer::new("carol").with_id("00000004-0000-4000-8000-000000000004");
+        let twins = [carol, MockServer::new("dave")];
         for (builder, words) in [
             (
                 dc1().datacenter("dc2", ["alice"]),
@@ -298,7 +300,7 @@ mod tests {
             ),
             (
                 dc1().datacenter("dc2", twins),
-                "two servers of \"dc2\" have the id of \"dave\"",
+                "\"dave\" has the id of another server of its datacenter",
             ),
             (
                 dc1().datacenter("dc1", ["carol"]),

@@ -68,7 +68,9 @@ impl AclAuthorizer for Gated {
         access: Access,
     ) -> Result<(), AclError> {
         self.gate.pass().await;
-        self.authorizer.authorize(token, resource, access).await
+        let decision = self.authorizer.authorize(token, resource, access).await;
+        self.gate.pass().await;
+        decision
     }
 
     fn default_policy(&self) -> DefaultPolicy {

@@ -182,6 +182,7 @@ impl MockKeyring {
     }
 
     async fn ask(&self, question: Question) -> Result<RingReport, OperatorError> {
+        self.gate.pass().await;
         let outcome = match question {
             Question::List => Outcome::NotApplied,
             _ => Outcome::Unknown,

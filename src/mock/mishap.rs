@@ -53,7 +53,7 @@ impl Mishaps {
     pub(super) fn loses_lead(&mut self) -> bool {
         let mut loses = false;
         self.lose_lead_in.retain_mut(|(_, left)| {
-            *left = left.saturating_sub(1);
+            *left -= 1;
             loses |= *left == 0;
             *left > 0
         });

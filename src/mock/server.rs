@@ -22,7 +22,7 @@ use crate::raft::{RaftServer, Suffrage};
 #[derive(Debug, Clone)]
 pub struct MockServer {
     pub(super) name: NodeName,
-    pub(super) id: Option<ServerId>,
+    id: Option<ServerId>,
     address: Option<ServerAddress>,
     pub(super) suffrage: Suffrage,
     named: bool,

@@ -12,7 +12,7 @@ use super::{MockAutopilot, MockFederationBuilder, MockKeyring, MockRaft, MockSer
 use crate::acl::AclAuthorizer;
 use crate::keyring::Pool;
 use crate::name::{DatacenterName, NodeName};
-use crate::raft::Suffrage;
+use crate::raft::{RaftServer, Suffrage};
 use crate::service::{OperatorService, OperatorServiceBuilder};
 
 impl MockFederationBuilder {
@@ -45,15 +45,9 @@ impl MockFederationBuilder {
                 !servers.is_empty(),
                 "the datacenter {datacenter:?} has no servers"
             );
-            let mut ids = BTreeSet::new();
             for server in servers {
                 let name = &server.name;
                 assert!(names.insert(name), "two servers are called {name:?}");
-                let is_new = server.id.as_ref().is_none_or(|id| ids.insert(id));
-                assert!(
-                    is_new,
-                    "two servers of {datacenter:?} have the id of {name:?}"
-                );
             }
         }
         let pools = self.wan_pools.iter().flatten();
@@ -164,6 +158,12 @@ impl MockFederationBuilder {
             let mut server = member
                 .raft_server(number)
                 .with_leader(self.leaders.contains(&member.name));
+            let mut others = servers.iter();
+            assert!(
+                others.all(|(_, other): &(_, RaftServer)| other.id != server.id),
+                "{:?} has the id of another server of its datacenter",
+                member.name
+            );
             server.protocol_version = self.protocol_version.clone();
             server.alive = self.reports_liveness.then_some(true);
             server.last_index = self.reports_last_index.then_some(0);
