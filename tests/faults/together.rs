@@ -1,97 +1,19 @@
-//! What each fault of the mock federation does, alone and beside others.
-#![cfg(feature = "mock")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Faults that meet, that come while there is work, and that make no sense.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::mock::{
-    Calls, Fault, MockClock, MockFederation, MockFederationBuilder, NodeFault,
-};
+use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, NodeFault};
 use cluster_operator::{
-    Access, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, Caller, Consistency,
-    ErrorKind, GossipKey, KeyringBackend, KeyringScope, OperatorError, Outcome, PeerSelector, Pool,
-    RaftConfiguration, RelayFactor, Resource, Timer, Token,
+    Access, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, Consistency, KeyringBackend,
+    KeyringScope, Outcome, Pool, RelayFactor, Resource, Timer, Token,
 };
 use futures_util::future::{Either, join, select};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-fn builder(clock: &MockClock) -> MockFederationBuilder {
-    MockFederation::builder()
-        .datacenter("berlin", ["alice", "bob", "carol"])
-        .datacenter("lima", ["dave", "erin", "frank"])
-        .clock(clock)
-}
-
-fn world() -> (MockClock, MockFederation) {
-    let clock = MockClock::new();
-    let federation = builder(&clock).build();
-    (clock, federation)
-}
-
-fn me() -> Caller {
-    Caller::anonymous()
-}
-
-fn in_lima() -> Caller {
-    me().in_datacenter("lima")
-}
-
-fn key() -> GossipKey {
-    GossipKey::from_bytes(&[7; 32]).unwrap()
-}
-
-fn id(federation: &MockFederation, server: &str) -> PeerSelector {
-    PeerSelector::Id(federation.raft(server).id().clone())
-}
-
-async fn read(
-    federation: &MockFederation,
-    at: &str,
-    caller: Caller,
-) -> Result<RaftConfiguration, OperatorError> {
-    let service = federation.service(at);
-    service
-        .raft_configuration(&caller, Consistency::Default)
-        .await
-}
-
-async fn remove(
-    federation: &MockFederation,
-    at: &str,
-    caller: Caller,
-    server: &str,
-) -> Result<(), OperatorError> {
-    let service = federation.service(at);
-    service
-        .remove_peer(&caller, id(federation, server), None)
-        .await
-}
-
-/// Runs something, while this happens half a second later.
-fn during<T>(clock: &MockClock, work: impl Future<Output = T>, event: impl FnOnce()) -> T {
-    let later = async {
-        clock.sleep(SECOND / 2).await;
-        event();
-    };
-    clock.run(join(work, later)).0
-}
-
-fn is_late(error: &OperatorError) -> bool {
-    matches!(error.kind(), ErrorKind::DeadlineExceeded { .. })
-}
-
-fn is_unreachable(error: &OperatorError) -> bool {
-    matches!(error.kind(), ErrorKind::Unreachable { .. })
-}
-
-/// When the calls to a server arrived there.
-fn arrivals(federation: &MockFederation, server: &str) -> Vec<Option<Duration>> {
-    let transcript = federation.transcript();
-    let calls = transcript.calls_to(server);
-    calls.map(|call| call.arrived).collect()
-}
+use crate::{
+    SECOND, arrivals, builder, during, in_lima, is_late, is_unreachable, key, me, read, remove,
+    world,
+};
 
 #[test]
 fn a_late_node_does_what_it_was_asked_though_nobody_waits_any_more() {

@@ -1,0 +1,197 @@
+//! What each fault does by itself.
+
+use std::time::Duration;
+
+use cluster_operator::mock::{CallEnd, Calls, Fault, MockClock, NodeFault};
+use cluster_operator::{
+    DefaultPolicy, ErrorKind, KeyringBackend, KeyringScope, OperatorError, Outcome, Pool,
+};
+
+use crate::{SECOND, builder, during, in_lima, is_late, is_unreachable, me, read, remove, world};
+
+#[test]
+fn a_partition_is_closed_to_calls_raft_and_gossip_alike() {
+    let (clock, federation) = world();
+    federation.inject(Fault::partition(["bob"], ["alice", "carol"]));
+    let nodes = |server: &str| {
+        let ring = federation.keyring(server, &Pool::Lan);
+        ring.members().unwrap().len()
+    };
+    assert_eq!((nodes("alice"), nodes("bob")), (2, 1));
+    let error = clock.run(read(&federation, "bob", me())).unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::NoLeader);
+
+    // Dave is reached by both, but not through one another.
+    federation.inject(Fault::partition(["bob"], ["dave", "erin", "frank"]));
+    assert!(is_late(
+        &clock.run(read(&federation, "bob", in_lima())).unwrap_err()
+    ));
+    clock.run(read(&federation, "alice", in_lima())).unwrap();
+
+    federation.heal_all();
+    assert_eq!((nodes("alice"), nodes("bob")), (3, 3));
+    clock.run(read(&federation, "bob", me())).unwrap();
+}
+
+#[test]
+fn a_partition_that_comes_up_loses_the_answer() {
+    let (clock, federation) = world();
+    federation.inject(Fault::slow_raft("lima", SECOND));
+    let removal = remove(&federation, "bob", in_lima(), "frank");
+    let result = during(&clock, removal, || {
+        federation.inject(Fault::partition(["bob"], ["dave"]));
+    });
+    assert!(is_late(&result.unwrap_err()));
+    assert_eq!(federation.configuration("lima").servers.len(), 2);
+    let transcript = federation.transcript();
+    let call = transcript.calls_to("dave").next().unwrap();
+    assert_eq!(call.end, CallEnd::AnswerLost);
+}
+
+#[test]
+fn what_has_gone_wrong_twice_is_put_right_twice() {
+    let (_, federation) = world();
+    let down = [(); 2].map(|()| federation.inject(Fault::stop("bob")));
+    federation.heal(down[0]);
+    assert!(!federation.is_up("bob"));
+    // Once more is no once more.
+    federation.heal(down[0]);
+    assert!(!federation.is_up("bob"));
+    federation.heal(down[1]);
+    assert!(federation.is_up("bob"));
+
+    let votes = || {
+        federation
+            .keyring("bob", &Pool::Lan)
+            .members()
+            .unwrap()
+            .len()
+    };
+    let paused = [(); 2].map(|()| federation.inject(Fault::pause("alice")));
+    assert_eq!(votes(), 2);
+    federation.heal(paused[0]);
+    assert_eq!(votes(), 2);
+    federation.heal(paused[1]);
+    assert_eq!(votes(), 3);
+
+    federation.inject(Fault::pause("alice"));
+    assert!(federation.is_up("alice"));
+    federation.stop("alice");
+    assert!(!federation.is_up("alice"));
+}
+
+#[test]
+fn a_misled_server_asks_whom_it_takes_for_the_leader() {
+    let (clock, federation) = world();
+    let misled = federation.inject(Fault::stale_hint("bob", "carol"));
+    clock.run(read(&federation, "bob", me())).unwrap();
+    assert_eq!(federation.handed_to("carol"), 1);
+    federation.heal(misled);
+    clock.run(read(&federation, "bob", me())).unwrap();
+    assert_eq!(federation.handed_to("carol"), 1);
+}
+
+#[test]
+fn a_fault_of_calls_is_for_the_calls_that_it_names() {
+    let (clock, federation) = world();
+    federation.inject(Fault::refuse(Calls::all().from("bob").to("alice")));
+    assert!(is_unreachable(
+        &clock.run(read(&federation, "bob", me())).unwrap_err()
+    ));
+    clock.run(read(&federation, "carol", me())).unwrap();
+    clock.run(read(&federation, "bob", in_lima())).unwrap();
+    federation.heal_all();
+
+    // Of lima's Raft, too, berlin's knows nothing.
+    federation.inject(Fault::slow_raft("lima", SECOND));
+    clock.run(read(&federation, "bob", me())).unwrap();
+    assert_eq!(clock.now(), Duration::ZERO);
+}
+
+#[test]
+fn an_answer_is_lost_broken_off_or_garbled_after_the_work_is_done() {
+    type Make = fn(Calls) -> Fault;
+    let faults: [(Make, fn(&OperatorError) -> bool); 3] = [
+        (Fault::lose_answer, is_late),
+        (Fault::reset, is_unreachable),
+        (Fault::garble, |error| {
+            matches!(error.kind(), ErrorKind::Backend { .. })
+        }),
+    ];
+    for (fault, is_it) in faults {
+        let (clock, federation) = world();
+        federation.inject(fault(Calls::all().to("dave")));
+        let removal = remove(&federation, "bob", in_lima(), "frank");
+        let error = clock.run(removal).unwrap_err();
+        assert!(is_it(&error), "{error}");
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(federation.configuration("lima").servers.len(), 2);
+    }
+}
+
+#[test]
+fn late_nodes_answer_each_in_its_time() {
+    let (clock, federation) = world();
+    for (server, seconds) in [("bob", 3), ("carol", 1)] {
+        let late = NodeFault::Late(SECOND * seconds);
+        federation.inject(Fault::node(server, Pool::Lan, late));
+    }
+    let alice = federation.service("alice");
+    let reply = clock.run(alice.list_keys(&me(), KeyringScope::LocalOnly));
+    assert!(reply.unwrap().rings[0].is_confirmed());
+    assert_eq!(clock.now(), SECOND * 3);
+    let transcript = federation.transcript();
+    let ended = |node| transcript.calls_to(node).next().unwrap().ended;
+    assert_eq!(
+        (ended("bob"), ended("carol")),
+        (Some(SECOND * 3), Some(SECOND))
+    );
+}
+
+#[test]
+fn a_lead_can_be_lost_between_the_check_and_the_change() {
+    let (clock, federation) = world();
+    federation.inject(Fault::lose_lead_at("berlin", 2));
+    clock.run(read(&federation, "alice", me())).unwrap();
+    assert_eq!(federation.leader("berlin"), Some("alice".into()));
+    clock
+        .run(remove(&federation, "alice", me(), "carol"))
+        .unwrap();
+    assert_eq!(federation.leader("berlin"), Some("bob".into()));
+}
+
+#[test]
+fn who_is_in_another_wan_pool_is_not_there() {
+    let clock = MockClock::new();
+    let federation = builder(&clock)
+        .wan_pools([["alice", "dave"], ["bob", "erin"]])
+        .build();
+    clock.run(read(&federation, "alice", in_lima())).unwrap();
+    assert_eq!(federation.handed_to("dave"), 1);
+    let error = clock
+        .run(read(&federation, "carol", in_lima()))
+        .unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NoPathToDatacenter { .. }));
+    federation.stop("dave");
+    assert!(is_unreachable(
+        &clock
+            .run(read(&federation, "alice", in_lima()))
+            .unwrap_err()
+    ));
+    clock.run(read(&federation, "bob", in_lima())).unwrap();
+}
+
+#[test]
+fn the_rest_of_what_a_test_can_ask_for() {
+    let (clock, federation) = world();
+    assert_eq!(
+        federation.service("bob").default_policy(),
+        DefaultPolicy::Allow
+    );
+    clock.run(read(&federation, "bob", in_lima())).unwrap();
+    assert_eq!(federation.transcript().calls().count(), 1);
+    federation.clear_transcript();
+    assert_eq!(federation.transcript().entries().count(), 0);
+    clock.advance(SECOND);
+    assert_eq!(federation.clock().now(), SECOND);
+}
