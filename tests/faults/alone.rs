@@ -111,7 +111,8 @@ fn a_fault_of_calls_is_for_the_calls_that_it_names() {
 #[test]
 fn an_answer_is_lost_broken_off_or_garbled_after_the_work_is_done() {
     type Make = fn(Calls) -> Fault;
-    let faults: [(Make, fn(&OperatorError) -> bool); 3] = [
+    type IsIt = fn(&OperatorError) -> bool;
+    let faults: [(Make, IsIt); 3] = [
         (Fault::lose_answer, is_late),
         (Fault::reset, is_unreachable),
         (Fault::garble, |error| {
