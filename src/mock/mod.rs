@@ -9,16 +9,6 @@
 //! There is no socket, no thread, and no chance but that of a seed: a test runs
 //! in the same way each time.
 //!
-//! # Time
-//! What a server does takes no time, but for [faults](Fault) that say so and for
-//! the services' own deadlines and waits. These need a clock:
-//!
-//! | the federation has | the test | what takes time |
-//! |---|---|---|
-//! | [a `MockClock`](MockFederationBuilder::clock) | runs futures with [`MockClock::run`], without a runtime | takes none in fact: the clock jumps. A runtime that awaits them would wait for ever |
-//! | none, and there is the feature `tokio` | runs on tokio | takes tokio's time, which can be paused. Faults that take time themselves are refused |
-//! | none, and there is no such feature | runs futures as it likes | stands still: what waits, waits for ever |
-//!
 //! What goes wrong is a [`Fault`] that the test
 //! [injects](MockFederation::inject) and [heals](MockFederation::heal); what has
 //! gone between servers is in a [`Transcript`].
@@ -47,6 +37,16 @@
 //! # Ok::<(), cluster_operator::OperatorError>(())
 //! # }).unwrap();
 //! ```
+//!
+//! # Time
+//! What a server does takes no time, but for [faults](Fault) that say so and for
+//! the services' own deadlines and waits. These need a clock:
+//!
+//! | the federation has | the test | what takes time |
+//! |---|---|---|
+//! | [a `MockClock`](MockFederationBuilder::clock) | runs futures with [`MockClock::run`], without a runtime | takes none in fact: the clock jumps. A runtime that awaits them would wait for ever |
+//! | none, and there is the feature `tokio` | runs on tokio | takes tokio's time, which can be paused. Faults that take time themselves are refused |
+//! | none, and there is no such feature | runs futures as it likes | stands still: what waits, waits for ever |
 
 mod acl;
 mod autopilot;
