@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::acl::{Access, Resource, Token};
 use crate::autopilot::AutopilotConfiguration;
+use crate::error::Outcome;
 use crate::keyring::{GossipKey, InvalidKey, RelayFactor};
 use crate::name::{DatacenterName, ServerId};
 use crate::raft::{Consistency, PeerSelector};
@@ -133,6 +134,14 @@ impl Operation {
                     _ => Access::Write,
                 },
             ),
+        }
+    }
+
+    /// The outcome where it was sent and not answered.
+    pub(crate) fn unanswered(&self) -> Outcome {
+        match self.permission().1 {
+            Access::Read => Outcome::NotApplied,
+            Access::Write => Outcome::Unknown,
         }
     }
 }

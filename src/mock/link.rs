@@ -11,7 +11,6 @@ use super::fault::CallFault;
 use super::network::{Network, Server, stopped};
 use super::transcript::Number;
 use super::{CallEnd, unreachable, wording};
-use crate::acl::Access;
 use crate::error::{OperatorError, Outcome};
 use crate::name::{DatacenterName, NodeName};
 use crate::peers::{Peers, Target};
@@ -77,10 +76,7 @@ impl Peers for Link {
             return Err(error);
         }
         let call = call.open();
-        let outcome = match request.operation.permission().1 {
-            Access::Read => Outcome::NotApplied,
-            Access::Write => Outcome::Unknown,
-        };
+        let outcome = request.operation.unanswered();
         let trip = Trip {
             network: Arc::clone(&network),
             from: from.name.clone(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::route::{budget, unanswered};
+use super::route::budget;
 use super::{Inner, mismatched};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{InvalidKey, KeyringBackend, NodeFailure, Pool, RelayFactor, RingReport};
@@ -87,7 +87,7 @@ impl Inner {
     }
 
     fn late(&self, part: &Part<'_>, request: &OperatorRequest, budget: Duration) -> RingOutcome {
-        let outcome = unanswered(&request.operation);
+        let outcome = request.operation.unanswered();
         match part {
             Part::Ring(ring) => {
                 let target = format!("the {} pool", ring.pool());
@@ -126,7 +126,7 @@ impl Inner {
                 if !rings.is_empty() {
                     return rings;
                 }
-                mismatched().with_outcome(unanswered(&request.operation))
+                mismatched().with_outcome(request.operation.unanswered())
             }
             Err(error) => error,
         };

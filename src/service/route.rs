@@ -121,7 +121,7 @@ impl Inner {
         // What another server sends is not to be taken for a success unread.
         match reply.answers(&request.operation) {
             true => Ok(reply),
-            false => Err(mismatched().with_outcome(unanswered(&request.operation))),
+            false => Err(mismatched().with_outcome(request.operation.unanswered())),
         }
     }
 
@@ -170,15 +170,7 @@ impl Inner {
             target: format!("datacenter {datacenter}"),
             after: budget,
         })
-        .with_outcome(unanswered(&request.operation))
-    }
-}
-
-/// The outcome of an operation that was sent and not answered.
-pub(super) fn unanswered(operation: &Operation) -> Outcome {
-    match operation.permission().1 {
-        Access::Read => Outcome::NotApplied,
-        Access::Write => Outcome::Unknown,
+        .with_outcome(request.operation.unanswered())
     }
 }
 
