@@ -121,25 +121,29 @@ mod tokio;
 pub mod wire;
 
 pub use acl::{
-    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, LoadError, Resource,
-    Rule, Rules, RulesError, Token, TokenDefinition, TokenSnapshot, TokenStore, TokenStoreBuilder,
+    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Identity, LoadError,
+    Resource, Rule, Rules, RulesError, Token, TokenDefinition, TokenSnapshot, TokenStore,
+    TokenStoreBuilder,
 };
 pub use autopilot::{
     AutopilotBackend, AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
 };
 pub use error::{ErrorKind, OperatorError, Outcome};
 pub use keyring::{
-    GossipKey, InvalidKey, KeyringBackend, NodeFailure, NodeMessage, Pool, RelayFactor, RingReport,
+    GossipKey, GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys,
+    NodeMessage, Pool, RelayFactor, RingReport,
 };
 pub use name::{DatacenterName, NodeName, ProtocolVersion, SegmentName, ServerAddress, ServerId};
-pub use peers::{Peers, Target};
+pub use peers::{Envelope, EnvelopeReply, Peers, SendError, SendFailure, Target};
 pub use raft::{
-    Consistency, LeaderHint, Leadership, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration,
-    RaftServer, Suffrage,
+    ConfigVersion, Consistency, LeaderHint, Leadership, LogPosition, Membership, PeerSelector,
+    PendingChange, Proof, QuorumGuard, RaftBackend, RaftConfiguration, RaftMember, RaftServer,
+    RaftView, Removal, ServerStatus, Suffrage,
 };
 pub use reply::{KeyringReply, OperatorReply, RingOutcome};
 pub use request::{
-    KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation, OperatorRequest,
+    InvalidRequestId, KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation,
+    OperatorRequest, RequestId,
 };
 pub use service::{BuildError, Caller, OperatorService, OperatorServiceBuilder};
 pub use time::{Sleep, Timer};

@@ -1,6 +1,9 @@
 //! What can be asked of the service.
 
-use std::time::Duration;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +14,7 @@ use crate::keyring::{GossipKey, InvalidKey, RelayFactor};
 use crate::name::{DatacenterName, ServerId};
 use crate::raft::{Consistency, PeerSelector};
 
-/// An operation, by whom, and where.
-///
-/// It serializes for a server's own RPC, token and keys included: that channel
-/// has to be as private as the one that the request came by.
+/// An operation, who asks for it, and where.
 ///
 /// ```
 /// use cluster_operator::{Consistency, Operation, OperatorRequest, Token};
@@ -22,58 +22,128 @@ use crate::raft::{Consistency, PeerSelector};
 /// let request = OperatorRequest::new(Operation::RaftConfiguration(Consistency::Stale))
 ///     .with_token(Token::new("b852fbe7"))
 ///     .in_datacenter("dc2");
-/// let json = serde_json::to_string(&request)?;
-/// assert_eq!(serde_json::from_str::<OperatorRequest>(&json)?, request);
-/// # Ok::<(), serde_json::Error>(())
+/// assert_eq!(request.datacenter.unwrap(), "dc2");
 /// ```
+///
+/// It serializes with its token and keys in clear: the channel has to be as private
+/// as the one that the request came by. Between servers an
+/// [`Envelope`](crate::Envelope) carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OperatorRequest {
-    /// What is to be done.
+    /// The operation.
     pub operation: Operation,
-    /// In which datacenter; `None` for the one that is asked. Keyring
+    /// The datacenter; `None` for that of the server that is asked. Keyring
     /// operations concern all datacenters and ignore it.
+    #[serde(default)]
     pub datacenter: Option<DatacenterName>,
     /// The token to authorize it with; `None` for the anonymous one.
     #[serde(with = "crate::acl::token::exposed", default)]
     pub token: Option<Token>,
-    /// How many servers have handed it on.
-    pub forwards: u8,
-    /// Whether it was handed to this server because that is said to lead. Such a
-    /// server does not wait for a leader: whoever handed it on does, and asks
-    /// again.
+    /// Names the request in logs and audits of all servers that it passes. The
+    /// service makes one if it forwards a request without.
     #[serde(default)]
-    pub to_leader: bool,
-    /// How long the server that handed it on waits. Keyring operations answer
-    /// with what they have shortly before.
-    pub patience: Option<Duration>,
+    pub request_id: Option<RequestId>,
 }
 
 impl OperatorRequest {
-    /// The operation in the datacenter that is asked, without a token.
+    /// The operation in the datacenter of the server that is asked, without a
+    /// token.
     pub fn new(operation: Operation) -> Self {
         OperatorRequest {
             operation,
             datacenter: None,
             token: None,
-            forwards: 0,
-            to_leader: false,
-            patience: None,
+            request_id: None,
         }
     }
 
-    /// The same with a token.
+    /// Sets the token.
     #[must_use]
     pub fn with_token(mut self, token: Token) -> Self {
         self.token = Some(token);
         self
     }
 
-    /// The same in a datacenter.
+    /// Sets the datacenter.
     #[must_use]
     pub fn in_datacenter(mut self, datacenter: impl Into<DatacenterName>) -> Self {
         self.datacenter = Some(datacenter.into());
         self
+    }
+
+    /// Sets the request id.
+    #[must_use]
+    pub fn with_request_id(mut self, id: RequestId) -> Self {
+        self.request_id = Some(id);
+        self
+    }
+}
+
+/// Names one request across all servers that it passes: 1 to 128 letters, digits
+/// and `-`, `_`, `.`, `:`.
+///
+/// ```
+/// use cluster_operator::RequestId;
+///
+/// let id: RequestId = "7f3a-01".parse()?;
+/// assert_eq!(id.as_str(), "7f3a-01");
+/// assert!("two words".parse::<RequestId>().is_err());
+/// # Ok::<(), cluster_operator::InvalidRequestId>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RequestId(Arc<str>);
+
+/// A text that is not a [`RequestId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a request id has 1 to 128 letters, digits and - _ . :")]
+pub struct InvalidRequestId;
+
+impl RequestId {
+    /// A new id, which no other request has: 32 hexadecimal digits from the seed
+    /// that the standard library takes from the operating system for its hash maps.
+    pub fn generate() -> Self {
+        let half = || RandomState::new().hash_one(0);
+        RequestId(format!("{:016x}{:016x}", half(), half()).into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = InvalidRequestId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRequestId> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if matches!(text.len(), 1..=128) && text.bytes().all(allowed) {
+            Ok(RequestId(text.into()))
+        } else {
+            Err(InvalidRequestId)
+        }
+    }
+}
+
+impl TryFrom<String> for RequestId {
+    type Error = InvalidRequestId;
+
+    fn try_from(text: String) -> Result<Self, InvalidRequestId> {
+        text.parse()
+    }
+}
+
+impl From<RequestId> for String {
+    fn from(id: RequestId) -> String {
+        id.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

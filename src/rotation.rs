@@ -171,6 +171,10 @@ pub struct RingState {
     pub using_new_key: Option<usize>,
     /// The other keys, and how many nodes have each.
     pub old_keys: BTreeMap<GossipKey, usize>,
+    /// How many listed only some of their keys.
+    pub truncated: usize,
+    /// The nodes that have not answered, a hundred of them at the most.
+    pub silent: Vec<NodeName>,
     /// What single nodes had to say.
     pub messages: BTreeMap<NodeName, NodeMessage>,
     /// Why the ring could not be asked.
@@ -187,25 +191,27 @@ impl RingState {
             with_new_key: 0,
             using_new_key: None,
             old_keys: BTreeMap::new(),
+            truncated: 0,
+            silent: Vec::new(),
             messages: BTreeMap::new(),
             error: None,
         };
-        match &ring.result {
-            Err(error) => state.error = Some(error.clone()),
-            Ok(report) => {
-                state.nodes = report.nodes;
-                state.responses = report.responses;
-                state.with_new_key = report.keys.get(new_key);
-                state.using_new_key =
-                    (!report.primary_keys.is_empty()).then(|| report.primary_keys.get(new_key));
-                state.old_keys = report
-                    .keys
-                    .iter()
-                    .filter(|(key, _)| *key != new_key)
-                    .map(|(key, count)| (key.clone(), count))
-                    .collect();
-                state.messages = report.messages.clone();
-            }
+        state.error.clone_from(&ring.error);
+        if let Some(report) = &ring.report {
+            state.nodes = report.nodes;
+            state.responses = report.responses;
+            state.with_new_key = report.keys.get(new_key);
+            state.using_new_key =
+                (!report.primary_keys.is_empty()).then(|| report.primary_keys.get(new_key));
+            state.old_keys = report
+                .keys
+                .iter()
+                .filter(|(key, _)| *key != new_key)
+                .map(|(key, count)| (key.clone(), count))
+                .collect();
+            state.truncated = report.truncated;
+            state.silent.clone_from(&report.silent);
+            state.messages.clone_from(&report.messages);
         }
         state
     }
@@ -232,7 +238,11 @@ impl fmt::Display for RingState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): ", self.datacenter, self.pool)?;
         if let Some(error) = &self.error {
-            return write!(f, "{error}");
+            write!(f, "{error}")?;
+            if self.nodes == 0 {
+                return Ok(());
+            }
+            f.write_str("; ")?;
         }
         let nodes = self.nodes;
         write!(f, "{} of {nodes} nodes answered", self.responses)?;
@@ -242,6 +252,9 @@ impl fmt::Display for RingState {
         }
         for (key, count) in &self.old_keys {
             write!(f, ", {count} have the old key {}", key.fingerprint())?;
+        }
+        for node in &self.silent {
+            write!(f, "; {node} is silent")?;
         }
         for (node, message) in &self.messages {
             match message {
@@ -334,6 +347,7 @@ impl Rotating<'_> {
         reply: Result<KeyringReply, OperatorError>,
         before: &[RingState],
     ) -> Result<Vec<RingState>, RotationError> {
+        let reply = reply.or_else(OperatorError::into_reply);
         let reply = reply.map_err(|error| RotationError {
             step,
             rings: Vec::new(),
@@ -359,10 +373,7 @@ impl Rotating<'_> {
             }
         }
         // A listing that was cut short does not show which keys are left.
-        let is_cut = |ring: &RingState| {
-            let mut messages = ring.messages.values();
-            messages.any(|message| matches!(message, NodeMessage::Truncated { .. }))
-        };
+        let is_cut = |ring: &RingState| ring.truncated > 0;
         match reply.rings.iter().all(RingOutcome::is_confirmed) && !rings.iter().any(is_cut) {
             true => Ok(rings),
             false => Err(stop(RotationFault::Unconfirmed)),

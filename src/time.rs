@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +19,18 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Timer: Send + Sync {
     /// A future that is ready once the duration has passed since this call.
     fn sleep(&self, duration: Duration) -> Sleep;
+}
+
+impl<T: Timer + ?Sized> Timer for Arc<T> {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        (**self).sleep(duration)
+    }
+}
+
+impl<T: Timer + ?Sized> Timer for Box<T> {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        (**self).sleep(duration)
+    }
 }
 
 /// A point in time by which work has to end.

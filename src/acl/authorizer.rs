@@ -91,6 +91,42 @@ impl fmt::Display for AccessorId {
     }
 }
 
+/// Who was authorized or denied, for audits. It is no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Identity {
+    /// Access control is off: nobody was asked for a token.
+    AclsOff,
+    /// The request had no token, so the anonymous one was used.
+    Anonymous,
+    /// The owner of the token with this accessor id.
+    Accessor(AccessorId),
+    /// The owner of a token that has no public name.
+    Unnamed,
+}
+
+impl Identity {
+    /// The accessor id, if the token has one.
+    pub fn accessor(&self) -> Option<&AccessorId> {
+        match self {
+            Identity::Accessor(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identity::AclsOff => f.write_str("ACLs off"),
+            Identity::Anonymous => f.write_str("anonymous"),
+            Identity::Accessor(id) => id.fmt(f),
+            Identity::Unnamed => f.write_str("unnamed token"),
+        }
+    }
+}
+
 /// Why an authorizer did not allow something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -98,9 +134,8 @@ pub enum AclError {
     /// The token is known and does not allow it.
     #[error("permission denied")]
     Denied {
-        /// Whose token it is; `None` for the anonymous one, and where tokens have
-        /// no such ids.
-        accessor: Option<AccessorId>,
+        /// Whose token it is.
+        identity: Identity,
     },
     /// Nobody has this token.
     #[error("the token is not known")]
@@ -116,10 +151,10 @@ pub enum AclError {
 impl AclError {
     pub(crate) fn into_operator_error(self, resource: Resource, access: Access) -> OperatorError {
         let kind = match self {
-            AclError::Denied { accessor } => ErrorKind::PermissionDenied {
+            AclError::Denied { identity } => ErrorKind::PermissionDenied {
                 resource,
                 access,
-                accessor,
+                identity,
             },
             AclError::UnknownToken => ErrorKind::UnknownToken,
             AclError::Unavailable { reason } => ErrorKind::AuthorizerUnavailable { reason },
@@ -143,9 +178,9 @@ impl AclError {
 /// - What a token that is unknown would be allowed does not matter: it is
 ///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow
 ///   (`a_token_that_nobody_has_is_unknown_where_the_default_allows`).
-/// - A denial names the token by its [`AccessorId`], always the same one, unless
-///   tokens have no such ids (`a_denial_tells_whose_token_it_is`). Who shows the
-///   id instead of the secret shows a token that is unknown
+/// - A decision, a denial too, names the token by its [`AccessorId`], always the
+///   same one, unless tokens have no such ids (`a_denial_tells_whose_token_it_is`).
+///   Who shows the id instead of the secret shows a token that is unknown
 ///   (`an_accessor_id_is_no_secret`).
 /// - An answer does not depend on earlier requests
 ///   (`an_answer_does_not_depend_on_earlier_ones`).
@@ -155,7 +190,8 @@ impl AclError {
 ///   (`what_cannot_be_told_is_unavailable`).
 #[async_trait]
 pub trait AclAuthorizer: Send + Sync {
-    /// Returns if the token allows this access to the resource.
+    /// Decides whether the token allows this access to the resource, and says whose
+    /// token it is.
     ///
     /// # Errors
     /// [`AclError`] if it does not, or if that cannot be told.
@@ -167,7 +203,7 @@ pub trait AclAuthorizer: Send + Sync {
         token: Option<&Token>,
         resource: Resource,
         access: Access,
-    ) -> Result<(), AclError>;
+    ) -> Result<Identity, AclError>;
 
     /// What holds where no rule says anything. Consul 1.10 tells it in a header
     /// of every response.
@@ -176,22 +212,27 @@ pub trait AclAuthorizer: Send + Sync {
     }
 }
 
-/// A shared authorizer, so that its owner can still change it.
-#[async_trait]
-impl<A: AclAuthorizer + ?Sized> AclAuthorizer for Arc<A> {
-    async fn authorize(
-        &self,
-        token: Option<&Token>,
-        resource: Resource,
-        access: Access,
-    ) -> Result<(), AclError> {
-        (**self).authorize(token, resource, access).await
-    }
+macro_rules! forward {
+    ($($pointer:ident),+) => {$(
+        #[async_trait]
+        impl<A: AclAuthorizer + ?Sized> AclAuthorizer for $pointer<A> {
+            async fn authorize(
+                &self,
+                token: Option<&Token>,
+                resource: Resource,
+                access: Access,
+            ) -> Result<Identity, AclError> {
+                (**self).authorize(token, resource, access).await
+            }
 
-    fn default_policy(&self) -> DefaultPolicy {
-        (**self).default_policy()
-    }
+            fn default_policy(&self) -> DefaultPolicy {
+                (**self).default_policy()
+            }
+        }
+    )+};
 }
+
+forward!(Arc, Box);
 
 /// Allows everything to everyone, as a Consul with ACLs off does.
 ///
@@ -202,8 +243,13 @@ pub struct AllowAll;
 
 #[async_trait]
 impl AclAuthorizer for AllowAll {
-    async fn authorize(&self, _: Option<&Token>, _: Resource, _: Access) -> Result<(), AclError> {
-        Ok(())
+    async fn authorize(
+        &self,
+        _: Option<&Token>,
+        _: Resource,
+        _: Access,
+    ) -> Result<Identity, AclError> {
+        Ok(Identity::AclsOff)
     }
 
     fn default_policy(&self) -> DefaultPolicy {

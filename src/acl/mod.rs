@@ -9,7 +9,7 @@ mod syntax;
 pub mod token;
 
 pub use authorizer::{
-    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Resource,
+    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Identity, Resource,
 };
 pub use rules::{Rule, Rules, RulesError};
 use rules::{RuleFault, RulesSeed};

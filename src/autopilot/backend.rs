@@ -1,5 +1,7 @@
 //! What a server's autopilot has to be able to do.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{AutopilotConfiguration, AutopilotState};
@@ -46,3 +48,28 @@ pub trait AutopilotBackend: Send + Sync {
     /// It reads only; the future can be dropped.
     async fn state(&self) -> Result<AutopilotState, OperatorError>;
 }
+
+macro_rules! forward {
+    ($($pointer:ident),+) => {$(
+        #[async_trait]
+        impl<A: AutopilotBackend + ?Sized> AutopilotBackend for $pointer<A> {
+            async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
+                (**self).configuration().await
+            }
+
+            async fn set_configuration(
+                &self,
+                configuration: AutopilotConfiguration,
+                expected_index: Option<u64>,
+            ) -> Result<bool, OperatorError> {
+                (**self).set_configuration(configuration, expected_index).await
+            }
+
+            async fn state(&self) -> Result<AutopilotState, OperatorError> {
+                (**self).state().await
+            }
+        }
+    )+};
+}
+
+forward!(Arc, Box);

@@ -1,13 +1,15 @@
-//! What a server's gossip has to be able to do.
+//! The trait that a server's gossip implements.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::{GossipKey, RingReport};
+use super::{Answers, GossipKey};
 use crate::error::OperatorError;
-use crate::name::{NodeName, SegmentName};
+use crate::name::SegmentName;
 
 /// A gossip pool. Each has a ring of its own on every member.
 ///
@@ -71,105 +73,140 @@ impl From<RelayFactor> for u8 {
     }
 }
 
-/// The keyring of one gossip pool: asks every node of the pool and merges what
-/// they answer.
-///
-/// # Contract
-/// `conformance::keyring_backend` holds a backend to it; in parentheses are the
-/// names of its checks.
-/// - A method asks every node that is a member and not known to be dead, and
-///   counts exactly those in [`RingReport::nodes`]
-///   (`every_node_of_the_pool_is_counted`, `a_dead_node_is_not_counted`),
-///   whichever node it is called on and whatever the relay factor
-///   (`it_does_not_matter_which_node_lists`,
-///   `a_change_can_be_asked_of_any_node`,
-///   `a_listing_is_the_same_with_every_relay_factor`,
-///   `a_change_counts_once_with_every_relay_factor`).
-/// - A node that fails is told in the report by its name
-///   (`who_fails_is_told_by_name`, `without_encryption_every_node_says_so`), and
-///   one that stays silent by its absence
-///   (`a_stopped_node_is_silent_or_not_counted`). Neither hides what the others
-///   have done (`who_lacks_the_key_to_use_fails_alone`,
-///   `the_others_change_while_a_node_is_down`). An `Err` is for a pool that could
-///   not be asked at all (`a_stopped_node_can_ask_nobody`).
-/// - A listing counts what the rings hold
-///   (`a_listing_counts_each_key_on_every_node`,
-///   `a_node_with_another_primary_is_seen`, `the_nodes_hold_what_is_listed`). Either
-///   every listing tells primaries or none
-///   (`use_moves_the_primary_of_every_node`). Keys that do not fit into a node's
-///   answer are told as [`Truncated`](super::NodeMessage::Truncated)
-///   (`many_keys_are_counted_or_told_to_be_cut`).
-/// - Each node keeps memberlist's rules, as [`Keyring`](super::Keyring) does
-///   (`installing_again_succeeds_and_changes_nothing`, `use_keeps_all_keys`,
-///   `a_key_that_is_not_installed_cannot_be_used`,
-///   `removing_an_absent_key_succeeds_and_changes_nothing`,
-///   `the_primary_cannot_be_removed`, `keys_of_all_sizes_are_taken`), also where
-///   calls meet (`installs_of_several_keys_at_once_add_all`,
-///   `uses_of_two_keys_at_once_leave_every_ring_whole`,
-///   `a_key_is_not_used_and_removed_at_once`).
-/// - A method may take its time: the service puts a deadline on it and then
-///   drops the future. Dropping it must leave every node's ring whole; which
-///   nodes have changed is then unknown, and each method can be called again
-///   (`a_dropped_install_leaves_every_ring_whole`,
-///   `a_dropped_use_leaves_every_ring_whole`,
-///   `a_dropped_removal_leaves_every_ring_whole`,
-///   `a_dropped_listing_leaves_the_next_one_alone`).
-/// - No text in an answer contains a key, or eight bytes of one in a row, however
-///   they are written (`no_key_is_in_a_report`, `no_key_is_in_an_error`).
-#[async_trait]
-pub trait KeyringBackend: Send + Sync {
-    /// Which pool this is. Always the same one (`the_pool_is_always_the_same`).
-    fn pool(&self) -> Pool;
+/// A change to every node's ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyChange {
+    /// Adds a key. A node that has it succeeds.
+    Install(GossipKey),
+    /// Makes an installed key the primary. A node that does not have it fails with
+    /// [`KeyNotInstalled`](super::NodeFailure::KeyNotInstalled).
+    Use(GossipKey),
+    /// Removes a key. A node that does not have it succeeds; one whose primary it
+    /// is fails with [`PrimaryKey`](super::NodeFailure::PrimaryKey).
+    Remove(GossipKey),
+}
 
-    /// Which keys are on how many nodes.
-    ///
-    /// # Errors
-    /// The pool could not be asked.
-    async fn list(&self, relay: RelayFactor) -> Result<RingReport, OperatorError>;
-
-    /// Adds a key to every node's ring. A node that has it succeeds.
-    ///
-    /// # Errors
-    /// The pool could not be asked.
-    async fn install(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError>;
-
-    /// Makes an installed key every node's primary. A node that does not have
-    /// it fails with [`NodeFailure::KeyNotInstalled`](super::NodeFailure).
-    ///
-    /// # Errors
-    /// The pool could not be asked.
-    async fn use_key(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError>;
-
-    /// Removes a key from every node's ring. A node that does not have it
-    /// succeeds; one whose primary it is fails with
-    /// [`NodeFailure::PrimaryKey`](super::NodeFailure).
-    ///
-    /// # Errors
-    /// The pool could not be asked.
-    async fn remove(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError>;
-
-    /// The names of the nodes that the other methods would ask, at this moment.
-    /// Only the Consul dialects use it, to say of a malformed key what each
-    /// node would have said (`the_members_are_the_nodes`,
-    /// `a_dead_node_is_no_member`).
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) by default.
-    fn members(&self) -> Result<Vec<NodeName>, OperatorError> {
-        Err(OperatorError::unsupported(
-            "listing the members of a gossip pool",
-        ))
+impl KeyChange {
+    /// The key that is installed, used or removed.
+    pub fn key(&self) -> &GossipKey {
+        match self {
+            KeyChange::Install(key) | KeyChange::Use(key) | KeyChange::Remove(key) => key,
+        }
     }
 }
+
+/// How a pool is asked, and where its nodes' answers go.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GossipQuery {
+    /// Through how many other nodes each answer is sent as well.
+    pub relay: RelayFactor,
+    /// How long the nodes have to answer. The service drops the call a little
+    /// later.
+    pub timeout: Duration,
+    /// Collects the answers. Clones share them.
+    pub answers: Answers,
+}
+
+impl GossipQuery {
+    /// A query without relays and without answers so far.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use cluster_operator::{GossipQuery, RelayFactor};
+    ///
+    /// let query = GossipQuery::new(Duration::from_secs(5));
+    /// assert_eq!(query.relay, RelayFactor::default());
+    /// assert!(query.answers.report().is_none());
+    /// ```
+    pub fn new(timeout: Duration) -> Self {
+        GossipQuery {
+            relay: RelayFactor::default(),
+            timeout,
+            answers: Answers::default(),
+        }
+    }
+
+    /// Sets the relay factor.
+    #[must_use]
+    pub fn with_relay(mut self, relay: RelayFactor) -> Self {
+        self.relay = relay;
+        self
+    }
+}
+
+/// The keyring of one gossip pool: asks every node of the pool.
+///
+/// Answers go into the query's [`Answers`] as they arrive, not into a return value,
+/// so that a node that is late or silent hides nobody's answer: the service takes
+/// what is there when the call ends, or when its time is over.
+///
+/// # Contract
+/// The conformance suite `conformance::keyring_backend` checks it; the names of its
+/// checks are in parentheses.
+///
+/// - A call names the nodes that it asks with [`Answers::asking`], just before it
+///   sends: every member that is not known to be dead, this node included,
+///   whichever node it is called on and whatever the relay factor. Until then
+///   nothing was sent, and a call that ends without it counts as not applied.
+/// - It hands each node's answer to [`Answers::answered`], a failure too, and
+///   returns `Ok` when all have answered, or after [`GossipQuery::timeout`]. An
+///   `Err` is for a pool that could not be asked; answers that came before it
+///   still count.
+/// - A listing hands over what the rings hold, the primary first. Either every
+///   listing tells primaries or none.
+/// - Each node keeps memberlist's rules, as [`Keyring`](super::Keyring) does, also
+///   where calls meet.
+/// - Dropping the future leaves every node's ring whole. Which nodes have changed
+///   is then unknown, and each call can be made again.
+/// - No text in an answer contains a key, or eight bytes of one in a row, in any
+///   notation.
+#[async_trait]
+pub trait KeyringBackend: Send + Sync {
+    /// The pool. It never changes.
+    fn pool(&self) -> &Pool;
+
+    /// Asks every node for the keys of its ring.
+    ///
+    /// # Errors
+    /// The pool could not be asked.
+    ///
+    /// # Cancel safety
+    /// It only reads; the future can be dropped.
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError>;
+
+    /// Asks every node to change its ring.
+    ///
+    /// # Errors
+    /// The pool could not be asked.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves every ring whole; any node may have changed.
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError>;
+}
+
+macro_rules! forward {
+    ($($pointer:ident),+) => {$(
+        #[async_trait]
+        impl<T: KeyringBackend + ?Sized> KeyringBackend for $pointer<T> {
+            fn pool(&self) -> &Pool {
+                (**self).pool()
+            }
+
+            async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+                (**self).list(query).await
+            }
+
+            async fn change(
+                &self,
+                change: &KeyChange,
+                query: &GossipQuery,
+            ) -> Result<(), OperatorError> {
+                (**self).change(change, query).await
+            }
+        }
+    )+};
+}
+
+forward!(Arc, Box);

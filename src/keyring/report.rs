@@ -156,7 +156,16 @@ pub struct RingReport {
     pub responses: usize,
     /// How many answered that they did not do it.
     pub errors: usize,
-    /// What single nodes had to say.
+    /// The nodes that have not answered: the first [`NAMED`](RingReport::NAMED) of
+    /// them by name. The rest is counted by `nodes` and `responses`.
+    #[serde(default)]
+    pub silent: Vec<NodeName>,
+    /// How many listed only some of their keys.
+    #[serde(default)]
+    pub truncated: usize,
+    /// What single nodes had to say, for at most [`NAMED`](RingReport::NAMED) of
+    /// them. The rest of those that failed or listed only some of their keys is
+    /// counted by `errors` and `truncated`.
     pub messages: BTreeMap<NodeName, NodeMessage>,
     /// On how many nodes each key is. Empty unless keys were listed.
     pub keys: KeyCounts,
@@ -166,6 +175,10 @@ pub struct RingReport {
 }
 
 impl RingReport {
+    /// How many nodes a report names, of those that are silent and of those that
+    /// have something to say.
+    pub const NAMED: usize = 100;
+
     /// The report of a pool of so many nodes, of which none has answered.
     pub fn new(nodes: usize) -> Self {
         RingReport {
@@ -195,15 +208,22 @@ impl RingReport {
     pub fn holds_more(&mut self, node: NodeName, keys: &[GossipKey], total: usize) {
         self.holds(keys);
         let shown = keys.len();
-        self.messages
-            .insert(node, NodeMessage::Truncated { shown, total });
+        self.truncated += 1;
+        self.tell(node, NodeMessage::Truncated { shown, total });
     }
 
     /// One node did not do what it was asked.
     pub fn failed(&mut self, node: NodeName, failure: NodeFailure) {
         self.responses += 1;
         self.errors += 1;
-        self.messages.insert(node, NodeMessage::Failed(failure));
+        self.tell(node, NodeMessage::Failed(failure));
+    }
+
+    /// Keeps what a node had to say, unless enough others had.
+    pub(super) fn tell(&mut self, node: NodeName, message: NodeMessage) {
+        if self.messages.len() < RingReport::NAMED || self.messages.contains_key(&node) {
+            self.messages.insert(node, message);
+        }
     }
 
     /// One node did what it was asked, or says why not.
@@ -214,8 +234,9 @@ impl RingReport {
         }
     }
 
-    /// What keeps this report from being everyone's success, if anything: a
-    /// node that failed before one that was silent, as Serf tells it.
+    /// What keeps this report from being a success of every node: a node that
+    /// failed comes before one that was silent, as in Serf. A report of no nodes is
+    /// no success.
     pub fn fault(&self) -> Option<RingFault> {
         let nodes = self.nodes;
         if self.errors > 0 {
@@ -223,7 +244,7 @@ impl RingReport {
                 errors: self.errors,
                 nodes,
             })
-        } else if self.responses != nodes {
+        } else if self.responses != nodes || nodes == 0 {
             Some(RingFault::Silent {
                 responses: self.responses,
                 nodes,

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::lock;
-use crate::acl::{Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
+use crate::acl::{
+    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, Token,
+};
 
 /// What a token's rules say of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,7 +181,7 @@ impl AclAuthorizer for MockAcl {
         token: Option<&Token>,
         resource: Resource,
         access: Access,
-    ) -> Result<(), AclError> {
+    ) -> Result<Identity, AclError> {
         let known = lock(&self.known);
         if let Some(reason) = known.unavailable.clone() {
             return Err(AclError::Unavailable { reason });
@@ -191,10 +193,14 @@ impl AclAuthorizer for MockAcl {
             Some(Grant::Deny) => false,
             None => self.default_policy == DefaultPolicy::Allow,
         };
+        let identity = match accessor {
+            Some(accessor) => Identity::Accessor(accessor),
+            None => Identity::Anonymous,
+        };
         if allowed {
-            Ok(())
+            Ok(identity)
         } else {
-            Err(AclError::Denied { accessor })
+            Err(AclError::Denied { identity })
         }
     }
 

@@ -4,15 +4,37 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{RaftMember, RaftView, ServerStatus};
 use crate::name::{NodeName, ProtocolVersion, ServerAddress, ServerId};
 
-/// The servers of a Raft cluster, in the order of the configuration.
+/// The servers of a Raft cluster as an operator sees them, in the order of the
+/// configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RaftConfiguration {
     /// The servers, in the order in which the configuration holds them.
     pub servers: Vec<RaftServer>,
     /// The log index of the latest configuration, committed or not.
     pub index: u64,
+}
+
+impl From<&RaftView> for RaftConfiguration {
+    fn from(view: &RaftView) -> Self {
+        let leader = view.leader();
+        let server = |(member, status): (&RaftMember, Option<&ServerStatus>)| RaftServer {
+            id: member.id.clone(),
+            name: status.and_then(|status| status.name.clone()),
+            address: member.address.clone(),
+            leader: leader == Some(&member.id),
+            suffrage: member.suffrage,
+            protocol_version: status.and_then(|status| status.protocol_version.clone()),
+            last_index: status.and_then(|status| Some(status.last_log?.index)),
+            alive: status.and_then(|status| status.alive),
+        };
+        RaftConfiguration {
+            servers: view.servers().map(server).collect(),
+            index: view.version.index,
+        }
+    }
 }
 
 /// A server's right to vote.
@@ -133,16 +155,6 @@ pub enum PeerSelector {
     Id(ServerId),
     /// By its address.
     Address(ServerAddress),
-}
-
-impl PeerSelector {
-    /// Whether this is the server meant.
-    pub fn matches(&self, server: &RaftServer) -> bool {
-        match self {
-            PeerSelector::Id(id) => server.id == *id,
-            PeerSelector::Address(address) => server.address == *address,
-        }
-    }
 }
 
 impl fmt::Display for PeerSelector {

@@ -1,9 +1,17 @@
-//! The Raft configuration and the removal of servers from it.
+//! The Raft configuration, the removal of servers from it, and the transfer of the
+//! lead.
 
 mod backend;
 mod configuration;
-pub(crate) mod removal;
+mod guard;
+mod view;
 
-pub use backend::{LeaderHint, Leadership, RaftBackend};
+pub use backend::RaftBackend;
 pub use configuration::{Consistency, PeerSelector, RaftConfiguration, RaftServer, Suffrage};
-pub use removal::QuorumGuard;
+pub use guard::QuorumGuard;
+pub use view::{
+    ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, PendingChange, Proof,
+    RaftMember, RaftView, Removal, ServerStatus,
+};
+
+pub(crate) use guard::{selected, transfer_target};

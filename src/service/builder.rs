@@ -9,13 +9,10 @@ use async_trait::async_trait;
 use super::{Inner, OperatorService};
 use crate::acl::AclAuthorizer;
 use crate::autopilot::AutopilotBackend;
-use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{KeyringBackend, Pool};
 use crate::name::DatacenterName;
-use crate::peers::{Peers, Target};
+use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
 use crate::raft::{QuorumGuard, RaftBackend};
-use crate::reply::OperatorReply;
-use crate::request::OperatorRequest;
 use crate::time::Timer;
 
 /// Builds an [`OperatorService`].
@@ -77,7 +74,7 @@ impl OperatorServiceBuilder {
             authorizer: None,
             peers: None,
             timer: default_timer(),
-            quorum_guard: QuorumGuard::On,
+            quorum_guard: QuorumGuard::default(),
             deadline: Duration::from_secs(10),
             keyring_deadline: Duration::from_secs(5),
             leader_wait: Duration::ZERO,
@@ -121,8 +118,8 @@ impl OperatorServiceBuilder {
         self
     }
 
-    /// Sets whether removals that would lose the quorum are refused. Default:
-    /// they are.
+    /// Sets which removals are refused beforehand. Default:
+    /// [`QuorumGuard::Quorum`].
     pub fn quorum_guard(mut self, guard: QuorumGuard) -> Self {
         self.quorum_guard = guard;
         self
@@ -131,6 +128,10 @@ impl OperatorServiceBuilder {
     /// Sets how long a call may take, waiting for a leader and other servers
     /// included. Keyring operations have
     /// [their own](OperatorServiceBuilder::keyring_deadline). Default: 10 s.
+    ///
+    /// Give it at least eight election timeouts of your Raft: a removal is proven
+    /// within a quarter of it, and a shorter proof refuses removals whenever the
+    /// leader changes.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
@@ -167,10 +168,10 @@ impl OperatorServiceBuilder {
             return Err(BuildError::NoBackend);
         }
         let mut rings = self.rings;
-        rings.sort_by_cached_key(|ring| ring.pool());
+        rings.sort_by(|a, b| a.pool().cmp(b.pool()));
         for pair in rings.windows(2) {
             if pair[0].pool() == pair[1].pool() {
-                return Err(BuildError::DuplicatePool(pair[0].pool()));
+                return Err(BuildError::DuplicatePool(pair[0].pool().clone()));
             }
         }
         Ok(OperatorService {
@@ -222,18 +223,12 @@ impl Peers for Alone {
     async fn send(
         &self,
         target: &Target,
-        _: OperatorRequest,
+        _: Envelope,
         _: Duration,
-    ) -> Result<OperatorReply, OperatorError> {
+    ) -> Result<EnvelopeReply, SendError> {
         Err(match target {
-            Target::Server(leader) => ErrorKind::Unreachable {
-                target: leader.address.to_string(),
-                reason: "this server was built without peers".into(),
-            },
-            Target::Datacenter(datacenter) => ErrorKind::NoPathToDatacenter {
-                datacenter: datacenter.clone(),
-            },
-        }
-        .into())
+            Target::Server(_) => SendError::not_sent("this server was built without peers"),
+            Target::Datacenter(_) => SendError::NoPath,
+        })
     }
 }

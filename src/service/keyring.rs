@@ -2,35 +2,37 @@
 
 use std::time::Duration;
 
-use super::route::budget;
+use super::route::{Progress, budget, share};
 use super::{Inner, mismatched};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::keyring::{InvalidKey, KeyringBackend, NodeFailure, Pool, RelayFactor, RingReport};
-use crate::name::DatacenterName;
-use crate::peers::Target;
-use crate::reply::{KeyringReply, OperatorReply, RingOutcome};
-use crate::request::{
-    KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation, OperatorRequest,
+use crate::keyring::{
+    GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys, Pool, RelayFactor,
 };
+use crate::name::DatacenterName;
+use crate::peers::{Forwarded, Target};
+use crate::reply::{KeyringReply, OperatorReply, RingOutcome};
+use crate::request::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation, RequestId};
 use crate::time::Deadline;
 
 /// One of the things that a keyring operation asks.
 enum Part<'a> {
-    Ring(&'a dyn KeyringBackend),
-    /// All that another datacenter has, but the WAN's.
+    /// A ring of this server, and where its nodes' answers go.
+    Ring(&'a dyn KeyringBackend, GossipQuery),
+    /// All rings of another datacenter but the WAN's.
     Datacenter(DatacenterName),
 }
 
 impl Inner {
     pub(super) async fn keyring(
         &self,
-        request: &OperatorRequest,
+        call: &Forwarded,
         action: &KeyringAction,
         scope: KeyringScope,
         relay: RelayFactor,
     ) -> Result<OperatorReply, OperatorError> {
-        let budget = budget(self.keyring_deadline, request);
+        let budget = budget(self.keyring_deadline, call);
         let mut deadline = Deadline::new(&*self.timer, budget);
+        let request = &call.request;
         let decision = self.authorize(request.token.as_ref(), request.operation.permission());
         deadline.bound(decision).await.unwrap_or_else(|| {
             Err(too_late(
@@ -47,51 +49,76 @@ impl Inner {
                 "local-only can only be set for list requests",
             ));
         }
-        let parts = self.parts(scope);
+        let parts = self.parts(scope, relay, budget);
+        let remote = remote_call(call, &parts);
         let asked = parts.iter().map(async |part| match part {
-            Part::Ring(ring) => vec![self.outcome(*ring, ask(*ring, action, relay).await)],
-            Part::Datacenter(datacenter) => self.remote_rings(datacenter, request, budget).await,
+            Part::Ring(ring, query) => {
+                let result = ask(*ring, action, query).await;
+                vec![self.outcome(*ring, query, result)]
+            }
+            Part::Datacenter(datacenter) => self.remote_rings(datacenter, &remote, budget).await,
         });
         let answers = deadline.bound_all(asked).await;
         let rings = std::iter::zip(&parts, answers).flat_map(|(part, answer)| {
-            answer.unwrap_or_else(|| vec![self.late(part, request, budget)])
+            answer.unwrap_or_else(|| vec![self.late(part, call, budget)])
         });
-        Ok(OperatorReply::Keyring(KeyringReply {
+        let reply = KeyringReply {
             rings: rings.collect(),
-        }))
+        };
+        let reply = match action {
+            KeyringAction::List => reply.listed(),
+            _ => reply.confirmed(),
+        };
+        reply.map(OperatorReply::Keyring)
     }
 
     /// In the order of the reply.
-    fn parts(&self, scope: KeyringScope) -> Vec<Part<'_>> {
+    fn parts(&self, scope: KeyringScope, relay: RelayFactor, budget: Duration) -> Vec<Part<'_>> {
         let rings = self.rings.iter().map(|ring| &**ring);
         let rings =
-            rings.filter(|ring| scope == KeyringScope::Federation || ring.pool() != Pool::Wan);
+            rings.filter(|ring| scope == KeyringScope::Federation || *ring.pool() != Pool::Wan);
         let datacenters = match scope {
             KeyringScope::Federation => self.other_datacenters(),
             KeyringScope::LocalOnly | KeyringScope::Remote => Vec::new(),
         };
+        let query = || GossipQuery::new(share(budget)).with_relay(relay);
+        let rings = rings.map(|ring| Part::Ring(ring, query()));
         let datacenters = datacenters.into_iter().map(Part::Datacenter);
-        rings.map(Part::Ring).chain(datacenters).collect()
+        rings.chain(datacenters).collect()
     }
 
+    /// What a ring answered, also where the call has failed.
     fn outcome(
         &self,
         ring: &dyn KeyringBackend,
-        result: Result<RingReport, OperatorError>,
+        query: &GossipQuery,
+        result: Result<(), OperatorError>,
     ) -> RingOutcome {
+        // A pool without nodes is one of which nobody was asked.
+        let report = query.answers.report().filter(|report| report.nodes > 0);
+        let error = match (result, &report) {
+            (Ok(()), Some(_)) => None,
+            (Ok(()), None) => Some(OperatorError::backend("no node was asked")),
+            (Err(error), _) => Some(error),
+        };
+        let error = match report {
+            None => error.map(|error| error.with_outcome(Outcome::NotApplied)),
+            Some(_) => error,
+        };
         RingOutcome {
             datacenter: self.datacenter.clone(),
-            pool: ring.pool(),
-            result,
+            pool: ring.pool().clone(),
+            report,
+            error,
         }
     }
 
-    fn late(&self, part: &Part<'_>, request: &OperatorRequest, budget: Duration) -> RingOutcome {
-        let outcome = request.operation.unanswered();
+    fn late(&self, part: &Part<'_>, call: &Forwarded, budget: Duration) -> RingOutcome {
+        let outcome = call.request.operation.unanswered();
         match part {
-            Part::Ring(ring) => {
+            Part::Ring(ring, query) => {
                 let target = format!("the {} pool", ring.pool());
-                self.outcome(*ring, Err(too_late(target, budget, outcome)))
+                self.outcome(*ring, query, Err(too_late(target, budget, outcome)))
             }
             Part::Datacenter(datacenter) => {
                 let target = format!("datacenter {datacenter}");
@@ -100,37 +127,43 @@ impl Inner {
         }
     }
 
-    /// The rings of another datacenter, as one of its servers tells them.
+    /// The rings of another datacenter, as one of its servers reports them.
     async fn remote_rings(
         &self,
         datacenter: &DatacenterName,
-        request: &OperatorRequest,
+        call: &Forwarded,
         budget: Duration,
     ) -> Vec<RingOutcome> {
-        let mut request = request.clone();
-        if let Operation::Keyring { scope, .. } = &mut request.operation {
-            *scope = KeyringScope::Remote;
-        }
         let target = Target::Datacenter(datacenter.clone());
-        let error = match self.forward(&target, &request, budget).await {
-            Ok(reply) => {
-                let mut rings = match reply {
-                    OperatorReply::Keyring(reply) => reply.rings,
-                    _ => Vec::new(),
-                };
-                // Each datacenter speaks for itself, and only this server for the
-                // WAN: no ring is told twice.
-                rings.retain(|ring| ring.datacenter == *datacenter && ring.pool != Pool::Wan);
-                rings.sort_by(|a, b| a.pool.cmp(&b.pool));
-                rings.dedup_by(|a, b| a.pool == b.pool);
-                if !rings.is_empty() {
-                    return rings;
-                }
-                mismatched().with_outcome(request.operation.unanswered())
-            }
-            Err(error) => error,
+        let answer = self
+            .forward(&target, call, budget, &Progress::default())
+            .await;
+        // An error may hold what its rings did all the same.
+        let reply = match answer {
+            Ok(OperatorReply::Keyring(reply)) => Ok(reply),
+            Ok(_) => Ok(KeyringReply::default()),
+            Err(error) => error.into_reply(),
         };
-        vec![unasked(datacenter.clone(), error)]
+        let mut rings = match reply {
+            Ok(reply) => reply.rings,
+            Err(error) => return vec![unasked(datacenter.clone(), error)],
+        };
+        // Each datacenter speaks for itself, and only this server for the WAN: no
+        // ring is reported twice.
+        rings.retain(|ring| ring.datacenter == *datacenter && ring.pool != Pool::Wan);
+        rings.sort_by(|a, b| a.pool.cmp(&b.pool));
+        rings.dedup_by(|a, b| a.pool == b.pool);
+        if rings.is_empty() {
+            let outcome = call.request.operation.unanswered();
+            return vec![unasked(
+                datacenter.clone(),
+                mismatched().with_outcome(outcome),
+            )];
+        }
+        for ring in &mut rings {
+            ring.error = ring.error.take().map(OperatorError::forwarded);
+        }
+        rings
     }
 
     fn other_datacenters(&self) -> Vec<DatacenterName> {
@@ -142,64 +175,77 @@ impl Inner {
     }
 }
 
+/// What the other datacenters are asked: the same for their own rings, all under one
+/// request id.
+fn remote_call(call: &Forwarded, parts: &[Part<'_>]) -> Forwarded {
+    let mut call = call.clone();
+    if let Operation::Keyring { scope, .. } = &mut call.request.operation {
+        *scope = KeyringScope::Remote;
+    }
+    if parts.iter().any(|part| matches!(part, Part::Datacenter(_))) {
+        let id = &mut call.request.request_id;
+        id.get_or_insert_with(RequestId::generate);
+    }
+    call
+}
+
 async fn ask(
     ring: &dyn KeyringBackend,
     action: &KeyringAction,
-    relay: RelayFactor,
-) -> Result<RingReport, OperatorError> {
-    match action {
-        KeyringAction::List => ring.list(relay).await,
-        KeyringAction::Install(key) => ring.install(key, relay).await,
-        KeyringAction::Use(key) => ring.use_key(key, relay).await,
-        KeyringAction::Remove(key) => ring.remove(key, relay).await,
-        KeyringAction::Rehearse { write, fault } => rehearse(ring, *write, *fault, relay).await,
-    }
+    query: &GossipQuery,
+) -> Result<(), OperatorError> {
+    let change = match action {
+        KeyringAction::List => return ring.list(query).await,
+        KeyringAction::Install(key) => KeyChange::Install(key.clone()),
+        KeyringAction::Use(key) => KeyChange::Use(key.clone()),
+        KeyringAction::Remove(key) => KeyChange::Remove(key.clone()),
+        KeyringAction::Rehearse { write, fault } => {
+            return rehearse(ring, *write, *fault, query).await;
+        }
+    };
+    ring.change(&change, query).await
 }
 
-/// What a ring would have answered to a key that is none, as memberlist's nodes
-/// would: only installing looks at the size, and only after it was seen that
-/// there is a ring at all.
+/// Answers for the nodes of a ring what they would say to a malformed key, as
+/// memberlist's nodes do: only installing looks at the size, and only where there is
+/// a ring at all.
 async fn rehearse(
     ring: &dyn KeyringBackend,
     write: KeyringWrite,
     fault: KeyFault,
-    relay: RelayFactor,
-) -> Result<RingReport, OperatorError> {
-    let size = match fault {
-        KeyFault::Invalid(size @ InvalidKey::Size { .. }) => size,
+    query: &GossipQuery,
+) -> Result<(), OperatorError> {
+    match fault {
+        KeyFault::Invalid(InvalidKey::Size { .. }) => {}
         KeyFault::Invalid(invalid) => return Err(invalid.into()),
         KeyFault::TooLong { .. } => return Err(OperatorError::invalid_request(fault.to_string())),
+    }
+    let listing = GossipQuery::new(query.timeout).with_relay(query.relay);
+    ring.list(&listing).await?;
+    let Some(listed) = listing.answers.report() else {
+        return Ok(());
     };
-    let listed = ring.list(relay).await?;
-    if listed
-        .failures()
-        .any(|(_, failure)| *failure == NodeFailure::EncryptionOff)
-    {
-        return Ok(listed);
+    let is_off = |failure: &NodeFailure| *failure == NodeFailure::EncryptionOff;
+    let off = listed.failures().any(|(_, failure)| is_off(failure));
+    let asked = listing.answers.asked();
+    query.answers.asking(asked.iter().cloned());
+    for node in asked.iter().filter(|node| !listed.silent.contains(node)) {
+        let said = listed.failures().find(|(name, _)| *name == node);
+        let answer = match (off, write) {
+            (true, _) => said.map_or(Ok(()), |(_, failure)| Err(failure.clone())),
+            (false, KeyringWrite::Install) => Err(NodeFailure::KeySize),
+            (false, KeyringWrite::Use) => Err(NodeFailure::KeyNotInstalled),
+            (false, KeyringWrite::Remove) => Ok(()),
+        };
+        let done = answer.map(|()| NodeKeys::done());
+        query.answers.answered(node, done);
     }
-    let members = ring.members().map_err(|_| OperatorError::from(size))?;
-    let mut report = RingReport::new(members.len());
-    for node in members {
-        match write {
-            KeyringWrite::Install => report.failed(node, NodeFailure::KeySize),
-            KeyringWrite::Use => report.failed(node, NodeFailure::KeyNotInstalled),
-            KeyringWrite::Remove => report.done(),
-        }
-    }
-    // Who is silent now would have been silent then. The listing does not tell
-    // which ones, so the messages name all.
-    report.responses = report.responses.min(listed.responses);
-    report.errors = report.errors.min(listed.responses);
-    Ok(report)
+    Ok(())
 }
 
 /// Stands for all rings of a datacenter that could not be asked for them.
 fn unasked(datacenter: DatacenterName, error: OperatorError) -> RingOutcome {
-    RingOutcome {
-        datacenter,
-        pool: Pool::Lan,
-        result: Err(error),
-    }
+    RingOutcome::failed(datacenter, Pool::Lan, error)
 }
 
 fn too_late(target: String, after: Duration, outcome: Outcome) -> OperatorError {

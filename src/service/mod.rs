@@ -12,12 +12,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Resource};
+use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Identity, Resource};
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, KeyringBackend, RelayFactor};
 use crate::name::{DatacenterName, ServerId};
-use crate::peers::Peers;
+use crate::peers::{Envelope, EnvelopeReply, Peers};
 use crate::raft::{Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration};
 use crate::reply::{KeyringReply, OperatorReply};
 use crate::request::{KeyringAction, KeyringScope, Operation, OperatorRequest};
@@ -42,8 +42,8 @@ pub use caller::Caller;
 ///
 /// The serving server authorizes, before it looks anything up. A request that is
 /// handed on too often ends in
-/// [`TooManyHops`](crate::ErrorKind::TooManyHops), so that two servers which
-/// take each other for the leader do not hand it to and fro.
+/// [`TooManyHops`](crate::ErrorKind::TooManyHops), so that two servers cannot
+/// forward it back and forth forever.
 ///
 /// # Deadlines and cancelling
 /// Every call ends within the deadlines that the builder sets. A future can be
@@ -90,22 +90,40 @@ impl OperatorService {
         &*self.inner.timer
     }
 
-    /// Does what the request says, here or wherever it has to be done.
-    ///
-    /// This is also what a server gives the requests to that
-    /// [`Peers::send`](crate::Peers::send) brought it.
+    /// Executes a request, forwarding it if another server is responsible.
     ///
     /// # Errors
-    /// [`OperatorError`]; its outcome says whether something has changed. Rings
-    /// that fail are no error here: the reply tells them.
+    /// [`OperatorError`]; its outcome says whether something has changed. A change
+    /// that some ring did not confirm is
+    /// [`RingsFailed`](ErrorKind::RingsFailed), and so is a listing of which no ring
+    /// has anything to show; the error holds the full
+    /// [reply](OperatorError::reply). A listing that only some rings answered is
+    /// `Ok`: look at each ring's error and report.
     ///
     /// # Cancel safety
     /// The future can be dropped; whether a write happens is then unknown.
     pub async fn call(&self, request: OperatorRequest) -> Result<OperatorReply, OperatorError> {
-        self.inner.route(request).await
+        self.inner.route(request.into()).await
     }
 
-    /// Refuses a caller who may not do this, without doing it.
+    /// Answers an envelope that another server's
+    /// [`Peers::send`](crate::Peers::send) has brought.
+    ///
+    /// The reply holds an error too. An envelope that cannot be read, because it
+    /// comes from another version of this library, is answered as not applied, with
+    /// the words which of the two servers is too old.
+    ///
+    /// # Cancel safety
+    /// As [`call`](OperatorService::call).
+    pub async fn answer(&self, envelope: &Envelope) -> EnvelopeReply {
+        let result = match envelope.open() {
+            Ok(call) => self.inner.route(call).await,
+            Err(error) => Err(error),
+        };
+        EnvelopeReply::seal(&result)
+    }
+
+    /// Decides whether the caller may do this, without doing it, and says who it is.
     ///
     /// The service authorizes by itself. This is for a front end that does not
     /// want to tell a caller who is denied anyway what is wrong with a request.
@@ -117,7 +135,7 @@ impl OperatorService {
         caller: &Caller,
         resource: Resource,
         access: Access,
-    ) -> Result<(), OperatorError> {
+    ) -> Result<Identity, OperatorError> {
         let deadline = self.inner.deadline;
         let decision = self
             .inner
@@ -206,7 +224,8 @@ impl OperatorService {
     /// Adds a key to every ring.
     ///
     /// # Errors
-    /// As [`call`](OperatorService::call).
+    /// As [`call`](OperatorService::call): unless every node of every ring confirms
+    /// it, it is an error.
     pub async fn install_key(
         &self,
         caller: &Caller,
@@ -223,7 +242,8 @@ impl OperatorService {
     /// Makes a key the primary of every ring.
     ///
     /// # Errors
-    /// As [`call`](OperatorService::call).
+    /// As [`call`](OperatorService::call): unless every node of every ring confirms
+    /// it, it is an error.
     pub async fn use_key(
         &self,
         caller: &Caller,
@@ -236,7 +256,8 @@ impl OperatorService {
     /// Removes a key from every ring.
     ///
     /// # Errors
-    /// As [`call`](OperatorService::call).
+    /// As [`call`](OperatorService::call): unless every node of every ring confirms
+    /// it, it is an error.
     pub async fn remove_key(
         &self,
         caller: &Caller,
@@ -335,8 +356,8 @@ impl fmt::Debug for OperatorService {
 
 /// Another server's reply does not answer what it was asked.
 fn mismatched() -> OperatorError {
-    OperatorError::new(ErrorKind::Backend {
-        message: "the reply does not belong to the request: do all servers run the same version?"
+    OperatorError::new(ErrorKind::InvalidReply {
+        reason: "it does not belong to the request: check that all servers run the same version"
             .into(),
     })
 }

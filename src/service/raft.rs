@@ -1,14 +1,39 @@
 //! Raft operations on the server that serves them.
 
+use std::time::Duration;
+
 use super::Inner;
-use crate::error::{ErrorKind, OperatorError};
+use super::route::Progress;
+use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::name::ServerId;
-use crate::raft::{Consistency, PeerSelector, RaftBackend, removal};
+use crate::raft::{
+    ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftView,
+    Removal, selected, transfer_target,
+};
 use crate::reply::OperatorReply;
 
-/// How often a removal is checked anew because the configuration has changed
-/// between check and removal.
+/// How often a removal is decided anew because the cluster has changed between the
+/// view that it was decided on and the change.
 const REMOVAL_ATTEMPTS: usize = 4;
+
+/// Why a server that does not lead cannot serve a request.
+pub(super) fn not_leading(view: &RaftView) -> OperatorError {
+    let kind = match &view.leadership {
+        Leadership::Remote(leader) => ErrorKind::NotLeader {
+            leader: Some(leader.clone()),
+        },
+        // A server without a configuration has not started, which is no news.
+        Leadership::Unknown
+            if !view.membership.servers.is_empty() && view.membership.get(&view.id).is_none() =>
+        {
+            ErrorKind::NotMember {
+                id: view.id.clone(),
+            }
+        }
+        Leadership::Local | Leadership::Unknown => ErrorKind::NoLeader,
+    };
+    kind.into()
+}
 
 impl Inner {
     pub(super) fn raft(&self) -> Result<&dyn RaftBackend, OperatorError> {
@@ -17,40 +42,56 @@ impl Inner {
             .ok_or_else(|| OperatorError::unsupported("Raft"))
     }
 
+    /// `view` is the leader's, unless the read is stale.
     pub(super) async fn raft_configuration(
         &self,
         consistency: Consistency,
+        view: Option<RaftView>,
+        timeout: Duration,
     ) -> Result<OperatorReply, OperatorError> {
-        let configuration = self.raft()?.configuration(consistency).await?;
-        Ok(OperatorReply::RaftConfiguration(configuration))
+        let raft = self.raft()?;
+        let view = match (consistency, view) {
+            (Consistency::Consistent, _) => raft.confirmed_view(timeout).await?,
+            (_, Some(view)) => view,
+            (_, None) => raft.view().await?,
+        };
+        Ok(OperatorReply::RaftConfiguration(RaftConfiguration::from(
+            &view,
+        )))
     }
 
     pub(super) async fn remove_peer(
         &self,
         server: &PeerSelector,
         expected_index: Option<u64>,
+        mut view: RaftView,
+        timeout: Duration,
+        progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let configuration = raft.configuration(Consistency::Default).await?;
-            let index = configuration.index;
-            if let Some(expected) = expected_index.filter(|expected| *expected != index) {
-                return Err(ErrorKind::Conflict {
-                    expected,
-                    actual: index,
-                }
-                .into());
+            let actual = view.version;
+            if let Some(index) = expected_index.filter(|index| *index != actual.index) {
+                let expected = ConfigVersion { index, ..actual };
+                return Err(ErrorKind::Conflict { expected, actual }.into());
             }
-            removal::check(&configuration, server, self.quorum_guard)?;
-            // The check holds for this configuration only.
-            match raft.remove_server(server, Some(index)).await {
+            let server = selected(&view, server)?;
+            let proof = self.quorum_guard.check(&view, server)?;
+            let removal = Removal::new(server.id.clone(), &view, timeout).with_proof(proof);
+            progress.begin();
+            match raft.remove_server(&removal).await {
+                Ok(()) => return Ok(OperatorReply::PeerRemoved),
                 Err(error)
-                    if matches!(error.kind(), ErrorKind::Conflict { .. })
+                    if is_out_of_date(&error)
                         && expected_index.is_none()
                         && attempts < REMOVAL_ATTEMPTS => {}
-                result => return result.map(|()| OperatorReply::PeerRemoved),
+                Err(error) => return Err(error),
+            }
+            view = raft.view().await.map_err(unchanged)?;
+            if view.leadership != Leadership::Local {
+                return Err(not_leading(&view));
             }
         }
     }
@@ -58,8 +99,27 @@ impl Inner {
     pub(super) async fn transfer_leadership(
         &self,
         to: Option<&ServerId>,
+        view: &RaftView,
+        timeout: Duration,
+        progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
-        self.raft()?.transfer_leadership(to).await?;
+        let target = transfer_target(view, to)?;
+        progress.begin();
+        self.raft()?.transfer_leadership(&target, timeout).await?;
         Ok(OperatorReply::LeadershipTransferred)
     }
+}
+
+/// Whether nothing has happened because the view was out of date.
+fn is_out_of_date(error: &OperatorError) -> bool {
+    error.outcome() == Outcome::NotApplied
+        && matches!(
+            error.kind(),
+            ErrorKind::Conflict { .. } | ErrorKind::TermChanged { .. }
+        )
+}
+
+/// The same error of an operation that has changed nothing.
+fn unchanged(error: OperatorError) -> OperatorError {
+    error.with_outcome(Outcome::NotApplied)
 }

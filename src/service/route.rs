@@ -1,154 +1,243 @@
 //! Where an operation is served.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::raft::not_leading;
 use super::{Inner, mismatched};
-use crate::acl::{Access, Resource, Token};
+use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::peers::Target;
-use crate::raft::{Consistency, LeaderHint, Leadership};
+use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
+use crate::raft::{Consistency, LeaderHint, Leadership, RaftView};
 use crate::reply::OperatorReply;
-use crate::request::{Operation, OperatorRequest};
+use crate::request::{Operation, RequestId};
 use crate::time::Deadline;
 
 /// How often a leader is looked for while there is none.
 const LEADER_POLL: Duration = Duration::from_millis(50);
 
+/// Whether a write has begun: a backend was asked for it, or another server. Until
+/// then, a call that runs out of time has changed nothing.
+#[derive(Default)]
+pub(super) struct Progress(AtomicBool);
+
+impl Progress {
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// The outcome of an operation that was given up now.
+    fn outcome(&self, operation: &Operation) -> Outcome {
+        match self.0.load(Ordering::Relaxed) {
+            true => operation.unanswered(),
+            false => Outcome::NotApplied,
+        }
+    }
+}
+
 impl Inner {
-    pub(super) async fn route(
-        &self,
-        request: OperatorRequest,
-    ) -> Result<OperatorReply, OperatorError> {
+    pub(super) async fn route(&self, call: Forwarded) -> Result<OperatorReply, OperatorError> {
         if let Operation::Keyring {
             action,
             scope,
             relay_factor,
-        } = &request.operation
+        } = &call.request.operation
         {
-            return self.keyring(&request, action, *scope, *relay_factor).await;
+            return self.keyring(&call, action, *scope, *relay_factor).await;
         }
-        let budget = budget(self.deadline, &request);
+        let budget = budget(self.deadline, &call);
+        let progress = Progress::default();
         let answer = async {
-            match &request.datacenter {
+            match &call.request.datacenter {
                 Some(datacenter) if *datacenter != self.datacenter => {
-                    self.to_datacenter(&request, budget).await
+                    if !self.peers.datacenters().contains(datacenter) {
+                        return Err(self.no_path(&Target::Datacenter(datacenter.clone())));
+                    }
+                    let target = Target::Datacenter(datacenter.clone());
+                    self.forward(&target, &call, budget, &progress).await
                 }
-                _ if is_stale(&request.operation) => self.serve(&request).await,
-                _ => self.at_leader(&request, budget).await,
+                _ if is_stale(&call.request.operation) => {
+                    self.serve(&call, None, budget, &progress).await
+                }
+                _ => self.at_leader(&call, budget, &progress).await,
             }
         };
         match Deadline::new(&*self.timer, budget).bound(answer).await {
             Some(result) => result,
-            None => Err(self.too_late(&request, budget)),
+            None => Err(self.too_late(&call, budget, &progress)),
         }
-    }
-
-    async fn to_datacenter(
-        &self,
-        request: &OperatorRequest,
-        budget: Duration,
-    ) -> Result<OperatorReply, OperatorError> {
-        let datacenter = request.datacenter.as_ref().unwrap_or(&self.datacenter);
-        if !self.peers.datacenters().contains(datacenter) {
-            return Err(ErrorKind::NoPathToDatacenter {
-                datacenter: datacenter.clone(),
-            }
-            .into());
-        }
-        self.forward(&Target::Datacenter(datacenter.clone()), request, budget)
-            .await
     }
 
     async fn at_leader(
         &self,
-        request: &OperatorRequest,
+        call: &Forwarded,
         budget: Duration,
+        progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
         // Only the first server of a datacenter waits: if each on the way did,
         // the waits would add up to more than the deadline.
-        let patience = if request.to_leader {
+        let leader_wait = if call.to_leader {
             Duration::ZERO
         } else {
-            self.leader_wait.min(a_little_less(budget))
+            self.leader_wait.min(share(budget))
         };
         let mut waited = Duration::ZERO;
         loop {
-            let leader = match raft.leadership() {
-                Leadership::Local => match self.serve(request).await {
-                    Err(error) => deposed(error)?,
+            let view = raft.view().await?;
+            let result = match &view.leadership {
+                Leadership::Local => match self.serve(call, Some(view), budget, progress).await {
+                    Err(error) => match deposed(error)? {
+                        Some(leader) => self.to_leader(leader, call, budget, progress).await,
+                        None => Err(ErrorKind::NoLeader.into()),
+                    },
                     Ok(reply) => return Ok(reply),
                 },
-                Leadership::Elsewhere(leader) => Some(leader),
-                Leadership::None => None,
-            };
-            let result = match leader {
-                Some(leader) => self.forward(&Target::Server(leader), request, budget).await,
-                None => Err(ErrorKind::NoLeader.into()),
+                Leadership::Remote(leader) => {
+                    self.to_leader(leader.clone(), call, budget, progress).await
+                }
+                Leadership::Unknown => Err(not_leading(&view)),
             };
             match result {
-                Err(error) if waited < patience && may_pass(&error) => {}
+                Err(error) if waited < leader_wait && may_pass(&error) => {}
                 result => return result,
             }
-            let pause = LEADER_POLL.min(patience - waited);
+            let pause = LEADER_POLL.min(leader_wait - waited);
             self.timer.sleep(pause).await;
             waited += pause;
         }
     }
 
-    /// Hands a request on, with a little less time than there is.
+    async fn to_leader(
+        &self,
+        leader: LeaderHint,
+        call: &Forwarded,
+        budget: Duration,
+        progress: &Progress,
+    ) -> Result<OperatorReply, OperatorError> {
+        let target = Target::Server(leader);
+        self.forward(&target, call, budget, progress).await
+    }
+
+    /// Sends a request to another server, with a little less time than there is.
     pub(super) async fn forward(
         &self,
         target: &Target,
-        request: &OperatorRequest,
+        call: &Forwarded,
         budget: Duration,
+        progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
-        if request.forwards >= self.hop_limit {
-            return Err(ErrorKind::TooManyHops {
-                hops: request.forwards,
-            }
-            .into());
+        if call.hops >= self.hop_limit {
+            return Err(ErrorKind::TooManyHops { hops: call.hops }.into());
         }
-        let mut forwarded = request.clone();
-        forwarded.forwards += 1;
+        let mut forwarded = call.clone();
+        forwarded.hops += 1;
         forwarded.to_leader = matches!(target, Target::Server(_));
-        forwarded.patience = Some(a_little_less(budget));
-        let reply = self
-            .peers
-            .send(target, forwarded, budget)
-            .await
+        forwarded.timeout = Some(share(budget));
+        forwarded
+            .request
+            .request_id
+            .get_or_insert_with(RequestId::generate);
+        let envelope = Envelope::seal(&forwarded)?;
+        progress.begin();
+        let operation = &call.request.operation;
+        let reply = match self.peers.send(target, envelope, budget).await {
+            Ok(reply) => reply,
+            Err(error) => return Err(self.unsent(target, error, operation).forwarded()),
+        };
+        let reply = reply
+            .open(operation.unanswered())
             .map_err(OperatorError::forwarded)?;
         // What another server sends is not to be taken for a success unread.
-        match reply.answers(&request.operation) {
+        match reply.answers(operation) {
             true => Ok(reply),
-            false => Err(mismatched().with_outcome(request.operation.unanswered())),
+            false => Err(mismatched().with_outcome(operation.unanswered())),
         }
     }
 
-    /// Does it here.
-    async fn serve(&self, request: &OperatorRequest) -> Result<OperatorReply, OperatorError> {
+    /// What became of a request that was not answered.
+    fn unsent(&self, target: &Target, error: SendError, operation: &Operation) -> OperatorError {
+        let (failure, outcome) = match error {
+            SendError::NoPath => return self.no_path(target),
+            SendError::NotSent(failure) => (failure, Outcome::NotApplied),
+            SendError::Lost(failure) => (failure, operation.unanswered()),
+        };
+        let SendFailure {
+            reason,
+            timed_out,
+            source,
+        } = failure;
+        let target = name(target);
+        let kind = match timed_out {
+            Some(after) => ErrorKind::DeadlineExceeded { target, after },
+            None => ErrorKind::Unreachable { target, reason },
+        };
+        let error = OperatorError::new(kind).with_outcome(outcome);
+        match source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+
+    fn no_path(&self, target: &Target) -> OperatorError {
+        let kind = match target {
+            Target::Datacenter(datacenter) => ErrorKind::NoPathToDatacenter {
+                datacenter: datacenter.clone(),
+            },
+            Target::Server(_) => ErrorKind::Unreachable {
+                target: name(target),
+                reason: "this server does not know where it listens: check its peers".into(),
+            },
+        };
+        kind.into()
+    }
+
+    /// Does it here. `view` is this server's as the leader; a stale read has none.
+    async fn serve(
+        &self,
+        call: &Forwarded,
+        view: Option<RaftView>,
+        budget: Duration,
+        progress: &Progress,
+    ) -> Result<OperatorReply, OperatorError> {
+        let request = &call.request;
         self.authorize(request.token.as_ref(), request.operation.permission())
             .await?;
-        match &request.operation {
-            Operation::RaftConfiguration(consistency) => {
-                self.raft_configuration(*consistency).await
+        let timeout = share(budget);
+        match (&request.operation, view) {
+            (Operation::RaftConfiguration(consistency), view) => {
+                self.raft_configuration(*consistency, view, timeout).await
             }
-            Operation::RemovePeer {
-                server,
-                expected_index,
-            } => self.remove_peer(server, *expected_index).await,
-            Operation::TransferLeadership { to } => self.transfer_leadership(to.as_ref()).await,
-            Operation::AutopilotConfiguration(_) => self.autopilot_configuration().await,
-            Operation::SetAutopilotConfiguration {
-                configuration,
-                expected_index,
-            } => {
+            (Operation::AutopilotConfiguration(_), _) => self.autopilot_configuration().await,
+            (Operation::AutopilotState(_), _) => self.autopilot_state().await,
+            (
+                Operation::RemovePeer {
+                    server,
+                    expected_index,
+                },
+                Some(view),
+            ) => {
+                self.remove_peer(server, *expected_index, view, timeout, progress)
+                    .await
+            }
+            (Operation::TransferLeadership { to }, Some(view)) => {
+                self.transfer_leadership(to.as_ref(), &view, timeout, progress)
+                    .await
+            }
+            (
+                Operation::SetAutopilotConfiguration {
+                    configuration,
+                    expected_index,
+                },
+                Some(_),
+            ) => {
+                progress.begin();
                 self.set_autopilot_configuration(configuration, *expected_index)
                     .await
             }
-            Operation::AutopilotState(_) => self.autopilot_state().await,
-            Operation::Keyring { .. } => {
-                Err(OperatorError::unsupported("a routed keyring operation"))
+            // Routed elsewhere.
+            (Operation::Keyring { .. }, _) | (_, None) => {
+                Err(OperatorError::unsupported("this way of asking"))
             }
         }
     }
@@ -157,33 +246,41 @@ impl Inner {
         &self,
         token: Option<&Token>,
         (resource, access): (Resource, Access),
-    ) -> Result<(), OperatorError> {
+    ) -> Result<Identity, OperatorError> {
         self.authorizer
             .authorize(token, resource, access)
             .await
             .map_err(|error| error.into_operator_error(resource, access))
     }
 
-    fn too_late(&self, request: &OperatorRequest, budget: Duration) -> OperatorError {
-        let datacenter = request.datacenter.as_ref().unwrap_or(&self.datacenter);
+    fn too_late(&self, call: &Forwarded, budget: Duration, progress: &Progress) -> OperatorError {
+        let datacenter = call.request.datacenter.as_ref();
+        let datacenter = datacenter.unwrap_or(&self.datacenter);
         OperatorError::new(ErrorKind::DeadlineExceeded {
             target: format!("datacenter {datacenter}"),
             after: budget,
         })
-        .with_outcome(request.operation.unanswered())
+        .with_outcome(progress.outcome(&call.request.operation))
     }
 }
 
-/// How long this server may take: as long as it is set to, or as whoever handed
-/// the request on waits.
-pub(super) fn budget(deadline: Duration, request: &OperatorRequest) -> Duration {
-    request
-        .patience
-        .map_or(deadline, |patience| patience.min(deadline))
+fn name(target: &Target) -> String {
+    match target {
+        Target::Server(leader) => format!("server {}", leader.address),
+        Target::Datacenter(datacenter) => format!("datacenter {datacenter}"),
+    }
 }
 
-/// What the next server may take, so that its answer is back in time.
-fn a_little_less(budget: Duration) -> Duration {
+/// How long this server may take: as long as it is set to, or as long as the server
+/// that forwarded the request waits.
+pub(super) fn budget(deadline: Duration, call: &Forwarded) -> Duration {
+    call.timeout
+        .map_or(deadline, |timeout| timeout.min(deadline))
+}
+
+/// The time that a backend or the next server may take, so that its answer arrives
+/// before this server gives up.
+pub(super) fn share(budget: Duration) -> Duration {
     budget - budget / 10
 }
 

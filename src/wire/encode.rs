@@ -23,10 +23,13 @@ pub(super) fn encode(
 ) -> Response {
     let rules = wire.dialect.rules();
     let response = match result {
-        Err(error) if rules.errors == ErrorRules::Precise => {
-            status::precise(&error, view.access == Access::Write, view.problem)
-        }
-        Err(error) => consul_text(fault::consul(&error, view, rules)),
+        Err(error) => match error.reply() {
+            Some(reply) => rings::response(reply, Some(&error), view, rules),
+            None if rules.errors == ErrorRules::Precise => {
+                status::precise(&error, view.access == Access::Write, view.problem)
+            }
+            None => consul_text(fault::consul(&error, view, rules)),
+        },
         Ok(OperatorReply::RaftConfiguration(configuration)) => {
             let size = SMALL + configuration.servers.len() * RAFT_SERVER;
             json(view, size, |json| {
@@ -40,7 +43,7 @@ pub(super) fn encode(
             json.bool(true);
             json.end_object();
         }),
-        Ok(OperatorReply::Keyring(reply)) => rings::response(&reply, view, rules),
+        Ok(OperatorReply::Keyring(reply)) => rings::response(&reply, None, view, rules),
         Ok(OperatorReply::AutopilotConfiguration(configuration)) => json(view, SMALL, |json| {
             autopilot::write_configuration(json, &configuration)
         }),

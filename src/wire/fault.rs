@@ -4,7 +4,7 @@ use super::View;
 use super::dialect::Rules;
 use super::endpoint::Endpoint;
 use super::go::quote::quote;
-use crate::acl::Access;
+use crate::acl::{Access, Identity};
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{NodeFailure, NodeMessage};
 use crate::raft::PeerSelector;
@@ -16,16 +16,17 @@ pub(super) fn precise(error: &OperatorError) -> String {
         ErrorKind::PermissionDenied {
             resource,
             access,
-            accessor,
-        } => match accessor {
-            Some(id) => format!(
+            identity,
+        } => match identity {
+            Identity::Accessor(id) => format!(
                 "Permission denied: token with AccessorID '{id}' lacks permission \
                  '{resource}:{access}'"
             ),
-            None => format!(
+            Identity::Anonymous => format!(
                 "Permission denied: anonymous token lacks permission '{resource}:{access}'. \
                  The anonymous token is used implicitly when a request does not specify a token."
             ),
+            _ => format!("Permission denied: token lacks permission '{resource}:{access}'"),
         },
         ErrorKind::UnknownToken => "ACL not found".into(),
         ErrorKind::NoLeader => {
@@ -47,7 +48,9 @@ pub(super) fn consul(error: &OperatorError, view: &View, rules: &Rules) -> Strin
     let own = match error.kind() {
         ErrorKind::PermissionDenied { access, .. } => denied(view.endpoint, *access),
         ErrorKind::UnknownToken => "ACL not found".into(),
-        ErrorKind::NoLeader | ErrorKind::NotLeader { .. } => "No cluster leader".into(),
+        ErrorKind::NoLeader | ErrorKind::NotLeader { .. } | ErrorKind::NotMember { .. } => {
+            "No cluster leader".into()
+        }
         ErrorKind::NoPathToDatacenter { .. } => "No path to datacenter".into(),
         ErrorKind::UnknownServer(server) => unknown_server(server),
         ErrorKind::LastVoter => rules.last_voter.into(),

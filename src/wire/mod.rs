@@ -200,7 +200,7 @@ impl Wire {
                 .authorize(&asked.caller, asked.resource, asked.access)
                 .await
             {
-                Ok(()) => response,
+                Ok(_) => response,
                 Err(error) => wire.encode(&asked.view, Err(error)),
             },
         }

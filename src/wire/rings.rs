@@ -7,35 +7,35 @@ use super::json::JsonWriter;
 use super::message::{JSON, Response};
 use super::{View, fault, status};
 use crate::acl::Access;
-use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{KeyCounts, Pool, RingReport};
 use crate::reply::{KeyringReply, RingOutcome};
 
 /// About the size of a ring of three keys, in bytes.
 const RING_SIZE: usize = 320;
 
-pub(super) fn response(reply: &KeyringReply, view: &View, rules: &Rules) -> Response {
+/// The response to an operation on rings; `error` says that it has failed.
+pub(super) fn response(
+    reply: &KeyringReply,
+    error: Option<&OperatorError>,
+    view: &View,
+    rules: &Rules,
+) -> Response {
     if rules.ring.errors != Aggregation::Rings
         && let Some(text) = consul_error(reply, view, rules)
     {
         return super::encode::consul_text(text);
     }
-    let failed = || reply.rings.iter().filter(|ring| !ring.is_confirmed());
-    let any_failed = failed().next().is_some();
-    if view.access == Access::Write && !any_failed {
+    if view.access == Access::Write && error.is_none() {
         return Response::empty(200);
     }
-    // A listing is an answer as long as one ring has something to show.
-    let has_keys =
-        |ring: &RingOutcome| matches!(&ring.result, Ok(report) if !report.keys.is_empty());
-    let failed = any_failed && (view.access == Access::Write || !reply.rings.iter().any(has_keys));
     let some_changed =
         view.access == Access::Write && reply.rings.iter().any(RingOutcome::is_confirmed);
-    let status = match failed {
-        false => 200,
+    let status = match error {
+        None => 200,
         // Whatever the others say: this was neither refused nor done.
-        true if some_changed => 500,
-        true => status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
+        Some(_) if some_changed => 500,
+        Some(_) => status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
     };
     let mut body = Vec::with_capacity(64 + reply.rings.len() * RING_SIZE);
     let mut json = JsonWriter::new(&mut body, view.pretty);
@@ -48,16 +48,15 @@ pub(super) fn response(reply: &KeyringReply, view: &View, rules: &Rules) -> Resp
         body.push(b'\n');
     }
     let response = Response::new(status, JSON, body);
-    if status == 503 {
-        response.with("Retry-After", "1")
-    } else {
-        response
+    match error {
+        Some(error) => status::described(response, error),
+        None => response,
     }
 }
 
 fn write_ring(json: &mut JsonWriter<'_>, ring: &RingOutcome, view: &View, rules: &Rules) {
     let none = RingReport::default();
-    let report = ring.result.as_ref().unwrap_or(&none);
+    let report = ring.report.as_ref().unwrap_or(&none);
     json.begin_object();
     json.field("WAN");
     json.bool(ring.pool == Pool::Wan);
@@ -88,12 +87,20 @@ fn write_ring(json: &mut JsonWriter<'_>, ring: &RingOutcome, view: &View, rules:
     }
     json.field("NumNodes");
     json.u64(report.nodes as u64);
+    if rules.ring.errors == Aggregation::Rings && !report.silent.is_empty() {
+        json.field("Silent");
+        json.begin_array();
+        for node in &report.silent {
+            json.string(node.as_str());
+        }
+        json.end_array();
+    }
     if let Some(error) = ring_error(ring, rules) {
         json.field("Error");
         json.string(&error);
         if view.access == Access::Write {
             json.field("Outcome");
-            json.string(outcome(ring));
+            json.string(ring.outcome().name());
         }
     }
     json.end_object();
@@ -117,25 +124,11 @@ fn is_present(presence: Presence, known: bool) -> bool {
 }
 
 fn ring_error(ring: &RingOutcome, rules: &Rules) -> Option<String> {
-    match &ring.result {
-        Ok(report) => report.fault().map(|fault| fault.to_string()),
-        Err(error) if rules.errors == ErrorRules::Precise => Some(fault::precise(error)),
-        Err(error) => Some(error.to_string()),
-    }
-}
-
-/// What is known of the change on a ring that did not confirm it.
-fn outcome(ring: &RingOutcome) -> &'static str {
-    let outcome = match &ring.result {
-        Err(error) => error.outcome(),
-        // Nothing has changed only if every node said so.
-        Ok(report) if report.errors == report.nodes => Outcome::NotApplied,
-        Ok(_) => Outcome::Unknown,
-    };
-    match outcome {
-        Outcome::NotApplied => "not-applied",
-        Outcome::Applied => "applied",
-        Outcome::Unknown => "unknown",
+    let fault = || ring.report.as_ref()?.fault().map(|fault| fault.to_string());
+    match &ring.error {
+        None => fault(),
+        Some(error) if rules.errors == ErrorRules::Precise => Some(fault::precise(error)),
+        Some(error) => Some(error.to_string()),
     }
 }
 
@@ -143,7 +136,8 @@ fn outcome(ring: &RingOutcome) -> &'static str {
 /// first datacenter that could not be asked, else all that went wrong in rings.
 fn consul_error(reply: &KeyringReply, view: &View, rules: &Rules) -> Option<String> {
     let unasked = reply.rings.iter().find_map(|ring| {
-        let error = ring.result.as_ref().err()?;
+        // Where nodes have answered, they have the word.
+        let error = ring.error.as_ref().filter(|_| ring.report.is_none())?;
         is_call_error(error).then_some(error)
     });
     if let Some(error) = unasked {
@@ -151,12 +145,11 @@ fn consul_error(reply: &KeyringReply, view: &View, rules: &Rules) -> Option<Stri
     }
     let mut lines = Vec::new();
     for ring in reply.rings.iter().filter(|ring| !ring.is_confirmed()) {
-        let error = match &ring.result {
-            Ok(report) => report
-                .fault()
-                .map(|fault| fault.to_string())
-                .unwrap_or_default(),
-            Err(error) => fault::consul(error, view, rules),
+        let fault = ring.report.as_ref().and_then(RingReport::fault);
+        let error = match (fault, &ring.error) {
+            (Some(fault), _) => fault.to_string(),
+            (None, Some(error)) => fault::consul(error, view, rules),
+            (None, None) => String::new(),
         };
         if rules.ring.errors == Aggregation::Terse {
             lines.push(error);
@@ -169,7 +162,7 @@ fn consul_error(reply: &KeyringReply, view: &View, rules: &Rules) -> Option<Stri
                 format!("{} (LAN) [segment: {name}] error: {error}", ring.datacenter)
             }
         });
-        if let Ok(report) = &ring.result {
+        if let Some(report) = &ring.report {
             lines.extend(report.messages.iter().map(|(node, message)| {
                 format!("{node}: {}", fault::message(message, view.access))
             }));

@@ -1,6 +1,7 @@
 //! Which status an error has, and how it is written.
 
-use super::json::JsonWriter;
+use serde::Serialize;
+
 use super::message::Response;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::NodeFailure;
@@ -12,10 +13,22 @@ pub(super) fn of(error: &OperatorError) -> u16 {
         ErrorKind::InvalidRequest { .. } | ErrorKind::InvalidKey(_) => 400,
         ErrorKind::PermissionDenied { .. } | ErrorKind::UnknownToken => 403,
         ErrorKind::NoPathToDatacenter { .. } | ErrorKind::UnknownServer(_) => 404,
-        ErrorKind::LastVoter | ErrorKind::QuorumLoss { .. } | ErrorKind::Conflict { .. } => 409,
+        ErrorKind::LastVoter
+        | ErrorKind::QuorumLoss { .. }
+        | ErrorKind::QuorumUnproven { .. }
+        | ErrorKind::Conflict { .. }
+        | ErrorKind::TermChanged { .. }
+        | ErrorKind::ChangeInProgress
+        | ErrorKind::AlreadyLeader { .. }
+        | ErrorKind::NotVoter { .. }
+        | ErrorKind::NoTransferTarget => 409,
         ErrorKind::Unsupported { .. } => 501,
-        ErrorKind::Unreachable { .. } => 502,
+        ErrorKind::Unreachable { .. }
+        | ErrorKind::IncompatibleServer { .. }
+        | ErrorKind::InvalidReply { .. } => 502,
         ErrorKind::NoLeader
+        | ErrorKind::NotMember { .. }
+        | ErrorKind::Unavailable { .. }
         | ErrorKind::NotLeader { .. }
         | ErrorKind::TooManyHops { .. }
         | ErrorKind::AuthorizerUnavailable { .. } => 503,
@@ -27,9 +40,10 @@ pub(super) fn of(error: &OperatorError) -> u16 {
 /// The status of a keyring operation in which these rings failed: the one that
 /// they share, else 500.
 pub(super) fn of_rings<'a>(failed: impl Iterator<Item = &'a RingOutcome>) -> u16 {
-    let mut statuses = failed.map(|ring| match &ring.result {
-        Err(error) => of(error),
-        Ok(report) => {
+    let mut statuses = failed.map(|ring| match (&ring.error, &ring.report) {
+        (Some(error), _) => of(error),
+        (None, None) => 500,
+        (None, Some(report)) => {
             let refused = report.failures().all(|(_, failure)| {
                 matches!(
                     failure,
@@ -67,11 +81,19 @@ pub(super) fn precise(error: &OperatorError, writes: bool, problem: bool) -> Res
         Some(Outcome::NotApplied) | None => {}
     }
     let response = if problem {
-        problem_response(status, &text, outcome)
+        problem_response(status, &text, outcome, Some(error.kind()))
     } else {
         Response::text(status, text)
     };
-    if status == 503 {
+    described(response, error)
+}
+
+/// Names the kind of the error in a header, so that a program need not search the
+/// text for it.
+pub(super) fn described(response: Response, error: &OperatorError) -> Response {
+    let retry = response.status == 503;
+    let response = response.with("X-Operator-Error", error.kind().name());
+    if retry {
         response.with("Retry-After", "1")
     } else {
         response
@@ -80,35 +102,43 @@ pub(super) fn precise(error: &OperatorError, writes: bool, problem: bool) -> Res
 
 pub(super) fn error_response(status: u16, text: &str, problem: bool) -> Response {
     if problem {
-        problem_response(status, text, None)
+        problem_response(status, text, None, None)
     } else {
         Response::text(status, text.to_owned())
     }
 }
 
-/// RFC 9457.
-fn problem_response(status: u16, detail: &str, outcome: Option<Outcome>) -> Response {
-    let mut body = Vec::new();
-    let mut json = JsonWriter::new(&mut body, false);
-    json.begin_object();
-    json.field("type");
-    json.string("about:blank");
-    json.field("title");
-    json.string(title(status));
-    json.field("status");
-    json.u64(status.into());
-    json.field("detail");
-    json.string(detail);
-    if let Some(outcome) = outcome {
-        json.field("outcome");
-        json.string(match outcome {
-            Outcome::NotApplied => "not-applied",
-            Outcome::Applied => "applied",
-            Outcome::Unknown => "unknown",
-        });
+/// RFC 9457, with the outcome, and the kind of the error with its data.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    #[serde(flatten)]
+    kind: Option<&'a ErrorKind>,
+}
+
+fn problem_response(
+    status: u16,
+    detail: &str,
+    outcome: Option<Outcome>,
+    kind: Option<&ErrorKind>,
+) -> Response {
+    let problem = Problem {
+        r#type: "about:blank",
+        title: title(status),
+        status,
+        detail,
+        outcome,
+        kind,
+    };
+    match serde_json::to_vec(&problem) {
+        Ok(body) => Response::new(status, "application/problem+json", body),
+        Err(_) => Response::text(status, detail.to_owned()),
     }
-    json.end_object();
-    Response::new(status, "application/problem+json", body)
 }
 
 /// The status in HTTP's own words, as RFC 9457 wants it beside `about:blank`.

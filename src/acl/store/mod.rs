@@ -22,7 +22,7 @@ pub use builder::{TokenDefinition, TokenStoreBuilder};
 pub use error::LoadError;
 use set::TokenSet;
 
-use super::{Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
+use super::{Access, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, Token};
 
 /// An authorizer that knows its tokens by heart.
 ///
@@ -48,7 +48,7 @@ use super::{Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
 /// assert!(store.check(Some(&token), Resource::Operator, Access::Read).is_ok());
 /// assert!(matches!(
 ///     store.check(Some(&token), Resource::Operator, Access::Write),
-///     Err(AclError::Denied { accessor: Some(_) })
+///     Err(AclError::Denied { .. })
 /// ));
 /// let stranger = Token::new("guess");
 /// assert_eq!(
@@ -164,7 +164,7 @@ impl TokenStore {
     }
 
     /// Decides as [`authorize`](AclAuthorizer::authorize) does, without waiting
-    /// for anything. An empty token is none.
+    /// for anything and without saying whose token it is. An empty token is none.
     ///
     /// # Errors
     /// [`AclError::Denied`] or [`AclError::UnknownToken`]; an expired token is
@@ -192,8 +192,8 @@ impl AclAuthorizer for TokenStore {
         token: Option<&Token>,
         resource: Resource,
         access: Access,
-    ) -> Result<(), AclError> {
-        self.check(token, resource, access)
+    ) -> Result<Identity, AclError> {
+        self.current.load().identify(token, resource, access)
     }
 
     fn default_policy(&self) -> DefaultPolicy {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::accessor::Accessor;
 use super::secret::SecretHasher;
 use super::table::{Found, TokenTable};
-use crate::acl::{Access, AclError, DefaultPolicy, Resource, Rules, Token};
+use crate::acl::{Access, AclError, DefaultPolicy, Identity, Resource, Rules, Token};
 
 /// Tells the time.
 pub(super) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -31,6 +31,26 @@ impl TokenSet {
         resource: Resource,
         access: Access,
     ) -> Result<(), AclError> {
+        self.decide(token, resource, access).map(drop)
+    }
+
+    pub(super) fn identify(
+        &self,
+        token: Option<&Token>,
+        resource: Resource,
+        access: Access,
+    ) -> Result<Identity, AclError> {
+        self.decide(token, resource, access).map(identity)
+    }
+
+    /// Whose token it is. The id is not built, or even looked at, for those who do
+    /// not need it: it stands far away in memory.
+    fn decide(
+        &self,
+        token: Option<&Token>,
+        resource: Resource,
+        access: Access,
+    ) -> Result<Option<&Accessor>, AclError> {
         let (allowed, accessor) = match token.map(Token::expose) {
             None | Some("") => (self.anonymous, None),
             Some(secret) => {
@@ -43,10 +63,10 @@ impl TokenSet {
             }
         };
         if allowed.includes(resource, access) {
-            return Ok(());
+            return Ok(accessor);
         }
         Err(AclError::Denied {
-            accessor: accessor.map(Accessor::to_id),
+            identity: identity(accessor),
         })
     }
 
@@ -68,6 +88,13 @@ impl TokenSet {
             .field("tokens", &self.tokens())
             .field("default_policy", &self.default_policy)
             .finish_non_exhaustive()
+    }
+}
+
+fn identity(accessor: Option<&Accessor>) -> Identity {
+    match accessor {
+        Some(accessor) => Identity::Accessor(accessor.to_id()),
+        None => Identity::Anonymous,
     }
 }
 

@@ -1,0 +1,261 @@
+//! Collecting the answers of a pool's nodes.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{GossipKey, NodeFailure, NodeMessage, RingReport};
+use crate::name::NodeName;
+
+/// Collects the answers of a pool's nodes to one query.
+///
+/// Cheap to clone; clones share the answers, so that several tasks can collect
+/// them, and so that what has arrived outlives a call that is given up.
+///
+/// ```
+/// use cluster_operator::keyring::{Answers, NodeKeys};
+/// use cluster_operator::{GossipKey, NodeFailure, NodeName};
+///
+/// let key = GossipKey::from_bytes(&[1; 16])?;
+/// let answers = Answers::default();
+/// // Nothing was sent so far.
+/// assert!(answers.report().is_none());
+///
+/// let [alice, bob, carol] = ["alice", "bob", "carol"].map(NodeName::from);
+/// answers.asking([alice.clone(), bob.clone(), carol.clone()]);
+/// answers.answered(&alice, Ok(NodeKeys::ring([key.clone()])));
+/// answers.answered(&bob, Err(NodeFailure::EncryptionOff));
+///
+/// let report = answers.report().unwrap();
+/// assert_eq!((report.nodes, report.responses, report.errors), (3, 2, 1));
+/// assert_eq!(report.keys.get(&key), 1);
+/// assert_eq!(report.silent, [carol]);
+/// # Ok::<(), cluster_operator::InvalidKey>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct Answers {
+    /// `None` until somebody is asked.
+    collected: Arc<Mutex<Option<Collected>>>,
+}
+
+#[derive(Default)]
+struct Collected {
+    /// The nodes that were asked, and whether they have answered.
+    asked: HashMap<NodeName, bool>,
+    report: RingReport,
+}
+
+/// What a node answers that did what it was asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeKeys {
+    /// The keys of its ring, if they were asked for.
+    pub keys: Vec<GossipKey>,
+    /// Its primary key, if it was asked for and the engine tells it.
+    pub primary: Option<GossipKey>,
+    /// How many keys it holds, if not all of them fitted into its answer.
+    pub total: Option<usize>,
+    /// What it remarks. It must not contain a key.
+    pub note: Option<String>,
+}
+
+impl NodeKeys {
+    /// The answer to a change: it was done.
+    pub fn done() -> Self {
+        NodeKeys::default()
+    }
+
+    /// The answer to a listing: the node's ring, the primary first.
+    pub fn ring(keys: impl IntoIterator<Item = GossipKey>) -> Self {
+        let mut ring = NodeKeys::without_primary(keys);
+        ring.primary = ring.keys.first().cloned();
+        ring
+    }
+
+    /// The answer to a listing by an engine that does not tell which key is the
+    /// primary.
+    pub fn without_primary(keys: impl IntoIterator<Item = GossipKey>) -> Self {
+        NodeKeys {
+            keys: keys.into_iter().collect(),
+            ..NodeKeys::default()
+        }
+    }
+
+    /// Says that the node holds this many keys, of which only some are listed.
+    #[must_use]
+    pub fn truncated(mut self, total: usize) -> Self {
+        self.total = Some(total);
+        self
+    }
+
+    /// Adds a remark.
+    #[must_use]
+    pub fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+}
+
+impl Answers {
+    /// Names nodes that are about to be asked. Call it just before sending: from
+    /// then on the outcome of a change is unknown until they have answered. It can
+    /// be called again for more nodes.
+    pub fn asking(&self, nodes: impl IntoIterator<Item = NodeName>) {
+        let mut collected = self.lock();
+        let collected = collected.get_or_insert_default();
+        for node in nodes {
+            collected.asked.entry(node).or_default();
+        }
+        collected.report.nodes = collected.asked.len();
+    }
+
+    /// Counts a node's answer. A second answer of the same node, and that of a node
+    /// that was not asked, are ignored.
+    pub fn answered(&self, node: &NodeName, answer: Result<NodeKeys, NodeFailure>) {
+        let mut collected = self.lock();
+        let Some(Collected { asked, report }) = &mut *collected else {
+            return;
+        };
+        match asked.get_mut(node) {
+            Some(answered) if !*answered => *answered = true,
+            _ => return,
+        }
+        let NodeKeys {
+            keys,
+            primary,
+            total,
+            note,
+        } = match answer {
+            Ok(answer) => answer,
+            Err(failure) => return report.failed(node.clone(), failure),
+        };
+        report.responses += 1;
+        keys.iter().for_each(|key| report.keys.add(key));
+        if let Some(primary) = &primary {
+            report.primary_keys.add(primary);
+        }
+        if let Some(total) = total {
+            let shown = keys.len();
+            report.truncated += 1;
+            report.tell(node.clone(), NodeMessage::Truncated { shown, total });
+        } else if let Some(note) = note {
+            report.tell(node.clone(), NodeMessage::Note(note));
+        }
+    }
+
+    /// The answers so far; `None` if nobody was asked.
+    pub fn report(&self) -> Option<RingReport> {
+        let collected = self.lock();
+        let Collected { asked, report } = collected.as_ref()?;
+        let mut report = report.clone();
+        if report.responses < report.nodes {
+            let silent = asked.iter().filter(|(_, answered)| !**answered);
+            let mut silent: Vec<_> = silent.map(|(node, _)| node.clone()).collect();
+            silent.sort_unstable();
+            silent.truncate(RingReport::NAMED);
+            report.silent = silent;
+        }
+        Some(report)
+    }
+
+    /// Whether every node that was asked has answered; no if nobody was asked.
+    pub fn is_complete(&self) -> bool {
+        let collected = self.lock();
+        let report = collected.as_ref().map(|collected| &collected.report);
+        report.is_some_and(|report| report.responses == report.nodes)
+    }
+
+    /// The nodes that were asked, by name.
+    pub(crate) fn asked(&self) -> Vec<NodeName> {
+        let collected = self.lock();
+        let asked = collected
+            .iter()
+            .flat_map(|collected| collected.asked.keys());
+        let mut asked: Vec<_> = asked.cloned().collect();
+        asked.sort_unstable();
+        asked
+    }
+
+    /// A panic elsewhere does not leave it half changed.
+    fn lock(&self) -> MutexGuard<'_, Option<Collected>> {
+        self.collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Answers").field(&self.report()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> GossipKey {
+        GossipKey::from_bytes(&[n; 16]).unwrap()
+    }
+
+    fn node(number: usize) -> NodeName {
+        format!("node-{number:03}").into()
+    }
+
+    #[test]
+    fn second_answer_and_answer_of_stranger_are_ignored() {
+        let answers = Answers::default();
+        answers.answered(&node(1), Ok(NodeKeys::done()));
+        assert_eq!(answers.report(), None);
+        answers.asking([node(1), node(2)]);
+        answers.answered(&node(1), Ok(NodeKeys::ring([key(1)])));
+        answers.answered(&node(1), Ok(NodeKeys::ring([key(1)])));
+        answers.answered(&node(3), Ok(NodeKeys::ring([key(1)])));
+        let report = answers.report().unwrap();
+        assert_eq!((report.nodes, report.responses), (2, 1));
+        assert_eq!(report.keys.get(&key(1)), 1);
+        assert!(!answers.is_complete());
+        answers.clone().answered(&node(2), Ok(NodeKeys::done()));
+        assert!(answers.is_complete());
+        assert_eq!(answers.report().unwrap().silent, []);
+    }
+
+    #[test]
+    fn first_hundred_silent_and_failed_nodes_are_named() {
+        let answers = Answers::default();
+        answers.asking((0..300).map(node));
+        for number in 150..300 {
+            answers.answered(&node(number), Err(NodeFailure::PrimaryKey));
+        }
+        let report = answers.report().unwrap();
+        assert_eq!((report.responses, report.errors), (150, 150));
+        assert_eq!(report.silent, (0..100).map(node).collect::<Vec<_>>());
+        assert_eq!(report.failures().count(), 100);
+        assert_eq!(answers.asked().len(), 300);
+    }
+
+    #[test]
+    fn cut_listing_is_counted_beyond_the_nodes_that_are_named() {
+        let answers = Answers::default();
+        answers.asking((0..150).map(node));
+        for number in 0..150 {
+            let cut = NodeKeys::ring([key(1)]).truncated(9);
+            answers.answered(&node(number), Ok(cut));
+        }
+        let report = answers.report().unwrap();
+        assert_eq!((report.truncated, report.messages.len()), (150, 100));
+        assert_eq!(report.primary_keys.get(&key(1)), 150);
+    }
+
+    #[test]
+    fn primary_is_told_only_by_engines_that_know_it() {
+        let answers = Answers::default();
+        answers.asking([node(1)]);
+        let listed = NodeKeys::without_primary([key(1)]).with_note("slow disk");
+        answers.answered(&node(1), Ok(listed));
+        let report = answers.report().unwrap();
+        assert!(report.primary_keys.is_empty());
+        let note = NodeMessage::Note("slow disk".into());
+        assert_eq!(report.messages.get(&node(1)), Some(&note));
+    }
+}

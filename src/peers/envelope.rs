@@ -1,0 +1,325 @@
+//! What goes between two servers: a request in an envelope, and its reply.
+//!
+//! Both are JSON with a version. The formats that were ever sent stand in
+//! `tests/envelopes/` as bytes.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::acl::Access;
+use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::reply::OperatorReply;
+use crate::request::OperatorRequest;
+
+/// The version of the server call that this library speaks.
+///
+/// Version 1 was a bare request without a version.
+const VERSION: u32 = 2;
+
+/// A request on its way to another server, for any transport to carry.
+///
+/// The bytes are opaque: their format changes between versions of this library, and
+/// the other side's [`answer`](crate::OperatorService::answer) says so where it
+/// cannot read them. They hold the token and keys of the request in clear, so the
+/// channel has to be as private as the one that the request came by. They are wiped
+/// when the last clone is dropped.
+#[derive(Clone)]
+pub struct Envelope {
+    bytes: Bytes,
+    writes: bool,
+}
+
+/// The reply to an [`Envelope`], opaque and wiped as well: a listing holds keys.
+#[derive(Clone)]
+pub struct EnvelopeReply {
+    bytes: Bytes,
+}
+
+/// A request, and what the servers on its way know of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Forwarded {
+    pub(crate) request: OperatorRequest,
+    /// How many servers have forwarded it.
+    pub(crate) hops: u8,
+    /// Whether it was sent to this server because that is said to lead. Such a
+    /// server does not wait for a leader: the one that forwarded it does.
+    pub(crate) to_leader: bool,
+    /// How long the server that forwarded it waits, less what the way takes.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl From<OperatorRequest> for Forwarded {
+    fn from(request: OperatorRequest) -> Self {
+        Forwarded {
+            request,
+            hops: 0,
+            to_leader: false,
+            timeout: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Call<T> {
+    version: u32,
+    call: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Reply<T> {
+    version: u32,
+    reply: T,
+}
+
+/// A text that does not deserialize. What it holds is left out: serde's own words
+/// repeat parts of it, which may be a key.
+#[derive(Debug, thiserror::Error)]
+#[error("unexpected JSON at line {line}, column {column}")]
+struct Unreadable {
+    line: usize,
+    column: usize,
+}
+
+impl From<serde_json::Error> for Unreadable {
+    fn from(error: serde_json::Error) -> Self {
+        Unreadable {
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}
+
+/// Writes JSON that is wiped when it is dropped.
+pub(crate) fn write_wiped(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
+    // Large enough for any request, so that none leaves a copy behind by growing.
+    let mut json = Zeroizing::new(Vec::with_capacity(4096));
+    serde_json::to_writer(&mut *json, value)?;
+    Ok(Bytes::from_owner(json))
+}
+
+fn wiped(bytes: Vec<u8>) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(bytes))
+}
+
+/// What a server of version 1 is told, in words that it prints.
+pub(crate) fn too_old() -> String {
+    format!(
+        "the server that sent it is too old: it speaks version 1 of the server call, this one \
+         version {VERSION}: upgrade it"
+    )
+}
+
+/// Looks at the version before anything else.
+fn check_version(json: &[u8], sender: &str) -> Result<(), String> {
+    let versioned: Versioned =
+        serde_json::from_slice(json).map_err(|error| Unreadable::from(error).to_string())?;
+    match versioned.version {
+        Some(VERSION) => Ok(()),
+        None if sender == "sent" => Err(too_old()),
+        Some(newer) if newer > VERSION => Err(format!(
+            "this server is too old: it speaks version {VERSION} of the server call, and the \
+             server that {sender} it version {newer}: upgrade this one"
+        )),
+        _ => Err(format!(
+            "the server that {sender} it is too old: this one speaks version {VERSION} of the \
+             server call: upgrade it"
+        )),
+    }
+}
+
+impl Envelope {
+    /// The envelope that came over the wire.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        Envelope {
+            bytes: wiped(bytes.into()),
+            writes: true,
+        }
+    }
+
+    /// The bytes to send.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Whether the request changes something, so that it must not be sent again
+    /// where it may have arrived. An envelope that came over the wire counts as one
+    /// that does.
+    pub fn is_write(&self) -> bool {
+        self.writes
+    }
+
+    /// The same envelope with less time for the other side, for a transport that
+    /// tries a second server. A longer time than it has is not given.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        let Ok(mut call) = self.open() else {
+            return self.clone();
+        };
+        let given = call.timeout.unwrap_or(timeout);
+        call.timeout = Some(given.min(timeout));
+        Envelope::seal(&call).unwrap_or_else(|_| self.clone())
+    }
+
+    pub(crate) fn seal(call: &Forwarded) -> Result<Self, OperatorError> {
+        let version = VERSION;
+        let bytes = write_wiped(&Call { version, call }).map_err(|error| {
+            OperatorError::backend("the request cannot be written")
+                .with_outcome(Outcome::NotApplied)
+                .with_source(error)
+        })?;
+        Ok(Envelope {
+            bytes,
+            writes: call.request.operation.permission().1 == Access::Write,
+        })
+    }
+
+    pub(crate) fn open(&self) -> Result<Forwarded, OperatorError> {
+        let unreadable = |reason| OperatorError::new(ErrorKind::IncompatibleServer { reason });
+        check_version(&self.bytes, "sent").map_err(unreadable)?;
+        serde_json::from_slice(&self.bytes)
+            .map(|read: Call<Forwarded>| read.call)
+            .map_err(|error| unreadable(Unreadable::from(error).to_string()))
+    }
+}
+
+impl EnvelopeReply {
+    /// The reply that came over the wire.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
+        EnvelopeReply {
+            bytes: wiped(bytes.into()),
+        }
+    }
+
+    /// The bytes to send.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(crate) fn seal(reply: &Result<OperatorReply, OperatorError>) -> Self {
+        let version = VERSION;
+        let bytes = write_wiped(&Reply { version, reply }).unwrap_or_else(|_| {
+            // Not a reply, so the other side takes it for one that cannot be read.
+            Bytes::from_static(b"{}")
+        });
+        EnvelopeReply { bytes }
+    }
+
+    /// What the other service answered. A reply that cannot be read says nothing of
+    /// what has happened, so that is `unread`.
+    pub(crate) fn open(&self, unread: Outcome) -> Result<OperatorReply, OperatorError> {
+        let unreadable = |reason| {
+            let kind = ErrorKind::InvalidReply { reason };
+            OperatorError::new(kind).with_outcome(unread)
+        };
+        check_version(&self.bytes, "answered").map_err(unreadable)?;
+        let read: Result<Reply<Result<_, _>>, _> = serde_json::from_slice(&self.bytes);
+        match read {
+            Ok(read) => read.reply,
+            Err(error) => Err(unreadable(Unreadable::from(error).to_string())),
+        }
+    }
+}
+
+/// Shows the size: the bytes may hold a token and keys.
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Envelope({} bytes)", self.bytes.len())
+    }
+}
+
+/// Shows the size: the bytes may hold keys.
+impl fmt::Debug for EnvelopeReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EnvelopeReply({} bytes)", self.bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acl::Token;
+    use crate::raft::{Consistency, PeerSelector};
+    use crate::request::Operation;
+
+    fn read() -> Forwarded {
+        let operation = Operation::RaftConfiguration(Consistency::Default);
+        OperatorRequest::new(operation)
+            .with_token(Token::new("hunter2"))
+            .into()
+    }
+
+    #[test]
+    fn envelope_says_whether_it_writes_and_shows_nothing() {
+        let envelope = Envelope::seal(&read()).unwrap();
+        assert!(!envelope.is_write());
+        assert!(!format!("{envelope:?}").contains("hunter2"));
+        let operation = Operation::RemovePeer {
+            server: PeerSelector::Id("a".into()),
+            expected_index: None,
+        };
+        let removal = Envelope::seal(&OperatorRequest::new(operation).into()).unwrap();
+        assert!(removal.is_write());
+        assert!(Envelope::from_bytes(envelope.as_bytes().clone()).is_write());
+    }
+
+    #[test]
+    fn timeout_of_an_envelope_can_only_shrink() {
+        let second = Duration::from_secs(1);
+        let envelope = Envelope::seal(&read()).unwrap().with_timeout(2 * second);
+        let timeout = |envelope: &Envelope| envelope.open().unwrap().timeout;
+        assert_eq!(timeout(&envelope), Some(2 * second));
+        assert_eq!(timeout(&envelope.with_timeout(second)), Some(second));
+        assert_eq!(
+            timeout(&envelope.with_timeout(3 * second)),
+            Some(2 * second)
+        );
+    }
+
+    #[test]
+    fn envelope_of_another_version_is_not_applied_and_says_who_is_too_old() {
+        for (bytes, words) in [
+            (r#"{"operation":{}}"#, "the server that sent it is too old"),
+            (r#"{"version":1}"#, "the server that sent it is too old"),
+            (r#"{"version":3}"#, "this server is too old"),
+            (r#"{"version":2}"#, "unexpected JSON"),
+            (r#"{"version":"hunter2"}"#, "unexpected JSON"),
+            ("", "unexpected JSON"),
+        ] {
+            let error = Envelope::from_bytes(bytes).open().unwrap_err();
+            assert_eq!(error.kind().name(), "incompatible-server");
+            assert_eq!(error.outcome(), Outcome::NotApplied);
+            assert!(error.to_string().contains(words), "{bytes}: {error}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn reply_that_cannot_be_read_has_the_outcome_of_one_that_was_lost() {
+        for bytes in ["{}", r#"{"version":3}"#, r#"{"version":2,"reply":{}}"#, "x"] {
+            let reply = EnvelopeReply::from_bytes(bytes);
+            for unread in [Outcome::Unknown, Outcome::NotApplied] {
+                let error = reply.open(unread).unwrap_err();
+                assert_eq!(error.kind().name(), "invalid-reply");
+                assert_eq!(error.outcome(), unread);
+            }
+        }
+    }
+
+    #[test]
+    fn error_comes_back_as_it_was() {
+        let error = OperatorError::new(ErrorKind::LastVoter).with_outcome(Outcome::Unknown);
+        let reply = EnvelopeReply::seal(&Err(error.clone()));
+        let reply = EnvelopeReply::from_bytes(reply.as_bytes().clone());
+        assert_eq!(reply.open(Outcome::NotApplied), Err(error));
+    }
+}
