@@ -217,7 +217,7 @@ mod tests {
 
     fn may(acl: &MockAcl, token: Option<&str>, access: Access) -> Result<(), AclError> {
         let token = token.map(Token::new);
-        block_on(acl.authorize(token.as_ref(), Resource::Operator, access))
+        block_on(acl.authorize(token.as_ref(), Resource::Operator, access)).map(drop)
     }
 
     #[test]
@@ -261,7 +261,10 @@ mod tests {
             .with_token(MockToken::new("secret-1"))
             .with_token(MockToken::new("secret-2").with_accessor(AccessorId::new("named")));
         let denied = |accessor: Option<&str>| AclError::Denied {
-            accessor: accessor.map(AccessorId::new),
+            identity: match accessor {
+                Some(id) => Identity::Accessor(AccessorId::new(id)),
+                None => Identity::Anonymous,
+            },
         };
         let first = "acce5500-0000-4000-8000-000000000001";
         for (token, accessor) in [

@@ -98,7 +98,7 @@ impl AutopilotBackend for MockAutopilot {
     async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
         self.raft.take_time().await;
         with(self.raft.cluster(), |cluster| {
-            cluster.view(self.raft.id())?;
+            cluster.known_to(self.raft.id())?;
             Ok(cluster.autopilot().clone())
         })
     }
@@ -118,7 +118,7 @@ impl AutopilotBackend for MockAutopilot {
     async fn state(&self) -> Result<AutopilotState, OperatorError> {
         self.raft.take_time().await;
         with(self.raft.cluster(), |cluster| {
-            let known = cluster.view(self.raft.id())?.servers;
+            let known = cluster.known_to(self.raft.id())?.servers;
             let voters: Vec<_> = known.iter().filter(|server| server.is_voter()).collect();
             let healthy = voters.iter().filter(|voter| cluster.is_up(&voter.id));
             let tolerance = healthy.count().saturating_sub(voters.len() / 2 + 1);

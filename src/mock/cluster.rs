@@ -8,7 +8,10 @@ use super::{RaftChange, lock, unreachable};
 use crate::autopilot::AutopilotConfiguration;
 use crate::error::{ErrorKind, OperatorError};
 use crate::name::ServerId;
-use crate::raft::{LeaderHint, Leadership, RaftConfiguration, RaftServer};
+use crate::raft::{
+    ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, RaftConfiguration, RaftMember,
+    RaftServer, RaftView, ServerStatus,
+};
 
 /// The cluster that its servers share.
 pub(super) type SharedCluster = Arc<Mutex<Cluster>>;
@@ -22,8 +25,10 @@ pub(super) struct Cluster {
     /// The latest one. Of `alive` and `last_index` it matters only whether they
     /// are to be told; `leader` is never set.
     pub(super) configuration: RaftConfiguration,
+    /// The term in which it was written.
+    pub(super) written_in: u64,
     pub(super) leader: Option<ServerId>,
-    term: u64,
+    pub(super) term: u64,
     /// The index of the last log entry.
     pub(super) log: u64,
     pub(super) autopilot: AutopilotConfiguration,
@@ -43,6 +48,9 @@ pub(super) struct Member {
     pub(super) last_index: u64,
     /// The configuration in its own log.
     pub(super) configuration: RaftConfiguration,
+    pub(super) written_in: u64,
+    /// The term that it is in.
+    pub(super) term: u64,
     /// Who leads, as far as it knows.
     leader: Option<ServerId>,
 }
@@ -62,12 +70,15 @@ impl Cluster {
                 up: server.alive != Some(false),
                 last_index: 0,
                 configuration: RaftConfiguration::default(),
+                written_in: 0,
+                term: 0,
                 leader: None,
             });
         }
         let mut cluster = Cluster {
             members,
             configuration: RaftConfiguration { servers, index: 0 },
+            written_in: 1,
             leader: None,
             term: 1,
             log: 0,
@@ -93,6 +104,8 @@ impl Cluster {
         self.autopilot.modify_index = self.log;
         for member in &mut self.members {
             member.configuration = self.configuration.clone();
+            member.written_in = self.written_in;
+            member.term = self.term;
             member.last_index = self.log;
         }
     }
@@ -107,6 +120,8 @@ impl Cluster {
                 up: true,
                 last_index: 0,
                 configuration: RaftConfiguration::default(),
+                written_in: 0,
+                term: 0,
                 leader: None,
             });
         }
@@ -133,34 +148,57 @@ impl Cluster {
     }
 
     /// The configuration as this server knows it.
-    pub(super) fn view(&self, id: &ServerId) -> Result<RaftConfiguration, OperatorError> {
+    pub(super) fn known_to(&self, id: &ServerId) -> Result<RaftConfiguration, OperatorError> {
         let member = self.live(id)?;
         Ok(self.told(&member.configuration, member.leader.as_ref(), Some(id)))
     }
 
-    /// Who leads as this server knows it.
-    pub(super) fn leadership(&self, id: &ServerId) -> Leadership {
-        let Ok(member) = self.live(id) else {
-            // Its own service alone asks this of a stopped server, and then goes
-            // where the lead is: to this server, which refuses as unreachable.
-            return Leadership::Local;
+    /// This server's own view. It may lose the lead just now, if that is what the
+    /// test has asked for.
+    pub(super) fn view(&mut self, id: &ServerId) -> Result<RaftView, OperatorError> {
+        self.lose_lead_if_told(id);
+        let known = self.known_to(id)?;
+        let member = self.live(id)?;
+        let servers = known.servers.iter().map(|server| RaftMember {
+            id: server.id.clone(),
+            address: server.address.clone(),
+            suffrage: server.suffrage,
+        });
+        let mut view = RaftView::new(id.clone(), Arc::new(Membership::new(servers)));
+        view.leadership = self.leadership(member);
+        view.term = member.term;
+        view.version = ConfigVersion {
+            term: member.written_in,
+            index: known.index,
         };
-        if let Some(leader) = self.mishaps.stale_hints.get(id) {
-            return match leader == id {
+        let status = known.servers.iter().map(|server| {
+            let mut status = ServerStatus::default();
+            status.name.clone_from(&server.name);
+            status.protocol_version.clone_from(&server.protocol_version);
+            status.alive = server.alive;
+            let term = self.member(&server.id).map_or(0, |member| member.term);
+            status.last_log = server.last_index.map(|index| LogPosition { term, index });
+            status
+        });
+        view.status = status.collect();
+        Ok(view)
+    }
+
+    fn leadership(&self, member: &Member) -> Leadership {
+        if let Some(leader) = self.mishaps.stale_hints.get(&member.id) {
+            return match *leader == member.id {
                 true => Leadership::Local,
-                false => Leadership::Elsewhere(self.hint(leader)),
+                false => Leadership::Remote(self.hint(leader)),
             };
         }
         match member.leader_hint() {
-            Some(leader) if leader.id == *id => Leadership::Local,
-            Some(leader) => Leadership::Elsewhere(leader),
-            None => Leadership::None,
+            Some(leader) if leader.id == member.id => Leadership::Local,
+            Some(leader) => Leadership::Remote(leader),
+            None => Leadership::Unknown,
         }
     }
 
-    /// Refuses unless this server leads. It may lose the lead just now, if that
-    /// is what the test has asked for.
-    pub(super) fn check_leads(&mut self, id: &ServerId) -> Result<(), OperatorError> {
+    fn lose_lead_if_told(&mut self, id: &ServerId) {
         if self.leader.as_ref() == Some(id) && self.is_up(id) && self.mishaps.loses_lead() {
             let others = self.voters().map(|voter| voter.id.clone());
             let others: Vec<_> = others.filter(|other| other != id).collect();
@@ -168,6 +206,12 @@ impl Cluster {
                 self.elect(next);
             }
         }
+    }
+
+    /// Refuses unless this server leads. It may lose the lead just now, if that
+    /// is what the test has asked for.
+    pub(super) fn check_leads(&mut self, id: &ServerId) -> Result<(), OperatorError> {
+        self.lose_lead_if_told(id);
         let member = self.live(id)?;
         match member.leader_hint() {
             Some(leader) if leader.id == *id => Ok(()),
@@ -235,7 +279,7 @@ impl Cluster {
             .ok_or_else(|| unreachable(format!("server {id}"), "it is stopped"))
     }
 
-    pub(super) fn voters(&self) -> impl Iterator<Item = &RaftServer> {
+    pub(super) fn voters(&self) -> impl Iterator<Item = &RaftServer> + Clone {
         let servers = self.configuration.servers.iter();
         servers.filter(|server| server.is_voter())
     }
@@ -299,6 +343,8 @@ impl Cluster {
             member.leader = led;
             if member.leader.is_some() {
                 member.configuration = self.configuration.clone();
+                member.written_in = self.written_in;
+                member.term = self.term;
                 member.last_index = self.log;
             }
         }

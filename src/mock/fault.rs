@@ -72,7 +72,7 @@ pub enum NodeFault {
     Refuses,
     /// It says that it changes its keys, and does not.
     Lies,
-    /// It answers twice, so more nodes seem to answer than there are.
+    /// It does what it is asked twice, and answers twice.
     AnswersTwice,
     /// It lists this key alone, whatever it holds.
     ListsOther(GossipKey),

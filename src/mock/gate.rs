@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use async_trait::async_trait;
 
 use super::lock;
-use crate::acl::{Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
+use crate::acl::{Access, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, Token};
 
 /// Open while the server runs, closed while it is paused. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +66,7 @@ impl AclAuthorizer for Gated {
         token: Option<&Token>,
         resource: Resource,
         access: Access,
-    ) -> Result<(), AclError> {
+    ) -> Result<Identity, AclError> {
         self.gate.pass().await;
         let decision = self.authorizer.authorize(token, resource, access).await;
         self.gate.pass().await;

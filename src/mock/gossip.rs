@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::transcript::{Number, Recorder};
 use super::{CallEnd, MockClock, NodeFault, unreachable};
 use crate::error::OperatorError;
-use crate::keyring::{GossipKey, Keyring, NodeFailure, NodeMessage, Pool, RingReport};
+use crate::keyring::{Answers, KeyChange, Keyring, NodeFailure, NodeKeys, Pool};
 use crate::name::NodeName;
 
 /// The pool that its nodes share.
@@ -36,20 +36,13 @@ pub(super) struct Node {
     up: bool,
 }
 
-/// What nodes are asked.
-#[derive(Debug)]
-pub(super) enum Question {
-    List,
-    Install(GossipKey),
-    Use(GossipKey),
-    Remove(GossipKey),
-}
+/// What nodes are asked: for their keys, or to change them.
+pub(super) type Question = Option<KeyChange>;
 
-/// What the nodes have answered so far, and who will answer when.
-pub(super) struct Asked {
-    pub(super) report: RingReport,
-    pub(super) late: Vec<(Duration, NodeName, Option<Number>)>,
-}
+type Answer = Result<NodeKeys, NodeFailure>;
+
+/// When a node that is late will answer, and the call that it answers.
+pub(super) type Late = (Duration, NodeName, Option<Number>);
 
 impl Gossip {
     pub(super) fn new(nodes: impl IntoIterator<Item = NodeName>, ring: Option<Keyring>) -> Self {
@@ -128,22 +121,20 @@ impl Gossip {
             .filter(|node| self.is_member(observer, node))
     }
 
-    /// Asks every node that the observer takes for a member.
+    /// Asks every node that the observer takes for a member. Returns those that
+    /// are late, the first of them first.
     pub(super) fn ask(
         &mut self,
         observer: &NodeName,
         pool: &Pool,
         question: &Question,
-    ) -> Result<Asked, OperatorError> {
+        answers: &Answers,
+    ) -> Result<Vec<Late>, OperatorError> {
         self.live(observer)?;
-        let what = self
-            .watched
-            .is_some()
-            .then(|| Arc::from(question.wording()));
-        let mut asked = Asked {
-            report: RingReport::new(self.members(observer).count()),
-            late: Vec::new(),
-        };
+        let what = self.watched.is_some().then(|| Arc::from(wording(question)));
+        let members = self.members(observer);
+        answers.asking(members.map(|node| node.name.clone()));
+        let mut late = Vec::new();
         for at in 0..self.nodes.len() {
             if !self.is_member(observer, &self.nodes[at]) {
                 continue;
@@ -155,12 +146,12 @@ impl Gossip {
                 call.in_pool(pool.clone()).open()
             });
             match self.faults.get(&name) {
-                Some(NodeFault::Late(delay)) => asked.late.push((*delay, name, call)),
-                _ => self.answer(observer, at, question, &mut asked.report, call),
+                Some(NodeFault::Late(delay)) => late.push((*delay, name, call)),
+                _ => self.answer(observer, at, question, answers, call),
             }
         }
-        asked.late.sort_by_key(|(delay, ..)| *delay);
-        Ok(asked)
+        late.sort_by_key(|(delay, ..)| *delay);
+        Ok(late)
     }
 
     /// A node that is late answers.
@@ -169,11 +160,11 @@ impl Gossip {
         observer: &NodeName,
         node: &NodeName,
         question: &Question,
-        report: &mut RingReport,
+        answers: &Answers,
         call: Option<Number>,
     ) {
         if let Some(at) = self.nodes.iter().position(|held| held.name == *node) {
-            self.answer(observer, at, question, report, call);
+            self.answer(observer, at, question, answers, call);
         }
     }
 
@@ -182,48 +173,48 @@ impl Gossip {
         observer: &NodeName,
         at: usize,
         question: &Question,
-        report: &mut RingReport,
+        answers: &Answers,
         call: Option<Number>,
     ) {
-        let end = self.answer_as_told(observer, at, question, report);
+        let end = match self.answer_of(observer, at, question) {
+            None => CallEnd::RequestLost,
+            Some(answer) => {
+                let end = match &answer {
+                    Ok(_) => CallEnd::Answered,
+                    Err(failure) => CallEnd::Refused(failure.to_string()),
+                };
+                answers.answered(&self.nodes[at].name, answer);
+                end
+            }
+        };
         if let (Some((recorder, _)), Some(call)) = (&self.watched, call) {
             recorder.end(call, end);
         }
     }
 
-    fn answer_as_told(
-        &mut self,
-        observer: &NodeName,
-        at: usize,
-        question: &Question,
-        report: &mut RingReport,
-    ) -> CallEnd {
+    /// What a node answers, if it does, and as the test has told it.
+    fn answer_of(&mut self, observer: &NodeName, at: usize, question: &Question) -> Option<Answer> {
         let node = &self.nodes[at];
         if !(node.up && self.reaches(observer, &node.name)) {
-            return CallEnd::RequestLost;
+            return None;
         }
         let fault = self.faults.get(&node.name).cloned();
         let node = &mut self.nodes[at];
-        let is_change = !matches!(question, Question::List);
-        match fault {
-            Some(NodeFault::Silent) => return CallEnd::RequestLost,
-            Some(NodeFault::Refuses) if is_change => {
-                let failure = NodeFailure::Other("the node was told to refuse".into());
-                report.failed(node.name.clone(), failure);
+        Some(match (fault, question) {
+            (Some(NodeFault::Silent), _) => return None,
+            (Some(NodeFault::Refuses), Some(_)) => {
+                Err(NodeFailure::Other("the node was told to refuse".into()))
             }
-            Some(NodeFault::Lies) if is_change => report.done(),
-            Some(NodeFault::AnswersTwice) => {
-                node.answer(question, report);
-                node.answer(question, report);
+            (Some(NodeFault::Lies), Some(_)) => Ok(NodeKeys::done()),
+            (Some(NodeFault::ListsOther(key)), None) => Ok(NodeKeys::ring([key])),
+            (Some(NodeFault::ListsFirst(shown)), None) => node.list(shown),
+            (Some(NodeFault::AnswersTwice), _) => {
+                let first = node.answer(question);
+                // It does it twice, too.
+                node.answer(question).and(first)
             }
-            Some(NodeFault::ListsOther(key)) if !is_change => report.holds(&[key]),
-            Some(NodeFault::ListsFirst(shown)) if !is_change => node.list(shown, report),
-            _ => node.answer(question, report),
-        }
-        match report.messages.get(&node.name) {
-            Some(NodeMessage::Failed(failure)) => CallEnd::Refused(failure.to_string()),
-            _ => CallEnd::Answered,
-        }
+            _ => node.answer(question),
+        })
     }
 
     fn reaches(&self, from: &NodeName, to: &NodeName) -> bool {
@@ -240,41 +231,35 @@ impl Gossip {
 }
 
 impl Node {
-    fn answer(&mut self, question: &Question, report: &mut RingReport) {
-        let Some(ring) = &mut self.ring else {
-            return report.failed(self.name.clone(), NodeFailure::EncryptionOff);
-        };
-        let done = match question {
-            Question::List => return report.holds(ring.keys()),
-            Question::Install(key) => {
-                ring.install(key.clone());
-                Ok(())
-            }
-            Question::Use(key) => ring.use_key(key),
-            Question::Remove(key) => ring.remove(key).map(drop),
-        };
-        report.answered(self.name.clone(), done);
+    fn answer(&mut self, question: &Question) -> Answer {
+        let ring = self.ring.as_mut().ok_or(NodeFailure::EncryptionOff)?;
+        match question {
+            None => return Ok(NodeKeys::ring(ring.keys().iter().cloned())),
+            Some(KeyChange::Install(key)) => _ = ring.install(key.clone()),
+            Some(KeyChange::Use(key)) => ring.use_key(key)?,
+            Some(KeyChange::Remove(key)) => _ = ring.remove(key)?,
+        }
+        Ok(NodeKeys::done())
     }
 
     /// Lists the first keys alone.
-    fn list(&mut self, shown: usize, report: &mut RingReport) {
-        match &self.ring {
-            Some(ring) if shown < ring.keys().len() => {
-                let total = ring.keys().len();
-                report.holds_more(self.name.clone(), &ring.keys()[..shown], total);
-            }
-            _ => self.answer(&Question::List, report),
+    fn list(&mut self, shown: usize) -> Answer {
+        let total = self.ring.as_ref().map_or(0, |ring| ring.keys().len());
+        let mut answer = self.answer(&None)?;
+        if shown < total {
+            answer.keys.truncate(shown);
+            answer.primary = answer.keys.first().cloned();
+            answer = answer.truncated(total);
         }
+        Ok(answer)
     }
 }
 
-impl Question {
-    fn wording(&self) -> String {
-        match self {
-            Question::List => "list keys".into(),
-            Question::Install(key) => format!("install {}", key.fingerprint()),
-            Question::Use(key) => format!("use {}", key.fingerprint()),
-            Question::Remove(key) => format!("remove {}", key.fingerprint()),
-        }
+fn wording(question: &Question) -> String {
+    match question {
+        None => "list keys".into(),
+        Some(KeyChange::Install(key)) => format!("install {}", key.fingerprint()),
+        Some(KeyChange::Use(key)) => format!("use {}", key.fingerprint()),
+        Some(KeyChange::Remove(key)) => format!("remove {}", key.fingerprint()),
     }
 }

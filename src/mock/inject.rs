@@ -222,13 +222,13 @@ impl MockFederation {
                 mishaps.slow = slow;
             });
             for ring in &server.rings {
-                let node = |name| network.server(name).ring(&ring.pool()).map(|it| it.node());
+                let node = |name| network.server(name).ring(ring.pool()).map(|it| it.node());
                 let cut = cuts
                     .iter()
                     .filter_map(|(from, to)| Some((node(from)?.clone(), node(to)?.clone())));
                 ring.set_cuts(cut.collect());
                 let faults = kinds.iter().filter_map(|kind| match kind {
-                    Kind::Node(name, pool, fault) if *pool == ring.pool() => {
+                    Kind::Node(name, pool, fault) if pool == ring.pool() => {
                         Some((node(name)?.clone(), fault.clone()))
                     }
                     _ => None,

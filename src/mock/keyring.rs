@@ -1,17 +1,19 @@
 //! One gossip pool's keyring, as one of its nodes operates it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::select;
 
 use super::gate::Gate;
-use super::gossip::{Asked, Gossip, Question, SharedGossip};
+use super::gossip::{Gossip, Late, Question, SharedGossip};
 use super::transcript::Recorder;
 use super::{MockClock, NodeFault, lock};
 use crate::error::{OperatorError, Outcome};
-use crate::keyring::{GossipKey, Keyring, KeyringBackend, Pool, RelayFactor, RingReport};
+use crate::keyring::{Answers, GossipKey, GossipQuery, KeyChange, Keyring, KeyringBackend, Pool};
 use crate::name::NodeName;
 use crate::time::Timer;
 
@@ -25,15 +27,18 @@ use crate::time::Timer;
 ///
 /// ```
 /// use cluster_operator::mock::MockKeyring;
-/// use cluster_operator::{GossipKey, KeyringBackend, Pool, RelayFactor};
+/// use cluster_operator::{GossipKey, GossipQuery, KeyChange, KeyringBackend, Pool};
 ///
 /// # futures_executor::block_on(async {
 /// let (old, new) = (GossipKey::from_bytes(&[1; 16])?, GossipKey::from_bytes(&[2; 16])?);
 /// let keyring = MockKeyring::new(Pool::Lan, old.clone(), ["alice", "bob"]);
 /// keyring.stop("bob");
 ///
-/// let report = keyring.install(&new, RelayFactor::default()).await?;
+/// let query = GossipQuery::new(std::time::Duration::from_secs(5));
+/// keyring.change(&KeyChange::Install(new.clone()), &query).await?;
+/// let report = query.answers.report().unwrap();
 /// assert_eq!(report.fault().unwrap().to_string(), "1/2 nodes reported success");
+/// assert_eq!(report.silent, ["bob"]);
 /// assert_eq!(keyring.keys("alice"), [old.clone(), new]);
 /// assert_eq!(keyring.keys("bob"), [old]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -181,36 +186,40 @@ impl MockKeyring {
         lock(&self.gossip).set_faults(faults);
     }
 
-    async fn ask(&self, question: Question) -> Result<RingReport, OperatorError> {
+    /// The nodes that this one takes for members, dead or alive.
+    pub fn members(&self) -> Vec<NodeName> {
+        let gossip = lock(&self.gossip);
+        let members = gossip.members(&self.observer);
+        members.map(|node| node.name.clone()).collect()
+    }
+
+    async fn ask(&self, question: Question, query: &GossipQuery) -> Result<(), OperatorError> {
         self.gate.pass().await;
         let outcome = match question {
-            Question::List => Outcome::NotApplied,
-            _ => Outcome::Unknown,
+            None => Outcome::NotApplied,
+            Some(_) => Outcome::Unknown,
         };
-        let (asked, clock) = {
+        let (late, clock) = {
             let mut gossip = lock(&self.gossip);
-            let asked = gossip.ask(&self.observer, &self.pool, &question)?;
-            (asked, gossip.clock())
+            let late = gossip.ask(&self.observer, &self.pool, &question, &query.answers)?;
+            (late, gossip.clock())
         };
-        let report = match clock {
-            Some(clock) if !asked.late.is_empty() => {
-                let gossip = Arc::clone(&self.gossip);
-                let answers = late_answers(
-                    clock.clone(),
-                    gossip,
-                    self.observer.clone(),
-                    question,
-                    asked,
-                );
-                clock.detach(answers).await
-            }
-            _ => asked.report,
-        };
-        self.gate.pass().await;
-        match lock(&self.gossip).live(&self.observer) {
-            Ok(()) => Ok(report),
-            Err(error) => Err(error.with_outcome(outcome)),
+        if let Some(clock) = clock.filter(|_| !late.is_empty()) {
+            let answers = late_answers(
+                clock.clone(),
+                Arc::clone(&self.gossip),
+                self.observer.clone(),
+                question,
+                late,
+                query.answers.clone(),
+            );
+            let answered = pin!(clock.detach(answers));
+            select(answered, clock.sleep(query.timeout)).await;
         }
+        self.gate.pass().await;
+        lock(&self.gossip)
+            .live(&self.observer)
+            .map_err(|error| error.with_outcome(outcome))
     }
 }
 
@@ -221,44 +230,29 @@ async fn late_answers(
     gossip: SharedGossip,
     observer: NodeName,
     question: Question,
-    asked: Asked,
-) -> RingReport {
-    let mut report = asked.report;
+    late: Vec<Late>,
+    answers: Answers,
+) {
     let mut waited = Duration::ZERO;
-    for (after, node, call) in asked.late {
+    for (after, node, call) in late {
         clock.sleep(after - waited).await;
         waited = after;
-        lock(&gossip).answer_late(&observer, &node, &question, &mut report, call);
+        lock(&gossip).answer_late(&observer, &node, &question, &answers, call);
     }
-    report
 }
 
 #[async_trait]
 impl KeyringBackend for MockKeyring {
-    fn pool(&self) -> Pool {
-        self.pool.clone()
+    fn pool(&self) -> &Pool {
+        &self.pool
     }
 
-    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.ask(Question::List).await
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.ask(None, query).await
     }
 
-    async fn install(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.ask(Question::Install(key.clone())).await
-    }
-
-    async fn use_key(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.ask(Question::Use(key.clone())).await
-    }
-
-    async fn remove(&self, key: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.ask(Question::Remove(key.clone())).await
-    }
-
-    fn members(&self) -> Result<Vec<NodeName>, OperatorError> {
-        let gossip = lock(&self.gossip);
-        let members = gossip.members(&self.observer);
-        Ok(members.map(|node| node.name.clone()).collect())
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.ask(Some(change.clone()), query).await
     }
 }
 
@@ -268,14 +262,22 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::keyring::NodeFailure;
+    use crate::keyring::{NodeFailure, RingReport};
 
     fn key(n: u8) -> GossipKey {
         GossipKey::from_bytes(&[n; 16]).unwrap()
     }
 
     fn list(keyring: &MockKeyring) -> RingReport {
-        block_on(keyring.list(RelayFactor::default())).unwrap()
+        let query = GossipQuery::new(Duration::from_secs(1));
+        block_on(keyring.list(&query)).unwrap();
+        query.answers.report().unwrap()
+    }
+
+    fn change(keyring: &MockKeyring, change: KeyChange) -> Result<RingReport, OperatorError> {
+        let query = GossipQuery::new(Duration::from_secs(1));
+        block_on(keyring.change(&change, &query))?;
+        Ok(query.answers.report().unwrap())
     }
 
     #[test]
@@ -288,7 +290,7 @@ mod tests {
         assert_eq!(report.keys.get(&key(1)), 2);
         assert_eq!(report.primary_keys.get(&key(1)), 1);
 
-        let removed = block_on(alice.remove(&key(1), RelayFactor::default())).unwrap();
+        let removed = change(&alice, KeyChange::Remove(key(1))).unwrap();
         let failed: Vec<_> = removed.failures().collect();
         assert_eq!(failed, [(&"alice".into(), &NodeFailure::PrimaryKey)]);
         assert_eq!(alice.keys("bob"), [key(2)]);
@@ -299,19 +301,19 @@ mod tests {
         let alice = MockKeyring::new(Pool::Wan, key(1), ["alice", "bob"]);
         alice.stop("bob");
         alice.notice_failure("bob");
-        let installed = block_on(alice.install(&key(2), RelayFactor::default())).unwrap();
+        let installed = change(&alice, KeyChange::Install(key(2))).unwrap();
         assert_eq!((installed.nodes, installed.fault()), (1, None));
-        assert_eq!(alice.members().unwrap(), ["alice"]);
+        assert_eq!(alice.members(), ["alice"]);
         alice.restart("bob");
         assert_eq!(list(&alice).keys.get(&key(2)), 1);
-        assert_eq!(alice.members().unwrap(), ["alice", "bob"]);
+        assert_eq!(alice.members(), ["alice", "bob"]);
     }
 
     #[test]
     fn nothing_is_asked_through_a_stopped_node() {
         let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob"]);
         alice.stop("alice");
-        let install = block_on(alice.install(&key(2), RelayFactor::default()));
+        let install = change(&alice, KeyChange::Install(key(2)));
         let error = install.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
         assert_eq!(alice.keys("bob"), [key(1)]);

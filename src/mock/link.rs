@@ -8,17 +8,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::fault::CallFault;
-use super::network::{Network, Server, stopped};
-use super::transcript::Number;
-use super::{CallEnd, unreachable, wording};
-use crate::error::{OperatorError, Outcome};
+use super::network::{Network, Server, Undelivered};
+use super::transcript::{NewCall, Number};
+use super::{CallEnd, wording};
+use crate::error::Outcome;
 use crate::name::{DatacenterName, NodeName};
-use crate::peers::{Peers, Target};
+use crate::peers::{Envelope, EnvelopeReply, Forwarded, Peers, SendError, Target};
 use crate::reply::{KeyringReply, OperatorReply};
-use crate::request::OperatorRequest;
 use crate::time::Timer;
 
-type Answer = Result<OperatorReply, OperatorError>;
+type Answer = Result<EnvelopeReply, Undelivered>;
 
 /// [`Peers`] within a federation. It does not keep the other servers: they are
 /// the federation's.
@@ -30,58 +29,44 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn network(&self) -> Result<Arc<Network>, OperatorError> {
-        self.network.upgrade().ok_or_else(|| {
-            unreachable(
-                "the mock federation",
-                "it was dropped: keep it as long as its services",
-            )
-        })
-    }
-}
-
-#[async_trait]
-impl Peers for Link {
-    fn datacenters(&self) -> Vec<DatacenterName> {
-        self.datacenters.clone()
-    }
-
-    async fn send(&self, target: &Target, request: OperatorRequest, _: Duration) -> Answer {
-        let network = self.network()?;
+    async fn deliver(&self, target: &Target, envelope: Envelope) -> Answer {
+        let Some(network) = self.network.upgrade() else {
+            let why = "the mock federation was dropped: keep it as long as its services";
+            return Err(Undelivered::NotSent(why.into()));
+        };
         let from = network.server(&self.from);
         from.gate.pass().await;
-        let what = Arc::from(wording::request(&request));
-        let begin = |to: NodeName| {
-            let call = network.recorder.call(from.name.clone(), to, what);
-            call.handed_on(request.forwards, request.patience)
+        let Ok(forwarded) = envelope.open() else {
+            return Err(Undelivered::NotSent("the envelope cannot be read".into()));
         };
         let to = match network.resolve(from, target) {
             Ok(to) => to,
-            Err(error) => {
-                begin(name_of(target)).ends(CallEnd::NotSent(error.clone()));
-                return Err(error);
+            Err(undelivered) => {
+                let call = begin(&network, from, name_of(target), &forwarded, "");
+                call.ends(CallEnd::NotSent(
+                    SendError::from(undelivered.clone()).to_string(),
+                ));
+                return Err(undelivered);
             }
         };
         let faults = network.call_faults(from, &network.servers[to]);
-        let call = begin(network.servers[to].name.clone());
+        let name = network.servers[to].name.clone();
+        let call = begin(&network, from, name.clone(), &forwarded, "");
         if faults
             .iter()
             .any(|fault| matches!(fault, CallFault::Refuse))
         {
-            let error = unreachable(
-                format!("server {}", network.servers[to].name),
-                "the test lets the call fail",
-            );
-            call.ends(CallEnd::NotSent(error.clone()));
-            return Err(error);
+            let why = format!("{name}: the test lets the call fail");
+            call.ends(CallEnd::NotSent(why.clone()));
+            return Err(Undelivered::NotSent(why));
         }
         let call = call.open();
-        let outcome = request.operation.unanswered();
         let trip = Trip {
             network: Arc::clone(&network),
             from: from.name.clone(),
             to,
-            request,
+            envelope,
+            forwarded,
             faults,
             call,
         };
@@ -97,9 +82,40 @@ impl Peers for Link {
         from.gate.pass().await;
         match from.is_up() {
             true => answer,
-            false => Err(stopped(from).with_outcome(outcome)),
+            false => Err(Undelivered::Lost(format!(
+                "server {} is stopped",
+                from.name
+            ))),
         }
     }
+}
+
+#[async_trait]
+impl Peers for Link {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        self.datacenters.clone()
+    }
+
+    async fn send(
+        &self,
+        target: &Target,
+        envelope: Envelope,
+        _: Duration,
+    ) -> Result<EnvelopeReply, SendError> {
+        Ok(self.deliver(target, envelope).await?)
+    }
+}
+
+fn begin<'a>(
+    network: &'a Network,
+    from: &Server,
+    to: NodeName,
+    forwarded: &Forwarded,
+    repeated: &str,
+) -> NewCall<'a> {
+    let what = format!("{}{repeated}", wording::request(&forwarded.request));
+    let call = network.recorder.call(from.name.clone(), to, what.into());
+    call.forwarded(forwarded.hops, forwarded.timeout)
 }
 
 fn name_of(target: &Target) -> NodeName {
@@ -114,7 +130,8 @@ struct Trip {
     network: Arc<Network>,
     from: NodeName,
     to: usize,
-    request: OperatorRequest,
+    envelope: Envelope,
+    forwarded: Forwarded,
     faults: Vec<CallFault>,
     call: Number,
 }
@@ -159,28 +176,28 @@ impl Trip {
             return None;
         }
         let answer = match answer {
-            _ if reset => Err(unreachable(
-                format!("server {}", self.server().name),
-                "the connection was reset",
-            )
-            .with_outcome(Outcome::Unknown)),
-            Ok(reply) if garbled => Ok(garble(reply)),
-            answer => answer,
+            _ if reset => {
+                let why = format!("{}: the connection was reset", self.server().name);
+                recorder.end(self.call, CallEnd::Lost(why.clone()));
+                return Some(Err(Undelivered::Lost(why)));
+            }
+            reply if garbled => garble(reply),
+            reply => reply,
         };
-        let end = match &answer {
+        let end = match answer.open(Outcome::Unknown) {
             Ok(_) => CallEnd::Answered,
-            Err(error) => CallEnd::Failed(error.clone()),
+            Err(error) => CallEnd::Failed(error),
         };
         recorder.end(self.call, end);
-        Some(answer)
+        Some(Ok(answer))
     }
 
-    async fn deliver(&self) -> Answer {
+    async fn deliver(&self) -> EnvelopeReply {
         let to = self.server();
         to.handed_on.fetch_add(1, Ordering::Relaxed);
         to.gate.pass().await;
         self.network.recorder.arrived(self.call);
-        to.service.call(self.request.clone()).await
+        to.service.answer(&self.envelope).await
     }
 
     /// Whether the request gets in at this moment.
@@ -197,30 +214,31 @@ impl Trip {
 
     /// Lets the same request arrive again.
     fn repeat(&self, after: Duration) {
-        let clock = &self.network.clock;
-        let second = self.network.recorder.call(
-            self.from.clone(),
-            self.server().name.clone(),
-            Arc::from(format!("{} again", wording::request(&self.request))),
-        );
+        let from = self.network.server(&self.from);
+        let to = self.server().name.clone();
+        let second = begin(&self.network, from, to, &self.forwarded, " again");
         let second = Trip {
             network: Arc::clone(&self.network),
             from: self.from.clone(),
             to: self.to,
-            request: self.request.clone(),
+            envelope: self.envelope.clone(),
+            forwarded: self.forwarded.clone(),
             faults: vec![CallFault::Delay(after)],
-            call: second
-                .handed_on(self.request.forwards, self.request.patience)
-                .open(),
+            call: second.open(),
         };
-        drop(clock.detach(second.make()));
+        drop(self.network.clock.detach(second.make()));
     }
 }
 
 /// An answer that makes no sense.
-fn garble(reply: OperatorReply) -> OperatorReply {
-    let OperatorReply::Keyring(KeyringReply { rings }) = reply else {
-        return OperatorReply::Keyring(KeyringReply::default());
+fn garble(reply: EnvelopeReply) -> EnvelopeReply {
+    let rings = match reply.open(Outcome::Unknown) {
+        Ok(OperatorReply::Keyring(KeyringReply { rings })) => rings,
+        Ok(_) => Vec::new(),
+        Err(error) if error.reply().is_none() => return reply,
+        Err(error) => error
+            .into_reply()
+            .map_or_else(|_| Vec::new(), |reply| reply.rings),
     };
     let twice: Vec<_> = rings.iter().rev().cloned().collect();
     let mut foreign = twice.clone();
@@ -228,7 +246,8 @@ fn garble(reply: OperatorReply) -> OperatorReply {
         ring.datacenter = format!("not {}", ring.datacenter).into();
     }
     let rings = foreign.into_iter().chain(twice).chain(rings);
-    OperatorReply::Keyring(KeyringReply {
+    let reply = KeyringReply {
         rings: rings.collect(),
-    })
+    };
+    EnvelopeReply::seal(&Ok(OperatorReply::Keyring(reply)))
 }

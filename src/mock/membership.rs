@@ -1,29 +1,35 @@
 //! Changes of a Raft cluster: who is removed, who comes back, and who is handed
 //! the lead.
 
+use std::time::Duration;
+
 use super::RaftChange;
 use super::cluster::Cluster;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::name::ServerId;
-use crate::raft::PeerSelector;
+use crate::raft::{ConfigVersion, PeerSelector, Proof, Removal};
 
 impl Cluster {
-    pub(super) fn remove(
-        &mut self,
-        selector: &PeerSelector,
-        expected_index: Option<u64>,
-    ) -> Result<(), OperatorError> {
-        let actual = self.configuration.index;
-        if let Some(expected) = expected_index.filter(|expected| *expected != actual) {
+    /// As the leader, which the caller has made sure of.
+    pub(super) fn remove(&mut self, removal: &Removal) -> Result<(), OperatorError> {
+        let (expected, actual) = (removal.term, self.term);
+        if expected != actual {
+            return Err(ErrorKind::TermChanged { expected, actual }.into());
+        }
+        let (expected, actual) = (removal.version, self.version());
+        if expected != actual {
             return Err(ErrorKind::Conflict { expected, actual }.into());
         }
         let servers = &self.configuration.servers;
         let at = servers
             .iter()
-            .position(|server| selector.matches(server))
-            .ok_or_else(|| ErrorKind::UnknownServer(selector.clone()))?;
+            .position(|server| server.id == removal.id)
+            .ok_or_else(|| ErrorKind::UnknownServer(PeerSelector::Id(removal.id.clone())))?;
         if servers[at].is_voter() && self.voters().count() == 1 {
             return Err(ErrorKind::LastVoter.into());
+        }
+        if servers[at].is_voter() {
+            self.prove(removal)?;
         }
         let mishap = self.mishaps.failed_removals.pop_front();
         let mishap = mishap.map(|(_, outcome)| outcome);
@@ -37,6 +43,7 @@ impl Cluster {
         let removed = self.configuration.servers.remove(at);
         self.log += 1;
         self.configuration.index = self.log;
+        self.written_in = self.term;
         let after = self.told(&self.configuration, leader.as_ref(), leader.as_ref());
         self.changes.push(RaftChange {
             removed: removed.id.clone(),
@@ -76,6 +83,7 @@ impl Cluster {
         self.configuration.servers.push(server);
         self.log += 1;
         self.configuration.index = self.log;
+        self.written_in = self.term;
         if let Some(leader) = self.leader.clone() {
             self.replicate(&leader, None);
         }
@@ -98,42 +106,57 @@ impl Cluster {
             .collect();
         for id in dead {
             let enough = self.configuration.servers.len() as u64 > self.autopilot.min_quorum;
-            if enough && self.remove(&PeerSelector::Id(id.clone()), None).is_ok() {
+            let removal = Removal {
+                id: id.clone(),
+                term: self.term,
+                version: self.version(),
+                proof: Proof::Majority,
+                timeout: Duration::MAX,
+            };
+            if enough && self.remove(&removal).is_ok() {
                 removed.push(id);
             }
         }
         removed
     }
 
-    /// Hands the lead to this server, or to the next voter that is up.
-    pub(super) fn transfer(&mut self, to: Option<&ServerId>) -> Result<(), OperatorError> {
-        let refused =
-            |why: &str| Err(OperatorError::backend(why).with_outcome(Outcome::NotApplied));
-        let to = match to {
-            Some(id) => {
-                let servers = &self.configuration.servers;
-                if !servers.iter().any(|server| server.id == *id) {
-                    return Err(ErrorKind::UnknownServer(PeerSelector::Id(id.clone())).into());
-                }
-                if self.leader.as_ref() == Some(id) {
-                    return refused("cannot transfer leadership to itself");
-                }
-                id.clone()
-            }
-            None => {
-                let others = self.voters().map(|server| &server.id);
-                let mut others = others.filter(|id| self.leader.as_ref() != Some(id));
-                match others.find(|id| self.is_up(id)) {
-                    Some(id) => id.clone(),
-                    None => return refused("there is no other live voter"),
-                }
-            }
-        };
-        if self.elect(&to) {
-            Ok(())
-        } else {
-            refused("the server is no live voter")
+    /// Hands the lead to this server.
+    pub(super) fn transfer(&mut self, to: &ServerId) -> Result<(), OperatorError> {
+        if self.elect(to) {
+            return Ok(());
         }
+        let refused = OperatorError::backend(format!(
+            "server {to} cannot lead now: check that it is up and has a vote"
+        ));
+        Err(refused.with_outcome(Outcome::NotApplied))
+    }
+
+    fn version(&self) -> ConfigVersion {
+        ConfigVersion {
+            term: self.written_in,
+            index: self.configuration.index,
+        }
+    }
+
+    /// Looks which of the voters that stay take part. Nothing takes time here, so
+    /// an entry that they would confirm need not be written.
+    fn prove(&self, removal: &Removal) -> Result<(), OperatorError> {
+        let stayers = self.voters().filter(|voter| voter.id != removal.id);
+        let reached = |id: &ServerId| {
+            let leader = self.leader.as_ref();
+            leader.is_some_and(|leader| self.reaches(leader, id)) && self.is_up(id)
+        };
+        let confirmed = stayers.clone().filter(|voter| reached(&voter.id)).count();
+        let needed = removal.proof.needed(stayers.count());
+        if confirmed < needed {
+            return Err(ErrorKind::QuorumUnproven {
+                confirmed,
+                needed,
+                after: removal.timeout / 4,
+            }
+            .into());
+        }
+        Ok(())
     }
 
     /// Sends the latest configuration to everyone whom the leader reaches and
@@ -144,6 +167,8 @@ impl Cluster {
             let concerned = self.holds(id) || removed.as_ref() == Some(id);
             if concerned && self.members[at].up && self.reaches(leader, id) {
                 self.members[at].configuration = self.configuration.clone();
+                self.members[at].written_in = self.written_in;
+                self.members[at].term = self.term;
                 self.members[at].last_index = self.log;
             }
         }

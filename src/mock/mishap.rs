@@ -14,11 +14,13 @@ use crate::raft::RaftConfiguration;
 ///
 /// ```
 /// use cluster_operator::mock::MockRaft;
-/// use cluster_operator::{PeerSelector, RaftBackend};
+/// use cluster_operator::{RaftBackend, Removal};
 ///
 /// # futures_executor::block_on(async {
 /// let raft = MockRaft::voters(["alice", "bob", "carol"]);
-/// raft.remove_server(&PeerSelector::Id("bob".into()), None).await?;
+/// let timeout = std::time::Duration::from_secs(10);
+/// let removal = Removal::new("bob", &raft.view().await?, timeout);
+/// raft.remove_server(&removal).await?;
 /// let changes = raft.changes();
 /// assert_eq!(changes[0].removed, "bob");
 /// assert_eq!(changes[0].before.servers.len(), 3);

@@ -88,7 +88,7 @@ pub use federation::MockFederation;
 pub use inject::FaultId;
 pub use keyring::MockKeyring;
 pub use mishap::RaftChange;
-pub use peers::MockPeers;
+pub use peers::{MockPeers, Sent};
 pub use raft::MockRaft;
 pub use server::MockServer;
 pub use transcript::{Call, CallEnd, Entry, Transcript};

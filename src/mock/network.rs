@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::gate::Gate;
 use super::inject::Injected;
 use super::transcript::Recorder;
-use super::{MockClock, MockKeyring, MockRaft, unreachable};
-use crate::error::{ErrorKind, OperatorError};
+use super::{MockClock, MockKeyring, MockRaft};
 use crate::keyring::{KeyringBackend, Pool};
 use crate::name::{DatacenterName, NodeName};
-use crate::peers::Target;
+use crate::peers::{SendError, Target};
 use crate::service::OperatorService;
 
 /// All servers, in the order in which the test has named them.
@@ -91,15 +90,13 @@ impl Server {
     }
 
     pub(super) fn ring(&self, pool: &Pool) -> Option<&MockKeyring> {
-        self.rings.iter().find(|ring| ring.pool() == *pool)
+        self.rings.iter().find(|ring| *ring.pool() == *pool)
     }
 
     /// What gossip over the WAN says of a server of another datacenter.
     fn takes_for_alive(&self, other: &Server) -> bool {
         match (self.ring(&Pool::Wan), other.ring(&Pool::Wan)) {
-            (Some(mine), Some(theirs)) => mine
-                .members()
-                .is_ok_and(|members| members.contains(theirs.node())),
+            (Some(mine), Some(theirs)) => mine.members().contains(theirs.node()),
             _ => true,
         }
     }
@@ -114,9 +111,29 @@ impl Server {
     }
 }
 
-/// What a stopped server answers.
-pub(super) fn stopped(server: &Server) -> OperatorError {
-    unreachable(format!("server {}", server.name), "it is stopped")
+/// Why a call has no reply.
+#[derive(Debug, Clone)]
+pub(super) enum Undelivered {
+    NotSent(String),
+    Lost(String),
+    NoPath,
+}
+
+impl Undelivered {
+    /// What a stopped server can do.
+    pub(super) fn stopped(server: &Server) -> Self {
+        Undelivered::NotSent(format!("server {} is stopped", server.name))
+    }
+}
+
+impl From<Undelivered> for SendError {
+    fn from(undelivered: Undelivered) -> Self {
+        match undelivered {
+            Undelivered::NotSent(why) => SendError::not_sent(why),
+            Undelivered::Lost(why) => SendError::lost(why),
+            Undelivered::NoPath => SendError::NoPath,
+        }
+    }
 }
 
 impl Network {
@@ -147,9 +164,9 @@ impl Network {
 
     /// The server that a request goes to. Of a datacenter it is the first that
     /// the sender reaches and takes for alive, else the first that is up.
-    pub(super) fn resolve(&self, from: &Server, target: &Target) -> Result<usize, OperatorError> {
+    pub(super) fn resolve(&self, from: &Server, target: &Target) -> Result<usize, Undelivered> {
         if !from.is_up() {
-            return Err(stopped(from));
+            return Err(Undelivered::stopped(from));
         }
         let mut servers = self.servers.iter();
         match target {
@@ -158,15 +175,10 @@ impl Network {
                     let meant = to.datacenter == from.datacenter && *to.raft.id() == leader.id;
                     meant && to.is_up()
                 })
-                .ok_or_else(|| {
-                    unreachable(format!("server {}", leader.address), "connection refused")
-                }),
+                .ok_or_else(|| Undelivered::NotSent("connection refused".into())),
             Target::Datacenter(datacenter) => {
                 if !from.datacenters.contains(datacenter) {
-                    return Err(ErrorKind::NoPathToDatacenter {
-                        datacenter: datacenter.clone(),
-                    }
-                    .into());
+                    return Err(Undelivered::NoPath);
                 }
                 let local = from.datacenter == *datacenter;
                 let up = |to: &Server| {
@@ -176,9 +188,7 @@ impl Network {
                 servers
                     .position(|to| up(to) && !self.is_cut(from, to) && from.takes_for_alive(to))
                     .or_else(|| self.servers.iter().position(up))
-                    .ok_or_else(|| {
-                        unreachable(format!("datacenter {datacenter}"), "no server is up")
-                    })
+                    .ok_or_else(|| Undelivered::NotSent("no server is up".into()))
             }
         }
     }

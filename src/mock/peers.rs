@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{lock, unreachable};
-use crate::error::{ErrorKind, OperatorError};
+use super::lock;
+use crate::error::OperatorError;
 use crate::name::DatacenterName;
-use crate::peers::{Peers, Target};
+use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
 use crate::reply::OperatorReply;
 use crate::request::OperatorRequest;
 use crate::service::OperatorService;
 
-type Answer = Pin<Box<dyn Future<Output = Result<OperatorReply, OperatorError>> + Send>>;
-type Answerer = Arc<dyn Fn(OperatorRequest) -> Answer + Send + Sync>;
+type Answer = Pin<Box<dyn Future<Output = EnvelopeReply> + Send>>;
+type Answerer = Arc<dyn Fn(Envelope) -> Answer + Send + Sync>;
 
 /// [`Peers`] for the tests of one service: each target is another service, or a
 /// closure. Clones share everything, so a test can look at what was sent, and
@@ -59,7 +59,21 @@ pub struct MockPeers {
 #[derive(Default)]
 struct Known {
     answerers: Vec<(Target, Answerer)>,
-    sent: Vec<(Target, OperatorRequest)>,
+    sent: Vec<Sent>,
+}
+
+/// A request that was sent to another server.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Sent {
+    /// The server or datacenter that it was for.
+    pub target: Target,
+    /// The request.
+    pub request: OperatorRequest,
+    /// How often it was forwarded, this time included.
+    pub hops: u8,
+    /// How long the other side may take.
+    pub timeout: Option<Duration>,
 }
 
 impl MockPeers {
@@ -87,15 +101,26 @@ impl MockPeers {
     where
         F: Future<Output = Result<OperatorReply, OperatorError>> + Send + 'static,
     {
-        self.add(target, Arc::new(move |request| Box::pin(answer(request))));
+        let answer = Arc::new(answer);
+        let answerer = move |envelope: Envelope| -> Answer {
+            let answer = Arc::clone(&answer);
+            Box::pin(async move {
+                let result = match envelope.open() {
+                    Ok(forwarded) => answer(forwarded.request).await,
+                    Err(error) => Err(error),
+                };
+                EnvelopeReply::seal(&result)
+            })
+        };
+        self.add(target, Arc::new(answerer));
         self
     }
 
     /// Names a target after the peers were given to a service.
     pub fn add_service(&self, target: Target, service: OperatorService) {
-        let answer = move |request| -> Answer {
+        let answer = move |envelope: Envelope| -> Answer {
             let service = service.clone();
-            Box::pin(async move { service.call(request).await })
+            Box::pin(async move { service.answer(&envelope).await })
         };
         self.add(target, Arc::new(answer));
     }
@@ -108,11 +133,15 @@ impl MockPeers {
     /// How many requests were sent to this target.
     pub fn calls_to(&self, target: &Target) -> usize {
         let known = lock(&self.known);
-        known.sent.iter().filter(|(to, _)| to == target).count()
+        known
+            .sent
+            .iter()
+            .filter(|sent| sent.target == *target)
+            .count()
     }
 
-    /// What was sent, and where to, in this order.
-    pub fn sent(&self) -> Vec<(Target, OperatorRequest)> {
+    /// The requests that were sent, in this order.
+    pub fn sent(&self) -> Vec<Sent> {
         lock(&self.known).sent.clone()
     }
 
@@ -139,26 +168,27 @@ impl Peers for MockPeers {
     async fn send(
         &self,
         target: &Target,
-        request: OperatorRequest,
+        envelope: Envelope,
         _: Duration,
-    ) -> Result<OperatorReply, OperatorError> {
+    ) -> Result<EnvelopeReply, SendError> {
         let answerer = {
             let mut known = lock(&self.known);
-            known.sent.push((target.clone(), request.clone()));
+            if let Ok(forwarded) = envelope.open() {
+                known.sent.push(Sent {
+                    target: target.clone(),
+                    request: forwarded.request,
+                    hops: forwarded.hops,
+                    timeout: forwarded.timeout,
+                });
+            }
             let mut answerers = known.answerers.iter();
             let named = answerers.find(|(named, _)| named == target);
             named.map(|(_, answerer)| Arc::clone(answerer))
         };
         match (answerer, target) {
-            (Some(answerer), _) => answerer(request).await,
-            (None, Target::Server(leader)) => Err(unreachable(
-                format!("server {}", leader.address),
-                "nobody listens there",
-            )),
-            (None, Target::Datacenter(datacenter)) => Err(ErrorKind::NoPathToDatacenter {
-                datacenter: datacenter.clone(),
-            }
-            .into()),
+            (Some(answerer), _) => Ok(answerer(envelope).await),
+            (None, Target::Server(_)) => Err(SendError::not_sent("nobody listens there")),
+            (None, Target::Datacenter(_)) => Err(SendError::NoPath),
         }
     }
 }
@@ -180,41 +210,42 @@ mod tests {
 
     use super::*;
     use crate::error::Outcome;
+    use crate::peers::Forwarded;
     use crate::raft::{Consistency, LeaderHint};
     use crate::request::Operation;
 
-    fn send(peers: &MockPeers, target: &Target) -> Result<OperatorReply, OperatorError> {
+    fn send(peers: &MockPeers, target: &Target) -> Result<EnvelopeReply, SendError> {
         let request = OperatorRequest::new(Operation::RaftConfiguration(Consistency::Stale));
-        block_on(peers.send(target, request, Duration::from_secs(1)))
+        let envelope = Envelope::seal(&Forwarded::from(request)).unwrap();
+        block_on(peers.send(target, envelope, Duration::from_secs(1)))
     }
 
     #[test]
-    fn what_is_not_named_cannot_be_reached_and_is_counted() {
+    fn target_that_is_not_named_is_not_reached_and_counted() {
         let peers = MockPeers::new();
         let server = Target::Server(LeaderHint {
             id: "alice".into(),
             address: "127.0.0.1:8300".into(),
         });
         let error = send(&peers, &server).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
-        assert_eq!(error.outcome(), Outcome::NotApplied);
-        let datacenter = DatacenterName::new("dc9");
-        let error = send(&peers, &Target::Datacenter(datacenter.clone())).unwrap_err();
-        assert_eq!(error.kind(), &ErrorKind::NoPathToDatacenter { datacenter });
+        assert!(matches!(error, SendError::NotSent(_)));
+        let error = send(&peers, &Target::Datacenter("dc9".into())).unwrap_err();
+        assert!(matches!(error, SendError::NoPath));
         assert_eq!((peers.calls(), peers.calls_to(&server)), (2, 1));
     }
 
     #[test]
-    fn a_target_that_is_named_again_answers_anew() {
+    fn target_that_is_named_again_answers_anew() {
         let dc2 = || Target::Datacenter("dc2".into());
         let peers = MockPeers::new()
             .with_answer(dc2(), |_| async { Ok(OperatorReply::PeerRemoved) })
             .with_answer(dc2(), |_| async {
                 Ok(OperatorReply::LeadershipTransferred)
             });
-        let answer = send(&peers.clone(), &dc2());
+        let answer = send(&peers.clone(), &dc2()).unwrap();
+        let answer = answer.open(Outcome::Unknown);
         assert_eq!(answer, Ok(OperatorReply::LeadershipTransferred));
         assert_eq!(peers.datacenters(), ["dc2"]);
-        assert_eq!(peers.sent()[0].0, dc2());
+        assert_eq!(peers.sent()[0].target, dc2());
     }
 }

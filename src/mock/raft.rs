@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -11,9 +12,7 @@ use super::gate::Gate;
 use super::mishap::Mishaps;
 use crate::error::OperatorError;
 use crate::name::{ServerAddress, ServerId};
-use crate::raft::{
-    Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftServer,
-};
+use crate::raft::{RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal};
 use crate::time::Timer;
 
 /// A [`RaftBackend`] in memory: one server of a cluster that all handles share.
@@ -25,16 +24,13 @@ use crate::time::Timer;
 /// [`Unreachable`](crate::ErrorKind::Unreachable), and catches up when it is
 /// started again and there is a leader.
 ///
-/// A removal that leaves no live majority ends as in Raft: the leader loses the
-/// lead while it commits, and the [outcome](crate::Outcome) is unknown. Only
-/// the last voter is never removed; the quorum guard is the service's.
-///
 /// ```
 /// use cluster_operator::mock::MockRaft;
 /// use cluster_operator::{Leadership, RaftBackend};
 ///
 /// let alice = MockRaft::voters(["alice", "bob", "carol"]);
-/// assert_eq!(alice.leadership(), Leadership::Local);
+/// let view = futures_executor::block_on(alice.view()).unwrap();
+/// assert_eq!(view.leadership, Leadership::Local);
 ///
 /// let carol = alice.at("carol");
 /// alice.stop("alice");
@@ -192,36 +188,28 @@ impl MockRaft {
 
 #[async_trait]
 impl RaftBackend for MockRaft {
-    fn leadership(&self) -> Leadership {
-        with(&self.cluster, |cluster| cluster.leadership(&self.id))
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        self.take_time().await;
+        with(&self.cluster, |cluster| cluster.view(&self.id))
     }
 
-    async fn configuration(
-        &self,
-        consistency: Consistency,
-    ) -> Result<RaftConfiguration, OperatorError> {
+    async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
         self.take_time().await;
         with(&self.cluster, |cluster| {
-            if consistency != Consistency::Stale {
-                cluster.check_leads(&self.id)?;
-            }
+            cluster.check_leads(&self.id)?;
             cluster.view(&self.id)
         })
     }
 
-    async fn remove_server(
-        &self,
-        server: &PeerSelector,
-        expected_index: Option<u64>,
-    ) -> Result<(), OperatorError> {
+    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
         self.take_time().await;
         with(&self.cluster, |cluster| {
             cluster.check_leads(&self.id)?;
-            cluster.remove(server, expected_index)
+            cluster.remove(removal)
         })
     }
 
-    async fn transfer_leadership(&self, to: Option<&ServerId>) -> Result<(), OperatorError> {
+    async fn transfer_leadership(&self, to: &ServerId, _: Duration) -> Result<(), OperatorError> {
         self.take_time().await;
         with(&self.cluster, |cluster| {
             cluster.check_leads(&self.id)?;
@@ -236,13 +224,21 @@ mod tests {
 
     use super::*;
     use crate::error::{ErrorKind, Outcome};
+    use crate::raft::Leadership;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn remove(raft: &MockRaft, id: &str) -> Result<(), OperatorError> {
-        block_on(raft.remove_server(&PeerSelector::Id(id.into()), None))
+        let removal = Removal::new(id, &view(raft), SECOND);
+        block_on(raft.remove_server(&removal))
+    }
+
+    fn view(raft: &MockRaft) -> RaftView {
+        block_on(raft.view()).unwrap()
     }
 
     fn stale(raft: &MockRaft) -> RaftConfiguration {
-        block_on(raft.configuration(Consistency::Stale)).unwrap()
+        RaftConfiguration::from(&view(raft))
     }
 
     #[test]
@@ -279,16 +275,16 @@ mod tests {
     fn a_follower_names_the_leader_and_does_nothing_itself() {
         let b = MockRaft::voters(["a", "b", "c"]).at("b");
         let before = b.latest();
-        let Leadership::Elsewhere(leader) = b.leadership() else {
-            panic!("{:?}", b.leadership());
+        let Leadership::Remote(leader) = view(&b).leadership else {
+            panic!("{:?}", view(&b));
         };
         assert_eq!(leader.id, "a");
         let leader = Some(leader);
         let not_leader = ErrorKind::NotLeader { leader };
         assert_eq!(remove(&b, "c").unwrap_err().kind(), &not_leader);
-        let read = block_on(b.configuration(Consistency::Consistent));
+        let read = block_on(b.confirmed_view(SECOND));
         assert_eq!(read.unwrap_err().kind(), &not_leader);
-        let moved = block_on(b.transfer_leadership(None));
+        let moved = block_on(b.transfer_leadership(&"c".into(), SECOND));
         assert_eq!(moved.unwrap_err().kind(), &not_leader);
         assert_eq!(b.latest(), before);
     }
@@ -299,12 +295,12 @@ mod tests {
         let e = a.at("e");
         a.stop("e");
         remove(&a, "d").unwrap();
-        let error = block_on(e.configuration(Consistency::Stale)).unwrap_err();
+        let error = block_on(e.view()).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
         a.stop("b");
         a.stop("c");
         a.restart("e");
-        assert_eq!(e.leadership(), Leadership::None);
+        assert_eq!(view(&e).leadership, Leadership::Unknown);
         assert_eq!(stale(&e).servers.len(), 5);
         assert_eq!(stale(&a).servers.len(), 4);
         assert!(stale(&e).servers.iter().all(|server| !server.leader));
@@ -346,10 +342,10 @@ mod tests {
     #[test]
     fn a_server_without_a_state_follows_nobody() {
         let raft = MockRaft::new([]);
-        assert_eq!(raft.leadership(), Leadership::None);
+        assert_eq!(view(&raft).leadership, Leadership::Unknown);
         assert_eq!(stale(&raft).servers, []);
         let stranger = MockRaft::voters(["a"]).at("z");
-        assert_eq!(stranger.leadership(), Leadership::None);
+        assert_eq!(view(&stranger).leadership, Leadership::Unknown);
         assert_eq!(stale(&stranger).servers, []);
     }
 }

@@ -70,10 +70,10 @@ pub struct Call {
     pub pool: Option<Pool>,
     /// What was asked.
     pub what: Arc<str>,
-    /// How often the request had been handed on, this time included.
+    /// How often the request was forwarded, this time included.
     pub hops: u8,
-    /// How long the caller waits, as it has told the other side.
-    pub patience: Option<Duration>,
+    /// How long the other side may take, as the caller has told it.
+    pub timeout: Option<Duration>,
     /// When the other side began with it.
     pub arrived: Option<Duration>,
     /// When it ended.
@@ -95,7 +95,9 @@ pub enum CallEnd {
     /// A node has said that it did not do it.
     Refused(String),
     /// Before anything was sent.
-    NotSent(OperatorError),
+    NotSent(String),
+    /// The connection broke after it was done.
+    Lost(String),
     /// The request was lost.
     RequestLost,
     /// It arrived, and the answer was lost.
@@ -182,7 +184,8 @@ impl fmt::Display for CallEnd {
             CallEnd::Answered => f.write_str("answered"),
             CallEnd::Failed(error) => write!(f, "failed: {error}"),
             CallEnd::Refused(why) => write!(f, "refused: {why}"),
-            CallEnd::NotSent(error) => write!(f, "not sent: {error}"),
+            CallEnd::NotSent(why) => write!(f, "not sent: {why}"),
+            CallEnd::Lost(why) => write!(f, "no answer: {why}"),
             CallEnd::RequestLost => f.write_str("the request was lost"),
             CallEnd::AnswerLost => f.write_str("the answer was lost"),
         }
@@ -231,7 +234,7 @@ impl Recorder {
                 pool: None,
                 what,
                 hops: 0,
-                patience: None,
+                timeout: None,
                 arrived: None,
                 ended: None,
                 end: CallEnd::Open,
@@ -296,9 +299,9 @@ impl NewCall<'_> {
         self
     }
 
-    pub(super) fn handed_on(mut self, hops: u8, patience: Option<Duration>) -> Self {
+    pub(super) fn forwarded(mut self, hops: u8, timeout: Option<Duration>) -> Self {
         self.call.hops = hops;
-        self.call.patience = patience;
+        self.call.timeout = timeout;
         self
     }
 

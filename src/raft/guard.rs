@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn margin_guard_keeps_one_voter_more_than_a_majority() {
-        let margin = |view, id| check(QuorumGuard::Margin, view, id);
+        let margin = |view: &RaftView, id| check(QuorumGuard::Margin, view, id);
         assert_eq!(margin(&voters(&[UP, UP, UP]), "c"), Err(loss(2, 2, 3)));
         assert_eq!(margin(&voters(&[UP, UP, DOWN]), "c"), Err(loss(2, 2, 3)));
         assert_eq!(margin(&voters(&[UP, UP, UP, UP]), "d"), Ok(Proof::Margin));
