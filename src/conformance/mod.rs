@@ -173,6 +173,7 @@ pub mod acl;
 mod check;
 mod fixture;
 mod macros;
+pub mod peers;
 mod poll;
 pub mod raft;
 mod report;
@@ -187,10 +188,13 @@ pub use check::Check;
 #[doc(hidden)]
 pub use check::{is_listed, named};
 pub use fixture::{Fixture, NotSupported};
+pub use peers::peers;
 pub use raft::raft_backend;
 pub use report::{CheckResult, Checked, Report};
 
 #[doc(inline)]
 pub use crate::__conformance_acl_tests as acl_tests;
+#[doc(inline)]
+pub use crate::__conformance_peers_tests as peers_tests;
 #[doc(inline)]
 pub use crate::__conformance_raft_tests as raft_tests;
