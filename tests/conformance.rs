@@ -6,6 +6,8 @@
 
 #[path = "conformance/raft.rs"]
 mod raft;
+#[path = "conformance/raft_mutants.rs"]
+mod raft_mutants;
 
 use std::future::poll_fn;
 use std::task::Poll;
