@@ -8,6 +8,8 @@
 mod raft;
 #[path = "conformance/raft_mutants.rs"]
 mod raft_mutants;
+#[path = "conformance/slow.rs"]
+mod slow;
 
 use std::future::poll_fn;
 use std::task::Poll;
