@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, LoadError, Resource,
-    Rule, Rules, Token, TokenDefinition, TokenStore,
+    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Identity, LoadError,
+    Resource, Rule, Rules, Token, TokenDefinition, TokenStore,
 };
 
 const RESOURCES: [Resource; 2] = [Resource::Operator, Resource::Keyring];
@@ -31,7 +31,13 @@ fn check(
     let token = secret.map(Token::new);
     let sync = store.check(token.as_ref(), resource, access);
     let future = store.authorize(token.as_ref(), resource, access);
-    assert_eq!(futures_executor::block_on(future), sync);
+    let identified = futures_executor::block_on(future);
+    assert_eq!(identified.clone().map(drop), sync);
+    if let Ok(identity) = identified {
+        let is_anonymous = secret.is_none_or(str::is_empty);
+        assert_eq!(identity == Identity::Anonymous, is_anonymous);
+        assert_eq!(identity.accessor().is_none(), is_anonymous);
+    }
     assert_eq!(
         store.snapshot().check(token.as_ref(), resource, access),
         sync
@@ -41,7 +47,7 @@ fn check(
 
 fn denied(id: &str) -> Result<(), AclError> {
     Err(AclError::Denied {
-        accessor: Some(accessor(id)),
+        identity: Identity::Accessor(accessor(id)),
     })
 }
 
@@ -104,16 +110,16 @@ fn every_rule_decides_as_the_table_says() {
                                 },
                                 None => default == DefaultPolicy::Allow,
                             };
-                            let (secret, accessor) = match who {
+                            let (secret, identity) = match who {
                                 Asker::Token | Asker::Beside => {
-                                    (Some("secret"), Some(accessor("it")))
+                                    (Some("secret"), Identity::Accessor(accessor("it")))
                                 }
-                                Asker::Anonymous | Asker::Nobody => (None, None),
+                                Asker::Anonymous | Asker::Nobody => (None, Identity::Anonymous),
                             };
                             let expected = if allowed {
                                 Ok(())
                             } else {
-                                Err(AclError::Denied { accessor })
+                                Err(AclError::Denied { identity })
                             };
                             assert_eq!(
                                 check(&store, secret, resource, access),
@@ -197,11 +203,25 @@ fn an_unknown_token_is_unknown_whatever_the_default() {
 }
 
 #[test]
+fn decision_names_the_accessor_of_the_token() {
+    let definition = TokenDefinition::management(accessor("root"), Token::new("secret"));
+    let store = TokenStore::builder().token(definition).build().unwrap();
+    let token = Token::new("secret");
+    let decided = store.authorize(Some(&token), Resource::Operator, Access::Write);
+    let identity = Identity::Accessor(accessor("root"));
+    assert_eq!(futures_executor::block_on(decided), Ok(identity));
+    let decided = AllowAll.authorize(Some(&token), Resource::Operator, Access::Write);
+    assert_eq!(futures_executor::block_on(decided), Ok(Identity::AclsOff));
+}
+
+#[test]
 fn an_empty_token_is_the_anonymous_one() {
     let store = TokenStore::builder().build().unwrap();
     assert_eq!(
         check(&store, Some(""), Resource::Operator, Access::Read),
-        Err(AclError::Denied { accessor: None })
+        Err(AclError::Denied {
+            identity: Identity::Anonymous
+        })
     );
 }
 
@@ -223,7 +243,7 @@ fn an_authorizer_has_a_default_of_deny_until_it_says_otherwise() {
             _: Option<&Token>,
             _: Resource,
             _: Access,
-        ) -> Result<(), AclError> {
+        ) -> Result<Identity, AclError> {
             Err(AclError::UnknownToken)
         }
     }
@@ -238,9 +258,12 @@ fn a_shared_authorizer_is_the_one_that_is_shared() {
         .default_policy(DefaultPolicy::Allow)
         .build()
         .unwrap();
-    let shared: Arc<dyn AclAuthorizer> = Arc::new(Arc::new(store));
+    let shared: Arc<dyn AclAuthorizer> = Arc::new(Box::new(Arc::new(store)));
     assert_eq!(shared.default_policy(), DefaultPolicy::Allow);
-    for (token, expected) in [(None, Ok(())), (Some("stray"), Err(AclError::UnknownToken))] {
+    for (token, expected) in [
+        (None, Ok(Identity::Anonymous)),
+        (Some("stray"), Err(AclError::UnknownToken)),
+    ] {
         let token = token.map(Token::new);
         let decided = shared.authorize(token.as_ref(), Resource::Keyring, Access::Write);
         assert_eq!(futures_executor::block_on(decided), expected);

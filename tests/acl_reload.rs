@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use cluster_operator::{
-    Access, AccessorId, AclError, DefaultPolicy, Resource, Rule, Rules, Token, TokenDefinition,
-    TokenStore, TokenStoreBuilder,
+    Access, AccessorId, AclError, DefaultPolicy, Identity, Resource, Rule, Rules, Token,
+    TokenDefinition, TokenStore, TokenStoreBuilder,
 };
 
 const GENERATIONS: usize = 2000;
@@ -74,7 +74,7 @@ fn a_reader_sees_the_old_tokens_or_the_new_ones_and_never_some_of_each() {
                     assert_eq!(
                         store.check(Some(&guarded), Resource::Operator, Access::Write),
                         Err(AclError::Denied {
-                            accessor: Some(AccessorId::new("guarded"))
+                            identity: Identity::Accessor(AccessorId::new("guarded"))
                         })
                     );
                 }

@@ -3,14 +3,15 @@
 // A test is over where something is not as it has to be.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::wire::{Dialect, Request, Wire};
 use cluster_operator::{
-    AllowAll, Consistency, ErrorKind, GossipKey, KeyringBackend, Leadership, OperatorError,
-    OperatorService, PeerSelector, Pool, RaftBackend, RaftConfiguration, RaftServer, RelayFactor,
-    RingReport, Sleep, Timer,
+    AllowAll, ErrorKind, GossipKey, GossipQuery, KeyChange, KeyringBackend, Leadership,
+    LogPosition, Membership, NodeKeys, NodeName, OperatorError, OperatorService, Pool, RaftBackend,
+    RaftMember, RaftView, Removal, ServerStatus, Sleep, Timer,
 };
 
 const CONFIGURATION: &str = r#"{
@@ -65,23 +66,25 @@ const LISTING: &str = r#"[
 ]
 "#;
 
-/// A Raft that leads, and always has these servers.
-struct Fixed(Vec<RaftServer>);
+/// A Raft whose first server leads, with these servers for good.
+struct Fixed(Vec<(RaftMember, ServerStatus)>);
 
 #[async_trait]
 impl RaftBackend for Fixed {
-    fn leadership(&self) -> Leadership {
-        Leadership::Local
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        let (members, status): (Vec<_>, _) = self.0.iter().cloned().unzip();
+        let mut view = RaftView::new("127.0.0.1:8300", Arc::new(Membership::new(members)));
+        view.leadership = Leadership::Local;
+        view.version.index = 22;
+        view.status = status;
+        Ok(view)
     }
 
-    async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
-        Ok(RaftConfiguration {
-            servers: self.0.clone(),
-            index: 22,
-        })
+    async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
+        self.view().await
     }
 
-    async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
+    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
         Err(ErrorKind::LastVoter.into())
     }
 }
@@ -92,34 +95,28 @@ struct ThreeKeys(Pool);
 
 #[async_trait]
 impl KeyringBackend for ThreeKeys {
-    fn pool(&self) -> Pool {
-        self.0.clone()
+    fn pool(&self) -> &Pool {
+        &self.0
     }
 
-    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        let mut report = RingReport::new(1);
-        report.done();
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
         // Out of order: a listing sorts them.
-        for key in [
+        let keys = [
             "z90lFx3sZZLtTOkutXcwYg==",
             "0eK8RjnsGC/+I1fJErQsBA==",
             "G/3/L4yOw3e5T7NTvuRi9g==",
-        ] {
-            report.keys.add(&GossipKey::from_base64(key)?);
-        }
-        Ok(report)
+        ];
+        let alice = NodeName::new("alice");
+        query.answers.asking([alice.clone()]);
+        let keys = keys.map(|key| GossipKey::from_base64(key).unwrap());
+        query
+            .answers
+            .answered(&alice, Ok(NodeKeys::without_primary(keys)));
+        Ok(())
     }
 
-    async fn install(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Err(OperatorError::unsupported("installing keys"))
-    }
-
-    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Err(OperatorError::unsupported("using keys"))
-    }
-
-    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Err(OperatorError::unsupported("removing keys"))
+    async fn change(&self, _: &KeyChange, _: &GossipQuery) -> Result<(), OperatorError> {
+        Err(OperatorError::unsupported("changing keys"))
     }
 }
 
@@ -145,7 +142,7 @@ fn get(service: &OperatorService, dialect: Dialect, path: &str, query: Option<&s
     String::from_utf8(response.body.to_vec()).unwrap()
 }
 
-fn raft(servers: impl IntoIterator<Item = RaftServer>) -> OperatorService {
+fn raft(servers: impl IntoIterator<Item = (RaftMember, ServerStatus)>) -> OperatorService {
     OperatorService::builder("dc1")
         .raft(Fixed(servers.into_iter().collect()))
         .authorizer(AllowAll)
@@ -154,10 +151,9 @@ fn raft(servers: impl IntoIterator<Item = RaftServer>) -> OperatorService {
         .unwrap()
 }
 
-fn documented(name: &str, address: &str) -> RaftServer {
-    RaftServer::voter(address, address)
-        .with_name(name)
-        .with_leader(name == "alice")
+fn documented(name: &str, address: &str) -> (RaftMember, ServerStatus) {
+    let status = ServerStatus::unknown().with_name(name);
+    (RaftMember::voter(address, address), status)
 }
 
 #[test]
@@ -206,7 +202,8 @@ fn without_pretty_the_same_comes_out_without_white_space() {
 
 #[test]
 fn a_server_that_gossip_does_not_know_is_unknown() {
-    let service = raft([RaftServer::voter("id", "127.0.0.1:8300")]);
+    let stranger = RaftMember::voter("id", "127.0.0.1:8300");
+    let service = raft([(stranger, ServerStatus::unknown())]);
     for (dialect, id) in [
         (Dialect::Precise, "id"),
         (Dialect::Consul0_7, "127.0.0.1:8300"),
@@ -221,10 +218,12 @@ fn a_server_that_gossip_does_not_know_is_unknown() {
 
 #[test]
 fn what_the_backend_knows_beside_stands_where_newer_servers_put_it() {
-    let service = raft([documented("alice", "127.0.0.1:8300")
+    let (alice, status) = documented("alice", "127.0.0.1:8300");
+    let status = status
         .with_protocol_version("3")
-        .with_last_index(7)
-        .with_alive(true)]);
+        .with_last_log(LogPosition { term: 2, index: 7 })
+        .with_alive(true);
+    let service = raft([(alice, status)]);
     let path = "/v1/operator/raft/configuration";
     assert_eq!(
         get(&service, Dialect::Precise, path, None),

@@ -21,6 +21,9 @@ use super::settings::{Ports, Settings, StartError};
 use super::store::Store;
 use super::types::{Node, NodeId, Raft};
 
+/// The longest time without a leader before a server stands for election.
+pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A running server. [`shutdown`](Self::shutdown) or [`leave`](Self::leave) ends
 /// it; one that is only dropped goes on gossiping.
 pub struct Server {
@@ -269,8 +272,8 @@ async fn start_raft(
         // openraft gives a call no longer than a heartbeat, and the other side has
         // to sync its disk in it.
         heartbeat_interval: 250,
-        election_timeout_min: 1000,
-        election_timeout_max: 2000,
+        election_timeout_min: ELECTION_TIMEOUT.as_millis() as u64 / 2,
+        election_timeout_max: ELECTION_TIMEOUT.as_millis() as u64,
         install_snapshot_timeout: 5000,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(1000),
         max_in_snapshot_log_to_keep: 100,

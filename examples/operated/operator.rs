@@ -1,17 +1,24 @@
 //! Consul's operator endpoints over a server of the cluster: all that embedding
 //! the library comes to.
 
+use std::time::Duration;
+
 use axum::Router;
 use cluster_operator::client::{HttpPeers, PEER_PATH, PeerHttp, SharedSecret};
 use cluster_operator::engine::openraft::OpenraftBackend;
 use cluster_operator::engine::serf::SerfKeyring;
 use cluster_operator::http::OperatorHttp;
 use cluster_operator::wire::Dialect;
-use cluster_operator::{AclAuthorizer, BuildError, OperatorService, Pool};
+use cluster_operator::{AclAuthorizer, BuildError, OperatorService, Pool, RaftMember};
 use tokio::task::AbortHandle;
 
 use super::view::View;
-use crate::cluster::{Node, NodeId, Server};
+use crate::cluster::{ELECTION_TIMEOUT, Node, NodeId, Request, Server};
+
+/// How long a call may take. It should be at least eight election timeouts: a
+/// removal waits for one, at most, until the voters that stay have proven that they
+/// are alive, and only for a quarter of the deadline.
+const DEADLINE: Duration = ELECTION_TIMEOUT.saturating_mul(8);
 
 /// A server's operator service, and what brings other servers' requests to it.
 pub struct Operator {
@@ -36,9 +43,14 @@ impl Operator {
         if let Some(secret) = &secret {
             peers = peers.with_shared_secret(secret.clone());
         }
-        let describe = move |id: &NodeId, node: &Node| view.describe(id, node);
+        let describe =
+            |id: &NodeId, node: &Node| RaftMember::voter(id.to_string(), node.raft.to_string());
+        let raft = OpenraftBackend::new(server.raft().clone(), describe)
+            .with_status(move |_, node| view.status(node))
+            .with_noop(|| Request::Noop);
         let service = OperatorService::builder(datacenter)
-            .raft(OpenraftBackend::new(server.raft().clone(), describe))
+            .raft(raft)
+            .deadline(DEADLINE)
             .keyring(SerfKeyring::new(Pool::Wan, server.wan().clone()))
             .keyring(SerfKeyring::new(Pool::Lan, server.lan().clone()))
             .authorizer(authorizer)

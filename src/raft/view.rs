@@ -178,6 +178,48 @@ pub struct ServerStatus {
     pub alive: Option<bool>,
 }
 
+impl ServerStatus {
+    /// Nothing is known.
+    pub fn unknown() -> Self {
+        ServerStatus::default()
+    }
+
+    /// Sets the name.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<NodeName>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Sets the protocol version.
+    #[must_use]
+    pub fn with_protocol_version(mut self, version: impl Into<ProtocolVersion>) -> Self {
+        self.protocol_version = Some(version.into());
+        self
+    }
+
+    /// Sets the last log entry that it holds.
+    #[must_use]
+    pub fn with_last_log(mut self, position: LogPosition) -> Self {
+        self.last_log = Some(position);
+        self
+    }
+
+    /// Sets how long ago it last answered.
+    #[must_use]
+    pub fn with_last_contact(mut self, ago: Duration) -> Self {
+        self.last_contact = Some(ago);
+        self
+    }
+
+    /// Says whether it is up.
+    #[must_use]
+    pub fn with_alive(mut self, alive: bool) -> Self {
+        self.alive = Some(alive);
+        self
+    }
+}
+
 /// One server's own view of its cluster, taken at one moment.
 ///
 /// Of a Raft that has not started, or that belongs to no cluster yet, it is what

@@ -25,7 +25,7 @@ async fn rings_come_as_wan_lan_segments_and_datacenters_by_name() {
             "z (LAN)",
         ]
     );
-    let nodes = |ring: &RingOutcome| ring.result.as_ref().unwrap().nodes;
+    let nodes = |ring: &RingOutcome| ring.report.as_ref().unwrap().nodes;
     let counted: Vec<_> = reply.rings.iter().map(nodes).collect();
     assert_eq!(counted, [4, 2, 2, 1, 1, 1, 1]);
 }
@@ -52,10 +52,12 @@ async fn a_local_listing_asks_nobody_else() {
 async fn a_key_is_rotated_on_every_node_of_the_federation() {
     let federation = three_and_one();
     let dave = federation.service("dave");
-    let confirmed = |reply: Result<KeyringReply, OperatorError>| reply.unwrap().confirmed();
-    confirmed(dave.install_key(&anyone(), new_key()).await).unwrap();
-    confirmed(dave.use_key(&anyone(), new_key()).await).unwrap();
-    confirmed(dave.remove_key(&anyone(), first_key()).await).unwrap();
+    let installed = dave.install_key(&anyone(), new_key()).await;
+    let used = dave.use_key(&anyone(), new_key()).await;
+    let removed = dave.remove_key(&anyone(), first_key()).await;
+    for reply in [installed, used, removed] {
+        assert!(reply.unwrap().rings.iter().all(RingOutcome::is_confirmed));
+    }
     for name in ["alice", "bob", "carol", "dave"] {
         for pool in [Pool::Wan, Pool::Lan] {
             assert_eq!(federation.keys(name, &pool), [new_key()]);
@@ -70,22 +72,23 @@ async fn a_key_is_rotated_on_every_node_of_the_federation() {
 async fn each_node_that_refuses_is_named() {
     let federation = three_and_one();
     let alice = federation.service("alice");
-    let used = alice.use_key(&anyone(), new_key()).await.unwrap();
-    let removed = alice.remove_key(&anyone(), first_key()).await.unwrap();
-    for (reply, why) in [
+    let used = alice.use_key(&anyone(), new_key()).await.unwrap_err();
+    let removed = alice.remove_key(&anyone(), first_key()).await.unwrap_err();
+    for (error, why) in [
         (used, NodeFailure::KeyNotInstalled),
         (removed, NodeFailure::PrimaryKey),
     ] {
-        let wan = ring(&reply, "dc1", Pool::Wan).result.as_ref().unwrap();
+        let reply = error.reply().unwrap();
+        let wan = ring(reply, "dc1", Pool::Wan).report.as_ref().unwrap();
         let named: Vec<_> = wan.failures().collect();
         let names = ["alice.dc1", "bob.dc1", "carol.dc1", "dave.dc2"].map(Into::into);
         assert_eq!(named, names.each_ref().map(|name| (name, &why)));
-        let error = reply.confirmed().unwrap_err();
         assert!(matches!(
             error.kind(),
             ErrorKind::RingsFailed { failed, rings: 3 } if failed.len() == 3
         ));
-        assert_eq!(error.outcome(), Outcome::Unknown);
+        // Every node has refused, so nothing has changed.
+        assert_eq!(error.outcome(), Outcome::NotApplied);
     }
 }
 
@@ -108,16 +111,17 @@ async fn what_is_down_does_not_hide_what_the_others_answer() {
         rings(&reply),
         ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)", "dc3 (LAN)"]
     );
-    let report = |datacenter, pool| ring(&reply, datacenter, pool).result.clone();
+    let report = |datacenter, pool| ring(&reply, datacenter, pool).report.clone();
     let fault = |report: &RingReport| report.fault().unwrap().to_string();
 
     let wan = report("dc1", Pool::Wan).unwrap();
     assert_eq!(fault(&wan), "2/4 nodes reported success");
     assert_eq!(wan.keys.get(&first_key()), 2);
+    assert_eq!(wan.silent, ["bob.dc1", "carol.dc2"]);
     let lan = report("dc1", Pool::Lan).unwrap();
     assert_eq!(fault(&lan), "1/2 nodes reported success");
     assert_eq!(lan.primary_keys.get(&first_key()), 1);
-    let down = report("dc2", Pool::Lan).unwrap_err();
+    let down = ring(&reply, "dc2", Pool::Lan).error.clone().unwrap();
     assert!(matches!(down.kind(), ErrorKind::Unreachable { .. }));
     let healthy = report("dc3", Pool::Lan).unwrap();
     assert_eq!(healthy.fault(), None);
@@ -140,7 +144,7 @@ async fn a_failed_node_is_counted_until_the_server_that_asks_has_noticed() {
     let nodes = async |name: &str| {
         let service = federation.service(name);
         let reply = service.list_keys(&anyone(), KeyringScope::LocalOnly).await;
-        reply.unwrap().rings[0].result.as_ref().unwrap().nodes
+        reply.unwrap().rings[0].report.as_ref().unwrap().nodes
     };
     assert_eq!((nodes("alice").await, nodes("bob").await), (3, 3));
     federation.notice_failure_by("alice", "carol", &Pool::Lan);
@@ -161,10 +165,13 @@ async fn without_encryption_every_node_says_so() {
     let listed = alice
         .list_keys(&anyone(), KeyringScope::Federation)
         .await
+        .unwrap_err()
+        .into_reply()
         .unwrap();
-    let installed = alice.install_key(&anyone(), new_key()).await.unwrap();
+    let installed = alice.install_key(&anyone(), new_key()).await.unwrap_err();
+    let installed = installed.into_reply().unwrap();
     for ring in listed.rings.into_iter().chain(installed.rings) {
-        let report = ring.result.unwrap();
+        let report = ring.report.unwrap();
         assert_eq!(report.errors, 2);
         let whys: Vec<_> = report.failures().map(|(_, why)| why.clone()).collect();
         assert_eq!(
@@ -193,6 +200,7 @@ async fn rehearsed(
         .await
     {
         Ok(OperatorReply::Keyring(reply)) => reply,
+        Err(error) => error.into_reply().unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -209,7 +217,7 @@ async fn a_key_of_a_wrong_size_is_rehearsed_in_every_ring_and_changes_none() {
         let reply = rehearsed(&federation, write, fault).await;
         assert_eq!(rings(&reply), ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)"]);
         for ring in reply.rings {
-            let report = ring.result.unwrap();
+            let report = ring.report.unwrap();
             assert_eq!(report.responses, report.nodes);
             let failed = if why.is_some() { report.nodes } else { 0 };
             assert_eq!(report.errors, failed);
@@ -230,15 +238,12 @@ async fn what_cannot_be_sent_to_a_ring_fails_in_each_of_them() {
     let reply = rehearsed(&federation, KeyringWrite::Use, base64.into()).await;
     assert_eq!(reply.rings.len(), 3);
     for ring in reply.rings {
-        assert_eq!(
-            ring.result.unwrap_err().kind(),
-            &ErrorKind::InvalidKey(base64)
-        );
+        assert_eq!(ring.error.unwrap().kind(), &ErrorKind::InvalidKey(base64));
     }
     let long = KeyFault::TooLong { limit: 1024 };
     let reply = rehearsed(&federation, KeyringWrite::Install, long).await;
     for ring in reply.rings {
-        let error = ring.result.unwrap_err();
+        let error = ring.error.unwrap();
         assert!(matches!(error.kind(), ErrorKind::InvalidRequest { .. }));
     }
 }
@@ -252,7 +257,7 @@ async fn a_ring_without_encryption_says_so_before_it_looks_at_the_size() {
     let fault = KeyFault::Invalid(InvalidKey::Size { bytes: 0 });
     let reply = rehearsed(&federation, KeyringWrite::Remove, fault).await;
     for ring in reply.rings {
-        let report = ring.result.unwrap();
+        let report = ring.report.unwrap();
         let whys: Vec<_> = report.failures().map(|(_, why)| why).collect();
         assert_eq!(whys, [&NodeFailure::EncryptionOff]);
     }
@@ -273,11 +278,7 @@ fn lonely(peers: MockPeers) -> OperatorService {
 fn told(datacenter: &str, pool: Pool) -> RingOutcome {
     let mut report = RingReport::new(1);
     report.holds(&[new_key()]);
-    RingOutcome {
-        datacenter: datacenter.into(),
-        pool,
-        result: Ok(report),
-    }
+    RingOutcome::new(datacenter, pool, report)
 }
 
 fn telling(rings: Vec<RingOutcome>) -> Result<OperatorReply, OperatorError> {
@@ -292,43 +293,123 @@ async fn a_datacenter_that_never_answers_costs_its_deadline_and_no_result() {
             telling(vec![told("dc3", Pool::Lan)])
         });
     let start = Instant::now();
-    let reply = lonely(peers)
-        .install_key(&anyone(), new_key())
-        .await
-        .unwrap();
+    let error = lonely(peers).install_key(&anyone(), new_key()).await;
+    let reply = error.unwrap_err().into_reply().unwrap();
     assert_eq!(start.elapsed(), Duration::from_secs(5));
     assert!(ring(&reply, "dc1", Pool::Wan).is_confirmed());
     assert!(ring(&reply, "dc1", Pool::Lan).is_confirmed());
     assert!(ring(&reply, "dc3", Pool::Lan).is_confirmed());
-    let late = ring(&reply, "dc2", Pool::Lan).result.clone().unwrap_err();
+    let late = ring(&reply, "dc2", Pool::Lan).error.clone().unwrap();
     assert!(matches!(late.kind(), ErrorKind::DeadlineExceeded { .. }));
     assert_eq!(late.outcome(), Outcome::Unknown);
     assert_eq!(reply.rings.len(), 4);
 }
 
-/// A segment whose nodes take forever.
-struct Hanging;
+/// A segment of two nodes, of which one answers at once and the other never.
+struct Hanging(Pool);
+
+impl Hanging {
+    fn new() -> Self {
+        Hanging(Pool::Segment("slow".into()))
+    }
+
+    async fn ask(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        let [quick, slow] = ["quick", "slow"].map(NodeName::new);
+        query.answers.asking([quick.clone(), slow]);
+        query
+            .answers
+            .answered(&quick, Ok(NodeKeys::ring([first_key()])));
+        std::future::pending().await
+    }
+}
 
 #[async_trait]
 impl KeyringBackend for Hanging {
-    fn pool(&self) -> Pool {
-        Pool::Segment("slow".into())
+    fn pool(&self) -> &Pool {
+        &self.0
     }
 
-    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        std::future::pending().await
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.ask(query).await
     }
 
-    async fn install(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        std::future::pending().await
+    async fn change(&self, _: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.ask(query).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_node_hides_nobodys_answer_here_or_in_another_datacenter() {
+    let dave = OperatorService::builder("dc2")
+        .keyring(Hanging::new())
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let alice = OperatorService::builder("dc1")
+        .keyring(Hanging::new())
+        .authorizer(AllowAll)
+        .peers(MockPeers::new().with_service(datacenter("dc2"), dave))
+        .build()
+        .unwrap();
+    let listed = alice.list_keys(&anyone(), KeyringScope::Federation).await;
+    let installed = alice.install_key(&anyone(), new_key()).await.unwrap_err();
+    assert_eq!(installed.kind().name(), "rings-failed");
+    assert_eq!(installed.outcome(), Outcome::Unknown);
+    let installed = installed.into_reply().unwrap();
+    for (reply, listing) in [(listed.unwrap(), true), (installed, false)] {
+        for name in ["dc1", "dc2"] {
+            let ring = ring(&reply, name, Pool::Segment("slow".into()));
+            let report = ring.report.as_ref().unwrap();
+            assert_eq!((report.nodes, report.responses), (2, 1));
+            assert_eq!(report.silent, ["slow"]);
+            assert_eq!(report.keys.get(&first_key()), 1);
+            let error = ring.error.as_ref().unwrap();
+            assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
+            if !listing {
+                assert_eq!(ring.outcome(), Outcome::Unknown);
+            }
+        }
+    }
+}
+
+/// A pool that nobody was asked of, whatever it says.
+struct Unasked(Result<(), ErrorKind>);
+
+#[async_trait]
+impl KeyringBackend for Unasked {
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
     }
 
-    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        std::future::pending().await
+    async fn list(&self, _: &GossipQuery) -> Result<(), OperatorError> {
+        self.0.clone().map_err(OperatorError::from)
     }
 
-    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        std::future::pending().await
+    async fn change(&self, _: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        // Nobody, though it says that somebody is.
+        query.answers.asking([]);
+        self.0.clone().map_err(OperatorError::from)
+    }
+}
+
+#[tokio::test]
+async fn change_that_no_node_was_asked_for_is_not_applied() {
+    let message = String::from("its turn never came");
+    for said in [Ok(()), Err(ErrorKind::Backend { message })] {
+        let service = OperatorService::builder("dc1")
+            .keyring(Unasked(said))
+            .authorizer(AllowAll)
+            .build()
+            .unwrap();
+        let listed = service.list_keys(&anyone(), KeyringScope::Federation).await;
+        let installed = service.install_key(&anyone(), new_key()).await;
+        for error in [listed.unwrap_err(), installed.unwrap_err()] {
+            assert_eq!(error.kind().name(), "rings-failed");
+            assert_eq!(error.outcome(), Outcome::NotApplied);
+            let ring = &error.reply().unwrap().rings[0];
+            assert_eq!(ring.report, None);
+            assert_eq!(ring.outcome(), Outcome::NotApplied);
+        }
     }
 }
 
@@ -337,19 +418,20 @@ async fn a_ring_that_hangs_in_another_datacenter_does_not_hide_its_others() {
     let lan = MockKeyring::new(Pool::Lan, first_key(), ["dave"]);
     let dave = OperatorService::builder("dc2")
         .keyring(lan.clone())
-        .keyring(Hanging)
+        .keyring(Hanging::new())
         .authorizer(AllowAll)
         .keyring_deadline(Duration::from_secs(60))
         .build()
         .unwrap();
     let alice = lonely(MockPeers::new().with_service(datacenter("dc2"), dave));
     let start = Instant::now();
-    let reply = alice.install_key(&anyone(), new_key()).await.unwrap();
+    let error = alice.install_key(&anyone(), new_key()).await.unwrap_err();
+    let reply = error.into_reply().unwrap();
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(ring(&reply, "dc2", Pool::Lan).is_confirmed());
     assert_eq!(lan.keys("dave"), [first_key(), new_key()]);
     let slow = ring(&reply, "dc2", Pool::Segment("slow".into()));
-    let error = slow.result.clone().unwrap_err();
+    let error = slow.error.clone().unwrap();
     assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
     assert_eq!(error.outcome(), Outcome::Unknown);
 }
@@ -359,29 +441,34 @@ struct Slow(Duration);
 
 #[async_trait]
 impl AclAuthorizer for Slow {
-    async fn authorize(&self, _: Option<&Token>, _: Resource, _: Access) -> Result<(), AclError> {
+    async fn authorize(
+        &self,
+        _: Option<&Token>,
+        _: Resource,
+        _: Access,
+    ) -> Result<Identity, AclError> {
         tokio::time::sleep(self.0).await;
-        Ok(())
+        Ok(Identity::Unnamed)
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_authorizers_time_is_taken_off_that_of_the_rings() {
     let service = OperatorService::builder("dc1")
-        .keyring(Hanging)
+        .keyring(Hanging::new())
         .authorizer(Slow(Duration::from_secs(4)))
         .build()
         .unwrap();
     let start = Instant::now();
-    let reply = service.install_key(&anyone(), new_key()).await.unwrap();
+    let error = service.install_key(&anyone(), new_key()).await.unwrap_err();
     assert_eq!(start.elapsed(), Duration::from_secs(5));
-    assert!(!reply.rings[0].is_confirmed());
+    assert!(!error.reply().unwrap().rings[0].is_confirmed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_authorizer_that_takes_too_long_has_let_nothing_change() {
     let service = OperatorService::builder("dc1")
-        .keyring(Hanging)
+        .keyring(Hanging::new())
         .authorizer(Slow(Duration::from_secs(60)))
         .build()
         .unwrap();
@@ -396,8 +483,8 @@ async fn a_listing_that_came_too_late_has_changed_nothing() {
     let listed = lonely(peers)
         .list_keys(&anyone(), KeyringScope::Federation)
         .await;
-    let late = ring(&listed.unwrap(), "dc2", Pool::Lan).result.clone();
-    assert_eq!(late.unwrap_err().outcome(), Outcome::NotApplied);
+    let late = ring(&listed.unwrap(), "dc2", Pool::Lan).error.clone();
+    assert_eq!(late.unwrap().outcome(), Outcome::NotApplied);
 }
 
 #[tokio::test]
@@ -420,7 +507,7 @@ async fn a_datacenter_is_believed_of_its_own_rings_only() {
         rings(&reply),
         ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)", "dc2 (segment s)"]
     );
-    let lan = ring(&reply, "dc1", Pool::Lan).result.as_ref().unwrap();
+    let lan = ring(&reply, "dc1", Pool::Lan).report.as_ref().unwrap();
     assert_eq!(lan.keys.get(&new_key()), 0);
 }
 
@@ -449,15 +536,13 @@ async fn another_datacenter_is_asked_for_its_own_rings_and_not_for_the_wan() {
         telling(vec![told("dc2", Pool::Lan)])
     });
     let service = lonely(peers.clone());
-    service
-        .list_keys(&anyone(), KeyringScope::Federation)
-        .await
-        .unwrap();
-    let [(_, request)] = &peers.sent()[..] else {
+    let listed = service.list_keys(&anyone(), KeyringScope::Federation).await;
+    assert!(listed.is_ok());
+    let [sent] = &peers.sent()[..] else {
         panic!("sent more than once");
     };
-    let Operation::Keyring { scope, .. } = &request.operation else {
-        panic!("{request:?}");
+    let Operation::Keyring { scope, .. } = &sent.request.operation else {
+        panic!("{sent:?}");
     };
     assert_eq!(*scope, KeyringScope::Remote);
 }

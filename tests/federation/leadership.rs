@@ -178,14 +178,14 @@ async fn a_server_that_takes_itself_for_the_leader_finds_the_one_that_is() {
         .build();
     federation.inject(Fault::stale_hint("bob", "bob"));
     let bob = federation.service("bob");
-    let read = configuration(&bob, anyone(), Consistency::Default);
+    let read = configuration(&bob, anyone(), Consistency::Consistent);
     assert_eq!(read.await.unwrap(), federation.configuration("dc1"));
     assert_eq!(federation.handed_to("alice"), 1);
 
     // Nobody leads, and then somebody does.
     federation.stop("alice");
     federation.stop("carol");
-    let read = configuration(&bob, anyone(), Consistency::Default);
+    let read = configuration(&bob, anyone(), Consistency::Consistent);
     let recovery = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         federation.restart("carol");

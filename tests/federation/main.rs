@@ -22,11 +22,12 @@ use cluster_operator::mock::{
 };
 use cluster_operator::{
     Access, AccessorId, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, BuildError,
-    Caller, Consistency, DefaultPolicy, ErrorKind, GossipKey, InvalidKey, KeyFault, KeyringAction,
-    KeyringBackend, KeyringReply, KeyringScope, KeyringWrite, LeaderHint, Leadership, NodeFailure,
-    NodeMessage, Operation, OperatorError, OperatorReply, OperatorRequest, OperatorService,
-    Outcome, PeerSelector, Pool, QuorumGuard, RaftBackend, RaftConfiguration, RelayFactor,
-    Resource, RingOutcome, RingReport, Target, Token,
+    Caller, ConfigVersion, Consistency, DefaultPolicy, ErrorKind, GossipKey, GossipQuery, Identity,
+    InvalidKey, KeyChange, KeyFault, KeyringAction, KeyringBackend, KeyringReply, KeyringScope,
+    KeyringWrite, LeaderHint, NodeFailure, NodeKeys, NodeMessage, NodeName, Operation,
+    OperatorError, OperatorReply, OperatorRequest, OperatorService, Outcome, PeerSelector, Pool,
+    QuorumGuard, RaftBackend, RaftConfiguration, RaftView, RelayFactor, Removal, RequestId,
+    Resource, RingOutcome, RingReport, ServerId, Target, Token,
 };
 use tokio::time::Instant;
 

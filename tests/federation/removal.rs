@@ -4,7 +4,7 @@ use super::*;
 async fn the_last_voter_is_kept() {
     let federation = three_and_one();
     let dave = id_of(&federation, "dave");
-    for guard in [QuorumGuard::On, QuorumGuard::Off] {
+    for guard in [QuorumGuard::Quorum, QuorumGuard::Off, QuorumGuard::Margin] {
         let federation = MockFederation::builder()
             .datacenter("dc2", ["dave"])
             .service_options(move |service| service.quorum_guard(guard))
@@ -35,12 +35,13 @@ async fn a_live_voter_whose_removal_would_lose_the_quorum_stays() {
         .remove_peer(&anyone(), bob.clone(), None)
         .await
         .unwrap_err();
-    let (voters, live) = (2, 1);
+    let (voters, alive, needed) = (2, 1, 2);
     assert_eq!(
         error.kind(),
         &ErrorKind::QuorumLoss {
             voters,
-            alive: live
+            alive,
+            needed
         }
     );
     assert_eq!(federation.configuration("dc1").servers.len(), 3);
@@ -52,7 +53,7 @@ async fn a_live_voter_whose_removal_would_lose_the_quorum_stays() {
 }
 
 #[tokio::test]
-async fn without_the_guard_a_removal_that_loses_the_quorum_ends_unknown() {
+async fn removal_without_a_proof_is_refused_whatever_the_guard() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
         .service_options(|service| service.quorum_guard(QuorumGuard::Off))
@@ -60,9 +61,50 @@ async fn without_the_guard_a_removal_that_loses_the_quorum_ends_unknown() {
     federation.stop("carol");
     let alice = federation.service("alice");
     let bob = id_of(&federation, "bob");
+    let before = federation.configuration("dc1");
     let error = alice.remove_peer(&anyone(), bob, None).await.unwrap_err();
-    assert_eq!(error.outcome(), Outcome::Unknown);
-    assert_eq!(federation.leader("dc1"), None);
+    let (confirmed, needed, after) = (1, 2, Duration::from_millis(2_250));
+    assert_eq!(
+        error.kind(),
+        &ErrorKind::QuorumUnproven {
+            confirmed,
+            needed,
+            after
+        }
+    );
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(federation.configuration("dc1"), before);
+    assert_eq!(federation.leader("dc1"), Some("alice".into()));
+}
+
+#[tokio::test]
+async fn margin_guard_keeps_a_cluster_that_survives_one_more_death() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol", "dave", "erin"])
+        .service_options(|service| service.quorum_guard(QuorumGuard::Margin))
+        .build();
+    federation.stop("erin");
+    let alice = federation.service("alice");
+    let remove = |name: &str| {
+        let (alice, server) = (alice.clone(), id_of(&federation, name));
+        async move { alice.remove_peer(&anyone(), server, None).await }
+    };
+    let (voters, alive, needed) = (4, 3, 4);
+    assert_eq!(
+        remove("dave").await.unwrap_err().kind(),
+        &ErrorKind::QuorumLoss {
+            voters,
+            alive,
+            needed
+        }
+    );
+    remove("erin").await.unwrap();
+    remove("dave").await.unwrap();
+    // Of three voters none can go.
+    assert_eq!(
+        remove("carol").await.unwrap_err().kind().name(),
+        "quorum-loss"
+    );
 }
 
 #[tokio::test]
@@ -94,8 +136,7 @@ async fn nothing_is_removed_from_a_configuration_that_has_moved_on() {
         .remove_peer(&anyone(), bob, Some(read))
         .await
         .unwrap_err();
-    let (expected, actual) = (read, moved.index);
-    assert_eq!(error.kind(), &ErrorKind::Conflict { expected, actual });
+    assert!(is_conflict(error.kind(), read, moved.index), "{error:?}");
     assert_eq!(error.outcome(), Outcome::NotApplied);
     assert_eq!(federation.configuration("dc1"), moved);
 }
@@ -113,7 +154,10 @@ async fn a_removed_leader_leaves_the_lead_to_another_voter() {
     assert_eq!(read.await.unwrap().servers.len(), 2);
     // It is out, and knows that.
     let read = configuration(&alice, anyone(), Consistency::Default);
-    assert_eq!(read.await.unwrap_err().kind(), &ErrorKind::NoLeader);
+    let ErrorKind::NotMember { id } = read.await.unwrap_err().kind().clone() else {
+        panic!("alice is not a member any more");
+    };
+    assert_eq!(PeerSelector::Id(id), id_of(&federation, "alice"));
     let read = configuration(&alice, anyone(), Consistency::Stale);
     assert_eq!(read.await.unwrap().servers.len(), 2);
 }
@@ -121,33 +165,39 @@ async fn a_removed_leader_leaves_the_lead_to_another_voter() {
 /// Before each of the first removals, somebody else is quicker.
 struct Overtaken {
     raft: MockRaft,
-    by: Mutex<Vec<PeerSelector>>,
+    by: Mutex<Vec<ServerId>>,
 }
 
 #[async_trait]
 impl RaftBackend for Overtaken {
-    fn leadership(&self) -> Leadership {
-        self.raft.leadership()
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        self.raft.view().await
     }
 
-    async fn configuration(
-        &self,
-        consistency: Consistency,
-    ) -> Result<RaftConfiguration, OperatorError> {
-        self.raft.configuration(consistency).await
+    async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView, OperatorError> {
+        self.raft.confirmed_view(timeout).await
     }
 
-    async fn remove_server(
-        &self,
-        server: &PeerSelector,
-        expected_index: Option<u64>,
-    ) -> Result<(), OperatorError> {
+    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
         let quicker = self.by.lock().unwrap().pop();
         if let Some(quicker) = quicker {
-            self.raft.remove_server(&quicker, None).await?;
+            let view = self.raft.view().await?;
+            let quicker = Removal::new(quicker, &view, removal.timeout);
+            self.raft.remove_server(&quicker).await?;
         }
-        self.raft.remove_server(server, expected_index).await
+        self.raft.remove_server(removal).await
     }
+}
+
+fn is_conflict(kind: &ErrorKind, expected: u64, actual: u64) -> bool {
+    let ErrorKind::Conflict {
+        expected: asked,
+        actual: found,
+    } = kind
+    else {
+        return false;
+    };
+    (asked.index, found.index) == (expected, actual)
 }
 
 /// Removes bob of three voters, while somebody else removes one.
@@ -164,7 +214,7 @@ async fn overtaken_among<const N: usize, const M: usize>(
     let service = OperatorService::builder("dc1")
         .raft(Overtaken {
             raft: raft.clone(),
-            by: Mutex::new(by.map(|by| PeerSelector::Id(by.into())).into()),
+            by: Mutex::new(by.map(ServerId::from).into()),
         })
         .authorizer(AllowAll)
         .build()
@@ -206,7 +256,7 @@ async fn a_removal_at_an_index_that_is_overtaken_is_refused() {
     let expected = MockRaft::voters(["alice"]).latest().index;
     let (raft, error) = overtaken("carol", Some(expected)).await;
     let actual = raft.latest().index;
-    assert_eq!(error, Some(ErrorKind::Conflict { expected, actual }));
+    assert!(is_conflict(&error.unwrap(), expected, actual));
     assert_eq!(raft.latest().servers.len(), 2);
 }
 

@@ -89,8 +89,7 @@ fn every_operation_arrives_as_it_was_sent() {
     for operation in operations {
         let mut request = OperatorRequest::new(operation);
         round_trips(request.clone());
-        request.forwards = 3;
-        request.patience = Some(Duration::from_millis(4_500));
+        request.request_id = Some("7f3a-01".parse().unwrap());
         let request = request.with_token(Token::new("b852\"fbe7"));
         round_trips(request.in_datacenter("dc2"));
     }
@@ -122,16 +121,12 @@ async fn every_reply_arrives_as_it_was_sent() {
         .reports_last_index(true)
         .build();
     let alice = federation.service("alice");
-    let results = [
-        Ok(report()),
-        Err(OperatorError::new(ErrorKind::NoLeader).with_outcome(Outcome::Applied)),
-    ];
+    let error = OperatorError::new(ErrorKind::NoLeader).with_outcome(Outcome::Applied);
     let rings = pools().into_iter().flat_map(|pool| {
-        results.clone().map(|result| RingOutcome {
-            datacenter: "dc1".into(),
-            pool: pool.clone(),
-            result,
-        })
+        let failed = RingOutcome::failed("dc1", pool.clone(), error.clone());
+        let mut both = RingOutcome::new("dc1", pool.clone(), report());
+        both.error = failed.error.clone();
+        [RingOutcome::new("dc1", pool, report()), failed, both]
     });
     for reply in [
         OperatorReply::RaftConfiguration(federation.configuration("dc1")),
@@ -178,11 +173,32 @@ fn kinds() -> Vec<ErrorKind> {
         ErrorKind::QuorumLoss {
             voters: 3,
             alive: 1,
+            needed: 2,
+        },
+        ErrorKind::QuorumUnproven {
+            confirmed: 1,
+            needed: 2,
+            after: Duration::from_millis(250),
         },
         ErrorKind::Conflict {
-            expected: 1,
-            actual: u64::MAX,
+            expected: ConfigVersion { term: 1, index: 1 },
+            actual: ConfigVersion {
+                term: u64::MAX,
+                index: u64::MAX,
+            },
         },
+        ErrorKind::TermChanged {
+            expected: 1,
+            actual: 2,
+        },
+        ErrorKind::ChangeInProgress,
+        ErrorKind::NotMember { id: "z".into() },
+        ErrorKind::AlreadyLeader { id: "z".into() },
+        ErrorKind::NotVoter { id: "z".into() },
+        ErrorKind::NoTransferTarget,
+        ErrorKind::IncompatibleServer { reason: text() },
+        ErrorKind::InvalidReply { reason: text() },
+        ErrorKind::Unavailable { reason: text() },
         ErrorKind::RingsFailed {
             failed: pools().map(|pool| ("dc1".into(), pool)).to_vec(),
             rings: 5,
@@ -194,11 +210,16 @@ fn kinds() -> Vec<ErrorKind> {
     kinds.extend(selectors().map(ErrorKind::UnknownServer));
     for resource in [Resource::Operator, Resource::Keyring] {
         for access in [Access::Read, Access::Write] {
-            for accessor in [None, Some(AccessorId::new("acce5500"))] {
+            for identity in [
+                Identity::AclsOff,
+                Identity::Anonymous,
+                Identity::Accessor(AccessorId::new("acce5500")),
+                Identity::Unnamed,
+            ] {
                 kinds.push(ErrorKind::PermissionDenied {
                     resource,
                     access,
-                    accessor,
+                    identity,
                 });
             }
         }
@@ -212,6 +233,8 @@ async fn every_error_arrives_as_it_was_sent_and_is_handed_on_as_it_is() {
         for outcome in [Outcome::NotApplied, Outcome::Applied, Outcome::Unknown] {
             let error = OperatorError::new(kind.clone()).with_outcome(outcome);
             round_trips(error.clone());
+            let json = serde_json::to_value(&error).unwrap();
+            assert_eq!(json["kind"], kind.name(), "{json}");
 
             let peers = MockPeers::new().with_answer(datacenter("dc2"), move |_| {
                 std::future::ready(Err(error.clone()))
@@ -227,7 +250,6 @@ async fn every_error_arrives_as_it_was_sent_and_is_handed_on_as_it_is() {
             let handed_on = handed_on.unwrap_err();
             assert_eq!(handed_on.kind(), &kind);
             assert_eq!(handed_on.outcome(), outcome);
-            assert_eq!(handed_on.forwards(), 1);
             round_trips(handed_on);
         }
     }

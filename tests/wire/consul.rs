@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockServer, MockToken};
 use cluster_operator::wire::Dialect::{Consul0_7, Consul1_10, Precise};
 use cluster_operator::{
-    AllowAll, DefaultPolicy, GossipKey, KeyringBackend, OperatorError, OperatorService, Pool,
-    RelayFactor, Resource, RingReport,
+    AllowAll, DefaultPolicy, GossipQuery, KeyChange, KeyringBackend, NodeKeys, NodeName,
+    OperatorError, OperatorService, Pool, Resource,
 };
 
 use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
@@ -129,21 +129,17 @@ struct TooMany;
 
 #[async_trait]
 impl KeyringBackend for TooMany {
-    fn pool(&self) -> Pool {
-        Pool::Lan
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
     }
-    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        let mut report = RingReport::new(1);
-        report.holds_more("alice".into(), &[FIRST.parse()?], 30);
-        Ok(report)
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        let alice = NodeName::new("alice");
+        query.answers.asking([alice.clone()]);
+        let cut = NodeKeys::ring([FIRST.parse()?]).truncated(30);
+        query.answers.answered(&alice, Ok(cut));
+        Ok(())
     }
-    async fn install(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Err(OperatorError::unsupported("this"))
-    }
-    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Err(OperatorError::unsupported("this"))
-    }
-    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+    async fn change(&self, _: &KeyChange, _: &GossipQuery) -> Result<(), OperatorError> {
         Err(OperatorError::unsupported("this"))
     }
 }

@@ -6,7 +6,7 @@ use std::future::pending;
 use async_trait::async_trait;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Pool, Resource, Token,
+    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Identity, Pool, Resource, Token,
 };
 
 use crate::support::{AtOnce, SECOND, ask, key, two_datacenters};
@@ -189,7 +189,12 @@ struct Stuck;
 
 #[async_trait]
 impl AclAuthorizer for Stuck {
-    async fn authorize(&self, _: Option<&Token>, _: Resource, _: Access) -> Result<(), AclError> {
+    async fn authorize(
+        &self,
+        _: Option<&Token>,
+        _: Resource,
+        _: Access,
+    ) -> Result<Identity, AclError> {
         pending().await
     }
 }

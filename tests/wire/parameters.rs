@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use cluster_operator::wire::{Dialect, Wire};
 use cluster_operator::{
-    AllowAll, GossipKey, KeyringBackend, OperatorError, OperatorService, Pool, RelayFactor,
-    RingReport,
+    AllowAll, GossipQuery, KeyChange, KeyringBackend, NodeKeys, NodeName, OperatorError,
+    OperatorService, Pool,
 };
 
 use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
@@ -304,28 +304,25 @@ fn each_bad_autopilot_body_is_a_400_for_whoever_may_write() {
 struct Counting(Arc<AtomicUsize>);
 
 impl Counting {
-    fn count(&self) -> Result<RingReport, OperatorError> {
+    fn count(&self, query: &GossipQuery) -> Result<(), OperatorError> {
         self.0.fetch_add(1, Ordering::Relaxed);
-        Ok(RingReport::new(0))
+        let alice = NodeName::new("alice");
+        query.answers.asking([alice.clone()]);
+        query.answers.answered(&alice, Ok(NodeKeys::done()));
+        Ok(())
     }
 }
 
 #[async_trait]
 impl KeyringBackend for Counting {
-    fn pool(&self) -> Pool {
-        Pool::Lan
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
     }
-    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.count()
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.count(query)
     }
-    async fn install(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.count()
-    }
-    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.count()
-    }
-    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.count()
+    async fn change(&self, _: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.count(query)
     }
 }
 

@@ -105,6 +105,7 @@ fn what_fails_of_a_listing_does_not_hide_the_rest() {
                 "Keys": {FIRST: 3},
                 "PrimaryKeys": {FIRST: 3},
                 "NumNodes": 5,
+                "Silent": ["bob.dc1", "dave.dc2"],
                 "Error": "3/5 nodes reported success",
             },
             {
@@ -113,6 +114,7 @@ fn what_fails_of_a_listing_does_not_hide_the_rest() {
                 "Keys": {FIRST: 2},
                 "PrimaryKeys": {FIRST: 2},
                 "NumNodes": 3,
+                "Silent": ["bob"],
                 "Error": "2/3 nodes reported success",
             },
             {

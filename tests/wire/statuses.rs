@@ -5,8 +5,8 @@ use std::time::Duration;
 use cluster_operator::mock::{MockPeers, MockRaft};
 use cluster_operator::wire::{Call, Dialect, Wire};
 use cluster_operator::{
-    AllowAll, ErrorKind, InvalidKey, LeaderHint, OperatorError, OperatorService, Outcome,
-    PeerSelector, QuorumGuard, Target,
+    AllowAll, ConfigVersion, ErrorKind, InvalidKey, LeaderHint, OperatorError, OperatorService,
+    Outcome, PeerSelector, QuorumGuard, Target,
 };
 
 use crate::support::{Answer, AtOnce, Never, ask, two_datacenters};
@@ -172,11 +172,11 @@ fn a_removal_that_would_lose_the_quorum_is_a_409_unless_the_guard_is_off() {
     };
     let remove = |address: &str| ask("DELETE", &format!("raft/peer?address={address}"));
 
-    let federation = carol_is_down(QuorumGuard::On);
+    let federation = carol_is_down(QuorumGuard::Quorum);
     let alice = federation.service("alice");
     let answer = remove("127.0.0.2:8300").send(&alice);
-    let text = "removing this voter would leave 1 of 2 voters alive, which is no quorum: \
-                remove the dead ones first, or bring them back";
+    let text = "removing this voter would leave 1 of 2 voters alive, and 2 are needed: \
+                remove the dead ones first, bring them back, or add a voter";
     assert_eq!(answer.error(), (409, text));
     // The dead one can go, and then the other one.
     remove("127.0.0.3:8300").send(&alice).done();
@@ -184,9 +184,11 @@ fn a_removal_that_would_lose_the_quorum_is_a_409_unless_the_guard_is_off() {
 
     let federation = carol_is_down(QuorumGuard::Off);
     let answer = remove("127.0.0.2:8300").send(&federation.service("alice"));
-    let text = "leadership lost while committing log \
-                (the change may have been made: look before you repeat it)";
-    assert_eq!(answer.error(), (500, text));
+    let text = "only 1 of the voters that stay confirmed a new log entry within 2250 ms, and 2 are \
+                needed, so nothing was changed: check that the others are up";
+    assert_eq!(answer.error(), (409, text));
+    assert_eq!(answer.header("x-operator-error"), Some("quorum-unproven"));
+    assert_eq!(federation.configuration("dc1").servers.len(), 3);
 }
 
 #[test]
@@ -307,15 +309,39 @@ fn each_kind_of_error_has_its_status() {
             ErrorKind::QuorumLoss {
                 voters: 2,
                 alive: 1,
+                needed: 2,
+            },
+        ),
+        (
+            409,
+            ErrorKind::QuorumUnproven {
+                confirmed: 1,
+                needed: 2,
+                after: Duration::from_secs(1),
             },
         ),
         (
             409,
             ErrorKind::Conflict {
+                expected: ConfigVersion { term: 1, index: 1 },
+                actual: ConfigVersion { term: 1, index: 2 },
+            },
+        ),
+        (
+            409,
+            ErrorKind::TermChanged {
                 expected: 1,
                 actual: 2,
             },
         ),
+        (409, ErrorKind::ChangeInProgress),
+        (409, ErrorKind::AlreadyLeader { id: "a".into() }),
+        (409, ErrorKind::NotVoter { id: "a".into() }),
+        (409, ErrorKind::NoTransferTarget),
+        (502, ErrorKind::IncompatibleServer { reason: text() }),
+        (502, ErrorKind::InvalidReply { reason: text() }),
+        (503, ErrorKind::NotMember { id: "a".into() }),
+        (503, ErrorKind::Unavailable { reason: text() }),
         (501, ErrorKind::Unsupported { what: text() }),
         (
             502,
@@ -350,7 +376,8 @@ fn each_kind_of_error_has_its_status() {
         assert_eq!(got, status, "{kind:?}");
         assert!(!text.is_empty());
         // A read changes nothing, and does not say so.
-        assert!(!text.contains("change"), "{text}");
+        assert!(!text.contains("(the change"), "{text}");
+        assert_eq!(answer.header("x-operator-error"), Some(kind.name()));
         let retry = (status == 503).then_some("1");
         assert_eq!(answer.header("retry-after"), retry, "{kind:?}");
     }
@@ -392,6 +419,8 @@ fn a_failed_write_says_what_is_known_of_the_change() {
                 "status": 500,
                 "detail": text,
                 "outcome": member,
+                "kind": "backend",
+                "data": {"message": "log is full"},
             })
         );
     }
