@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use cluster_operator::client::{HttpPeers, PEER_PATH, PeerHttp, SharedSecret};
+use cluster_operator::client::{HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::engine::openraft::OpenraftBackend;
 use cluster_operator::engine::serf::SerfKeyring;
 use cluster_operator::http::OperatorHttp;
@@ -63,16 +63,18 @@ impl Operator {
         })
     }
 
-    /// The routes of the server's HTTP address: the other servers' requests, and
-    /// behind them Consul's endpoints.
+    /// The routes of the server's HTTP address: the other servers' calls, and behind
+    /// them Consul's endpoints.
     pub fn routes(&self, dialect: Dialect) -> Router {
         let mut peers = PeerHttp::new(self.service.clone());
         if let Some(secret) = &self.secret {
             peers = peers.with_shared_secret(secret);
         }
-        Router::new()
-            .route_service(PEER_PATH, peers)
-            .fallback_service(OperatorHttp::new(self.service.clone()).with_dialect(dialect))
+        let mut routes = Router::new();
+        for path in PEER_PATHS {
+            routes = routes.route_service(path, peers.clone());
+        }
+        routes.fallback_service(OperatorHttp::new(self.service.clone()).with_dialect(dialect))
     }
 }
 
