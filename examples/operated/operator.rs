@@ -13,7 +13,7 @@ use cluster_operator::{AclAuthorizer, BuildError, OperatorService, Pool, RaftMem
 use tokio::task::AbortHandle;
 
 use super::view::View;
-use crate::cluster::{ELECTION_TIMEOUT, Node, NodeId, Request, Server};
+use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server};
 
 /// How long a call may take. It should be at least eight election timeouts: a
 /// removal waits for one, at most, until the voters that stay have proven that they
@@ -51,8 +51,16 @@ impl Operator {
         let service = OperatorService::builder(datacenter)
             .raft(raft)
             .deadline(DEADLINE)
-            .keyring(SerfKeyring::new(Pool::Wan, server.wan().clone()))
-            .keyring(SerfKeyring::new(Pool::Lan, server.lan().clone()))
+            .keyring(SerfKeyring::new(
+                Pool::Wan,
+                server.wan().clone(),
+                server.keyring_file(cluster::Pool::Wan),
+            ))
+            .keyring(SerfKeyring::new(
+                Pool::Lan,
+                server.lan().clone(),
+                server.keyring_file(cluster::Pool::Lan),
+            ))
             .authorizer(authorizer)
             .peers(peers)
             .build()?;
