@@ -1,77 +1,60 @@
-//! The smallest real embedding: a Raft and a gossip ring of your own, behind
-//! Consul's endpoints. This server is the only one of its cluster.
-//!
-//! `cargo run --example custom_backend --all-features`, then
-//! `curl http://127.0.0.1:8501/v1/operator/keyring`.
+//! The smallest real embedding: a Raft and a gossip pool of your own. This server
+//! is the only one of its cluster. `cargo run --example custom_backend --all-features`,
+//! then `curl http://127.0.0.1:8501/v1/operator/keyring`.
+
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use cluster_operator::http::OperatorHttp;
-use cluster_operator::keyring::*;
-use cluster_operator::raft::*;
-use cluster_operator::{AllowAll, ErrorKind, OperatorError, OperatorService};
+use cluster_operator::{AllowAll, ErrorKind, NodeName, OperatorError, OperatorService};
+use cluster_operator::{http::OperatorHttp, keyring::*, raft::*};
 
-type Answer = Result<RingReport, OperatorError>;
-
-struct MyRaft;
+struct MyRaft(Arc<Membership>);
 
 #[async_trait]
 impl RaftBackend for MyRaft {
-    fn leadership(&self) -> Leadership {
-        Leadership::Local
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        let mut view = RaftView::new("my-id", Arc::clone(&self.0));
+        view.leadership = Leadership::Local;
+        Ok(view)
     }
-
-    async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
-        let me = RaftServer::voter("my-id", "127.0.0.1:8300").with_name("me");
-        let servers = vec![me.with_leader(true)];
-        Ok(RaftConfiguration { servers, index: 1 })
+    async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
+        self.view().await // by a majority of one
     }
-
-    async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
+    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
         Err(ErrorKind::LastVoter.into())
     }
 }
 
-struct MyGossip(tokio::sync::Mutex<Keyring>);
-
-impl MyGossip {
-    /// Asks every node of the pool, which is this one, and merges the answers.
-    async fn ask<T>(&self, ask: impl FnOnce(&mut Keyring) -> Result<T, NodeFailure>) -> Answer {
-        let mut report = RingReport::new(1);
-        report.answered("me".into(), ask(&mut *self.0.lock().await));
-        Ok(report)
-    }
-}
+struct MyGossip(tokio::sync::Mutex<Keyring>, NodeName);
 
 #[async_trait]
 impl KeyringBackend for MyGossip {
-    fn pool(&self) -> Pool {
-        Pool::Lan
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
     }
-    async fn list(&self, _: RelayFactor) -> Answer {
-        let mut report = RingReport::new(1);
-        report.holds(self.0.lock().await.keys());
-        Ok(report)
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        query.answers.asking([self.1.clone()]); // all nodes of the pool
+        let listed = self.0.lock().await.listed();
+        query.answers.answered(&self.1, Ok(listed));
+        Ok(())
     }
-    async fn install(&self, key: &GossipKey, _: RelayFactor) -> Answer {
-        self.ask(|ring| Ok(ring.install(key.clone()))).await
-    }
-    async fn use_key(&self, key: &GossipKey, _: RelayFactor) -> Answer {
-        self.ask(|ring| ring.use_key(key)).await
-    }
-    async fn remove(&self, key: &GossipKey, _: RelayFactor) -> Answer {
-        self.ask(|ring| ring.remove(key)).await
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        query.answers.asking([self.1.clone()]);
+        let answer = self.0.lock().await.change(change);
+        query.answers.answered(&self.1, answer);
+        Ok(())
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let ring = Keyring::new(GossipKey::from_base64("0eK8RjnsGC/+I1fJErQsBA==")?);
+    let ring = Keyring::new("0eK8RjnsGC/+I1fJErQsBA==".parse()?);
+    let membership = Membership::new([RaftMember::voter("my-id", "127.0.0.1:8300")]);
     let service = OperatorService::builder("dc1")
-        .raft(MyRaft)
-        .keyring(MyGossip(ring.into()))
+        .raft(MyRaft(membership.into()))
+        .keyring(MyGossip(ring.into(), "me".into()))
         .authorizer(AllowAll)
         .build()?;
     let app = axum::Router::new().fallback_service(OperatorHttp::new(service));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:8501").await?;
-    Ok(axum::serve(listener, app).await?)
+    Ok(axum::serve(tokio::net::TcpListener::bind("127.0.0.1:8501").await?, app).await?)
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 
 use futures_util::future::FutureExt;
 
+use super::steps::Steps;
 use super::verdict::{Stop, Verdict};
 use super::wanted::Wanted;
 use super::{CheckResult, Checked, Fixture, NotSupported, Report};
@@ -36,7 +37,7 @@ pub struct Check<W, F: ?Sized> {
     pub(super) rule: &'static str,
     pub(super) source: &'static str,
     pub(super) wanted: W,
-    pub(super) run: for<'a> fn(&'a F) -> Checking<'a>,
+    pub(super) run: for<'a> fn(&'a F, &'a Steps) -> Checking<'a>,
 }
 
 /// A row in a suite's list: the test function, what it needs, the rule, and
@@ -48,11 +49,49 @@ macro_rules! check {
             rule: $rule,
             source: $source,
             wanted: $wanted,
-            run: |fixture| Box::pin($module::$name(fixture)),
+            run: |fixture, _| Box::pin($module::$name(fixture)),
         }
     };
 }
 pub(super) use check;
+
+/// Checks, each written once: the rule as its doc comment, where the rule comes
+/// from, what the check needs, and the check itself. Generates the functions, the
+/// list `CHECKS`, and a macro that hands each name to another one, which the
+/// suite's `#[test]`s are made with.
+///
+/// `$context::new(fixture, steps)` is what a check is given. The first argument
+/// is a `$`.
+macro_rules! checks {
+    (
+        ($d:tt) $names:ident, $check:ty, $context:ident;
+        $(
+            $(#[doc = $rule:literal])+
+            #[source($source:literal)]
+            #[needs($wanted:expr)]
+            async fn $name:ident($cluster:ident: $given:ty) -> $verdict:ty $body:block
+        )+
+    ) => {
+        $(async fn $name($cluster: $given) -> $verdict $body)+
+
+        /// Every check of the suite, in the order in which it runs them.
+        pub const CHECKS: &[$check] = &[$($crate::conformance::Check {
+            name: stringify!($name),
+            rule: concat!($($rule),+).trim_ascii(),
+            source: $source,
+            wanted: $wanted,
+            run: |fixture, steps| Box::pin($name($context::new(fixture, steps))),
+        },)+];
+
+        /// Hands each name in [`CHECKS`] to a macro.
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! $names {
+            ($d each:ident) => { $($d each! { @ $name })+ };
+        }
+    };
+}
+pub(super) use checks;
 
 impl<W, F: ?Sized> Check<W, F> {
     /// Its name: what it shows, in snake case.
@@ -76,12 +115,13 @@ impl<W, F: ?Sized> Check<W, F> {
         &self.wanted
     }
 
-    fn ended_with(&self, result: CheckResult) -> Checked {
+    fn ended_with(&self, result: CheckResult, steps: Vec<String>) -> Checked {
         Checked {
             name: self.name,
             rule: self.rule,
             source: self.source,
             result,
+            steps,
         }
     }
 }
@@ -97,7 +137,8 @@ impl<W, F: Fixture + ?Sized> Check<W, F> {
         W: Wanted<F>,
     {
         let mut reached = Reached::Nothing;
-        let result = match self.judge(make, &mut reached).await {
+        let steps = Steps::default();
+        let result = match self.judge(make, &steps, &mut reached).await {
             Ok(()) => CheckResult::Passed,
             Err(Stop::Failed { expected, seen }) => CheckResult::Failed {
                 expected: W::reworded(expected),
@@ -105,12 +146,13 @@ impl<W, F: Fixture + ?Sized> Check<W, F> {
             },
             Err(Stop::Skipped { reason }) => CheckResult::Skipped { reason },
         };
-        (reached, self.ended_with(result))
+        (reached, self.ended_with(result, steps.take()))
     }
 
     async fn judge(
         &self,
         make: impl Future<Output = Result<Box<F>, NotSupported>>,
+        steps: &Steps,
         reached: &mut Reached,
     ) -> Verdict
     where
@@ -118,7 +160,7 @@ impl<W, F: Fixture + ?Sized> Check<W, F> {
     {
         let fixture = caught("the fixture to be made", make).await??;
         *reached = Reached::Fixture;
-        let verdict = self.try_on(&*fixture, reached).await;
+        let verdict = self.try_on(&*fixture, steps, reached).await;
         let closed = ended(&*fixture, "the fixture's `close`", async {
             fixture.close().await;
             Ok(())
@@ -128,14 +170,17 @@ impl<W, F: Fixture + ?Sized> Check<W, F> {
         unless_failed(verdict, closed.and(dropped))
     }
 
-    async fn try_on(&self, fixture: &F, reached: &mut Reached) -> Verdict
+    async fn try_on(&self, fixture: &F, steps: &Steps, reached: &mut Reached) -> Verdict
     where
         W: Wanted<F>,
     {
         let ready = async { self.wanted.ready(fixture).await };
         ended(fixture, "the fixture's preparation", ready).await?;
         *reached = Reached::Rule;
-        ended(fixture, "the check", async { (self.run)(fixture).await }).await
+        ended(fixture, "the check", async {
+            (self.run)(fixture, steps).await
+        })
+        .await
     }
 }
 
@@ -214,7 +259,7 @@ where
             let skipped = || CheckResult::Skipped {
                 reason: reason.clone(),
             };
-            report.extend(checks.map(|check| check.ended_with(skipped())));
+            report.extend(checks.map(|check| check.ended_with(skipped(), Vec::new())));
             break;
         }
     }
@@ -315,7 +360,7 @@ mod tests {
         }
     }
 
-    type Run = for<'a> fn(&'a dyn Fixture) -> Checking<'a>;
+    type Run = for<'a> fn(&'a dyn Fixture, &'a Steps) -> Checking<'a>;
 
     fn run(run: Run, ends: Ends) -> (CheckResult, bool) {
         // A check's fixture type is 'static, as it is boxed behind a trait.
@@ -341,28 +386,31 @@ mod tests {
 
     #[test]
     fn a_panic_is_the_failure_of_one_check_and_the_fixture_is_closed() {
-        let (result, closed) = run(|_| Box::pin(async { panic!("number {}", 7) }), Ends::Well);
+        let (result, closed) = run(
+            |_, _| Box::pin(async { panic!("number {}", 7) }),
+            Ends::Well,
+        );
         assert_eq!(seen(result), "a panic: number 7");
         assert!(closed);
-        let (result, closed) = run(|_| panic!("before any poll"), Ends::Well);
+        let (result, closed) = run(|_, _| panic!("before any poll"), Ends::Well);
         assert_eq!(seen(result), "a panic: before any poll");
         assert!(closed);
     }
 
     #[test]
     fn what_hangs_fails_and_the_fixture_is_closed() {
-        let (result, closed) = run(|_| Box::pin(pending()), Ends::Well);
+        let (result, closed) = run(|_, _| Box::pin(pending()), Ends::Well);
         assert_eq!(seen(result), "no end within 60s: a call hangs");
         assert!(closed);
     }
 
-    fn skips(_: &dyn Fixture) -> Checking<'_> {
+    fn skips<'a>(_: &'a dyn Fixture, _: &'a Steps) -> Checking<'a> {
         Box::pin(async { Err(NotSupported::new("cannot").into()) })
     }
 
     #[test]
     fn a_fixture_that_does_not_end_fails_the_check() {
-        let passes: Run = |_| Box::pin(ready(Ok(())));
+        let passes: Run = |_, _| Box::pin(ready(Ok(())));
         for tried in [passes, skips] {
             let (result, _) = run(tried, Ends::InClose);
             assert_eq!(seen(result), "a panic: cannot stop");
@@ -379,7 +427,7 @@ mod tests {
     #[test]
     fn what_a_check_has_found_is_told_though_its_fixture_does_not_end() {
         for ends in [Ends::InClose, Ends::InDrop] {
-            let (result, _) = run(|_| Box::pin(async { panic!("first") }), ends);
+            let (result, _) = run(|_, _| Box::pin(async { panic!("first") }), ends);
             assert_eq!(seen(result), "a panic: first");
         }
     }
@@ -391,7 +439,7 @@ mod tests {
             rule: "r",
             source: "s",
             wanted: (),
-            run: |_| Box::pin(ready(Ok(()))),
+            run: |_, _| Box::pin(ready(Ok(()))),
         };
         let (_, checked) = block_on(check.run(ready(Err(NotSupported::new("one server only")))));
         let reason = "one server only".into();

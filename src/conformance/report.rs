@@ -33,12 +33,15 @@ pub struct Checked {
     pub source: &'static str,
     /// How it has ended.
     pub result: CheckResult,
+    /// What it did, as far as the suite records it.
+    pub steps: Vec<String>,
 }
 
 /// What a suite has found: every check, in the order of the suite.
 ///
 /// Its `Display` has a line for each check, and for those that failed the rule,
-/// where that comes from, what was expected, and what was seen.
+/// where that comes from, the steps that were taken, what was expected, and what
+/// was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a report does nothing by itself: see `Report::assert`"]
 pub struct Report {
@@ -119,6 +122,9 @@ impl fmt::Display for Checked {
             CheckResult::Failed { expected, seen } => {
                 write!(f, "FAILED   {name}\n         rule:     {}", self.rule)?;
                 write!(f, "\n         source:   {}", self.source)?;
+                for (at, step) in self.steps.iter().enumerate() {
+                    write!(f, "\n         step {:<5}{step}", format!("{}:", at + 1))?;
+                }
                 write!(
                     f,
                     "\n         expected: {expected}\n         seen:     {seen}"
@@ -138,6 +144,7 @@ mod tests {
             rule: "do so",
             source: "the book",
             result,
+            steps: vec!["remove".into(), "look".into()],
         };
         let names = ["one", "two", "three"].into_iter();
         Report::new("a backend", names.zip(results).map(check).collect())
@@ -168,6 +175,8 @@ mod tests {
             "skipped  two: cannot\n",
             "rule:     do so\n",
             "source:   the book\n",
+            "step 1:   remove\n",
+            "step 2:   look\n",
             "FAILED   three\n",
             "expected: peace\n",
             "seen:     chaos",

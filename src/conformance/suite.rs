@@ -10,8 +10,8 @@ macro_rules! suite {
         $suite:ident of $trait:literal,
         checks: $check:ty,
         fixture: $fixture:path,
-        factory: ($($wanted:ident: $wanted_type:ty)?),
-        names: $names:ident $(,)?
+        factory: ($($wanted:ident: $wanted_type:ty)?)
+        $(, names: $names:ident)? $(,)?
     ) => {
         $(#[$docs])*
         ///
@@ -52,7 +52,7 @@ macro_rules! suite {
             .await
         }
 
-        #[cfg(test)]
+        $(#[cfg(test)]
         mod tests {
             use super::CHECKS;
 
@@ -68,7 +68,7 @@ macro_rules! suite {
                 let checks: Vec<_> = CHECKS.iter().map(|check| check.name()).collect();
                 assert_eq!(names, checks);
             }
-        }
+        })?
     };
 }
 pub(super) use suite;

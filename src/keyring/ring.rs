@@ -1,7 +1,6 @@
 //! One node's keyring, with memberlist's rules.
 
-use super::GossipKey;
-use super::report::NodeFailure;
+use super::{GossipKey, KeyChange, NodeFailure, NodeKeys};
 
 /// The keys that one node of a gossip pool holds, the primary first.
 ///
@@ -73,6 +72,25 @@ impl Keyring {
             .ok_or(NodeFailure::KeyNotInstalled)?;
         self.keys[..=at].rotate_right(1);
         Ok(())
+    }
+
+    /// Answers a listing: all keys, the primary first.
+    pub fn listed(&self) -> NodeKeys {
+        NodeKeys::ring(self.keys.iter().cloned())
+    }
+
+    /// Makes a change, and answers for it.
+    ///
+    /// # Errors
+    /// Those of [`use_key`](Keyring::use_key) and [`remove`](Keyring::remove); the
+    /// ring is as it was.
+    pub fn change(&mut self, change: &KeyChange) -> Result<NodeKeys, NodeFailure> {
+        match change {
+            KeyChange::Install(key) => _ = self.install(key.clone()),
+            KeyChange::Use(key) => self.use_key(key)?,
+            KeyChange::Remove(key) => _ = self.remove(key)?,
+        }
+        Ok(NodeKeys::done())
     }
 
     /// Removes a key. Says whether it was there; that it was not is no error.

@@ -234,12 +234,9 @@ impl Node {
     fn answer(&mut self, question: &Question) -> Answer {
         let ring = self.ring.as_mut().ok_or(NodeFailure::EncryptionOff)?;
         match question {
-            None => return Ok(NodeKeys::ring(ring.keys().iter().cloned())),
-            Some(KeyChange::Install(key)) => _ = ring.install(key.clone()),
-            Some(KeyChange::Use(key)) => ring.use_key(key)?,
-            Some(KeyChange::Remove(key)) => _ = ring.remove(key)?,
+            None => Ok(ring.listed()),
+            Some(change) => ring.change(change),
         }
-        Ok(NodeKeys::done())
     }
 
     /// Lists the first keys alone.

@@ -1,9 +1,11 @@
 //! What each operation does to a pool in which every node is well.
 
-use cluster_operator::{KeyringBackend, NodeFailure, NodeMessage, RelayFactor, RingReport};
+use cluster_operator::engine::serf::SerfKeyring;
+use cluster_operator::{KeyChange, NodeFailure, NodeMessage, Pool, RelayFactor, RingReport};
 
 use crate::pool::{
-    Node, all_done, encrypted, key, keyring, none, options, patient, ring, start, three,
+    all_done, change_with, encrypted, install, key, keyring, list, list_with, options, patient,
+    query, remove, ring, start, three, use_key,
 };
 
 fn failures(report: &RingReport) -> Vec<(&str, &NodeFailure)> {
@@ -12,30 +14,30 @@ fn failures(report: &RingReport) -> Vec<(&str, &NodeFailure)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_is_installed_used_and_the_old_one_removed() {
+async fn key_is_installed_used_and_the_old_one_removed() {
     let nodes = three(&[key(1)]).await;
     let lan = keyring(&nodes[0]);
 
-    let listed = lan.list(none()).await.unwrap();
+    let listed = list(&lan).await;
     all_done(&listed, 3);
     assert_eq!(listed.keys, [(key(1), 3)].into_iter().collect());
     assert_eq!(listed.primary_keys, listed.keys);
 
-    let installed = lan.install(&key(2), none()).await.unwrap();
+    let installed = install(&lan, &key(2)).await;
     all_done(&installed, 3);
-    let listed = lan.list(none()).await.unwrap();
+    let listed = list(&lan).await;
     assert_eq!(
         listed.keys,
         [(key(1), 3), (key(2), 3)].into_iter().collect()
     );
     assert_eq!(listed.primary_keys, [(key(1), 3)].into_iter().collect());
 
-    let used = lan.use_key(&key(2), none()).await.unwrap();
+    let used = use_key(&lan, &key(2)).await;
     all_done(&used, 3);
-    let listed = lan.list(none()).await.unwrap();
+    let listed = list(&lan).await;
     assert_eq!(listed.primary_keys, [(key(2), 3)].into_iter().collect());
 
-    let removed = lan.remove(&key(1), none()).await.unwrap();
+    let removed = remove(&lan, &key(1)).await;
     all_done(&removed, 3);
     for report in [installed, used, removed] {
         assert!(report.messages.is_empty() && report.keys.is_empty());
@@ -51,25 +53,29 @@ async fn every_relay_factor_counts_each_node_once() {
     let lan = keyring(&nodes[0]);
     for factor in 0..=5 {
         let relay = RelayFactor::try_from(factor).unwrap();
-        all_done(&lan.install(&key(10 + factor), relay).await.unwrap(), 3);
-        let listed = lan.list(relay).await.unwrap();
+        let change = KeyChange::Install(key(10 + factor));
+        all_done(
+            &change_with(&lan, change, query().with_relay(relay)).await,
+            3,
+        );
+        let listed = list_with(&lan, query().with_relay(relay)).await;
         all_done(&listed, 3);
         assert_eq!(listed.keys.get(&key(10 + factor)), 3);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_each_node_refuses_is_told_of_each() {
+async fn refusals_are_reported_of_each_node() {
     let nodes = three(&[key(1), key(2)]).await;
     let lan = keyring(&nodes[0]);
 
-    let used = lan.use_key(&key(9), none()).await.unwrap();
+    let used = use_key(&lan, &key(9)).await;
     let absent = NodeFailure::KeyNotInstalled;
     assert_eq!(
         failures(&used),
         [("a", &absent), ("b", &absent), ("c", &absent)]
     );
-    let removed = lan.remove(&key(1), none()).await.unwrap();
+    let removed = remove(&lan, &key(1)).await;
     let primary = NodeFailure::PrimaryKey;
     assert_eq!(
         failures(&removed),
@@ -78,22 +84,23 @@ async fn what_each_node_refuses_is_told_of_each() {
     for report in [used, removed] {
         assert_eq!((report.nodes, report.responses, report.errors), (3, 3, 3));
     }
-    all_done(&lan.remove(&key(9), none()).await.unwrap(), 3);
+    all_done(&remove(&lan, &key(9)).await, 3);
     for node in &nodes {
         assert_eq!(ring(node), [key(1), key(2)]);
     }
 }
 
-/// Serf then has it twice, and its key manager would count it twice.
+/// On the nodes that serf changes it is there twice then, and its key manager counts
+/// it twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_that_is_installed_again_counts_once_on_each_node() {
+async fn primary_that_is_installed_again_counts_once() {
     let nodes = three(&[key(1)]).await;
     let lan = keyring(&nodes[0]);
-    all_done(&lan.install(&key(1), none()).await.unwrap(), 3);
+    all_done(&install(&lan, &key(1)).await, 3);
     let merged = nodes[0].key_manager().list_keys().await.unwrap();
-    assert_eq!(merged.keys().values().sum::<usize>(), 6);
+    assert_eq!(merged.keys().values().sum::<usize>(), 5);
 
-    let listed = lan.list(none()).await.unwrap();
+    let listed = list(&lan).await;
     assert_eq!(listed.keys, [(key(1), 3)].into_iter().collect());
     assert_eq!(listed.primary_keys, listed.keys);
 }
@@ -103,10 +110,10 @@ async fn without_encryption_every_node_says_so() {
     let nodes = start((0..3).map(|_| options(patient()))).await;
     let lan = keyring(&nodes[0]);
     for report in [
-        lan.list(none()).await.unwrap(),
-        lan.install(&key(1), none()).await.unwrap(),
-        lan.use_key(&key(1), none()).await.unwrap(),
-        lan.remove(&key(1), none()).await.unwrap(),
+        list(&lan).await,
+        install(&lan, &key(1)).await,
+        use_key(&lan, &key(1)).await,
+        remove(&lan, &key(1)).await,
     ] {
         let off = NodeFailure::EncryptionOff;
         assert_eq!(failures(&report), [("a", &off), ("b", &off), ("c", &off)]);
@@ -118,7 +125,7 @@ async fn without_encryption_every_node_says_so() {
 async fn primaries_are_counted_by_node_and_kept_by_each() {
     let rings = [[key(1), key(2)], [key(1), key(2)], [key(2), key(1)]];
     let nodes = start(rings.iter().map(|ring| options(encrypted(patient(), ring)))).await;
-    let listed = keyring(&nodes[0]).list(none()).await.unwrap();
+    let listed = list(&keyring(&nodes[0])).await;
     all_done(&listed, 3);
     assert_eq!(
         listed.keys,
@@ -129,8 +136,8 @@ async fn primaries_are_counted_by_node_and_kept_by_each() {
         [(key(1), 2), (key(2), 1)].into_iter().collect()
     );
 
-    // Asked by the one that refuses: the others could no longer read its answer.
-    let removed = keyring(&nodes[2]).remove(&key(2), none()).await.unwrap();
+    // Only the others are changed, and then cannot read it any more.
+    let removed = remove(&keyring(&nodes[0]), &key(2)).await;
     assert_eq!(failures(&removed), [("c", &NodeFailure::PrimaryKey)]);
     assert_eq!(
         (removed.nodes, removed.responses, removed.errors),
@@ -141,11 +148,11 @@ async fn primaries_are_counted_by_node_and_kept_by_each() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ring_that_does_not_fit_into_an_answer_is_told_to_be_cut() {
+async fn ring_too_long_for_an_answer_is_reported_as_truncated() {
     let many: Vec<_> = (1..=60).map(key).collect();
     let rings = [vec![key(1)], many];
     let nodes = start(rings.iter().map(|ring| options(encrypted(patient(), ring)))).await;
-    let listed = keyring(&nodes[0]).list(none()).await.unwrap();
+    let listed = list(&keyring(&nodes[0])).await;
     all_done(&listed, 2);
     assert_eq!(listed.keys.get(&key(1)), 2);
     let (node, message) = listed.messages.first_key_value().unwrap();
@@ -156,45 +163,63 @@ async fn a_ring_that_does_not_fit_into_an_answer_is_told_to_be_cut() {
     assert_eq!(listed.keys.iter().count(), shown);
 
     // A node's own ring goes through no message.
-    let listed = keyring(&nodes[1]).list(none()).await.unwrap();
+    let listed = list(&keyring(&nodes[1])).await;
     assert_eq!((listed.keys.iter().count(), listed.messages.len()), (60, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_cannot_write_its_file_has_changed_all_the_same() {
-    let directory = std::env::temp_dir().join(format!("serf-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let good = directory.join("keyring.json");
-    let files = [
-        None,
-        Some(directory.join("missing/keyring.json")),
-        Some(good.clone()),
-    ];
-    let nodes =
-        start(files.map(|file| options(encrypted(patient(), &[key(1)])).with_keyring_file(file)))
-            .await;
-    let report = keyring(&nodes[0]).install(&key(2), none()).await.unwrap();
-    let written = std::fs::read_to_string(good).unwrap();
-    std::fs::remove_dir_all(directory).unwrap();
-
-    let failed = failures(&report);
-    assert!(
-        matches!(failed[..], [("b", NodeFailure::Other(_))]),
-        "{failed:?}"
-    );
-    assert_eq!((report.nodes, report.responses, report.errors), (3, 3, 1));
-    assert_eq!(ring(&nodes[1]), [key(1), key(2)]);
-    let saved: Vec<String> = serde_json::from_str(&written).unwrap();
-    assert_eq!(
-        saved,
-        [key(1), key(2)].map(|key| key.to_base64().to_string())
-    );
+async fn changes_are_written_to_every_node_s_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["a.json", "b.json"].map(|name| directory.path().join(name));
+    let nodes = start(files.iter().map(|file| {
+        options(encrypted(patient(), &[key(1)])).with_keyring_file(Some(file.clone()))
+    }))
+    .await;
+    let lan = SerfKeyring::new(Pool::Lan, nodes[0].clone(), Some(files[0].clone()));
+    let written = || {
+        files.each_ref().map(|file| {
+            let text = std::fs::read_to_string(file).unwrap();
+            serde_json::from_str::<Vec<String>>(&text).unwrap()
+        })
+    };
+    let texts = |keys: &[u8]| -> Vec<String> {
+        keys.iter()
+            .map(|n| key(*n).to_base64().to_string())
+            .collect()
+    };
+    all_done(&install(&lan, &key(2)).await, 2);
+    assert_eq!(written(), [texts(&[1, 2]), texts(&[1, 2])]);
+    all_done(&use_key(&lan, &key(2)).await, 2);
+    assert_eq!(written(), [texts(&[2, 1]), texts(&[2, 1])]);
+    all_done(&remove(&lan, &key(1)).await, 2);
+    assert_eq!(written(), [texts(&[2]), texts(&[2])]);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    #[cfg(unix)]
+    for file in &files {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_members_are_named_as_serf_names_them() {
-    let nodes: Vec<Node> = three(&[key(1)]).await;
-    let mut names = keyring(&nodes[1]).members().unwrap();
-    names.sort();
-    assert_eq!(names, ["a", "b", "c"]);
+async fn ring_changes_even_if_its_file_cannot_be_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing/keyring.json");
+    let files = [Some(missing.clone()), Some(missing.clone()), None];
+    let nodes =
+        start(files.map(|file| options(encrypted(patient(), &[key(1)])).with_keyring_file(file)))
+            .await;
+    let lan = SerfKeyring::new(Pool::Lan, nodes[0].clone(), Some(missing));
+    let report = install(&lan, &key(2)).await;
+    let failed = failures(&report);
+    assert!(
+        matches!(
+            failed[..],
+            [("a", NodeFailure::Other(_)), ("b", NodeFailure::Other(_))]
+        ),
+        "{failed:?}"
+    );
+    assert_eq!((report.nodes, report.responses, report.errors), (3, 3, 2));
+    assert!(nodes.iter().all(|node| ring(node) == [key(1), key(2)]));
 }

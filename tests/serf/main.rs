@@ -8,3 +8,4 @@ mod faults;
 mod pool;
 #[cfg(feature = "tokio")]
 mod service;
+mod turns;

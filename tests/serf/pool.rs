@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster_operator::engine::serf::SerfKeyring;
-use cluster_operator::{GossipKey, Pool, RelayFactor, RingReport};
+use cluster_operator::{GossipKey, GossipQuery, KeyChange, KeyringBackend, Pool, RingReport};
 use serf::net::NetTransportOptions;
 use serf::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};
 use serf::types::{EncryptionAlgorithm, MaybeResolvedAddress, MemberStatus, SecretKey, SmolStr};
@@ -48,11 +48,8 @@ pub(crate) fn encrypted(options: MemberlistOptions, ring: &[GossipKey]) -> Membe
         .with_secret_keys(ring[1..].iter().map(secret).collect())
 }
 
-/// A query lasts for 1.5 s, if it has to.
 pub(crate) fn options(memberlist: MemberlistOptions) -> Options {
-    Options::new()
-        .with_memberlist_options(memberlist)
-        .with_query_timeout_mult(150)
+    Options::new().with_memberlist_options(memberlist)
 }
 
 pub(crate) fn transport(
@@ -91,7 +88,47 @@ pub(crate) async fn three(ring: &[GossipKey]) -> Vec<Node> {
 }
 
 pub(crate) fn keyring(node: &Node) -> SerfKeyring<Transport> {
-    SerfKeyring::new(Pool::Lan, node.clone())
+    SerfKeyring::new(Pool::Lan, node.clone(), None)
+}
+
+/// A query that does not end by its timeout.
+pub(crate) fn query() -> GossipQuery {
+    GossipQuery::new(Duration::from_secs(30))
+}
+
+/// A query for a pool in which a node is silent.
+pub(crate) fn brief() -> GossipQuery {
+    GossipQuery::new(Duration::from_millis(1500))
+}
+
+pub(crate) async fn list_with(lan: &SerfKeyring<Transport>, query: GossipQuery) -> RingReport {
+    lan.list(&query).await.unwrap();
+    query.answers.report().unwrap()
+}
+
+pub(crate) async fn list(lan: &SerfKeyring<Transport>) -> RingReport {
+    list_with(lan, query()).await
+}
+
+pub(crate) async fn change_with(
+    lan: &SerfKeyring<Transport>,
+    change: KeyChange,
+    query: GossipQuery,
+) -> RingReport {
+    lan.change(&change, &query).await.unwrap();
+    query.answers.report().unwrap()
+}
+
+pub(crate) async fn install(lan: &SerfKeyring<Transport>, key: &GossipKey) -> RingReport {
+    change_with(lan, KeyChange::Install(key.clone()), query()).await
+}
+
+pub(crate) async fn use_key(lan: &SerfKeyring<Transport>, key: &GossipKey) -> RingReport {
+    change_with(lan, KeyChange::Use(key.clone()), query()).await
+}
+
+pub(crate) async fn remove(lan: &SerfKeyring<Transport>, key: &GossipKey) -> RingReport {
+    change_with(lan, KeyChange::Remove(key.clone()), query()).await
 }
 
 pub(crate) async fn living(node: &Node) -> usize {
@@ -113,10 +150,6 @@ pub(crate) fn ring(node: &Node) -> Vec<GossipKey> {
     keys
 }
 
-pub(crate) fn none() -> RelayFactor {
-    RelayFactor::default()
-}
-
 /// Every node did what it was asked.
 #[track_caller]
 pub(crate) fn all_done(report: &RingReport, nodes: usize) {
@@ -125,6 +158,7 @@ pub(crate) fn all_done(report: &RingReport, nodes: usize) {
         (nodes, nodes, 0),
         "{report:?}"
     );
+    assert!(report.silent.is_empty(), "{report:?}");
 }
 
 /// Waits for a condition.

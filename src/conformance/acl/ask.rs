@@ -27,7 +27,8 @@ pub(super) async fn asked(
     resource: Resource,
     access: Access,
 ) -> Result<(), AclError> {
-    acl.authorizer().authorize(token, resource, access).await
+    let answer = acl.authorizer().authorize(token, resource, access).await;
+    answer.map(|_| ())
 }
 
 pub(super) async fn allowed(

@@ -4,7 +4,7 @@ use std::iter::zip;
 
 use super::AclFixture;
 use super::ask::{ALL, allowed, asked, denied, tokens};
-use crate::acl::{Access, AclError, DefaultPolicy, Resource};
+use crate::acl::{Access, AclError, DefaultPolicy, Identity, Resource};
 use crate::conformance::verdict::{Verdict, same};
 
 pub(super) async fn a_read_rule_allows_to_read_and_no_more(acl: &dyn AclFixture) -> Verdict {
@@ -77,7 +77,8 @@ pub(super) async fn the_default_policy_allow_is_told(acl: &dyn AclFixture) -> Ve
 
 pub(super) async fn who_shows_no_token_has_the_anonymous_rules(acl: &dyn AclFixture) -> Verdict {
     allowed(acl, None, Resource::Operator, Access::Read).await?;
-    let expected = Err(AclError::Denied { accessor: None });
+    let identity = Identity::Anonymous;
+    let expected = Err(AclError::Denied { identity });
     for (resource, access) in [
         (Resource::Operator, Access::Write),
         (Resource::Keyring, Access::Read),

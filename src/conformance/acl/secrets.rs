@@ -102,8 +102,8 @@ async fn accessors(acl: &dyn AclFixture) -> Result<Vec<Option<AccessorId>>, Stop
 async fn accessor(acl: &dyn AclFixture, token: &Token) -> Result<Option<AccessorId>, Stop> {
     for (resource, access) in ALL {
         let answer = asked(acl, Some(token), resource, access).await;
-        if let Err(AclError::Denied { accessor }) = answer {
-            return Ok(accessor);
+        if let Err(AclError::Denied { identity }) = answer {
+            return Ok(identity.accessor().cloned());
         }
     }
     Err(Stop::failed("a denial", "everything is allowed"))

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::conformance::{Fixture, NotSupported};
 use crate::name::{ServerAddress, ServerId};
-use crate::raft::RaftBackend;
+use crate::raft::{PendingChange, RaftBackend};
 
 /// The servers that a check needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,9 @@ impl fmt::Debug for Member {
 ///
 /// It need not have a leader yet: a check waits for one. What a fixture cannot
 /// do, it leaves at the default; the checks that need it are then skipped.
+///
+/// The checks give a call a twelfth of the [deadline](Fixture::deadline) as its
+/// timeout, which should be at least eight election timeouts.
 #[async_trait]
 pub trait RaftFixture: Fixture {
     /// The servers: first those with a vote, then those without. As many as were
@@ -91,13 +94,68 @@ pub trait RaftFixture: Fixture {
         Err(NotSupported::new("the fixture cannot stop a server"))
     }
 
-    /// Cuts a server off from all the others. It still runs, and its backend is
-    /// still asked.
+    /// Cuts a server off from all the others, at once. It still runs, and its
+    /// backend is still asked.
     ///
     /// # Errors
     /// [`NotSupported`] by default.
     async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
         let _ = server;
         Err(NotSupported::new("the fixture cannot cut a server off"))
+    }
+
+    /// Loses a server in the middle of the next change of the configuration: cuts
+    /// it off, or stops it, once a leader has appended the entry, and before that
+    /// entry reaches this server, or any other one if this server is the leader.
+    /// Returns at once, before that.
+    ///
+    /// Where the servers of a fixture talk over links of its own, the link watches
+    /// for the entry.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let _ = server;
+        Err(NotSupported::new(
+            "the fixture cannot lose a server in the middle of a change",
+        ))
+    }
+
+    /// Ends what [`isolate`](RaftFixture::isolate) or
+    /// [`lose_at_change`](RaftFixture::lose_at_change) has done to a server.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let _ = server;
+        Err(NotSupported::new("the fixture cannot reconnect a server"))
+    }
+
+    /// Leaves the removal of a server unfinished, without the backend under test:
+    /// [`Uncommitted`](PendingChange::Uncommitted), with the entry appended and
+    /// the other servers cut off, or [`Joint`](PendingChange::Joint), with the
+    /// joint configuration committed and nobody who ends it.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn leave_unfinished(
+        &self,
+        removal: &ServerId,
+        at: PendingChange,
+    ) -> Result<(), NotSupported> {
+        let _ = (removal, at);
+        Err(NotSupported::new(
+            "the fixture cannot leave a change unfinished",
+        ))
+    }
+
+    /// Proposes an entry that changes no configuration, through the leader, and
+    /// says whether it was committed. It may also take as long as it likes.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default. The checks then take a leader that confirms its
+    /// lead for a cluster that takes writes.
+    async fn write(&self) -> Result<bool, NotSupported> {
+        Err(NotSupported::new("the fixture cannot write"))
     }
 }

@@ -1,15 +1,16 @@
 //! The suite for [`RaftBackend`](crate::RaftBackend).
+//!
+//! Each check has a rule of the trait's contract as its name. A check that failed
+//! lists the steps that it took: what it did to the cluster, what it asked, and
+//! what was answered.
+//!
+//! A fixture has a few abilities beside its servers, such as to
+//! [stop](RaftFixture::stop) one or to [lose](RaftFixture::lose_at_change) one in
+//! the middle of a change. What it cannot do is skipped, and shown as skipped.
 
 mod checks;
 mod cluster;
 mod fixture;
-mod leads;
-mod losses;
-mod races;
-mod reads;
-mod ready;
-mod refusals;
-mod removals;
 
 pub use checks::CHECKS;
 pub use fixture::{Member, RaftFixture, Servers};
@@ -28,7 +29,6 @@ suite! {
     checks: RaftCheck,
     fixture: RaftFixture,
     factory: (wanted: Servers),
-    names: __conformance_raft_names,
 }
 
 /// Generates one `#[test]` for each check of this suite, as

@@ -1,7 +1,7 @@
 //! A [`KeyringBackend`] over a pool of the [serf crate](::serf).
 //!
-//! That crate is under the MPL-2.0, unlike this one and the rest of what it is
-//! built from; only the feature `serf` brings it in.
+//! That crate is under the MPL-2.0, unlike this one and its other dependencies; only
+//! the feature `serf` brings it in.
 //!
 //! ```
 //! use cluster_operator::engine::serf::SerfKeyring;
@@ -11,7 +11,7 @@
 //! use serf::types::{EncryptionAlgorithm, SecretKey, SmolStr};
 //! use serf::{MemberlistOptions, Options, Serf};
 //!
-//! // An id that is cheap to clone: a `SmolStr`, and no `String`.
+//! // An id that is cheap to clone: a `SmolStr`, not a `String`.
 //! type Transport = TokioNetTransport<SmolStr, TokioSocketAddrResolver, TokioTcp>;
 //!
 //! # #[cfg(feature = "tokio")]
@@ -21,7 +21,7 @@
 //! transport.add_bind_address("127.0.0.1:0".parse()?);
 //!
 //! // Without any one of the first three, every node answers that encryption is
-//! // off. Without the fourth, gossip in clear text is let in.
+//! // off. Without the fourth, gossip in clear text is accepted.
 //! let encrypted = MemberlistOptions::lan()
 //!     .with_encryption_algo(EncryptionAlgorithm::default())
 //!     .with_primary_key(SecretKey::random_aes256())
@@ -31,15 +31,13 @@
 //! let lan = Serf::<Transport>::new(transport, options).await?;
 //!
 //! let service = OperatorService::builder("dc1")
-//!     .keyring(SerfKeyring::new(Pool::Lan, lan.clone()))
+//!     .keyring(SerfKeyring::new(Pool::Lan, lan.clone(), None))
 //!     .authorizer(AllowAll)
 //!     .build()?;
-//! let rings = service
+//! let listed = service
 //!     .list_keys(&Caller::anonymous(), KeyringScope::Federation)
-//!     .await?
-//!     .confirmed()?
-//!     .rings;
-//! assert_eq!(rings[0].result.as_ref().unwrap().nodes, 1);
+//!     .await?;
+//! assert_eq!(listed.rings[0].report.as_ref().unwrap().nodes, 1);
 //! # lan.shutdown().await?;
 //! # Ok(()) }
 //! # #[cfg(not(feature = "tokio"))]
@@ -47,49 +45,42 @@
 //! ```
 //!
 //! # Who is asked
-//! The members that serf holds for alive, those that have announced to leave but
-//! have not left among them. A node that died a moment ago counts until the pool
-//! has found out, and is silent.
+//! The members that serf holds for alive, including those that have announced to
+//! leave but have not left. A node that died a moment ago counts until the pool has
+//! found out, and is silent.
 //!
-//! So is one that cannot hear the others, or that they cannot hear: that lacks
-//! the key which they encrypt with, or encrypts with one that they have removed.
-//! Where some nodes have a key and some do not, using it may therefore leave the
-//! latter silent instead of failing with
-//! [`KeyNotInstalled`](crate::NodeFailure::KeyNotInstalled).
+//! A node is also silent if it and the others cannot read each other: it lacks the
+//! key that they encrypt with, or encrypts with one that they have removed. Where
+//! some nodes lack a key, using it may therefore leave them silent instead of
+//! failing with [`KeyNotInstalled`](crate::NodeFailure::KeyNotInstalled). This
+//! server's own node is changed last, so that it can still read the others.
 //!
-//! And gossip does not promise to reach every node. Each hands a query on as
-//! often as `retransmit_mult` says, four times in a LAN or WAN of up to 9; with
-//! `MemberlistOptions::local()` twice, so that a pool of four can miss one. The
-//! call can be made again.
+//! And gossip does not promise to reach every node. Each passes a query on as often
+//! as `retransmit_mult` says, four times in a LAN or WAN of up to 9; with
+//! `MemberlistOptions::local()` twice, so that a pool of four can miss one. The call
+//! can be made again.
 //!
 //! # How long it takes
-//! A call is over as soon as all members have answered, which takes some rounds
-//! of gossip. Otherwise it waits until serf ends the query. That is after
-//! `gossip_interval × query_timeout_mult × ⌈log10(members + 1)⌉`, as
-//! [`Serf::default_query_timeout`] tells:
+//! A call ends when all living members have answered, after some rounds of gossip.
+//! It does not wait for a silent member that serf finds dead meanwhile, and names
+//! it. Otherwise it ends with [`GossipQuery::timeout`], which the service takes from
+//! [`keyring_deadline`](crate::OperatorServiceBuilder::keyring_deadline). Serf's own
+//! query timeout is not used. A query is open for at most a minute, since serf keeps
+//! it in memory for that long.
 //!
-//! | members | LAN defaults | WAN defaults |
-//! |---|---|---|
-//! | up to 9 | 3.2 s | 8 s |
-//! | up to 99 | 6.4 s | 16 s |
-//!
-//! A listing waits so long for a silent node only. A change does also while serf
-//! remembers a member that has failed or left, for a day by default: its key
-//! manager waits for all that it remembers, and does not tell before. So give
-//! [`keyring_deadline`](crate::OperatorServiceBuilder::keyring_deadline), 5 s by
-//! default, more than a second over that time, or make the query shorter with
-//! serf's `Options::with_query_timeout_mult`; else the report is lost when one
-//! node is silent.
-//!
-//! Calls on one [`SerfKeyring`] take turns. The service's deadline counts while
-//! they wait.
+//! Calls on one [`SerfKeyring`] take turns, in the order in which they come: of two
+//! queries that serf starts at the same moment, both can get the same number, and
+//! then one never ends. Listings share turns: those that arrive while another call
+//! is under way are all answered by one query, which starts after it. So however
+//! many listings run, a change waits for two queries at most, beside other changes.
+//! A call whose turn does not come within its timeout has asked nobody.
 //!
 //! # What differs from Serf in Go
-//! - A listing is a query named `_serf_list_keys`, as the crate's key manager
-//!   sends it, but it is sent from here. The key manager counts a key twice on a
-//!   node that was told to install its own primary, has no relay factor for a
-//!   listing, and never answers some of several listings at once. The price: the
-//!   events of this server's own member show that query. No event shows a key.
+//! - The queries are those of the key manager, but they are sent from here, since
+//!   the crate's key manager neither names the nodes that succeeded nor stops
+//!   waiting for dead ones. The price: an `EventProducer` of this server's own member
+//!   shows them, and the payload of a change holds the key. Do not log the payload of
+//!   a query whose name begins with `_serf_`. The other nodes' events show nothing.
 //! - A node whose keyring file cannot be written fails with
 //!   [`Other`](crate::NodeFailure::Other), and its ring has changed all the same.
 //! - The crate writes the keyring file and never reads it. Whoever starts a node
@@ -98,42 +89,36 @@
 //! - The crate does not wipe its keys from memory, and memberlist logs every
 //!   message that it has decrypted, keys and all, at the level `trace`.
 //! - A node reads encrypted gossip only if it encrypts its own. So encryption
-//!   cannot be brought into a pool that runs without it.
-//! - Of a change, the key manager does not name the nodes that made it. If a
-//!   member that was taken for dead answers, it may stand for a living one that
-//!   is silent. A listing has every node by name.
+//!   cannot be introduced into a pool that runs without it.
 //!
 //! # Cancel safety
-//! A node does what it is asked at once or not at all. A change that was given
-//! up can still reach nodes for some rounds of gossip, even after the next one:
-//! look at the ring before its opposite is asked for.
+//! A node does what it is asked at once or not at all. A change whose future was
+//! dropped can still reach nodes for some rounds of gossip, even after the next one:
+//! list the keys before you ask for its opposite.
 
-mod gather;
+mod query;
+mod ring;
 mod wording;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::future::Future;
-use std::pin::pin;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use ::serf::agnostic::RuntimeLite;
 use ::serf::delegate::Delegate;
-use ::serf::key_manager::{KeyRequestOptions, KeyResponse};
 use ::serf::transport::Transport;
-use ::serf::types::{MemberStatus, SecretKey};
-use ::serf::{DefaultDelegate, Serf, SerfState};
+use ::serf::types::SecretKey;
+use ::serf::{DefaultDelegate, Serf};
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use futures_util::future::{Either, select};
-use futures_util::lock::Mutex;
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 
-use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::keyring::{GossipKey, KeyringBackend, NodeMessage, Pool, RelayFactor, RingReport};
-use crate::name::NodeName;
+use self::query::{Audience, Request, check_running, within};
+use crate::error::{OperatorError, Outcome};
+use crate::keyring::{GossipQuery, KeyChange, KeyringBackend, Pool, RelayFactor};
 
-/// How long after the end of its query the key manager may take to say so.
-const GRACE: Duration = Duration::from_secs(1);
+/// The longest time for which a query is open.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The keyring of a gossip pool that the serf crate runs.
 ///
@@ -146,18 +131,28 @@ where
 {
     pool: Pool,
     serf: Serf<T, D>,
-    /// One call at a time. Of two queries that serf starts at the same moment,
-    /// both can get the same number, and then one never ends; and it stops to
-    /// gossip once more of them are queued than fit into a packet.
-    turn: Mutex<()>,
+    keyring_file: Option<PathBuf>,
+    /// One query at a time, first come, first served.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// The listings that wait for their turn.
+    waiting: Arc<Mutex<Option<Waiting>>>,
 }
 
-/// A change to every node's ring.
-#[derive(Clone, Copy)]
-enum Change {
-    Install,
-    Use,
-    Remove,
+/// Listings that one query will answer. Why it could not be sent is a text, since
+/// each of them returns it.
+type Listing = BoxFuture<'static, Result<(), String>>;
+
+struct Waiting {
+    /// Does not keep the listing alive: one that nobody polls any more would never
+    /// give its turn back.
+    listing: WeakShared<Listing>,
+    callers: Vec<Caller>,
+}
+
+/// One of the callers of a listing.
+struct Caller {
+    query: GossipQuery,
+    ends: Instant,
 }
 
 impl<T, D> SerfKeyring<T, D>
@@ -165,118 +160,97 @@ where
     T: Transport,
     D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
 {
-    /// The keyring of `pool`, which `serf` is this server's member of.
-    pub fn new(pool: Pool, serf: Serf<T, D>) -> Self {
+    /// Operates the keyring of `pool`, of which `serf` is this server's member.
+    ///
+    /// `keyring_file` is the file that `serf` was given with
+    /// `Options::with_keyring_file`. The changes that are asked of this server are
+    /// written there too; without it, its node would start again with old keys.
+    pub fn new(pool: Pool, serf: Serf<T, D>, keyring_file: Option<PathBuf>) -> Self {
         SerfKeyring {
             pool,
             serf,
-            turn: Mutex::new(()),
-        }
-    }
-
-    /// A member that has left would wait for answers that nobody sends.
-    fn check_running(&self) -> Result<(), OperatorError> {
-        match self.serf.state() {
-            SerfState::Alive => Ok(()),
-            state => Err(self.failed(format!("this server's member is {state}: start it again"))),
+            keyring_file,
+            turn: Arc::default(),
+            waiting: Arc::default(),
         }
     }
 
     /// Nothing was sent to the pool.
-    fn failed(&self, why: impl fmt::Display) -> OperatorError {
+    fn unasked(&self, why: impl fmt::Display) -> OperatorError {
         OperatorError::backend(format!("cannot ask the {} pool: {why}", self.pool))
             .with_outcome(Outcome::NotApplied)
     }
 
-    /// The members that are not known to be dead, as memberlist has it: one that
-    /// has announced to leave still gossips.
-    async fn living(&self) -> HashSet<T::Id> {
-        let members = self.serf.members().await;
-        members
-            .iter()
-            .filter(|member| matches!(member.status(), MemberStatus::Alive | MemberStatus::Leaving))
-            .map(|member| member.node().id().clone())
-            .collect()
+    fn out_of_turn(&self, timeout: Duration) -> OperatorError {
+        self.unasked(format!(
+            "earlier calls took longer than {} ms: try again",
+            timeout.as_millis()
+        ))
     }
 
-    async fn change(
-        &self,
-        change: Change,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError> {
-        let key = SecretKey::try_from(key.as_bytes())
-            .map_err(|error| self.failed(error).with_source(error))?;
-        let _turn = self.turn.lock().await;
-        self.check_running()?;
-        let options = Some(KeyRequestOptions {
-            relay_factor: relay.get(),
-        });
-        let before = self.living().await;
-        let patience = self.serf.default_query_timeout().await + GRACE;
-        let manager = self.serf.key_manager();
-        let work = async {
-            match change {
-                Change::Install => manager.install_key(key, options).await,
-                Change::Use => manager.use_key(key, options).await,
-                Change::Remove => manager.remove_key(key, options).await,
-            }
+    /// Joins the listing that waits for its turn, or starts to wait with a new one.
+    fn join(&self, query: &GossipQuery) -> Shared<Listing> {
+        let caller = Caller {
+            query: query.clone(),
+            ends: Instant::now() + query.timeout.min(LONGEST),
         };
-        let Some(response) = within::<T, _>(patience, work).await else {
-            return Err(OperatorError::new(ErrorKind::DeadlineExceeded {
-                target: format!("the {} pool", self.pool),
-                after: patience,
-            }));
-        };
-        let response = response.map_err(|error| {
-            let why = wording::without_keys(&error.to_string());
-            self.failed(why).with_source(error)
-        })?;
-        // Who came or went while the nodes were asked counts too, so that nobody
-        // who may lack the change is left out.
-        let mut asked = self.living().await;
-        asked.extend(before);
-        Ok(changed(&asked, &response))
-    }
-}
-
-/// The report of a change.
-///
-/// The key manager counts all members, the dead ones too, and does not name
-/// those that succeeded. At most the living are taken to be among them.
-fn changed<I>(asked: &HashSet<I>, response: &KeyResponse<I>) -> RingReport
-where
-    I: fmt::Display + Eq + std::hash::Hash,
-{
-    let mut report = RingReport::new(asked.len());
-    let told = response.messages().iter();
-    for (node, words) in told.filter(|(node, _)| asked.contains(*node)) {
-        let node = name(node);
-        if response.num_err() > 0 {
-            report.failed(node, wording::failure(words));
-        } else {
-            let note = NodeMessage::Note(wording::without_keys(words));
-            report.messages.insert(node, note);
+        let mut waiting = lock(&self.waiting);
+        if let Some(Waiting { listing, callers }) = &mut *waiting
+            && let Some(listing) = listing.upgrade()
+        {
+            callers.push(caller);
+            return listing;
         }
+        let listing = list(
+            self.serf.clone(),
+            Arc::clone(&self.turn),
+            Arc::clone(&self.waiting),
+        );
+        let listing = listing.boxed().shared();
+        *waiting = listing.downgrade().map(|listing| Waiting {
+            listing,
+            callers: vec![caller],
+        });
+        listing
     }
-    let done = response.num_resp().saturating_sub(response.num_err());
-    for _ in 0..done.min(report.nodes - report.errors) {
-        report.done();
-    }
-    report
 }
 
-fn name(id: &impl fmt::Display) -> NodeName {
-    NodeName::new(id.to_string())
+/// Takes a turn and lists for all that wait by then.
+async fn list<T, D>(
+    serf: Serf<T, D>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    waiting: Arc<Mutex<Option<Waiting>>>,
+) -> Result<(), String>
+where
+    T: Transport,
+    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+{
+    let _turn = turn.lock_owned().await;
+    let callers = lock(&waiting).take().map(|waiting| waiting.callers);
+    let now = Instant::now();
+    let mut timeout = Duration::ZERO;
+    let mut relay = RelayFactor::default();
+    let mut audience = Vec::new();
+    for Caller { query, ends } in callers.into_iter().flatten() {
+        let left = ends.saturating_duration_since(now);
+        if left.is_zero() {
+            continue;
+        }
+        timeout = timeout.max(left);
+        if query.relay.get() > relay.get() {
+            relay = query.relay;
+        }
+        audience.push(query.answers);
+    }
+    check_running(&serf)?;
+    let audience = Audience(audience);
+    audience
+        .ask(&serf, Request::list(&serf), relay, timeout)
+        .await
 }
 
-/// The work's output, or `None` if it takes longer on the pool's own runtime.
-async fn within<T: Transport, F: Future>(patience: Duration, work: F) -> Option<F::Output> {
-    let sleep = pin!(<T::Runtime as RuntimeLite>::sleep(patience));
-    match select(pin!(work), sleep).await {
-        Either::Left((output, _)) => Some(output),
-        Either::Right(_) => None,
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -285,47 +259,42 @@ where
     T: Transport,
     D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
 {
-    fn pool(&self) -> Pool {
-        self.pool.clone()
+    fn pool(&self) -> &Pool {
+        &self.pool
     }
 
-    async fn list(&self, relay: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.gather(relay).await
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        let listing = self.join(query);
+        match within::<T, _>(query.timeout.min(LONGEST), listing).await {
+            Some(listed) => listed.map_err(|why| self.unasked(why)),
+            None if query.answers.report().is_some() => Ok(()),
+            None => Err(self.out_of_turn(query.timeout)),
+        }
     }
 
-    async fn install(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError> {
-        self.change(Change::Install, key, relay).await
-    }
-
-    async fn use_key(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError> {
-        self.change(Change::Use, key, relay).await
-    }
-
-    async fn remove(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError> {
-        self.change(Change::Remove, key, relay).await
-    }
-
-    /// # Errors
-    /// Serf is writing its list of members at this very moment. Ask again.
-    fn members(&self) -> Result<Vec<NodeName>, OperatorError> {
-        self.check_running()?;
-        let living = self
-            .living()
-            .now_or_never()
-            .ok_or_else(|| self.failed("its list of members is changing: ask again"))?;
-        Ok(living.iter().map(name).collect())
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        let timeout = query.timeout.min(LONGEST);
+        let ends = Instant::now() + timeout;
+        let key = SecretKey::try_from(change.key().as_bytes())
+            .map_err(|error| self.unasked(&error).with_source(error))?;
+        let request = Request::change(change, key).map_err(|why| self.unasked(why))?;
+        let turn = within::<T, _>(timeout, self.turn.lock()).await;
+        let left = ends.saturating_duration_since(Instant::now());
+        if turn.is_none() || left.is_zero() {
+            return Err(self.out_of_turn(timeout));
+        }
+        check_running(&self.serf).map_err(|why| self.unasked(why))?;
+        let audience = Audience(vec![query.answers.clone()]);
+        audience
+            .ask(&self.serf, request, query.relay, left)
+            .await
+            .map_err(|why| self.unasked(why))?;
+        // Now that the others have answered: they may do so with keys that this node
+        // is about to lose.
+        let done = ring::change(&self.serf, change, key, self.keyring_file.as_deref());
+        audience.answered_here(&self.serf, done);
+        audience.joined(&self.serf).await;
+        Ok(())
     }
 }
 
