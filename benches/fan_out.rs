@@ -2,41 +2,54 @@
 //!
 //! The clock is tokio's, paused: whenever nothing can go on it jumps to the next
 //! answer. What passes on it is the latency that a caller sees; what passes on
-//! the wall meanwhile is computing. The simulated network computes too, so the
-//! same sleeps are measured without the service.
+//! the wall meanwhile is computing. The simulated network computes too, and so do the
+//! services of the datacenters; the same envelopes are sent without the service that
+//! asks, and measured too.
 //!
 //! ```text
 //! cargo bench --bench fan_out
 //! ```
 
 use std::hint::black_box;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cluster_operator::{
-    AllowAll, Caller, DatacenterName, GossipKey, KeyringBackend, KeyringReply, KeyringScope,
-    Operation, OperatorError, OperatorReply, OperatorRequest, OperatorService, Peers, Pool,
-    RelayFactor, RingOutcome, RingReport, Target, Token,
+    AllowAll, Caller, DatacenterName, Envelope, EnvelopeReply, GossipKey, GossipQuery, KeyChange,
+    KeyringBackend, KeyringScope, NodeKeys, NodeName, OperatorError, OperatorService, Peers, Pool,
+    SendError, Target, Token,
 };
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};
 
 const DATACENTERS: usize = 500;
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Datacenters that answer after 20 to 270 ms.
-struct Network {
-    names: Vec<DatacenterName>,
-    report: RingReport,
+/// Datacenters that answer after 20 to 270 ms, each with a server of its own.
+#[derive(Clone)]
+struct Network(Arc<Shared>);
+
+struct Shared {
+    services: Vec<(DatacenterName, OperatorService)>,
+    /// What was sent last.
+    sent: Mutex<Option<Envelope>>,
 }
 
 impl Network {
-    fn new(report: RingReport) -> Self {
-        let names = (1..=DATACENTERS).map(|n| format!("dc{n:03}").into());
-        Network {
-            names: names.collect(),
-            report,
-        }
+    fn new() -> Self {
+        let names = (1..=DATACENTERS).map(|n| DatacenterName::from(format!("dc{n:03}")));
+        let services = names.map(|name| {
+            let service = OperatorService::builder(name.clone())
+                .keyring(Ring::default())
+                .authorizer(AllowAll)
+                .build();
+            (name, service.expect("a whole service"))
+        });
+        Network(Arc::new(Shared {
+            services: services.collect(),
+            sent: Mutex::default(),
+        }))
     }
 }
 
@@ -49,51 +62,58 @@ fn latency(number: usize) -> Duration {
 #[async_trait]
 impl Peers for Network {
     fn datacenters(&self) -> Vec<DatacenterName> {
-        self.names.clone()
+        let services = self.0.services.iter();
+        services.map(|(name, _)| name.clone()).collect()
     }
 
     async fn send(
         &self,
         target: &Target,
-        _: OperatorRequest,
+        envelope: Envelope,
         _: Duration,
-    ) -> Result<OperatorReply, OperatorError> {
+    ) -> Result<EnvelopeReply, SendError> {
         let Target::Datacenter(datacenter) = target else {
-            return Err(OperatorError::unsupported("a leader"));
+            return Err(SendError::NoPath);
         };
         let number = datacenter.as_str().trim_start_matches("dc").parse();
-        tokio::time::sleep(latency(number.unwrap_or(0))).await;
-        let ring = RingOutcome {
-            datacenter: datacenter.clone(),
-            pool: Pool::Lan,
-            result: Ok(self.report.clone()),
-        };
-        Ok(OperatorReply::Keyring(KeyringReply { rings: vec![ring] }))
+        let number: usize = number.unwrap_or(0);
+        tokio::time::sleep(latency(number)).await;
+        let (_, service) = self.0.services.get(number - 1).ok_or(SendError::NoPath)?;
+        let reply = service.answer(&envelope).await;
+        *self.0.sent.lock().expect("whole") = Some(envelope);
+        Ok(reply)
     }
 }
 
-/// The server's own ring, which answers at once.
-struct Ring(RingReport);
+/// A ring of one node and three keys, which answers at once.
+struct Ring {
+    node: NodeName,
+    keys: [GossipKey; 3],
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Ring {
+            node: "node".into(),
+            keys: [1, 2, 3].map(|n| GossipKey::from_bytes(&[n; 16]).expect("16 bytes")),
+        }
+    }
+}
 
 #[async_trait]
 impl KeyringBackend for Ring {
-    fn pool(&self) -> Pool {
-        Pool::Lan
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
     }
 
-    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Ok(self.0.clone())
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        query.answers.asking([self.node.clone()]);
+        let keys = NodeKeys::ring(self.keys.clone());
+        query.answers.answered(&self.node, Ok(keys));
+        Ok(())
     }
 
-    async fn install(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Err(OperatorError::unsupported("a change"))
-    }
-
-    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Err(OperatorError::unsupported("a change"))
-    }
-
-    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
+    async fn change(&self, _: &KeyChange, _: &GossipQuery) -> Result<(), OperatorError> {
         Err(OperatorError::unsupported("a change"))
     }
 }
@@ -123,13 +143,11 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 fn main() {
-    let mut report = RingReport::new(1);
-    report.holds(&[1, 2, 3].map(|n| GossipKey::from_bytes(&[n; 16]).expect("16 bytes")));
-    let network = Network::new(report.clone());
+    let network = Network::new();
     let service = OperatorService::builder("dc000")
-        .keyring(Ring(report.clone()))
+        .keyring(Ring::default())
         .authorizer(AllowAll)
-        .peers(Network::new(report))
+        .peers(network.clone())
         .build()
         .expect("a whole service");
     let caller = Caller::with_token(Token::new("b852fbe7-fba0-1ebe-cae4-8553c5cf703b"));
@@ -146,15 +164,16 @@ fn main() {
         simulated.push(on_clock);
         ours.push(on_wall);
 
-        let targets = network.names.iter().cloned().map(Target::Datacenter);
+        let targets = network.datacenters().into_iter().map(Target::Datacenter);
         let targets: Vec<_> = targets.collect();
-        let request = || OperatorRequest::new(Operation::TransferLeadership { to: None });
+        let sent = network.0.sent.lock().expect("whole").clone();
+        let sent = sent.expect("somebody was asked");
         let (_, on_wall) = timed(
             &runtime,
             join_all(
                 targets
                     .iter()
-                    .map(|target| network.send(target, request(), PATIENCE)),
+                    .map(|target| network.send(target, sent.clone(), TIMEOUT)),
             ),
         );
         without.push(on_wall);

@@ -61,7 +61,7 @@ fn service() -> Result<OperatorService, Error> {
         .token(token.with_policy("look"))
         .build()?;
     Ok(OperatorService::builder("dc1")
-        .raft(Leader(configuration))
+        .raft(Leader::new(&configuration))
         .keyring(ring(Pool::Wan)?)
         .keyring(ring(Pool::Lan)?)
         .authorizer(store)

@@ -56,9 +56,9 @@ fn floor(configuration: &RaftConfiguration) -> Floor<'_> {
     }
 }
 
-fn service(configuration: RaftConfiguration) -> OperatorService {
+fn service(configuration: &RaftConfiguration) -> OperatorService {
     OperatorService::builder("dc1")
-        .raft(Leader(configuration))
+        .raft(Leader::new(configuration))
         .authorizer(tokens(10_000))
         .build()
         .expect("a whole service")
@@ -106,7 +106,7 @@ fn ratio(mut numerator: impl FnMut(), mut denominator: impl FnMut()) -> f64 {
 fn configurations(criterion: &mut Criterion) {
     for servers in [5, 1000] {
         let configuration = configuration(servers);
-        let service = service(configuration.clone());
+        let service = service(&configuration);
         let wire = Wire::new(Dialect::Precise);
         let token = secret(4711);
         let to_vec = || {

@@ -38,9 +38,8 @@
 //!
 //! # For whom
 //! - **Authors of servers** build an [`OperatorService`] and mount it, over HTTP
-//!   with `http::OperatorHttp` or over their own RPC:
-//!   [`OperatorRequest`], [`OperatorReply`] and [`OperatorError`] are serde types,
-//!   and [`OperatorService::call`] takes one and gives one of the others.
+//!   with `http::OperatorHttp` or over their own RPC: between servers an
+//!   [`Envelope`] carries a request, and [`OperatorService::answer`] takes one.
 //! - **Authors of backends** implement [`RaftBackend`], [`KeyringBackend`],
 //!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is the
 //!   contract, and `conformance` has a suite that shows whether it is kept.

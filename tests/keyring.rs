@@ -1,11 +1,17 @@
 //! What every author of a keyring backend touches, without any feature.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use async_trait::async_trait;
 use cluster_operator::keyring::exposed;
 use cluster_operator::{
-    ErrorKind, GossipKey, KeyringBackend, OperatorError, Pool, RelayFactor, RingReport,
+    ErrorKind, GossipKey, GossipQuery, KeyChange, KeyringBackend, NodeKeys, NodeName,
+    OperatorError, Pool, RelayFactor,
 };
+use futures_util::FutureExt;
 
 #[test]
 fn a_relay_factor_is_at_most_five() {
@@ -41,34 +47,71 @@ fn what_should_be_a_key_and_is_not_even_a_text_is_said_to_be_no_key() {
     );
 }
 
-/// A ring that cannot tell its members.
-struct Opaque;
+/// A ring of one node, which counts what it is asked.
+#[derive(Default)]
+struct Counting(AtomicUsize);
 
 #[async_trait]
-impl KeyringBackend for Opaque {
-    fn pool(&self) -> Pool {
-        Pool::Lan
+impl KeyringBackend for Counting {
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
     }
 
-    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Ok(RingReport::new(0))
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let alice = NodeName::from("alice");
+        query.answers.asking([alice.clone()]);
+        let key = GossipKey::from_bytes(&[7; 16]).unwrap();
+        query.answers.answered(&alice, Ok(NodeKeys::ring([key])));
+        Ok(())
     }
 
-    async fn install(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Ok(RingReport::new(0))
+    async fn change(&self, _: &KeyChange, _: &GossipQuery) -> Result<(), OperatorError> {
+        self.0.fetch_add(100, Ordering::Relaxed);
+        Err(OperatorError::unsupported("changing keys"))
     }
+}
 
-    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Ok(RingReport::new(0))
-    }
+/// Asks through whatever points to a backend.
+fn asked_through(ring: impl KeyringBackend) {
+    assert_eq!(ring.pool(), &Pool::Lan);
+    let query = GossipQuery::new(Duration::from_secs(1));
+    ring.list(&query).now_or_never().unwrap().unwrap();
+    assert!(query.answers.is_complete());
+    let change = KeyChange::Use(GossipKey::from_bytes(&[7; 16]).unwrap());
+    let error = ring.change(&change, &query).now_or_never().unwrap();
+    let error = error.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }));
+}
 
-    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Ok(RingReport::new(0))
+#[test]
+fn shared_and_boxed_backend_is_a_backend() {
+    let ring = Arc::new(Counting::default());
+    asked_through(Arc::clone(&ring));
+    asked_through(Arc::clone(&ring) as Arc<dyn KeyringBackend>);
+    asked_through(Box::new(Arc::clone(&ring)));
+    asked_through(Box::new(Arc::clone(&ring)) as Box<dyn KeyringBackend>);
+    assert_eq!(ring.0.load(Ordering::Relaxed), 4 * 101);
+}
+
+#[test]
+fn change_knows_its_key() {
+    let key = GossipKey::from_bytes(&[7; 16]).unwrap();
+    for change in [
+        KeyChange::Install(key.clone()),
+        KeyChange::Use(key.clone()),
+        KeyChange::Remove(key.clone()),
+    ] {
+        assert_eq!(change.key(), &key);
     }
 }
 
 #[test]
-fn a_ring_that_cannot_tell_its_members_says_so() {
-    let error = Opaque.members().unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }));
+fn clones_of_a_query_share_its_answers() {
+    let relay = RelayFactor::MAX;
+    let query = GossipQuery::new(Duration::from_secs(1)).with_relay(relay);
+    let clone = query.clone();
+    assert_eq!((clone.relay, clone.timeout), (relay, query.timeout));
+    clone.answers.asking([NodeName::from("alice")]);
+    assert_eq!(query.answers.report().unwrap().silent, ["alice"]);
 }

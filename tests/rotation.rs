@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cluster_operator::mock::{Grant, MockAcl, MockKeyring, MockPeers, MockToken};
-use cluster_operator::rotation::{RotationFault, RotationStep, rotate};
+use cluster_operator::rotation::{RingState, RotationError, RotationFault, RotationStep, rotate};
 use cluster_operator::{
-    AllowAll, Caller, DefaultPolicy, ErrorKind, GossipKey, KeyringBackend, NodeFailure,
-    OperatorError, OperatorService, Pool, RelayFactor, Resource, RingReport, Target, Token,
+    AllowAll, Caller, DefaultPolicy, ErrorKind, GossipKey, GossipQuery, KeyChange, KeyringBackend,
+    KeyringReply, KeyringScope, NodeFailure, NodeKeys, OperatorError, OperatorService, Outcome,
+    Pool, Resource, Target, Token,
 };
 
 fn key(byte: u8) -> GossipKey {
@@ -26,18 +27,21 @@ enum Fault {
     Lost,
     /// It is never answered.
     Hanging,
+    /// The last node does not answer, and the call does not end.
+    OneLate,
     /// The first node refuses, the others do it.
     OneRefuses,
-    /// The first node does not answer.
+    /// The last node does not answer.
     OneSilent,
     /// The last node leaves the pool, and the pool notices.
     OneLeaves,
 }
 
-const FAULTS: [Fault; 5] = [
+const FAULTS: [Fault; 6] = [
     Fault::Unasked,
     Fault::Lost,
     Fault::Hanging,
+    Fault::OneLate,
     Fault::OneRefuses,
     Fault::OneSilent,
 ];
@@ -76,11 +80,20 @@ struct Faulty {
 }
 
 impl Faulty {
-    async fn run<F>(&self, call: F) -> Result<RingReport, OperatorError>
-    where
-        F: Future<Output = Result<RingReport, OperatorError>>,
-    {
-        let first = self.ring.nodes()[0].clone();
+    /// Asks the ring, to change something or for its keys.
+    async fn ask(
+        &self,
+        change: Option<&KeyChange>,
+        query: &GossipQuery,
+    ) -> Result<(), OperatorError> {
+        let call = async {
+            match change {
+                Some(change) => self.ring.change(change, query).await,
+                None => self.ring.list(query).await,
+            }
+        };
+        let nodes = self.ring.nodes();
+        let (first, last) = (nodes[0].clone(), nodes[nodes.len() - 1].clone());
         match self.plan.next() {
             None => call.await,
             Some(Fault::Unasked) => Err(OperatorError::backend("the pool is gone")),
@@ -89,25 +102,26 @@ impl Faulty {
                 Err(OperatorError::backend("the answer is lost"))
             }
             Some(Fault::Hanging) => std::future::pending().await,
+            Some(fault @ (Fault::OneSilent | Fault::OneLate)) => {
+                self.ring.stop(last.clone());
+                let done = call.await;
+                self.ring.restart(last);
+                match fault {
+                    Fault::OneLate => std::future::pending().await,
+                    _ => done,
+                }
+            }
             Some(Fault::OneRefuses) => {
                 let before = self.ring.ring(first.clone());
-                let mut report = call.await?;
-                self.ring.set_ring(first.clone(), before);
-                report.errors += 1;
+                // Its answer is taken before its node gives its own.
+                query.answers.asking([first.clone()]);
                 let failure = NodeFailure::Other("not today".into());
-                report
-                    .messages
-                    .insert(first, cluster_operator::NodeMessage::Failed(failure));
-                Ok(report)
-            }
-            Some(Fault::OneSilent) => {
-                self.ring.stop(first.clone());
-                let report = call.await;
-                self.ring.restart(first);
-                report
+                query.answers.answered(&first, Err(failure));
+                let done = call.await;
+                self.ring.set_ring(first, before);
+                done
             }
             Some(Fault::OneLeaves) => {
-                let last = self.ring.nodes().pop().unwrap();
                 self.ring.stop(last.clone());
                 self.ring.notice_failure(last);
                 call.await
@@ -118,36 +132,16 @@ impl Faulty {
 
 #[async_trait]
 impl KeyringBackend for Faulty {
-    fn pool(&self) -> Pool {
+    fn pool(&self) -> &Pool {
         self.ring.pool()
     }
 
-    async fn list(&self, relay: RelayFactor) -> Result<RingReport, OperatorError> {
-        self.run(self.ring.list(relay)).await
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.ask(None, query).await
     }
 
-    async fn install(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError> {
-        self.run(self.ring.install(key, relay)).await
-    }
-
-    async fn use_key(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError> {
-        self.run(self.ring.use_key(key, relay)).await
-    }
-
-    async fn remove(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError> {
-        self.run(self.ring.remove(key, relay)).await
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.ask(Some(change), query).await
     }
 }
 
@@ -337,6 +331,143 @@ async fn an_error_tells_every_ring_as_the_step_left_it() {
     );
 }
 
+/// The state of a ring in which a rotation has ended.
+#[track_caller]
+fn ring<'a>(error: &'a RotationError, datacenter: &str, pool: &Pool) -> &'a RingState {
+    let mut rings = error.rings.iter();
+    let found = rings.find(|ring| ring.datacenter == datacenter && ring.pool == *pool);
+    found.unwrap_or_else(|| panic!("{datacenter} ({pool}) is missing: {error}"))
+}
+
+/// The first call of each step that changes something; a step calls three rings.
+const CHANGES: [(usize, RotationStep); 3] = [
+    (3, RotationStep::Install),
+    (9, RotationStep::Use),
+    (15, RotationStep::Remove),
+];
+
+#[tokio::test]
+async fn change_that_one_node_refuses_is_an_error_with_the_reply() {
+    let federation = federation();
+    let caller = Caller::anonymous();
+    federation.plan.fail(1, Fault::OneRefuses);
+    let error = federation.service.install_key(&caller, key(3)).await;
+    let error = error.unwrap_err();
+    let failed = vec![("dc1".into(), Pool::Lan)];
+    assert_eq!(error.kind(), &ErrorKind::RingsFailed { failed, rings: 3 });
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    let reply: KeyringReply = error.into_reply().unwrap();
+    let confirmed: Vec<_> = reply.rings.iter().map(|it| it.is_confirmed()).collect();
+    assert_eq!(confirmed, [true, false, true]);
+    let report = reply.rings[1].report.as_ref().unwrap();
+    assert_eq!((report.nodes, report.responses, report.errors), (2, 2, 1));
+    let alice = (&"alice".into(), &NodeFailure::Other("not today".into()));
+    assert_eq!(report.failures().collect::<Vec<_>>(), [alice]);
+}
+
+#[tokio::test]
+async fn ring_that_cannot_be_asked_has_not_changed() {
+    let federation = federation();
+    federation.plan.fail(1, Fault::Unasked);
+    let caller = Caller::anonymous();
+    let error = federation.service.install_key(&caller, key(3)).await;
+    let reply = error.unwrap_err().into_reply().unwrap();
+    let outcomes: Vec<_> = reply.rings.iter().map(|it| it.outcome()).collect();
+    use Outcome::{Applied, NotApplied};
+    assert_eq!(outcomes, [Applied, NotApplied, Applied]);
+    assert_eq!(reply.rings[1].report, None);
+    assert_eq!(federation.rings[1].keys("alice"), [key(1), key(2)]);
+}
+
+#[tokio::test]
+async fn rotation_stops_with_the_state_of_the_ring_that_refused() {
+    for (call, step) in CHANGES {
+        // The LAN of dc1 is the second ring of each step.
+        let federation = federation();
+        federation.plan.fail(call + 1, Fault::OneRefuses);
+        let error = rotate(&federation.service, &Caller::anonymous(), key(3)).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.step, step);
+        assert_eq!(error.reason, RotationFault::Unconfirmed);
+        assert_eq!(error.rings.len(), 3);
+        let lan = ring(&error, "dc1", &Pool::Lan);
+        assert_eq!((lan.nodes, lan.responses), (2, 2), "{error}");
+        assert_eq!(lan.error, None);
+        assert!(lan.to_string().ends_with("; alice: not today"), "{lan}");
+        let wan = ring(&error, "dc1", &Pool::Wan);
+        assert!(wan.messages.is_empty() && wan.silent.is_empty(), "{wan}");
+        federation.assert_whole(&format!("after alice refused at {step}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_nodes_are_named_in_the_state() {
+    for (call, step) in CHANGES {
+        for (fault, prefix) in [
+            (Fault::OneSilent, ""),
+            (
+                Fault::OneLate,
+                "no answer from the LAN pool within 5000 ms; ",
+            ),
+        ] {
+            let federation = federation();
+            federation.plan.fail(call + 1, fault);
+            let error = rotate(&federation.service, &Caller::anonymous(), key(3)).await;
+            let error = error.unwrap_err();
+            assert_eq!(error.step, step);
+            let lan = ring(&error, "dc1", &Pool::Lan);
+            assert_eq!(lan.silent, ["bob"], "{error}");
+            assert_eq!(lan.error.is_some(), fault == Fault::OneLate);
+            assert_eq!(
+                lan.to_string(),
+                format!(
+                    "dc1 (LAN): {prefix}1 of 2 nodes answered, 0 have the new key; bob is silent"
+                )
+            );
+            federation.assert_whole(&format!("after bob met {fault:?} at {step}"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn listing_that_some_rings_answered_stops_the_rotation() {
+    let caller = Caller::anonymous();
+    for fault in [Fault::Unasked, Fault::Hanging] {
+        // Each ring in turn, in the first look and in that after the change.
+        for call in [0, 1, 2, 6, 7, 8] {
+            let federation = federation();
+            if call < 3 {
+                federation.plan.fail(call, fault);
+                let list = federation
+                    .service
+                    .list_keys(&caller, KeyringScope::Federation);
+                let reply = list.await.unwrap();
+                assert_eq!(reply.rings.iter().filter(|it| it.is_confirmed()).count(), 2);
+            }
+            federation.plan.fail(call, fault);
+            let error = rotate(&federation.service, &caller, key(3))
+                .await
+                .unwrap_err();
+            assert_eq!(error.reason, RotationFault::Unconfirmed, "{error}");
+            let step = match call {
+                0..3 => RotationStep::Look,
+                _ => RotationStep::VerifyInstall,
+            };
+            assert_eq!(error.step, step);
+            let unknown: Vec<_> = error.rings.iter().map(|it| it.error.is_some()).collect();
+            let expected: Vec<_> = (0..3).map(|ring| ring == call % 3).collect();
+            assert_eq!(unknown, expected, "{error}");
+            for ring in &federation.rings {
+                for node in ring.nodes() {
+                    let keys = ring.keys(node);
+                    assert_eq!(keys[0], key(1));
+                    assert_eq!(keys.contains(&key(3)), call >= 3);
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_node_that_leaves_on_the_way_ends_the_rotation_until_it_is_run_again() {
     let federation = federation();
@@ -389,39 +520,24 @@ async fn a_list_that_was_cut_short_does_not_count_as_seen() {
 
     #[async_trait]
     impl KeyringBackend for Cut {
-        fn pool(&self) -> Pool {
+        fn pool(&self) -> &Pool {
             self.0.pool()
         }
 
-        async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-            let mut report = RingReport::new(1);
+        async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
             let keys = self.0.keys("alice");
-            report.holds_more("alice".into(), &keys[..1], keys.len());
-            Ok(report)
+            let shown = NodeKeys::ring(keys[..1].iter().cloned()).truncated(keys.len());
+            query.answers.asking(["alice".into()]);
+            query.answers.answered(&"alice".into(), Ok(shown));
+            Ok(())
         }
 
-        async fn install(
+        async fn change(
             &self,
-            key: &GossipKey,
-            relay: RelayFactor,
-        ) -> Result<RingReport, OperatorError> {
-            self.0.install(key, relay).await
-        }
-
-        async fn use_key(
-            &self,
-            key: &GossipKey,
-            relay: RelayFactor,
-        ) -> Result<RingReport, OperatorError> {
-            self.0.use_key(key, relay).await
-        }
-
-        async fn remove(
-            &self,
-            key: &GossipKey,
-            relay: RelayFactor,
-        ) -> Result<RingReport, OperatorError> {
-            self.0.remove(key, relay).await
+            change: &KeyChange,
+            query: &GossipQuery,
+        ) -> Result<(), OperatorError> {
+            self.0.change(change, query).await
         }
     }
 

@@ -100,7 +100,7 @@ impl State {
     fn apply(&mut self, entry: Entry<TypeConfig>) -> Reply {
         self.last_applied = Some(entry.log_id);
         match entry.payload {
-            EntryPayload::Blank => Reply(None),
+            EntryPayload::Blank | EntryPayload::Normal(Request::Noop) => Reply(None),
             EntryPayload::Normal(Request::Set { key, value }) => {
                 Reply(self.table.insert(key, value))
             }

@@ -35,6 +35,6 @@ pub mod store;
 mod types;
 
 pub use gossip::{Gossip, Pool};
-pub use server::Server;
+pub use server::{ELECTION_TIMEOUT, Server};
 pub use settings::{Ports, Settings, StartError};
 pub use types::{Node, NodeId, Raft, Reply, Request, TypeConfig};

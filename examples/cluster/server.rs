@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use super::settings::{Ports, Settings, StartError};
 use super::store::Store;
 use super::types::{Node, NodeId, Raft};
 
+/// The longest time without a leader before a server stands for election.
+pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// A running server. [`shutdown`](Self::shutdown) or [`leave`](Self::leave) ends
 /// it; one that is only dropped goes on gossiping.
 pub struct Server {
@@ -29,6 +33,7 @@ pub struct Server {
     raft: Raft,
     machine: Machine,
     network: Network,
+    data: Option<PathBuf>,
     lan: Gossip,
     wan: Gossip,
     stop_listening: oneshot::Sender<()>,
@@ -84,6 +89,7 @@ impl Server {
             raft,
             machine,
             network,
+            data: settings.data,
             lan,
             wan,
             stop_listening,
@@ -129,6 +135,11 @@ impl Server {
     /// Its agent in the pool of all datacenters.
     pub fn wan(&self) -> &Gossip {
         &self.wan
+    }
+
+    /// The file in which its agent keeps a pool's keys, if it has a data folder.
+    pub fn keyring_file(&self, pool: Pool) -> Option<PathBuf> {
+        keyring_file(self.data.as_deref(), pool)
     }
 
     /// Forms a new cluster of these voters. One of them is enough to do it; all of
@@ -269,8 +280,8 @@ async fn start_raft(
         // openraft gives a call no longer than a heartbeat, and the other side has
         // to sync its disk in it.
         heartbeat_interval: 250,
-        election_timeout_min: 1000,
-        election_timeout_max: 2000,
+        election_timeout_min: ELECTION_TIMEOUT.as_millis() as u64 / 2,
+        election_timeout_max: ELECTION_TIMEOUT.as_millis() as u64,
         install_snapshot_timeout: 5000,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(1000),
         max_in_snapshot_log_to_keep: 100,
@@ -301,14 +312,21 @@ async fn start_gossip(settings: &Settings) -> Result<(Gossip, Gossip), StartErro
     }
 }
 
+fn keyring_file(data: Option<&Path>, pool: Pool) -> Option<PathBuf> {
+    let name = match pool {
+        Pool::Lan => "lan.keyring",
+        Pool::Wan => "wan.keyring",
+    };
+    data.map(|folder| folder.join(name))
+}
+
 async fn start_agent(settings: &Settings, pool: Pool) -> Result<Gossip, StartError> {
-    let (name, port, keyring) = match pool {
-        Pool::Lan => (settings.name.clone(), settings.ports.lan, "lan.keyring"),
+    let (name, port) = match pool {
+        Pool::Lan => (settings.name.clone(), settings.ports.lan),
         // Names are unique within a datacenter only.
         Pool::Wan => (
             format!("{}.{}", settings.name, settings.datacenter),
             settings.ports.wan,
-            "wan.keyring",
         ),
     };
     let address = SocketAddr::new(settings.ip, port);
@@ -317,7 +335,7 @@ async fn start_agent(settings: &Settings, pool: Pool) -> Result<Gossip, StartErr
         name,
         bind: address,
         key: settings.key.clone(),
-        keyring: settings.data.as_ref().map(|folder| folder.join(keyring)),
+        keyring: keyring_file(settings.data.as_deref(), pool),
         about: About {
             datacenter: settings.datacenter.clone(),
             http: settings.http,

@@ -55,6 +55,9 @@ impl fmt::Display for Node {
 /// A change to the replicated table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
+    /// Changes nothing. A server is removed only after the voters that stay have
+    /// written such an entry.
+    Noop,
     /// Sets a key.
     Set {
         /// The key.

@@ -1,17 +1,24 @@
 //! Consul's operator endpoints over a server of the cluster: all that embedding
 //! the library comes to.
 
+use std::time::Duration;
+
 use axum::Router;
-use cluster_operator::client::{HttpPeers, PEER_PATH, PeerHttp, SharedSecret};
+use cluster_operator::client::{HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::engine::openraft::OpenraftBackend;
 use cluster_operator::engine::serf::SerfKeyring;
 use cluster_operator::http::OperatorHttp;
 use cluster_operator::wire::Dialect;
-use cluster_operator::{AclAuthorizer, BuildError, OperatorService, Pool};
+use cluster_operator::{AclAuthorizer, BuildError, OperatorService, Pool, RaftMember};
 use tokio::task::AbortHandle;
 
 use super::view::View;
-use crate::cluster::{Node, NodeId, Server};
+use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server};
+
+/// How long a call may take. It should be at least eight election timeouts: a
+/// removal waits for one, at most, until the voters that stay have proven that they
+/// are alive, and only for a quarter of the deadline.
+const DEADLINE: Duration = ELECTION_TIMEOUT.saturating_mul(8);
 
 /// A server's operator service, and what brings other servers' requests to it.
 pub struct Operator {
@@ -36,11 +43,24 @@ impl Operator {
         if let Some(secret) = &secret {
             peers = peers.with_shared_secret(secret.clone());
         }
-        let describe = move |id: &NodeId, node: &Node| view.describe(id, node);
+        let describe =
+            |id: &NodeId, node: &Node| RaftMember::voter(id.to_string(), node.raft.to_string());
+        let raft = OpenraftBackend::new(server.raft().clone(), describe)
+            .with_status(move |_, node| view.status(node))
+            .with_noop(|| Request::Noop);
         let service = OperatorService::builder(datacenter)
-            .raft(OpenraftBackend::new(server.raft().clone(), describe))
-            .keyring(SerfKeyring::new(Pool::Wan, server.wan().clone()))
-            .keyring(SerfKeyring::new(Pool::Lan, server.lan().clone()))
+            .raft(raft)
+            .deadline(DEADLINE)
+            .keyring(SerfKeyring::new(
+                Pool::Wan,
+                server.wan().clone(),
+                server.keyring_file(cluster::Pool::Wan),
+            ))
+            .keyring(SerfKeyring::new(
+                Pool::Lan,
+                server.lan().clone(),
+                server.keyring_file(cluster::Pool::Lan),
+            ))
             .authorizer(authorizer)
             .peers(peers)
             .build()?;
@@ -51,16 +71,18 @@ impl Operator {
         })
     }
 
-    /// The routes of the server's HTTP address: the other servers' requests, and
-    /// behind them Consul's endpoints.
+    /// The routes of the server's HTTP address: the other servers' calls, and behind
+    /// them Consul's endpoints.
     pub fn routes(&self, dialect: Dialect) -> Router {
         let mut peers = PeerHttp::new(self.service.clone());
         if let Some(secret) = &self.secret {
             peers = peers.with_shared_secret(secret);
         }
-        Router::new()
-            .route_service(PEER_PATH, peers)
-            .fallback_service(OperatorHttp::new(self.service.clone()).with_dialect(dialect))
+        let mut routes = Router::new();
+        for path in PEER_PATHS {
+            routes = routes.route_service(path, peers.clone());
+        }
+        routes.fallback_service(OperatorHttp::new(self.service.clone()).with_dialect(dialect))
     }
 }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use cluster_operator::DatacenterName;
 use cluster_operator::client::{Directory, ServerUri};
-use cluster_operator::{RaftServer, Target};
+use cluster_operator::{ServerStatus, Target};
 use serf::types::MemberStatus;
 use tokio::task::AbortHandle;
 
 use crate::cluster::gossip::{self, Gossip, Member};
-use crate::cluster::{Node, NodeId, Raft, Server};
+use crate::cluster::{Node, Raft, Server};
 
 /// How old the view can be.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -56,15 +56,13 @@ impl View {
         (view, tokio::spawn(follow).abort_handle())
     }
 
-    /// A server of the Raft configuration, as operators see it. With what gossip
-    /// knows of it, the quorum guard counts the dead.
-    pub fn describe(&self, id: &NodeId, node: &Node) -> RaftServer {
-        let server =
-            RaftServer::voter(id.to_string(), node.raft.to_string()).with_name(node.name.as_str());
-        match self.look(|seen| seen.alive.get(&node.name).copied()) {
-            Some(alive) => server.with_alive(alive),
-            None => server,
-        }
+    /// What gossip knows of a server of the Raft configuration. The quorum guard
+    /// counts those that are not alive.
+    pub fn status(&self, node: &Node) -> ServerStatus {
+        let mut status = ServerStatus::default();
+        status.name = Some(node.name.as_str().into());
+        status.alive = self.look(|seen| seen.alive.get(&node.name).copied());
+        status
     }
 
     fn look<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {

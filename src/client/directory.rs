@@ -1,4 +1,4 @@
-//! Who listens where.
+//! Where the other servers listen.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -76,17 +76,17 @@ pub struct AddressBook {
 }
 
 impl AddressBook {
-    /// Nobody.
+    /// An empty book.
     pub fn new() -> Self {
         AddressBook::default()
     }
 
-    /// Says where a server of the own datacenter listens. The id is the one that
-    /// [`Leadership::Elsewhere`](crate::Leadership::Elsewhere) names when it
+    /// Sets where a server of the own datacenter listens. The id is the one that
+    /// [`Leadership::Remote`](crate::Leadership::Remote) names when it
     /// leads.
     ///
     /// # Errors
-    /// What the URI is not.
+    /// If the URI is invalid.
     pub fn with_server<U>(mut self, id: impl Into<ServerId>, uri: U) -> Result<Self, U::Error>
     where
         U: TryInto<ServerUri>,
@@ -95,11 +95,11 @@ impl AddressBook {
         Ok(self)
     }
 
-    /// Says where the servers of another datacenter listen, in the order in which
+    /// Sets where the servers of another datacenter listen, in the order in which
     /// they are to be tried.
     ///
     /// # Errors
-    /// What one of the URIs is not.
+    /// If one of the URIs is invalid.
     pub fn with_datacenter<U>(
         mut self,
         datacenter: impl Into<DatacenterName>,

@@ -1,109 +1,55 @@
-//! Why a program's request failed.
+//! Errors of the client for programs.
 
 use std::error::Error;
 use std::fmt;
 
-use super::ring::KeyRing;
-use crate::error::Outcome;
+use super::replies::RingListing;
+use crate::error::{ErrorKind, Outcome};
 
 /// Why an operation failed, and whether it happened all the same.
 ///
-/// The texts are the server's, with what to do next where the server does not say
-/// it. Neither they nor `Debug` contain the token or the key of the request.
+/// Neither its texts nor its `Debug` contain the token or the key of the request.
+///
+/// ```no_run
+/// # use cluster_operator::client::OperatorClient;
+/// # use cluster_operator::PeerSelector;
+/// use cluster_operator::ErrorKind;
+///
+/// # async fn run(client: OperatorClient, carol: PeerSelector) {
+/// if let Err(error) = client.remove_peer(&carol, None).await {
+///     match error.kind() {
+///         ErrorKind::UnknownServer(_) => println!("{carol} is gone already"),
+///         ErrorKind::QuorumLoss { alive, needed, .. } => {
+///             println!("{alive} voters would be left, and {needed} are needed");
+///         }
+///         _ => println!("{error}"),
+///     }
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ClientError {
-    pub(super) kind: ClientErrorKind,
+    kind: Box<ErrorKind>,
     pub(super) status: Option<u16>,
     pub(super) message: String,
-    /// Whether the message says by itself what to do and what has changed, as
-    /// this library's own dialect does.
+    /// Whether the message says by itself what to do and what has changed.
     pub(super) complete: bool,
-    pub(super) outcome: Outcome,
-    pub(super) rings: Vec<KeyRing>,
-    pub(super) source: Option<Box<dyn Error + Send + Sync>>,
-}
-
-/// What went wrong, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ClientErrorKind {
-    /// The request makes no sense to the server.
-    InvalidRequest,
-    /// The token does not allow it.
-    PermissionDenied,
-    /// Nobody has this token.
-    UnknownToken,
-    /// No such datacenter is known to the server.
-    NoPathToDatacenter,
-    /// The server to be removed or to lead is not in the Raft configuration.
-    UnknownServer,
-    /// The server to be removed is the last voter.
-    LastVoter,
-    /// The removal would leave the cluster without a quorum.
-    QuorumLoss,
-    /// The Raft configuration is at another index than was expected.
-    Conflict,
-    /// Some rings did not confirm. [`ClientError::rings`] tells each one's part,
-    /// if the server does.
-    RingsFailed,
-    /// The server has no such operation.
-    Unsupported,
-    /// There is no leader at this moment.
-    NoLeader,
-    /// The server cannot do it at this moment.
-    Unavailable,
-    /// The server, or one behind it, could not be reached, or hung up.
-    Unreachable,
-    /// There was no answer in time.
-    DeadlineExceeded,
-    /// There was an answer that cannot be read, or is too large.
-    InvalidAnswer,
-    /// The server failed in another way.
-    Server,
-}
-
-impl ClientErrorKind {
-    /// What to do about it.
-    pub fn advice(self) -> &'static str {
-        match self {
-            ClientErrorKind::InvalidRequest => "check the parameters, and the server's version",
-            ClientErrorKind::PermissionDenied => {
-                "use a token whose policy has `operator` or `keyring` with read or write"
-            }
-            ClientErrorKind::UnknownToken => "the token may be mistyped, expired or deleted",
-            ClientErrorKind::NoPathToDatacenter => "check its name, and that it is joined",
-            ClientErrorKind::UnknownServer => "read the Raft configuration for ids and addresses",
-            ClientErrorKind::LastVoter => "a cluster needs one voter: add another one first",
-            ClientErrorKind::QuorumLoss => "remove dead voters first, or bring them back",
-            ClientErrorKind::Conflict => "read the Raft configuration again",
-            ClientErrorKind::RingsFailed => {
-                "list the keys to see which rings have changed, then repeat it for the rest"
-            }
-            ClientErrorKind::Unsupported => "check the address and the server's version",
-            ClientErrorKind::NoLeader => {
-                "check that a majority of the voters is up, or read with Consistency::Stale"
-            }
-            ClientErrorKind::Unavailable => "try again in a while",
-            ClientErrorKind::Unreachable => "check the address, and that the server is up",
-            ClientErrorKind::DeadlineExceeded => {
-                "check that the server is up, or allow more time with with_deadline"
-            }
-            ClientErrorKind::InvalidAnswer => "check that this is a Consul-compatible server",
-            ClientErrorKind::Server => "look into the server's log",
-        }
-    }
+    outcome: Outcome,
+    pub(super) rings: Vec<RingListing>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl ClientError {
-    pub(super) fn new(kind: ClientErrorKind, message: impl Into<String>) -> Self {
+    /// An error in the kind's own words, not applied.
+    pub(super) fn new(kind: ErrorKind) -> Self {
         ClientError {
-            kind,
             status: None,
-            message: message.into(),
+            message: kind.to_string(),
             complete: false,
             outcome: Outcome::NotApplied,
             rings: Vec::new(),
             source: None,
+            kind: Box::new(kind),
         }
     }
 
@@ -112,17 +58,24 @@ impl ClientError {
         self
     }
 
-    pub(super) fn with_source(
-        mut self,
-        source: impl Into<Option<Box<dyn Error + Send + Sync>>>,
-    ) -> Self {
-        self.source = source.into();
+    pub(super) fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    pub(super) fn with_source(mut self, source: Option<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = source;
         self
     }
 
     /// What went wrong.
-    pub fn kind(&self) -> ClientErrorKind {
-        self.kind
+    ///
+    /// A server that answers in [`Precise`](crate::wire::Dialect::Precise) says it
+    /// with all its data. For other servers, Consul among them, it is concluded from
+    /// the text and the status; data that neither they nor the request hold is empty
+    /// or zero.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.kind
     }
 
     /// The status of the answer; `None` if there was none.
@@ -130,7 +83,7 @@ impl ClientError {
         self.status
     }
 
-    /// The server's words, or the transport's.
+    /// The server's words; without an answer, the client's.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -141,13 +94,49 @@ impl ClientError {
         self.outcome
     }
 
-    /// What each ring did, from a server of this library's own dialect; otherwise
-    /// empty.
-    pub fn rings(&self) -> &[KeyRing] {
+    /// What each ring did, for [`RingsFailed`](ErrorKind::RingsFailed) from a server
+    /// that answers in [`Precise`](crate::wire::Dialect::Precise); otherwise empty.
+    pub fn rings(&self) -> &[RingListing] {
         &self.rings
+    }
+
+    /// What to do about it, if the [message](ClientError::message) does not say it.
+    pub fn advice(&self) -> Option<&'static str> {
+        if self.complete {
+            return None;
+        }
+        Some(match *self.kind {
+            ErrorKind::InvalidRequest { .. } => "check the parameters, and the server's version",
+            ErrorKind::PermissionDenied { .. } => {
+                "use a token whose policy has `operator` or `keyring` with read or write"
+            }
+            ErrorKind::UnknownToken => "the token may be mistyped, expired or deleted",
+            ErrorKind::NoLeader => {
+                "check that a majority of the voters is up, or read with Consistency::Stale"
+            }
+            ErrorKind::NoPathToDatacenter { .. } => "check its name, and that it is joined",
+            ErrorKind::Unreachable { .. } => "check the address, and that the server is up",
+            ErrorKind::DeadlineExceeded { .. } => {
+                "check that the server is up, or allow more time with with_deadline"
+            }
+            ErrorKind::UnknownServer(_) => "read the Raft configuration for ids and addresses",
+            ErrorKind::LastVoter => "a cluster needs one voter: add another one first",
+            ErrorKind::RingsFailed { .. } => {
+                "list the keys to see which rings have changed, then repeat it for the rest"
+            }
+            ErrorKind::Unsupported { .. } => "check the address and the server's version",
+            ErrorKind::InvalidReply { .. } => {
+                "check that the server speaks Consul's API, or raise with_answer_limit"
+            }
+            ErrorKind::Unavailable { .. } => "try again in a while",
+            ErrorKind::Backend { .. } => "look into the server's log",
+            _ => return None,
+        })
     }
 }
 
+/// The message, the status, and what neither of them says: what to do, and whether
+/// something may have changed.
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -157,7 +146,9 @@ impl fmt::Display for ClientError {
         if self.complete {
             return Ok(());
         }
-        write!(f, "; {}", self.kind.advice())?;
+        if let Some(advice) = self.advice() {
+            write!(f, "; {advice}")?;
+        }
         match self.outcome {
             Outcome::NotApplied => Ok(()),
             Outcome::Applied => f.write_str(" (the change has been made)"),

@@ -8,18 +8,17 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::ServerUri;
-use super::call::{Call, empty, json};
-use super::configuration::Configuration;
-use super::error::{ClientError, ClientErrorKind};
-use super::ring::KeyRing;
+use super::answer::{Asked, empty, read};
+use super::error::ClientError;
+use super::replies::{Configuration, RingListing};
+use super::request::Call;
 use super::secret::sensitive;
 use super::transport::{Answer, Transport};
-use super::verdict::{Asked, refused, unanswered};
-use crate::acl::Token;
-use crate::error::Outcome;
+use crate::acl::{Resource, Token};
+use crate::error::{ErrorKind, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::name::{DatacenterName, ServerId};
-use crate::raft::{Consistency, PeerSelector, RaftConfiguration};
+use crate::raft::{ConfigVersion, Consistency, PeerSelector, RaftConfiguration};
 
 /// A client of Consul's operator endpoints, for programs: of servers with this
 /// library, in any dialect, and of Consul itself from 0.7 on.
@@ -176,25 +175,27 @@ impl OperatorClient {
                 .await?
                 .index;
             if actual != expected {
-                let text = format!("the Raft configuration is at index {actual}, not {expected}");
-                return Err(ClientError::new(ClientErrorKind::Conflict, text));
+                // The term is not on the wire.
+                let version = |index| ConfigVersion { term: 0, index };
+                let mut error = ClientError::new(ErrorKind::Conflict {
+                    expected: version(expected),
+                    actual: version(actual),
+                });
+                error.complete = true;
+                return Err(error);
             }
         }
-        let (by, name) = match server {
-            PeerSelector::Id(id) => ("id", id.as_str()),
-            PeerSelector::Address(address) => ("address", address.as_str()),
-        };
         let mut call = self.raft(Method::DELETE, "raft/peer");
-        call.parameter(by, name);
+        call.about(server.clone());
         if let Some(index) = expected_index {
             call.parameter("cas", &index.to_string());
         }
         let left = self.deadline.saturating_sub(begin.elapsed());
-        empty(&self.send(call, Asked::WriteRaft, left).await?)
+        empty(&self.send(call, left).await?)
     }
 
-    /// Hands the lead to this voter, or to the best suited. Consul 1.10 cannot
-    /// do it yet.
+    /// Transfers the leadership to this voter, or to the best suited. Consul 1.10
+    /// cannot do it yet.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -207,28 +208,30 @@ impl OperatorClient {
 
         let mut call = self.raft(Method::POST, "raft/transfer-leader");
         if let Some(id) = to {
-            call.parameter("id", id.as_str());
+            call.about(PeerSelector::Id(id.clone()));
         }
-        let answer = self.send(call, Asked::WriteRaft, self.deadline).await?;
-        let transferred: Transferred = json(&answer, Outcome::Unknown)?;
+        let answer = self.send(call, self.deadline).await?;
+        let transferred: Transferred = read(&answer, Outcome::Unknown)?;
         if transferred.success {
             return Ok(());
         }
-        let text = "the server says that the lead was not handed on";
-        let mut error = ClientError::new(ClientErrorKind::Server, text);
+        let message = "the server says that the lead was not transferred".into();
+        let mut error = ClientError::new(ErrorKind::Backend { message });
         error.status = Some(answer.status.as_u16());
         Err(error.with_outcome(Outcome::Unknown))
     }
 
     /// The gossip keys of all rings, in the order of the server's answer.
     ///
-    /// A server of this library's own dialect answers with what it has if some
-    /// rings fail: look at their [`error`](KeyRing::error). Consul fails then.
+    /// If some rings fail, a [`Precise`](crate::wire::Dialect::Precise) server
+    /// answers with what it has: look at their [`error`](RingListing::error). Consul
+    /// fails then.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn list_keys(&self) -> Result<Vec<KeyRing>, ClientError> {
-        self.list(Call::new(Method::GET, "keyring")).await
+    pub async fn list_keys(&self) -> Result<Vec<RingListing>, ClientError> {
+        self.list(Call::new(Method::GET, "keyring", Resource::Keyring))
+            .await
     }
 
     /// The gossip keys of the rings of the server's own datacenter, without the
@@ -236,8 +239,8 @@ impl OperatorClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn list_local_keys(&self) -> Result<Vec<KeyRing>, ClientError> {
-        let mut call = Call::new(Method::GET, "keyring");
+    pub async fn list_local_keys(&self) -> Result<Vec<RingListing>, ClientError> {
+        let mut call = Call::new(Method::GET, "keyring", Resource::Keyring);
         call.parameter("local-only", "true");
         self.list(call).await
     }
@@ -245,7 +248,7 @@ impl OperatorClient {
     /// Adds a key to every ring of every datacenter.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`], unless every ring confirmed it.
     pub async fn install_key(&self, key: &GossipKey) -> Result<(), ClientError> {
         self.change(Method::POST, key).await
     }
@@ -253,7 +256,7 @@ impl OperatorClient {
     /// Makes a key the primary of every ring of every datacenter.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`], unless every ring confirmed it.
     pub async fn use_key(&self, key: &GossipKey) -> Result<(), ClientError> {
         self.change(Method::PUT, key).await
     }
@@ -261,7 +264,7 @@ impl OperatorClient {
     /// Removes a key from every ring of every datacenter.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`], unless every ring confirmed it.
     pub async fn remove_key(&self, key: &GossipKey) -> Result<(), ClientError> {
         self.change(Method::DELETE, key).await
     }
@@ -277,27 +280,28 @@ impl OperatorClient {
             Consistency::Consistent => call.flag("consistent"),
             Consistency::Stale => call.flag("stale"),
         }
-        let answer = self.send(call, Asked::Read, deadline).await?;
-        let configuration: Configuration = json(&answer, Outcome::NotApplied)?;
+        let answer = self.send(call, deadline).await?;
+        let configuration: Configuration = read(&answer, Outcome::NotApplied)?;
         Ok(configuration.into())
     }
 
-    async fn list(&self, call: Call) -> Result<Vec<KeyRing>, ClientError> {
-        let answer = self.send(self.relayed(call), Asked::Read, self.deadline);
-        let rings: Option<Vec<KeyRing>> = json(&answer.await?, Outcome::NotApplied)?;
+    async fn list(&self, call: Call) -> Result<Vec<RingListing>, ClientError> {
+        let answer = self.send(self.relayed(call), self.deadline);
+        let rings: Option<Vec<RingListing>> = read(&answer.await?, Outcome::NotApplied)?;
         Ok(rings.unwrap_or_default())
     }
 
     async fn change(&self, method: Method, key: &GossipKey) -> Result<(), ClientError> {
-        let mut call = self.relayed(Call::new(method, "keyring"));
+        let mut call = self.relayed(Call::new(method, "keyring", Resource::Keyring));
         call.carry(key)?;
-        empty(&self.send(call, Asked::WriteRings, self.deadline).await?)
+        empty(&self.send(call, self.deadline).await?)
     }
 
     fn raft(&self, method: Method, path: &str) -> Call {
-        let mut call = Call::new(method, path);
+        let mut call = Call::new(method, path, Resource::Operator);
         if let Some(datacenter) = &self.datacenter {
             call.parameter("dc", datacenter.as_str());
+            call.datacenter = Some(datacenter.clone());
         }
         call
     }
@@ -310,26 +314,23 @@ impl OperatorClient {
     }
 
     /// The answer, if it is a success.
-    async fn send(
-        &self,
-        call: Call,
-        asked: Asked,
-        deadline: Duration,
-    ) -> Result<Answer, ClientError> {
+    async fn send(&self, call: Call, deadline: Duration) -> Result<Answer, ClientError> {
+        let token = self.token.as_ref().map(HeaderValue::as_bytes);
+        let asked = Asked {
+            call: &call,
+            uri: &self.server,
+            token: token.and_then(|token| std::str::from_utf8(token).ok()),
+        };
         let request = call.request(&self.server, self.token.as_ref())?;
         let answer = self
             .transport
             .exchange(request, self.answer_limit, deadline)
             .await
-            .map_err(|failure| unanswered(failure, asked))?;
+            .map_err(|failure| asked.unanswered(failure))?;
         if answer.status.is_success() {
             return Ok(answer);
         }
-        let token = self.token.as_ref().map(HeaderValue::as_bytes);
-        let token = token.and_then(|token| std::str::from_utf8(token).ok());
-        let key = call.key.as_ref().map(|key| key.as_str());
-        let secrets: Vec<_> = token.into_iter().chain(key).collect();
-        Err(refused(&answer, asked, &secrets))
+        Err(asked.refused(&answer))
     }
 }
 

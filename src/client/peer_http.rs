@@ -1,4 +1,4 @@
-//! The side that is asked.
+//! The receiving side of server calls.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -15,45 +15,71 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 
-use super::protocol::{self, JSON, PEER_PATH, read_request};
 use super::secret::{Accepted, SharedSecret};
-use super::transport::essence;
+use super::transport::{JSON, essence};
 use crate::body::{Unread, read};
+use crate::peers::{Envelope, too_old};
 use crate::service::OperatorService;
 use crate::time::Deadline;
 
-/// Answers the requests that other servers' [`HttpPeers`](super::HttpPeers) send,
+/// The path of the server call.
+///
+/// It is none of Consul's paths, and is not below `/v1`, so that a proxy that lets
+/// operators in to `/v1/operator` does not let them in here.
+///
+/// # Format
+/// `POST` with the bytes of an [`Envelope`] as `application/json`. The answer is a
+/// 200 with the bytes of an [`EnvelopeReply`](crate::EnvelopeReply), also as
+/// `application/json`. Any other status comes from before the service: a 4xx says
+/// that the service has not got the envelope.
+///
+/// The path changes with the version of the envelope. A server of this version that
+/// meets an older one gets a 404 there, and says that the other one is too old.
+pub const PEER_PATH: &str = "/cluster-operator/v2/call";
+
+/// The path of version 1 of the server call.
+const PEER_PATH_1: &str = "/cluster-operator/v1/call";
+
+/// The paths at which to mount [`PeerHttp`]: [`PEER_PATH`], and that of version 1,
+/// where an old server is told that it is too old.
+pub const PEER_PATHS: [&str; 2] = [PEER_PATH, PEER_PATH_1];
+
+/// Answers the envelopes that other servers' [`HttpPeers`](super::HttpPeers) send,
 /// as a [`tower_service::Service`] over [`http::Request`].
 ///
 /// Cheap to clone. It is always ready, never fails, and starts no task. Mount it
-/// at [`PEER_PATH`], beside [`OperatorHttp`](crate::http::OperatorHttp) or on a
-/// listener of its own:
+/// at all of [`PEER_PATHS`], beside [`OperatorHttp`](crate::http::OperatorHttp) or
+/// on a listener of its own:
 ///
 /// ```
 /// # use cluster_operator::OperatorService;
-/// use cluster_operator::client::{PEER_PATH, PeerHttp, SharedSecret};
+/// use cluster_operator::client::{PEER_PATHS, PeerHttp, SharedSecret};
 ///
 /// # fn mount(service: OperatorService) -> Result<(), Box<dyn std::error::Error>> {
 /// let secret = SharedSecret::new(std::env::var("PEER_SECRET")?)?;
-/// let app: axum::Router = axum::Router::new()
-///     .route_service(PEER_PATH, PeerHttp::new(service).with_shared_secret(&secret));
+/// let peers = PeerHttp::new(service).with_shared_secret(&secret);
+/// let mut app: axum::Router = axum::Router::new();
+/// for path in PEER_PATHS {
+///     app = app.route_service(path, peers.clone());
+/// }
 /// # Ok(()) }
 /// ```
 ///
 /// # Who may ask
 /// The service authorizes each request by the ACL token in it, as it does one
-/// that comes from an operator. But what a server says about a request is
-/// believed: how often it was handed on, and that its answer is one datacenter's
-/// share of a whole. And the requests carry tokens and keys in clear. So it
-/// belongs on a listener as private as the servers' Raft and gossip, behind TLS
-/// if the network is not; and a [shared secret](PeerHttp::with_shared_secret)
-/// keeps out whoever reaches it all the same.
+/// that comes from an operator. But what another server says about a request is
+/// believed: how often it was forwarded, and that its reply is one datacenter's
+/// part of a whole. And envelopes hold tokens and keys in clear. So mount it on a
+/// listener as private as the servers' Raft and gossip, behind TLS if the network
+/// is not private, and give the servers a
+/// [shared secret](PeerHttp::with_shared_secret) against everyone else who reaches
+/// it.
 ///
 /// # Limits
 /// A body is read up to [a limit](PeerHttp::with_body_limit) and within
-/// [a deadline](PeerHttp::with_body_deadline). The service stops within what the
-/// asking server is ready to [wait](crate::OperatorRequest::patience), or by its
-/// own deadline. A server that hangs up drops the call.
+/// [a deadline](PeerHttp::with_body_deadline). The service answers within the time
+/// that the envelope gives it, and within its own deadline. If the other server
+/// hangs up, the call is dropped.
 #[derive(Clone)]
 pub struct PeerHttp {
     shared: Arc<Shared>,
@@ -80,8 +106,8 @@ impl PeerHttp {
         }
     }
 
-    /// Answers only those who present this secret. Called again it accepts one
-    /// more, for as long as some servers still have the old one.
+    /// Answers only servers that present this secret. Call it again to accept one
+    /// more, while some servers still have the old one.
     #[must_use]
     pub fn with_shared_secret(mut self, secret: &SharedSecret) -> Self {
         Arc::make_mut(&mut self.shared).accepted.add(secret);
@@ -110,7 +136,8 @@ impl Shared {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (head, body) = request.into_parts();
-        if head.uri.path() != PEER_PATH {
+        let path = head.uri.path();
+        if !PEER_PATHS.contains(&path) {
             return Err(Refusal::Path);
         }
         if head.method != Method::POST {
@@ -123,51 +150,57 @@ impl Shared {
         if content_type.is_none_or(|value| essence(value.to_str().unwrap_or_default()) != JSON) {
             return Err(Refusal::ContentType);
         }
-        let json = Deadline::new(self.service.timer(), self.body_deadline)
+        let body = Deadline::new(self.service.timer(), self.body_deadline)
             .bound(read(body, self.body_limit))
             .await
-            .ok_or(Refusal::Late)?
+            .ok_or(Refusal::TimedOut)?
             .map_err(|unread| match unread {
                 Unread::TooLarge => Refusal::TooLarge,
                 Unread::Broken(_) => Refusal::Body,
             })?;
-        let request = read_request(&json).map_err(|_| Refusal::Body)?;
-        drop(json);
-        protocol::write(&self.service.call(request).await).map_err(|_| Refusal::Answer)
+        let envelope = Envelope::from_bytes(body);
+        if path == PEER_PATH_1 {
+            return Ok(version_1_reply());
+        }
+        Ok(self.service.answer(&envelope).await.as_bytes().clone())
     }
 }
 
-/// Why the service is not asked, or its answer not sent. Nothing of the request
-/// is repeated.
+/// An error as version 1 wrote it, whose text there was "{what} is not supported by
+/// this server".
+fn version_1_reply() -> Bytes {
+    let what = format!("this server call ({})", too_old());
+    let error = format!(
+        r#"{{"kind":{{"Unsupported":{{"what":"{what}"}}}},"outcome":"NotApplied","forwards":0}}"#
+    );
+    format!(r#"{{"Err":{error}}}"#).into()
+}
+
+/// Why the service did not get an envelope. Nothing of the request is repeated.
 #[derive(Debug, Clone, Copy)]
 enum Refusal {
     Path,
     Method,
     Secret,
     ContentType,
-    Late,
+    TimedOut,
     TooLarge,
     Body,
-    Answer,
 }
 
 impl Refusal {
     fn response(self) -> Response<Full<Bytes>> {
         let (status, text) = match self {
             Refusal::Path => (StatusCode::NOT_FOUND, "only server calls are answered here"),
-            Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "server calls are POSTs"),
-            Refusal::Secret => (StatusCode::UNAUTHORIZED, "the shared secret is another one"),
+            Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "a server call is a POST"),
+            Refusal::Secret => (StatusCode::UNAUTHORIZED, "the shared secret does not match"),
             Refusal::ContentType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "server calls are application/json",
+                "a server call is application/json",
             ),
-            Refusal::Late => (StatusCode::REQUEST_TIMEOUT, "the call did not come in time"),
+            Refusal::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the call did not come in time"),
             Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the call is too large"),
-            Refusal::Body => (StatusCode::BAD_REQUEST, "the call cannot be read"),
-            Refusal::Answer => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the answer cannot be written",
-            ),
+            Refusal::Body => (StatusCode::BAD_REQUEST, "the call broke off"),
         };
         let mut response = response(status, "text/plain; charset=utf-8", text.into());
         let extra: Option<(HeaderName, &'static str)> = match self {
@@ -212,7 +245,7 @@ where
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             Ok(match shared.answer(request).await {
-                Ok(json) => response(StatusCode::OK, JSON, json),
+                Ok(reply) => response(StatusCode::OK, JSON, reply),
                 Err(refusal) => refusal.response(),
             })
         })

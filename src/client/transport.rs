@@ -2,18 +2,21 @@
 
 use std::error::Error;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{Client, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
-use super::outgoing::{Departure, Outgoing};
 use crate::body::{Unread, read};
 
 /// Connections to servers over HTTP/1.1, kept open and used again.
@@ -31,8 +34,8 @@ use crate::body::{Unread, read};
 /// client certificates if the servers are to know each other by them.
 ///
 /// # Secrets
-/// What is handed to a connection is wiped once it is sent. What a connection has
-/// in its own buffers, and an answer, is not.
+/// A request is wiped once it is sent, and a reply to a server call once it is
+/// read. What a connection holds in its own buffers is not.
 ///
 /// [`HttpPeers`]: super::HttpPeers
 /// [`OperatorClient`]: super::OperatorClient
@@ -42,14 +45,18 @@ pub struct Transport {
     connect_timeout: Duration,
 }
 
-/// What came back.
+/// The answer to a request.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) content_type: String,
+    /// The header `X-Operator-Error`.
+    pub(super) error: Option<String>,
     pub(super) body: Bytes,
+    /// The time from the call to the end of the answer.
+    pub(super) elapsed: Duration,
 }
 
-/// Why nothing came back.
+/// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub(super) struct Failure {
@@ -57,7 +64,7 @@ pub(super) struct Failure {
     pub(super) sent: bool,
     pub(super) cause: Cause,
     #[source]
-    source: Option<Box<dyn Error + Send + Sync>>,
+    pub(super) source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,7 +72,7 @@ pub(super) enum Cause {
     #[error("no connection within {} ms", .0.as_millis())]
     NoConnection(Duration),
     #[error("no answer within {} ms", .0.as_millis())]
-    Late(Duration),
+    TimedOut(Duration),
     #[error("the answer is larger than {0} bytes")]
     TooLarge(usize),
     #[error("{0}")]
@@ -92,7 +99,7 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(4)
-            // Only what no connection has taken yet, which `Departure` makes sure
+            // Only what no connection has taken yet, which `SendState` makes sure
             // of by itself.
             .retry_canceled_requests(true)
             .build(connector);
@@ -116,13 +123,13 @@ impl Transport {
         &self,
         request: Request<Bytes>,
         limit: usize,
-        deadline: Duration,
+        timeout: Duration,
     ) -> Result<Answer, Failure> {
         let begin = Instant::now();
-        let departure = Departure::default();
-        let request = request.map(|bytes| Outgoing::new(bytes, departure.clone()));
+        let state = SendState::default();
+        let request = request.map(|bytes| Outgoing::new(bytes, state.clone()));
         let fail = |cause, source| Failure {
-            sent: !departure.abandon(),
+            sent: !state.abandon(),
             cause,
             source,
         };
@@ -136,34 +143,29 @@ impl Transport {
                 Unread::TooLarge => fail(Cause::TooLarge(limit), None),
                 Unread::Broken(error) => fail(Cause::Broken(chain(&*error)), Some(error)),
             })?;
-            let content_type = head.headers.get(CONTENT_TYPE);
-            let content_type = content_type.and_then(|value| value.to_str().ok());
+            let text = |value: Option<&HeaderValue>| Some(value?.to_str().ok()?.to_owned());
+            let content_type = text(head.headers.get(CONTENT_TYPE));
             Ok(Answer {
                 status: head.status,
-                content_type: essence(content_type.unwrap_or_default()),
+                content_type: essence(&content_type.unwrap_or_default()),
+                error: text(head.headers.get("x-operator-error")),
                 body,
+                elapsed: begin.elapsed(),
             })
         });
-        if self.connect_timeout < deadline {
+        if self.connect_timeout < timeout {
             match timeout_at(later(begin, self.connect_timeout), &mut answer).await {
                 Ok(answer) => return answer,
-                Err(_) if departure.abandon() => {
+                Err(_) if state.abandon() => {
                     return Err(fail(Cause::NoConnection(self.connect_timeout), None));
                 }
                 Err(_) => {}
             }
         }
-        match timeout_at(later(begin, deadline), answer).await {
+        match timeout_at(later(begin, timeout), answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(fail(Cause::Late(deadline), None)),
+            Err(_) => Err(fail(Cause::TimedOut(timeout), None)),
         }
-    }
-}
-
-impl Failure {
-    /// What caused it, for [`Error::source`].
-    pub(super) fn into_source(self) -> Option<Box<dyn Error + Send + Sync>> {
-        self.source
     }
 }
 
@@ -189,6 +191,92 @@ where
     }
 }
 
+const WAITING: u8 = 0;
+const STARTED: u8 = 1;
+const ABANDONED: u8 = 2;
+
+/// The state of a request: waiting, begun to be sent, or abandoned.
+///
+/// A connection that takes a request looks at its body before it writes the
+/// first byte. So a request whose body nobody has looked at has not been sent,
+/// whatever went wrong; and one that was abandoned before is not sent any more.
+#[derive(Clone, Default)]
+struct SendState(Arc<AtomicU8>);
+
+impl SendState {
+    /// Forbids the sending. Says whether it was not begun yet, in which case
+    /// nothing of the request arrives anywhere.
+    fn abandon(&self) -> bool {
+        self.change(ABANDONED)
+    }
+
+    /// Begins the sending, unless it was abandoned.
+    fn start(&self) -> bool {
+        self.change(STARTED)
+    }
+
+    /// Whether it is in this state now, because it was before or was waiting.
+    fn change(&self, to: u8) -> bool {
+        match self
+            .0
+            .compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire)
+        {
+            Ok(_) => true,
+            Err(now) => now == to,
+        }
+    }
+}
+
+/// The body of a request, which notes when it begins to be sent.
+struct Outgoing {
+    bytes: Option<Bytes>,
+    state: SendState,
+}
+
+/// The request was given up before it was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was given up before it was sent")]
+struct Abandoned;
+
+impl Outgoing {
+    fn new(bytes: Bytes, state: SendState) -> Self {
+        Outgoing {
+            bytes: Some(bytes).filter(|bytes| !bytes.is_empty()),
+            state,
+        }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Abandoned;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Abandoned>>> {
+        Poll::Ready(if self.state.start() {
+            self.bytes.take().map(|bytes| Ok(Frame::data(bytes)))
+        } else {
+            Some(Err(Abandoned))
+        })
+    }
+
+    /// An abandoned body is not at its end: whoever wants to send it has to ask
+    /// for more, and is told that there is none.
+    fn is_end_stream(&self) -> bool {
+        self.state.start() && self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.state.start() {
+            SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+        } else {
+            SizeHint::default()
+        }
+    }
+}
+
 /// A duration may be too long for the clock; then there is no end.
 fn later(begin: Instant, after: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -211,8 +299,53 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
+/// The media type of server calls and of most answers.
+pub(super) const JSON: &str = "application/json";
+
 /// A media type without its parameters, in lower case.
 pub(super) fn essence(content_type: &str) -> String {
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn outgoing(text: &'static str) -> (Outgoing, SendState) {
+        let state = SendState::default();
+        (Outgoing::new(text.into(), state.clone()), state)
+    }
+
+    #[test]
+    fn whoever_looks_at_a_body_begins_to_send_it() {
+        let looks: [fn(&mut Outgoing); 3] = [
+            |body| _ = body.is_end_stream(),
+            |body| _ = body.size_hint(),
+            |body| drop(block_on(body.frame())),
+        ];
+        for text in ["", "{}"] {
+            for look in looks {
+                let (mut body, state) = outgoing(text);
+                look(&mut body);
+                assert!(!state.abandon());
+                look(&mut body);
+            }
+        }
+    }
+
+    #[test]
+    fn an_abandoned_body_cannot_be_sent_even_if_it_is_empty() {
+        for text in ["", "{}"] {
+            let (mut body, state) = outgoing(text);
+            assert!(state.abandon());
+            assert!(!body.is_end_stream());
+            assert_eq!(body.size_hint().exact(), None);
+            assert!(block_on(body.frame()).unwrap().is_err());
+            assert!(state.abandon());
+        }
+    }
 }

@@ -5,8 +5,6 @@ use std::error::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use crate::error::OperatorError;
-
 /// So many bytes of a secret in a row are a part of it. Fewer can stand in a text
 /// by chance.
 pub(super) const PART: usize = 8;
@@ -22,9 +20,9 @@ pub(super) fn tells_part(text: &str, secret: &[u8]) -> bool {
 }
 
 /// All that an error says, and what caused it.
-pub(super) fn words(error: &OperatorError) -> String {
+pub(super) fn words(error: &(dyn Error + 'static)) -> String {
     let mut words = String::new();
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    let mut cause = Some(error);
     while let Some(error) = cause {
         words += &format!("{error}\n{error:?}\n");
         cause = error.source();

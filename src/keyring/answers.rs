@@ -150,10 +150,10 @@ impl Answers {
         let mut report = report.clone();
         if report.responses < report.nodes {
             let silent = asked.iter().filter(|(_, answered)| !**answered);
-            let mut silent: Vec<_> = silent.map(|(node, _)| node.clone()).collect();
+            let mut silent: Vec<_> = silent.map(|(node, _)| node).collect();
             silent.sort_unstable();
-            silent.truncate(RingReport::NAMED);
-            report.silent = silent;
+            let named = silent.into_iter().take(RingReport::NAMED);
+            report.silent = named.cloned().collect();
         }
         Some(report)
     }

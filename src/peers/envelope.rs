@@ -40,7 +40,7 @@ pub struct EnvelopeReply {
 }
 
 /// A request, and what the servers on its way know of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Forwarded {
     pub(crate) request: OperatorRequest,

@@ -100,7 +100,7 @@ impl SendError {
 /// - The other side hands the envelope to its own service's
 ///   [`answer`](crate::OperatorService::answer) and sends the reply back, both byte
 ///   for byte (`the_request_arrives_as_it_was_sent`,
-///   `an_error_comes_back_as_it_was`).
+///   `bytes_arrive_and_come_back_unchanged`).
 /// - An envelope is sent once (`a_request_is_sent_once`). One whose reply was lost
 ///   is [`Lost`](SendError::Lost)
 ///   (`a_write_whose_answer_is_lost_has_an_unknown_outcome`); if it

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use super::route::{Progress, budget, share};
+use super::route::{budget, share};
 use super::{Inner, mismatched};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{
     GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys, Pool, RelayFactor,
 };
 use crate::name::DatacenterName;
-use crate::peers::{Forwarded, Target};
+use crate::peers::{Envelope, Forwarded, Target};
 use crate::reply::{KeyringReply, OperatorReply, RingOutcome};
-use crate::request::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation, RequestId};
+use crate::request::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation};
 use crate::time::Deadline;
 
 /// One of the things that a keyring operation asks.
 enum Part<'a> {
     /// A ring of this server, and where its nodes' answers go.
     Ring(&'a dyn KeyringBackend, GossipQuery),
-    /// All rings of another datacenter but the WAN's.
-    Datacenter(DatacenterName),
+    /// All rings of another datacenter but the WAN's, and what it is asked.
+    Datacenter(DatacenterName, Result<Envelope, OperatorError>),
 }
 
 impl Inner {
@@ -49,14 +49,17 @@ impl Inner {
                 "local-only can only be set for list requests",
             ));
         }
-        let parts = self.parts(scope, relay, budget);
-        let remote = remote_call(call, &parts);
+        let parts = self.parts(call, scope, relay, budget);
         let asked = parts.iter().map(async |part| match part {
             Part::Ring(ring, query) => {
                 let result = ask(*ring, action, query).await;
                 vec![self.outcome(*ring, query, result)]
             }
-            Part::Datacenter(datacenter) => self.remote_rings(datacenter, &remote, budget).await,
+            Part::Datacenter(datacenter, envelope) => {
+                let operation = &request.operation;
+                self.remote_rings(datacenter, envelope, operation, budget)
+                    .await
+            }
         });
         let answers = deadline.bound_all(asked).await;
         let rings = std::iter::zip(&parts, answers).flat_map(|(part, answer)| {
@@ -73,18 +76,33 @@ impl Inner {
     }
 
     /// In the order of the reply.
-    fn parts(&self, scope: KeyringScope, relay: RelayFactor, budget: Duration) -> Vec<Part<'_>> {
+    fn parts(
+        &self,
+        call: &Forwarded,
+        scope: KeyringScope,
+        relay: RelayFactor,
+        budget: Duration,
+    ) -> Vec<Part<'_>> {
         let rings = self.rings.iter().map(|ring| &**ring);
         let rings =
             rings.filter(|ring| scope == KeyringScope::Federation || *ring.pool() != Pool::Wan);
+        let query = || GossipQuery::new(share(budget)).with_relay(relay);
+        let mut parts: Vec<_> = rings.map(|ring| Part::Ring(ring, query())).collect();
         let datacenters = match scope {
             KeyringScope::Federation => self.other_datacenters(),
             KeyringScope::LocalOnly | KeyringScope::Remote => Vec::new(),
         };
-        let query = || GossipQuery::new(share(budget)).with_relay(relay);
-        let rings = rings.map(|ring| Part::Ring(ring, query()));
-        let datacenters = datacenters.into_iter().map(Part::Datacenter);
-        rings.chain(datacenters).collect()
+        if !datacenters.is_empty() {
+            // All are asked the same for their own rings, under one request id.
+            let mut call = call.clone();
+            if let Operation::Keyring { scope, .. } = &mut call.request.operation {
+                *scope = KeyringScope::Remote;
+            }
+            let envelope = self.envelope(call, false, budget);
+            let asked = datacenters.into_iter();
+            parts.extend(asked.map(|name| Part::Datacenter(name, envelope.clone())));
+        }
+        parts
     }
 
     /// What a ring answered, also where the call has failed.
@@ -120,7 +138,7 @@ impl Inner {
                 let target = format!("the {} pool", ring.pool());
                 self.outcome(*ring, query, Err(too_late(target, budget, outcome)))
             }
-            Part::Datacenter(datacenter) => {
+            Part::Datacenter(datacenter, _) => {
                 let target = format!("datacenter {datacenter}");
                 unasked(datacenter.clone(), too_late(target, budget, outcome))
             }
@@ -131,13 +149,18 @@ impl Inner {
     async fn remote_rings(
         &self,
         datacenter: &DatacenterName,
-        call: &Forwarded,
+        envelope: &Result<Envelope, OperatorError>,
+        operation: &Operation,
         budget: Duration,
     ) -> Vec<RingOutcome> {
         let target = Target::Datacenter(datacenter.clone());
-        let answer = self
-            .forward(&target, call, budget, &Progress::default())
-            .await;
+        let answer = match envelope {
+            Ok(envelope) => {
+                self.send(&target, envelope.clone(), operation, budget)
+                    .await
+            }
+            Err(error) => Err(error.clone()),
+        };
         // An error may hold what its rings did all the same.
         let reply = match answer {
             Ok(OperatorReply::Keyring(reply)) => Ok(reply),
@@ -154,7 +177,7 @@ impl Inner {
         rings.sort_by(|a, b| a.pool.cmp(&b.pool));
         rings.dedup_by(|a, b| a.pool == b.pool);
         if rings.is_empty() {
-            let outcome = call.request.operation.unanswered();
+            let outcome = operation.unanswered();
             return vec![unasked(
                 datacenter.clone(),
                 mismatched().with_outcome(outcome),
@@ -173,20 +196,6 @@ impl Inner {
         datacenters.dedup();
         datacenters
     }
-}
-
-/// What the other datacenters are asked: the same for their own rings, all under one
-/// request id.
-fn remote_call(call: &Forwarded, parts: &[Part<'_>]) -> Forwarded {
-    let mut call = call.clone();
-    if let Operation::Keyring { scope, .. } = &mut call.request.operation {
-        *scope = KeyringScope::Remote;
-    }
-    if parts.iter().any(|part| matches!(part, Part::Datacenter(_))) {
-        let id = &mut call.request.request_id;
-        id.get_or_insert_with(RequestId::generate);
-    }
-    call
 }
 
 async fn ask(

@@ -120,27 +120,47 @@ impl Inner {
     }
 
     /// Sends a request to another server, with a little less time than there is.
-    pub(super) async fn forward(
+    async fn forward(
         &self,
         target: &Target,
         call: &Forwarded,
         budget: Duration,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
+        let to_leader = matches!(target, Target::Server(_));
+        let envelope = self.envelope(call.clone(), to_leader, budget)?;
+        progress.begin();
+        self.send(target, envelope, &call.request.operation, budget)
+            .await
+    }
+
+    /// Puts a request into an envelope for the next server.
+    pub(super) fn envelope(
+        &self,
+        mut call: Forwarded,
+        to_leader: bool,
+        budget: Duration,
+    ) -> Result<Envelope, OperatorError> {
         if call.hops >= self.hop_limit {
             return Err(ErrorKind::TooManyHops { hops: call.hops }.into());
         }
-        let mut forwarded = call.clone();
-        forwarded.hops += 1;
-        forwarded.to_leader = matches!(target, Target::Server(_));
-        forwarded.timeout = Some(share(budget));
-        forwarded
-            .request
+        call.hops += 1;
+        call.to_leader = to_leader;
+        call.timeout = Some(share(budget));
+        call.request
             .request_id
             .get_or_insert_with(RequestId::generate);
-        let envelope = Envelope::seal(&forwarded)?;
-        progress.begin();
-        let operation = &call.request.operation;
+        Envelope::seal(&call)
+    }
+
+    /// Sends an envelope with this operation, and reads the reply.
+    pub(super) async fn send(
+        &self,
+        target: &Target,
+        envelope: Envelope,
+        operation: &Operation,
+        budget: Duration,
+    ) -> Result<OperatorReply, OperatorError> {
         let reply = match self.peers.send(target, envelope, budget).await {
             Ok(reply) => reply,
             Err(error) => return Err(self.unsent(target, error, operation).forwarded()),

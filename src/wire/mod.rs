@@ -7,18 +7,23 @@
 //!
 //! ```
 //! use cluster_operator::wire::{Dialect, Request, Wire};
-//! # use cluster_operator::{AllowAll, OperatorService, RaftConfiguration, RaftServer};
-//! # use cluster_operator::{Consistency, Leadership, OperatorError, PeerSelector, RaftBackend};
+//! # use std::time::Duration;
+//! # use cluster_operator::{AllowAll, Membership, OperatorService, RaftMember, ServerStatus};
+//! # use cluster_operator::{Leadership, OperatorError, RaftBackend, RaftView, Removal};
 //! # struct Raft;
 //! # #[async_trait::async_trait]
 //! # impl RaftBackend for Raft {
-//! #     fn leadership(&self) -> Leadership { Leadership::Local }
-//! #     async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
-//! #         let alice = RaftServer::voter("127.0.0.1:8300", "127.0.0.1:8300");
-//! #         let servers = vec![alice.with_name("alice").with_leader(true)];
-//! #         Ok(RaftConfiguration { servers, index: 22 })
+//! #     async fn view(&self) -> Result<RaftView, OperatorError> {
+//! #         let alice = RaftMember::voter("127.0.0.1:8300", "127.0.0.1:8300");
+//! #         let mut view = RaftView::new("127.0.0.1:8300", Membership::new([alice]).into());
+//! #         view.leadership = Leadership::Local;
+//! #         view.status = vec![ServerStatus::unknown().with_name("alice")];
+//! #         Ok(view)
 //! #     }
-//! #     async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
+//! #     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
+//! #         self.view().await
+//! #     }
+//! #     async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
 //! #         Ok(())
 //! #     }
 //! # }

@@ -28,7 +28,7 @@ impl Timer for Never {
 fn service() -> OperatorService {
     OperatorService::builder("dc1")
         .timer(Never)
-        .raft(Leader(configuration(5)))
+        .raft(Leader::new(&configuration(5)))
         .authorizer(tokens(TOKENS))
         .build()
         .unwrap()

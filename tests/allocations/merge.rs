@@ -1,7 +1,8 @@
 //! Merging the answers of the nodes of a pool.
 
 use allocation_counter::measure;
-use cluster_operator::{GossipKey, NodeFailure, RingReport};
+use cluster_operator::keyring::Answers;
+use cluster_operator::{GossipKey, NodeFailure, NodeKeys, NodeName, RingReport};
 
 fn key(number: usize) -> GossipKey {
     let mut bytes = [7; 32];
@@ -9,36 +10,69 @@ fn key(number: usize) -> GossipKey {
     GossipKey::from_bytes(&bytes).unwrap()
 }
 
-/// The most bytes that are held at a time while so many nodes list these keys
-/// and so many fail.
-fn peak(keys: usize, nodes: usize, failing: usize) -> u64 {
+fn node(number: usize) -> NodeName {
+    format!("node-{number:08}").into()
+}
+
+/// The bytes that are held at the end, beside the names of those that were asked,
+/// after so many nodes have listed these keys, so many have failed, and so many
+/// are silent.
+fn held(keys: usize, nodes: usize, failing: usize, silent: usize) -> i64 {
     let keys: Vec<_> = (0..keys).map(key).collect();
+    let names: Vec<_> = (0..nodes + failing + silent).map(node).collect();
+    let answers = Answers::default();
+    answers.asking(names.iter().cloned());
     let allocated = measure(|| {
-        let mut report = RingReport::new(nodes + failing);
-        for _ in 0..nodes {
-            report.holds(&keys);
+        for (at, name) in names[..nodes + failing].iter().enumerate() {
+            let answer = match at < nodes {
+                true => Ok(NodeKeys::ring(keys.iter().cloned())),
+                false => Err(NodeFailure::EncryptionOff),
+            };
+            answers.answered(name, answer);
         }
-        for node in 0..failing {
-            report.failed(format!("node-{node}").into(), NodeFailure::EncryptionOff);
-        }
-        assert_eq!(report.responses, nodes + failing);
-        assert_eq!(report.keys.len(), if nodes == 0 { 0 } else { keys.len() });
     });
-    allocated.bytes_max
+    let report = answers.report().unwrap();
+    assert_eq!(report.nodes, nodes + failing + silent);
+    assert_eq!(report.responses, nodes + failing);
+    assert_eq!(report.errors, failing);
+    assert_eq!(report.silent.len(), silent.min(RingReport::NAMED));
+    assert_eq!(report.keys.len(), if nodes == 0 { 0 } else { keys.len() });
+    allocated.bytes_current
 }
 
 #[test]
-fn the_memory_of_a_merge_does_not_grow_with_the_nodes() {
-    assert_eq!(peak(4, 100_000, 0), peak(4, 1, 0));
-    assert_eq!(peak(4, 100_000, 100), peak(4, 1, 100));
+fn memory_of_a_merge_does_not_grow_with_the_nodes() {
+    assert_eq!(held(4, 100_000, 0, 0), held(4, 1, 0, 0));
+    assert_eq!(held(4, 100_000, 100, 0), held(4, 1, 100, 0));
+    // Those that are not named are counted.
+    assert_eq!(held(4, 1, 100_000, 0), held(4, 1, 100, 0));
+    assert_eq!(held(4, 1, 0, 100_000), held(4, 1, 0, 1));
 }
 
 #[test]
-fn the_memory_of_a_merge_grows_with_the_keys_and_the_failing_nodes() {
-    let (few, many) = (peak(100, 10, 0), peak(1000, 10, 0));
+fn memory_of_a_merge_grows_with_the_keys_and_the_named_nodes() {
+    let (few, many) = (held(100, 10, 0, 0), held(1000, 10, 0, 0));
     println!("{few} bytes for 100 keys, {many} for 1,000");
     assert!(many < 15 * few && many < 1000 * 300, "{few} and {many}");
-    let (few, many) = (peak(0, 0, 1000), peak(0, 0, 10_000));
-    println!("{few} bytes for 1,000 failing nodes, {many} for 10,000");
-    assert!(many < 15 * few && many < 10_000 * 300, "{few} and {many}");
+    let (few, many) = (held(0, 0, 10, 0), held(0, 0, 100, 0));
+    println!("{few} bytes for 10 failing nodes, {many} for 100");
+    assert!(few < many && many < 100 * 300, "{few} and {many}");
+}
+
+/// The bytes that the report of a pool holds of which nobody has answered.
+fn report_of_silence(nodes: usize) -> i64 {
+    let answers = Answers::default();
+    answers.asking((0..nodes).map(node));
+    let mut report = None;
+    let allocated = measure(|| report = answers.report());
+    assert_eq!(report.unwrap().silent.len(), RingReport::NAMED);
+    allocated.bytes_current
+}
+
+#[test]
+fn report_holds_no_more_than_a_hundred_silent_nodes() {
+    assert_eq!(
+        report_of_silence(10_000),
+        report_of_silence(RingReport::NAMED)
+    );
 }

@@ -1,12 +1,14 @@
 //! Faults that meet, that come while there is work, and that make no sense.
 
+use std::future::pending;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, NodeFault};
+use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, MockKeyring, NodeFault};
 use cluster_operator::{
-    Access, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, Consistency, KeyringBackend,
-    KeyringScope, Outcome, Pool, RelayFactor, Resource, Timer, Token,
+    Access, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, Consistency, GossipKey,
+    GossipQuery, Identity, KeyChange, KeyringBackend, KeyringReply, KeyringScope, NodeName,
+    OperatorError, OperatorService, Outcome, Pool, Resource, RingOutcome, RingReport, Timer, Token,
 };
 use futures_util::future::{Either, join, select};
 
@@ -15,24 +17,195 @@ use crate::{
     world,
 };
 
-#[test]
-fn a_late_node_does_what_it_was_asked_though_nobody_waits_any_more() {
-    let (clock, federation) = world();
-    let late = NodeFault::Late(SECOND * 6);
-    federation.inject(Fault::node("carol", Pool::Lan, late));
-    let bob = federation.service("bob");
-    let reply = clock.run(bob.install_key(&me(), key())).unwrap();
-    let error = reply.rings[1].result.as_ref().unwrap_err();
-    assert!(is_late(error));
-    assert_eq!(error.outcome(), Outcome::Unknown);
-    assert!(federation.keys("alice", &Pool::Lan).contains(&key()));
-    assert!(!federation.keys("carol", &Pool::Lan).contains(&key()));
+/// The reply to a change that some ring did not confirm.
+#[track_caller]
+fn unconfirmed(result: Result<KeyringReply, OperatorError>) -> (KeyringReply, Outcome) {
+    let error = result.expect_err("some ring has not confirmed it");
+    assert_eq!(error.kind().name(), "rings-failed", "{error}");
+    let outcome = error.outcome();
+    (error.into_reply().unwrap(), outcome)
+}
 
-    clock.advance(SECOND * 60);
-    assert!(federation.keys("carol", &Pool::Lan).contains(&key()));
-    let transcript = federation.transcript();
-    let call = transcript.calls_to("carol").last().unwrap();
-    assert_eq!(call.ended, Some(SECOND * 6), "{call}");
+/// The ring of this datacenter's LAN.
+#[track_caller]
+fn lan<'a>(reply: &'a KeyringReply, datacenter: &str) -> &'a RingOutcome {
+    let mut rings = reply.rings.iter();
+    let lan = rings.find(|ring| ring.datacenter == datacenter && ring.pool == Pool::Lan);
+    lan.unwrap_or_else(|| panic!("the ring of {datacenter} is not told: {reply:?}"))
+}
+
+/// Asserts that two of three nodes have answered, and that this one has not.
+#[track_caller]
+fn assert_misses(report: Option<&RingReport>, late: &str) {
+    let report = report.expect("those that have answered are told");
+    assert_eq!((report.nodes, report.responses, report.errors), (3, 2, 0));
+    assert_eq!(report.silent, [late]);
+}
+
+/// The servers of which one is late in these tests, and its datacenter; alice is
+/// asked.
+const LATE: [(&str, &str); 2] = [("carol", "berlin"), ("frank", "lima")];
+
+#[test]
+fn change_that_a_late_node_misses_is_unknown_and_tells_the_rest() {
+    for (late, place) in LATE {
+        let (clock, federation) = world();
+        let fault = NodeFault::Late(SECOND * 6);
+        federation.inject(Fault::node(late, Pool::Lan, fault));
+        federation.inject(Fault::delay(Calls::all(), SECOND / 4));
+        let alice = federation.service("alice");
+        let (reply, outcome) = unconfirmed(clock.run(alice.install_key(&me(), key())));
+        assert!(clock.now() <= SECOND * 5, "{:?}", clock.now());
+        assert_eq!(outcome, Outcome::Unknown);
+        assert_eq!(reply.rings.len(), 3);
+        let ring = lan(&reply, place);
+        assert_misses(ring.report.as_ref(), late);
+        assert!(ring.error.as_ref().is_none_or(is_late), "{ring:?}");
+        assert_eq!(ring.outcome(), Outcome::Unknown);
+        // Nobody else is less sure for that.
+        let mut others = reply.rings.iter().filter(|other| *other != ring);
+        assert!(others.all(RingOutcome::is_confirmed), "{reply:?}");
+
+        // It does what it was asked, though nobody waits any more.
+        for server in federation.servers(place) {
+            let has_it = federation.keys(server.clone(), &Pool::Lan).contains(&key());
+            assert_eq!(has_it, server != late, "{server}");
+        }
+        clock.advance(SECOND * 60);
+        assert!(federation.keys(late, &Pool::Lan).contains(&key()));
+        let transcript = federation.transcript();
+        let mut calls = transcript.calls_to(late);
+        let call = calls.find(|call| call.pool == Some(Pool::Lan)).unwrap();
+        assert_eq!(call.ended, Some(call.at + SECOND * 6), "{call}");
+    }
+}
+
+#[test]
+fn listing_that_a_late_node_misses_shows_the_keys_of_the_rest() {
+    for (late, place) in LATE {
+        let (clock, federation) = world();
+        let fault = NodeFault::Late(SECOND * 6);
+        federation.inject(Fault::node(late, Pool::Lan, fault));
+        let alice = federation.service("alice");
+        let listed = clock.run(alice.list_keys(&me(), KeyringScope::Federation));
+        let reply = listed.unwrap();
+        let ring = lan(&reply, place);
+        assert_misses(ring.report.as_ref(), late);
+        assert!(ring.error.as_ref().is_none_or(is_late), "{ring:?}");
+        assert!(!ring.is_confirmed());
+        let (held, count) = ring.report.as_ref().unwrap().keys.iter().next().unwrap();
+        assert_eq!(federation.keys("alice", &Pool::Lan), [held.clone()]);
+        assert_eq!(count, 2);
+    }
+}
+
+#[test]
+fn late_node_hides_no_refusal_of_another() {
+    let (clock, federation) = world();
+    let fault = NodeFault::Late(SECOND * 6);
+    federation.inject(Fault::node("carol", Pool::Lan, fault));
+    federation.inject(Fault::node("bob", Pool::Lan, NodeFault::Refuses));
+    let alice = federation.service("alice");
+    let (reply, outcome) = unconfirmed(clock.run(alice.install_key(&me(), key())));
+    assert_eq!(outcome, Outcome::Unknown);
+    let report = lan(&reply, "berlin").report.as_ref().unwrap();
+    assert_eq!((report.responses, report.errors), (2, 1));
+    assert_eq!(report.silent, ["carol"]);
+    let failed: Vec<_> = report.failures().map(|(node, _)| node.clone()).collect();
+    assert_eq!(failed, [NodeName::from("bob")]);
+}
+
+/// A pool that takes longer than there is, whatever it has collected by then.
+#[test]
+fn pool_that_is_given_up_tells_what_it_has_collected() {
+    /// Asks alice and bob, of whom alice answers at once, and never returns.
+    struct Endless(MockKeyring);
+
+    #[async_trait]
+    impl KeyringBackend for Endless {
+        fn pool(&self) -> &Pool {
+            self.0.pool()
+        }
+
+        async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+            self.0.list(query).await?;
+            pending().await
+        }
+
+        async fn change(
+            &self,
+            change: &KeyChange,
+            query: &GossipQuery,
+        ) -> Result<(), OperatorError> {
+            self.0.change(change, query).await?;
+            pending().await
+        }
+    }
+
+    let clock = MockClock::new();
+    let old = GossipKey::from_bytes(&[1; 16]).unwrap();
+    let ring = MockKeyring::new(Pool::Lan, old.clone(), ["alice", "bob"]);
+    ring.stop("bob");
+    let service = OperatorService::builder("berlin")
+        .timer(clock.clone())
+        .keyring(Endless(ring))
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let (reply, outcome) = unconfirmed(clock.run(service.install_key(&me(), key())));
+    assert_eq!(outcome, Outcome::Unknown);
+    let ring = lan(&reply, "berlin");
+    let report = ring.report.as_ref().unwrap();
+    assert_eq!((report.nodes, report.responses), (2, 1));
+    assert_eq!(report.silent, ["bob"]);
+    assert!(is_late(ring.error.as_ref().unwrap()));
+    assert_eq!(clock.now(), SECOND * 5);
+
+    let listed = clock.run(service.list_keys(&me(), KeyringScope::Federation));
+    let reply = listed.unwrap();
+    let ring = lan(&reply, "berlin");
+    assert!(is_late(ring.error.as_ref().unwrap()));
+    assert_eq!(ring.report.as_ref().unwrap().keys.get(&old), 1);
+}
+
+#[test]
+fn server_that_is_never_asked_has_not_changed_and_no_report() {
+    let (clock, federation) = world();
+    federation.stop_datacenter("lima");
+    let alice = federation.service("alice");
+    let (reply, outcome) = unconfirmed(clock.run(alice.install_key(&me(), key())));
+    let ring = lan(&reply, "lima");
+    assert_eq!(ring.report, None);
+    assert!(is_unreachable(ring.error.as_ref().unwrap()), "{ring:?}");
+    assert_eq!(ring.outcome(), Outcome::NotApplied);
+    // The others have done it.
+    assert_eq!(lan(&reply, "berlin").outcome(), Outcome::Applied);
+    assert_eq!(outcome, Outcome::Unknown);
+
+    // Nor has a paused server asked anybody, although time has passed.
+    let paused = federation.inject(Fault::pause("alice"));
+    federation.restart_datacenter("lima");
+    let other = GossipKey::from_bytes(&[8; 32]).unwrap();
+    let error = clock.run(alice.install_key(&me(), other.clone()));
+    let error = error.unwrap_err();
+    assert!(is_late(&error), "{error}");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(error.reply(), None);
+    federation.heal(paused);
+    clock.settle();
+    for server in ["alice", "bob", "dave"] {
+        assert!(!federation.keys(server, &Pool::Lan).contains(&other));
+    }
+    federation.stop_datacenter("lima");
+
+    // Where nobody is asked at all, nothing has changed.
+    federation.stop("alice");
+    let (reply, outcome) = unconfirmed(clock.run(alice.install_key(&me(), key())));
+    assert!(reply.rings.iter().all(|ring| ring.report.is_none()));
+    assert_eq!(outcome, Outcome::NotApplied);
+    let listed = clock.run(alice.list_keys(&me(), KeyringScope::Federation));
+    let (reply, outcome) = unconfirmed(listed);
+    assert_eq!((reply.rings.len(), outcome), (3, Outcome::NotApplied));
 }
 
 #[test]
@@ -158,21 +331,27 @@ fn a_server_that_is_stopped_at_work_tells_no_success() {
     federation.heal(slow);
     federation.restart("bob");
 
+    // What has arrived by then is told, and that not all of it could be had.
     let late = NodeFault::Late(SECOND);
     federation.inject(Fault::node("carol", Pool::Lan, late));
     let alice = federation.service("alice");
     let list = async { alice.list_keys(&me(), KeyringScope::LocalOnly).await };
     let reply = during(&clock, list, || federation.stop("alice")).unwrap();
-    let error = reply.rings[0].result.as_ref().unwrap_err();
+    let ring = &reply.rings[0];
+    let error = ring.error.as_ref().unwrap();
     assert!(is_unreachable(error));
     assert_eq!(error.outcome(), Outcome::NotApplied);
+    let report = ring.report.as_ref().unwrap();
+    assert!((2..=3).contains(&report.responses), "{report:?}");
     federation.restart("alice");
 
     let install = async { alice.install_key(&me(), key()).await };
-    let reply = during(&clock, install, || federation.stop("alice")).unwrap();
-    let error = reply.rings[1].result.as_ref().unwrap_err();
-    assert!(is_unreachable(error));
-    assert_eq!(error.outcome(), Outcome::Unknown);
+    let (reply, outcome) = unconfirmed(during(&clock, install, || federation.stop("alice")));
+    assert_eq!(outcome, Outcome::Unknown);
+    let ring = lan(&reply, "berlin");
+    assert!(is_unreachable(ring.error.as_ref().unwrap()));
+    assert_eq!(ring.outcome(), Outcome::Unknown);
+    assert!(ring.report.is_some());
     assert!(federation.keys("bob", &Pool::Lan).contains(&key()));
 }
 
@@ -207,9 +386,10 @@ fn a_paused_server_tells_nothing_of_its_rings() {
     let (clock, federation) = world();
     federation.inject(Fault::pause("alice"));
     let alice = federation.keyring("alice", &Pool::Lan);
-    let list = alice.list(RelayFactor::default());
-    let answer = clock.run(select(list, clock.sleep(SECOND)));
+    let query = GossipQuery::new(SECOND * 60);
+    let answer = clock.run(select(alice.list(&query), clock.sleep(SECOND)));
     assert!(matches!(answer, Either::Right(_)));
+    assert_eq!(query.answers.report(), None);
 }
 
 #[test]
@@ -224,7 +404,7 @@ fn a_server_that_is_paused_while_it_decides_does_not_deny() {
             _: Option<&Token>,
             _: Resource,
             _: Access,
-        ) -> Result<(), AclError> {
+        ) -> Result<Identity, AclError> {
             self.0.sleep(SECOND).await;
             Err(AclError::UnknownToken)
         }
@@ -244,18 +424,19 @@ fn whatever_asks_a_slow_raft_takes_its_time() {
     let alice = federation.service("alice");
     federation.inject(Fault::slow_raft("berlin", SECOND));
     let took = |begun: Duration| clock.now() - begun;
+    // One for the view that says who leads, and one for autopilot.
     let begun = clock.now();
     clock.run(alice.autopilot_configuration(&me())).unwrap();
-    assert_eq!(took(begun), SECOND);
+    assert_eq!(took(begun), SECOND * 2);
     let begun = clock.now();
     let rules = AutopilotConfiguration::default();
     clock
         .run(alice.set_autopilot_configuration(&me(), rules, None))
         .unwrap();
-    assert_eq!(took(begun), SECOND);
+    assert_eq!(took(begun), SECOND * 2);
     let begun = clock.now();
     clock.run(alice.autopilot_state(&me())).unwrap();
-    assert_eq!(took(begun), SECOND);
+    assert_eq!(took(begun), SECOND * 2);
 
     // As delays of calls do, these add up.
     federation.inject(Fault::slow_raft("berlin", SECOND * 2));
@@ -271,9 +452,10 @@ fn of_two_faults_of_one_node_the_later_holds() {
     let later = federation.inject(Fault::node("carol", Pool::Lan, NodeFault::Refuses));
     let install = || {
         let bob = federation.service("bob");
-        let reply = clock.run(async { bob.install_key(&me(), key()).await });
-        let fault = reply.unwrap().rings[1].result.as_ref().unwrap().fault();
-        fault.unwrap().to_string()
+        let result = clock.run(async { bob.install_key(&me(), key()).await });
+        let (reply, _) = unconfirmed(result);
+        let report = reply.rings[1].report.as_ref().unwrap();
+        report.fault().unwrap().to_string()
     };
     assert_eq!(install(), "1/3 nodes reported failure");
     federation.heal(later);
@@ -289,7 +471,7 @@ fn a_service_whose_federation_is_gone_says_so_of_every_datacenter() {
         .run(bob.list_keys(&me(), KeyringScope::Federation))
         .unwrap();
     assert_eq!(reply.rings.len(), 3);
-    let error = reply.rings[2].result.as_ref().unwrap_err();
+    let error = reply.rings[2].error.as_ref().unwrap();
     assert!(
         error
             .to_string()

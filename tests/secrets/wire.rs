@@ -1,6 +1,8 @@
 //! What the wire answers.
 
-use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
+use std::collections::BTreeSet;
+
+use cluster_operator::mock::{Calls, Fault, Grant, MockAcl, MockFederation, MockToken, NodeFault};
 use cluster_operator::wire::{Dialect, Request, Response, Wire};
 use cluster_operator::{DefaultPolicy, OperatorService, Pool, Resource};
 use futures_executor::block_on;
@@ -197,6 +199,77 @@ fn no_endpoint_repeats_the_token_whatever_it_allows() {
             }
         }
     }
+}
+
+#[test]
+fn problem_document_and_error_header_show_no_secret() {
+    let body = format!("{{\"Key\":\"{}\"}}", key_text());
+    let short = format!("{{\"Key\":\"{}\"}}", &key_text()[4..]);
+    let requests = [
+        ("GET", "raft/configuration", ""),
+        ("GET", "raft/configuration?dc=nope", ""),
+        ("GET", "raft/configuration?dc=dc2", ""),
+        ("DELETE", "raft/peer?id=x", ""),
+        ("DELETE", "raft/peer?id=x&cas=7", ""),
+        ("POST", "raft/transfer-leader?id=x", ""),
+        ("POST", "keyring", &body),
+        ("PUT", "keyring", &body),
+        ("DELETE", "keyring", &body),
+        ("PUT", "keyring", &short),
+        ("POST", "keyring?local-only=1", &body),
+        ("GET", "keyring", ""),
+    ];
+    let refuses = |server| Fault::node(server, Pool::Lan, NodeFault::Refuses);
+    let faults: [&[Fault]; 5] = [
+        &[],
+        &[refuses("bob"), refuses("dave")],
+        &[Fault::stop("bob"), Fault::stop("dave")],
+        &[Fault::refuse(Calls::all())],
+        &[Fault::garble(Calls::all())],
+    ];
+    let mut named = BTreeSet::new();
+    let mut problems = 0;
+    for grant in [
+        None,
+        Some(Grant::Deny),
+        Some(Grant::Read),
+        Some(Grant::Write),
+    ] {
+        for faults in faults {
+            let federation = federation(grant);
+            for fault in faults {
+                federation.inject(fault.clone());
+            }
+            let alice = federation.service("alice");
+            for (method, target, body) in requests {
+                for response in answers(&alice, Dialect::Precise, method, target, body) {
+                    let Some(name) = response.header("X-Operator-Error") else {
+                        continue;
+                    };
+                    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+                    assert!(name.bytes().all(plain), "{name}");
+                    named.insert(name.to_owned());
+                    let content_type = response.header("Content-Type");
+                    problems += usize::from(content_type == Some("application/problem+json"));
+                    assert_silent_response(&response);
+                }
+            }
+        }
+    }
+    for met in [
+        "conflict",
+        "no-leader",
+        "no-path-to-datacenter",
+        "permission-denied",
+        "rings-failed",
+        "unknown-server",
+        "unknown-token",
+        "unreachable",
+        "invalid-reply",
+    ] {
+        assert!(named.contains(met), "{met} was not met: {named:?}");
+    }
+    assert!(problems > 50, "{problems}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use cluster_operator::mock::RaftChange;
 use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, ServerId};
 
 use crate::Violation;
-use crate::invariants::{of_answer, of_calls, of_nodes, of_removal};
+use crate::invariants::{of_answer, of_calls, of_membership, of_nodes, of_removal};
 use crate::issue::Ask;
 use crate::world::{Answered, DATACENTERS, World};
 
@@ -51,6 +51,7 @@ impl Account {
     ) -> Result<(), Violation> {
         for answered in answered {
             of_answer(answered)?;
+            of_membership(world, answered)?;
             self.take_down(answered);
             world.tally.answered(answered);
         }
@@ -80,14 +81,20 @@ impl Account {
                     Outcome::NotApplied => {}
                 }
             }
-            (Ask::Install(key), Outcome::NotApplied) => self.refused.push((key.clone(), None)),
+            (Ask::Install(key) | Ask::InstallHere(key), Outcome::NotApplied) => {
+                self.refused.push((key.clone(), None))
+            }
             (Ask::Install(key), _) => {
-                let Ok(OperatorReply::Keyring(reply)) = result else {
-                    return;
+                let reply = match result {
+                    Ok(OperatorReply::Keyring(reply)) => reply,
+                    Ok(_) => return,
+                    Err(error) => match error.reply() {
+                        Some(reply) => reply,
+                        None => return,
+                    },
                 };
                 for ring in &reply.rings {
-                    if matches!(&ring.result, Err(error) if error.outcome() == Outcome::NotApplied)
-                    {
+                    if ring.outcome() == Outcome::NotApplied {
                         let name = (ring.datacenter.to_string(), ring.pool.clone());
                         self.refused.push((key.clone(), Some(name)));
                     }

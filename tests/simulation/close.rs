@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use cluster_operator::mock::{Chance, Fault};
-use cluster_operator::{Consistency, ErrorKind, NodeName, Timer};
+use cluster_operator::mock::{Chance, Fault, NodeFault};
+use cluster_operator::{
+    Consistency, ErrorKind, KeyringScope, NodeName, OperatorError, OperatorReply, Pool, RingReport,
+    Timer,
+};
 
 use crate::Violation;
 use crate::attribution::Account;
 use crate::issue::{Ask, Holder, Issue, any_server};
-use crate::world::{Answered, DATACENTERS, World, ask_after};
+use crate::world::{Answered, DATACENTERS, World, ask_after, is_voter};
 
 /// Several operators remove servers of one datacenter at once, while one is
 /// down and Raft takes its time between a look and a deed. Each removal alone
@@ -80,6 +83,7 @@ fn remove_at_once(
 pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
     let datacenter = *world.chance.pick(&DATACENTERS);
     let mut servers = world.federation.servers(datacenter);
+    servers.retain(is_voter);
     shuffle(&mut world.chance, &mut servers);
     let stops = servers[..3].iter();
     let stopped: Vec<_> = stops
@@ -149,6 +153,150 @@ pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
     match answered.result {
         Ok(_) => Ok(()),
         Err(_) => Err(format!("a lost lead came to light: {answered:?}")),
+    }
+}
+
+/// One more voter dies around a removal that would leave just a majority. Before
+/// the look the guard refuses; between the look and the deed nobody can prove the
+/// majority any more; after the deed it is too late.
+pub(crate) fn late_death(world: &mut World) -> Result<(), Violation> {
+    let datacenter = *world.chance.pick(&DATACENTERS);
+    let leader = world.federation.leader(datacenter).unwrap();
+    let mut others = world.federation.servers(datacenter);
+    others.retain(|server| is_voter(server) && *server != leader);
+    shuffle(&mut world.chance, &mut others);
+    let mut account = Account::open(world);
+    world.federation.inject(Fault::stop(others[0].clone()));
+    let ask = Ask::Remove(others[1].clone(), None);
+    let (after, expected) = *world.chance.pick(&[
+        (LOOK / 2, Some("quorum-loss")),
+        (LOOK * 3 / 2, Some("quorum-unproven")),
+        (LOOK * 5 / 2, None),
+    ]);
+    let federation = world.federation.clone();
+    let dies = || {
+        federation.inject(Fault::stop(others[2].clone()));
+    };
+    let answered = meanwhile(world, &mut account, (leader, ask), (after, dies))?;
+    has_ended_in(world, &answered, datacenter, expected)
+}
+
+/// The leader loses the lead and gets it back around a removal. Who has named the
+/// index of the configuration is told that the term has changed between the look
+/// and the deed; for all others it is decided anew.
+pub(crate) fn reelection(world: &mut World) -> Result<(), Violation> {
+    let datacenter = *world.chance.pick(&DATACENTERS);
+    let leader = world.federation.leader(datacenter).unwrap();
+    let mut others = world.federation.servers(datacenter);
+    others.retain(|server| is_voter(server) && *server != leader);
+    shuffle(&mut world.chance, &mut others);
+    let mut account = Account::open(world);
+    let index = world.federation.configuration(datacenter).index;
+    let index = Some(index).filter(|_| world.chance.one_in(2));
+    let ask = Ask::Remove(others[0].clone(), index);
+    let (after, between) = *world
+        .chance
+        .pick(&[(LOOK / 2, false), (LOOK * 3 / 2, true)]);
+    let federation = world.federation.clone();
+    let (first, second) = (others[1].clone(), leader.clone());
+    let moves = || assert!(federation.elect(first) && federation.elect(second));
+    let answered = meanwhile(world, &mut account, (leader, ask), (after, moves))?;
+    let expected = Some("term-changed").filter(|_| between && index.is_some());
+    has_ended_in(world, &answered, datacenter, expected)
+}
+
+/// A server is stopped or paused while one node of its LAN is late. What the others
+/// have answered is told, and that not all of it could be had.
+pub(crate) fn half_told(world: &mut World) -> Result<(), Violation> {
+    let datacenter = *world.chance.pick(&DATACENTERS);
+    let mut servers = world.federation.servers(datacenter);
+    shuffle(&mut world.chance, &mut servers);
+    let (at, late) = (servers[0].clone(), servers[1].clone());
+    let mut account = Account::open(world);
+    let answers_in = Duration::from_secs(*world.chance.pick(&[1, 7]));
+    let fault = NodeFault::Late(answers_in);
+    world
+        .federation
+        .inject(Fault::node(late.clone(), Pool::Lan, fault));
+    let ask = match world.chance.one_in(2) {
+        true => Ask::Install(world.new_key()),
+        false => Ask::List(KeyringScope::Federation),
+    };
+    let federation = world.federation.clone();
+    let (fault, kind) = match world.chance.one_in(2) {
+        true => (Fault::stop(at.clone()), "unreachable"),
+        false => (Fault::pause(at.clone()), "deadline-exceeded"),
+    };
+    let fails = || {
+        federation.inject(fault);
+    };
+    let answered = meanwhile(world, &mut account, (at, ask), (answers_in / 2, fails))?;
+    let reply = match &answered.result {
+        Ok(OperatorReply::Keyring(reply)) => Some(reply),
+        Ok(_) => None,
+        Err(error) => error.reply(),
+    };
+    let mut rings = reply.iter().flat_map(|reply| &reply.rings);
+    let lan = rings.find(|ring| ring.datacenter == datacenter && ring.pool == Pool::Lan);
+    let is_told = lan.is_some_and(|ring| {
+        let is_kind = |error: &OperatorError| error.kind().name() == kind;
+        let others = |report: &RingReport| {
+            report.nodes == servers.len() && report.responses >= servers.len() - 1
+        };
+        ring.error.as_ref().is_some_and(is_kind) && ring.report.as_ref().is_some_and(others)
+    });
+    match is_told {
+        true => Ok(()),
+        false => Err(format!("{late} was late, {kind}: {answered:?}")),
+    }
+}
+
+/// How long a look takes in a slow Raft, and a deed.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Asks a server of a slow Raft while something happens some time later.
+fn meanwhile(
+    world: &mut World,
+    account: &mut Account,
+    (at, ask): (NodeName, Ask),
+    (after, event): (Duration, impl FnOnce()),
+) -> Result<Answered, Violation> {
+    let place = world.datacenter_of(&at);
+    world.federation.inject(Fault::slow_raft(place, LOOK));
+    let issue = Issue {
+        at,
+        datacenter: None,
+        holder: Holder::Root,
+        ask,
+        by_address: world.chance.one_in(2),
+    };
+    let clock = world.clock.clone();
+    let asking = ask_after(&clock, &world.federation, issue, Duration::ZERO);
+    let happening = async {
+        clock.sleep(after).await;
+        event();
+    };
+    let (answered, ()) = clock.run(futures_util::future::join(asking, happening));
+    world.steps += 1;
+    account.book(world, std::slice::from_ref(&answered))?;
+    Ok(answered)
+}
+
+/// A removal is done, or refused with this kind of error and has changed nothing.
+fn has_ended_in(
+    world: &World,
+    answered: &Answered,
+    datacenter: &str,
+    expected: Option<&str>,
+) -> Result<(), Violation> {
+    let kind = answered.result.as_ref().err().map(|it| it.kind().name());
+    let servers = world.federation.configuration(datacenter).servers.len();
+    let all = world.federation.servers(datacenter).len();
+    match kind == expected && (servers == all) == expected.is_some() {
+        true => Ok(()),
+        false => Err(format!(
+            "{expected:?} was expected, {servers} of {all} servers are left: {answered:?}"
+        )),
     }
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster_operator::mock::{CallEnd, Entry, RaftChange, Transcript};
-use cluster_operator::{KeyringReply, KeyringScope, OperatorReply, Pool, RaftConfiguration};
+use cluster_operator::{
+    ErrorKind, KeyringReply, KeyringScope, OperatorError, OperatorReply, Outcome, Pool,
+    RaftConfiguration, RingOutcome,
+};
 
 use crate::Violation;
 use crate::issue::{Ask, Issue};
@@ -34,11 +37,103 @@ pub(crate) fn of_answer(answered: &Answered) -> Result<(), Violation> {
         return Err(format!("{reply:?} is no answer to {issue:?}"));
     }
     match result {
-        Ok(OperatorReply::Keyring(reply)) => {
-            rings_are_told_once(reply)?;
-            rings_are_all_told(reply, issue)
+        Ok(OperatorReply::Keyring(reply)) => of_rings(reply, issue),
+        Ok(_) => Ok(()),
+        Err(error) => of_error(error, issue),
+    }
+}
+
+/// A refusal has changed nothing and says truly why. A ring's failure hides no
+/// other ring.
+fn of_error(error: &OperatorError, issue: &Issue) -> Result<(), Violation> {
+    let wrong = |what: &str| Err(format!("{issue:?}: {what}: {error:?}"));
+    let (is_true, refuses) = match error.kind() {
+        ErrorKind::RingsFailed { failed, rings } => {
+            let Some(reply) = error.reply() else {
+                return wrong("rings have failed, and none is told");
+            };
+            of_rings(reply, issue)?;
+            let unconfirmed = reply.rings.iter().filter(|ring| !ring.is_confirmed());
+            let unconfirmed = unconfirmed.map(|ring| (&ring.datacenter, &ring.pool));
+            let named = failed.iter().map(|(datacenter, pool)| (datacenter, pool));
+            let is_true = *rings == reply.rings.len() && named.eq(unconfirmed);
+            return match is_true && !failed.is_empty() {
+                true => Ok(()),
+                false => wrong("it names other rings than have failed"),
+            };
         }
-        _ => Ok(()),
+        ErrorKind::QuorumUnproven {
+            confirmed, needed, ..
+        } => (confirmed < needed, true),
+        ErrorKind::QuorumLoss { alive, needed, .. } => (alive < needed, true),
+        ErrorKind::Conflict { expected, actual } => (expected != actual, true),
+        ErrorKind::TermChanged { expected, actual } => (expected != actual, true),
+        ErrorKind::ChangeInProgress
+        | ErrorKind::InvalidRequest { .. }
+        | ErrorKind::PermissionDenied { .. }
+        | ErrorKind::UnknownToken
+        | ErrorKind::NoLeader
+        | ErrorKind::NotMember { .. }
+        | ErrorKind::NotLeader { .. }
+        | ErrorKind::NoPathToDatacenter { .. }
+        | ErrorKind::UnknownServer(_)
+        | ErrorKind::LastVoter
+        | ErrorKind::AlreadyLeader { .. }
+        | ErrorKind::NotVoter { .. }
+        | ErrorKind::NoTransferTarget
+        | ErrorKind::TooManyHops { .. } => (true, true),
+        _ => (true, false),
+    };
+    if !is_true {
+        return wrong("the reason does not hold");
+    }
+    if refuses && error.outcome() != Outcome::NotApplied {
+        return wrong("a refusal that may have changed something");
+    }
+    match error.reply() {
+        Some(_) => wrong("it holds what rings have answered"),
+        None => Ok(()),
+    }
+}
+
+/// A server that says that it is no member, is none.
+pub(crate) fn of_membership(world: &World, answered: &Answered) -> Result<(), Violation> {
+    let Err(error) = &answered.result else {
+        return Ok(());
+    };
+    let ErrorKind::NotMember { id } = error.kind() else {
+        return Ok(());
+    };
+    let place = answered.issue.place(world);
+    let servers = world.federation.configuration(place).servers;
+    match servers.iter().any(|server| server.id == *id) {
+        true => Err(format!("a member says that it is none: {answered:?}")),
+        false => Ok(()),
+    }
+}
+
+fn of_rings(reply: &KeyringReply, issue: &Issue) -> Result<(), Violation> {
+    rings_are_told_once(reply)?;
+    rings_are_all_told(reply, issue)?;
+    reply.rings.iter().try_for_each(of_ring)
+}
+
+/// Who has not answered is named, and a ring of which nothing is told says why.
+fn of_ring(ring: &RingOutcome) -> Result<(), Violation> {
+    let is_sound = match (&ring.report, &ring.error) {
+        (None, error) => error.is_some(),
+        (Some(report), _) => {
+            let silent: BTreeSet<_> = report.silent.iter().collect();
+            report.nodes > 0
+                && report.errors <= report.responses
+                && report.responses + silent.len() == report.nodes
+                && report.silent.len() == silent.len()
+                && !report.messages.keys().any(|node| silent.contains(node))
+        }
+    };
+    match is_sound {
+        true => Ok(()),
+        false => Err(format!("what is told of a ring does not add up: {ring:?}")),
     }
 }
 
@@ -96,19 +191,19 @@ pub(crate) fn of_calls(world: &World) -> Result<(), Violation> {
         } else {
             DEADLINE
         };
-        if call.patience.is_none_or(|patience| patience >= deadline) {
+        if call.timeout.is_none_or(|timeout| timeout >= deadline) {
             return Err(format!("as much time as there is in all: {call}"));
         }
         let answered = matches!(call.end, CallEnd::Answered | CallEnd::Failed(_));
-        let times = (call.arrived, call.ended, call.patience);
-        if let (true, (Some(arrived), Some(ended), Some(patience))) = (answered, times)
-            && ended - arrived > patience
+        let times = (call.arrived, call.ended, call.timeout);
+        if let (true, (Some(arrived), Some(ended), Some(timeout))) = (answered, times)
+            && ended - arrived > timeout
             // What was paused meanwhile is no slower than it has to be.
             && !paused.iter().any(|(server, from, to)| {
                 *server == call.to.as_str() && *from <= ended && *to >= arrived
             })
         {
-            return Err(format!("nobody waited so long, only {patience:?}: {call}"));
+            return Err(format!("nobody waited so long, only {timeout:?}: {call}"));
         }
     }
     Ok(())
@@ -153,18 +248,14 @@ pub(crate) fn of_nodes(world: &World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// A removal has not taken the quorum from those who had it.
+/// At the moment of a removal, the leader reached a majority of the voters that
+/// stay, whoever was removed.
 pub(crate) fn of_removal(change: &RaftChange) -> Result<(), Violation> {
-    let alive = |configuration: &RaftConfiguration| {
-        let servers = configuration.servers.iter();
-        servers.filter(|server| server.alive == Some(true)).count()
-    };
-    let has_quorum =
-        |configuration: &RaftConfiguration| alive(configuration) > configuration.servers.len() / 2;
-    let had = has_quorum(&change.before);
-    let was_alive = alive(&change.after) < alive(&change.before);
-    match had && was_alive && !has_quorum(&change.after) {
-        true => Err(format!("a removal has cost the quorum: {change:?}")),
-        false => Ok(()),
+    let RaftConfiguration { servers, .. } = &change.after;
+    let voters = || servers.iter().filter(|server| server.is_voter());
+    let alive = voters().filter(|server| server.alive == Some(true)).count();
+    match alive > voters().count() / 2 {
+        true => Ok(()),
+        false => Err(format!("a removal has cost the quorum: {change:?}")),
     }
 }

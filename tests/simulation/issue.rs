@@ -6,7 +6,7 @@ use cluster_operator::{
     KeyringScope, NodeName, Operation, OperatorRequest, PeerSelector, RelayFactor, Token,
 };
 
-use crate::world::{DATACENTERS, World};
+use crate::world::{DATACENTERS, NOWHERE, World};
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) enum Ask {
     Transfer(Option<NodeName>),
     List(KeyringScope),
     Install(GossipKey),
+    /// In the rings of one datacenter alone, which nobody can.
+    InstallHere(GossipKey),
     Use(GossipKey),
     RemoveKey(GossipKey),
     ReadRules,
@@ -54,7 +56,7 @@ impl Ask {
     pub(crate) fn is_keyring(&self) -> bool {
         matches!(
             self,
-            Ask::List(_) | Ask::Install(_) | Ask::Use(_) | Ask::RemoveKey(_)
+            Ask::List(_) | Ask::Install(_) | Ask::InstallHere(_) | Ask::Use(_) | Ask::RemoveKey(_)
         )
     }
 }
@@ -77,6 +79,10 @@ impl Issue {
             2 | 3 => Holder::Viewer,
             _ => Holder::Root,
         };
+        let datacenter = match world.chance.one_in(40) {
+            true => Some(NOWHERE.into()),
+            false => datacenter,
+        };
         Issue {
             at,
             datacenter,
@@ -86,15 +92,20 @@ impl Issue {
         }
     }
 
-    /// The removal of a server that is in a datacenter's configuration.
+    /// The removal of a server that is in a datacenter's configuration, or now and
+    /// then a transfer to whoever is left.
     pub(crate) fn take_apart(world: &mut World, at: NodeName, datacenter: &'static str) -> Issue {
         let servers = world.federation.configuration(datacenter).servers;
         let victim = world.chance.pick(&servers).name.clone().unwrap();
+        let ask = match world.chance.one_in(4) {
+            true => Ask::Transfer(None),
+            false => Ask::Remove(victim, None),
+        };
         Issue {
             at,
             datacenter: Some(datacenter.into()),
             holder: Holder::Root,
-            ask: Ask::Remove(victim, None),
+            ask,
             by_address: world.chance.one_in(2),
         }
     }
@@ -144,6 +155,7 @@ impl Issue {
             },
             Ask::List(scope) => keyring(KeyringAction::List, scope),
             Ask::Install(key) => keyring(KeyringAction::Install(key), everywhere),
+            Ask::InstallHere(key) => keyring(KeyringAction::Install(key), KeyringScope::LocalOnly),
             Ask::Use(key) => keyring(KeyringAction::Use(key), everywhere),
             Ask::RemoveKey(key) => keyring(KeyringAction::Remove(key), everywhere),
             Ask::ReadRules => Operation::AutopilotConfiguration(Consistency::Default),
@@ -186,15 +198,20 @@ impl Ask {
                 Ask::Remove(world.chance.pick(&servers).clone(), expected)
             }
             8 => Ask::RemoveStranger,
-            9 => Ask::Transfer(match world.chance.one_in(3) {
-                true => None,
-                false => Some(world.chance.pick(&servers).clone()),
+            9 => Ask::Transfer(match world.chance.below(6) {
+                0 | 1 => None,
+                // In one datacenter this one has no vote.
+                2 => servers.last().cloned(),
+                _ => Some(world.chance.pick(&servers).clone()),
             }),
             10..=12 => Ask::List(match world.chance.one_in(3) {
                 true => KeyringScope::LocalOnly,
                 false => KeyringScope::Federation,
             }),
-            13 | 14 => Ask::Install(world.new_key()),
+            13 | 14 => match world.chance.one_in(10) {
+                true => Ask::InstallHere(world.new_key()),
+                false => Ask::Install(world.new_key()),
+            },
             15 => Ask::Use(world.some_key()),
             16 => Ask::RemoveKey(world.some_key()),
             17 => Ask::ReadRules,

@@ -138,6 +138,7 @@ fn whatever_goes_wrong_the_promises_hold() {
     if count >= SEEDS {
         assert_eq!(met.missing(), [""; 0], "none of these was met");
     }
+    assert_eq!(met.unexpected(), [""; 0], "what cannot be was met");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use cluster_operator::{
 use crate::Violation;
 use crate::issue::{Ask, Holder, Issue};
 use crate::seen::{Seen, SeenRing, see};
-use crate::world::{Answered, DATACENTERS, Ring, World};
+use crate::world::{Answered, DATACENTERS, NOWHERE, Ring, World, is_voter};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
@@ -40,15 +40,16 @@ impl Cluster {
         }
     }
 
+    fn voters(&self) -> impl Iterator<Item = &NodeName> {
+        self.servers.iter().filter(|name| is_voter(name))
+    }
+
     fn alive(&self, up: &BTreeSet<NodeName>) -> usize {
-        self.servers
-            .iter()
-            .filter(|name| up.contains(*name))
-            .count()
+        self.voters().filter(|name| up.contains(*name)).count()
     }
 
     fn has_quorum(&self, up: &BTreeSet<NodeName>) -> bool {
-        self.alive(up) > self.servers.len() / 2
+        self.alive(up) > self.voters().count() / 2
     }
 
     /// The leader stays where it is; else the first live voter leads.
@@ -57,7 +58,8 @@ impl Cluster {
         if !self.has_quorum(up) {
             self.leader = None;
         } else if !self.leader.as_ref().is_some_and(can) {
-            self.leader = self.servers.iter().find(|name| can(name)).cloned();
+            let first = self.voters().find(|name| can(name)).cloned();
+            self.leader = first;
         }
     }
 }
@@ -84,14 +86,17 @@ impl Model {
         let here = world.datacenter_of(&issue.at);
         if issue.ask.is_keyring() {
             return match (issue.holder, issue.access()) {
-                (Holder::Stranger, _) => failed("unknown token"),
+                (Holder::Stranger, _) => failed("unknown-token"),
                 (Holder::Root, _) | (Holder::Viewer, Access::Read) => {
                     self.ask_rings(&issue.ask, &here)
                 }
-                _ => failed("denied"),
+                _ => failed("permission-denied"),
             };
         }
         let place = issue.place(world);
+        if place == NOWHERE {
+            return failed("no-path-to-datacenter");
+        }
         // Another datacenter's first live server takes the request.
         let entry = match place == here {
             true => issue.at.clone(),
@@ -105,20 +110,25 @@ impl Model {
         };
         let cluster = self.clusters.get_mut(&place).unwrap();
         let is_stale = issue.ask == Ask::Read(Consistency::Stale);
-        // A server that was removed follows nobody.
-        if !is_stale && (cluster.leader.is_none() || !cluster.servers.contains(&entry)) {
-            return failed("no leader");
+        if !is_stale && !cluster.servers.contains(&entry) {
+            return failed("not-member");
+        }
+        if !is_stale && cluster.leader.is_none() {
+            return failed("no-leader");
         }
         match (issue.holder, issue.access()) {
-            (Holder::Stranger, _) => failed("unknown token"),
+            (Holder::Stranger, _) => failed("unknown-token"),
             (Holder::Root, _) | (Holder::Viewer, Access::Read) => {
                 cluster.answer(&issue.ask, &self.up)
             }
-            _ => failed("denied"),
+            _ => failed("permission-denied"),
         }
     }
 
     fn ask_rings(&mut self, ask: &Ask, here: &DatacenterName) -> Seen {
+        if matches!(ask, Ask::InstallHere(_)) {
+            return Seen::Failed("invalid-request", Outcome::NotApplied);
+        }
         let local_only = *ask == Ask::List(KeyringScope::LocalOnly);
         let up = &self.up;
         let mut seen: Vec<((bool, String, Pool), SeenRing)> = Vec::new();
@@ -143,7 +153,19 @@ impl Model {
             seen.push((order, answer));
         }
         seen.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Seen::Rings(seen.into_iter().map(|(_, ring)| ring).collect())
+        let rings: Vec<_> = seen.into_iter().map(|(_, ring)| ring).collect();
+        let fails = |ring: &SeenRing| ring.errors > 0 || ring.error.is_some();
+        let is_list = matches!(ask, Ask::List(_));
+        if !rings.iter().any(fails) || is_list && rings.iter().any(|it| !it.keys.is_empty()) {
+            return Seen::Rings(rings);
+        }
+        // Nobody here is silent: each node has done it, has refused it, or was not
+        // asked.
+        let outcome = match rings.iter().all(|ring| ring.errors == ring.nodes) {
+            true => Outcome::NotApplied,
+            false => Outcome::Unknown,
+        };
+        Seen::RingsFailed(rings, outcome)
     }
 
     /// That the answer and the federation are as the model has them. Indexes it
@@ -211,39 +233,44 @@ impl Cluster {
                     return failed("conflict");
                 }
                 let Some(at) = self.servers.iter().position(|held| held == name) else {
-                    return failed("unknown server");
+                    return failed("unknown-server");
                 };
-                if self.servers.len() == 1 {
-                    return failed("last voter");
+                if is_voter(name) && self.voters().count() == 1 {
+                    return failed("last-voter");
                 }
                 let mut after = self.clone();
                 after.servers.remove(at);
-                if up.contains(name) && self.has_quorum(up) && !after.has_quorum(up) {
-                    return failed("quorum loss");
+                if is_voter(name)
+                    && up.contains(name)
+                    && self.has_quorum(up)
+                    && !after.has_quorum(up)
+                {
+                    return failed("quorum-loss");
                 }
                 after.elect(up);
                 *self = after;
                 Seen::Removed
             }
-            Ask::RemoveStranger => failed("unknown server"),
+            Ask::RemoveStranger => failed("unknown-server"),
             Ask::Transfer(to) => {
+                let leads = |name: &NodeName| self.leader.as_ref() == Some(name);
                 let to = match to {
-                    Some(to) if !self.servers.contains(to) => return failed("unknown server"),
-                    Some(to) => Some(to.clone()).filter(|to| up.contains(to)),
+                    Some(to) if !self.servers.contains(to) => return failed("unknown-server"),
+                    Some(to) if leads(to) => return failed("already-leader"),
+                    Some(to) if !is_voter(to) => return failed("not-voter"),
+                    // The backend finds out.
+                    Some(to) if !up.contains(to) => return failed("backend"),
+                    Some(to) => to.clone(),
                     None => {
-                        let mut others = self.servers.iter();
-                        others
-                            .find(|name| up.contains(*name) && self.leader.as_ref() != Some(name))
-                            .cloned()
+                        let mut others = self.voters();
+                        match others.find(|name| up.contains(*name) && !leads(name)) {
+                            Some(to) => to.clone(),
+                            None => return failed("no-transfer-target"),
+                        }
                     }
                 };
-                match to.filter(|to| self.leader.as_ref() != Some(to)) {
-                    Some(to) => {
-                        self.leader = Some(to);
-                        Seen::Transferred
-                    }
-                    None => failed("backend"),
-                }
+                self.leader = Some(to);
+                Seen::Transferred
             }
             Ask::ReadRules => {
                 let (number, index) = self.rules.unwrap();
@@ -258,11 +285,15 @@ impl Cluster {
                 Seen::RulesSet(set)
             }
             Ask::ReadState => {
-                let spare = self.alive(up) - (self.servers.len() / 2 + 1);
-                let healthy = self.alive(up) == self.servers.len();
+                let spare = self.alive(up) - (self.voters().count() / 2 + 1);
+                let healthy = self.servers.iter().all(|name| up.contains(name));
                 Seen::State(healthy, spare as u64)
             }
-            Ask::List(_) | Ask::Install(_) | Ask::Use(_) | Ask::RemoveKey(_) => unreachable!(),
+            Ask::List(_)
+            | Ask::Install(_)
+            | Ask::InstallHere(_)
+            | Ask::Use(_)
+            | Ask::RemoveKey(_) => unreachable!(),
         }
     }
 }
@@ -276,15 +307,14 @@ impl Ring {
     ) -> SeenRing {
         let mut seen = SeenRing {
             name: format!("{datacenter} ({})", self.pool),
-            nodes: 0,
-            errors: 0,
-            keys: BTreeMap::new(),
+            ..SeenRing::default()
         };
         for (name, keys) in &mut self.nodes {
             if !up.contains(name) {
                 continue;
             }
             seen.nodes += 1;
+            seen.responses += 1;
             if !done(keys, ask, &mut seen.keys) {
                 seen.errors += 1;
             }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use cluster_operator::{
-    DatacenterName, ErrorKind, KeyringReply, NodeName, OperatorError, OperatorReply, Outcome, Pool,
-    RingReport,
+    DatacenterName, KeyringReply, NodeName, OperatorError, OperatorReply, Outcome, Pool,
+    RingOutcome,
 };
 
 /// An answer without what depends on chance or on counting log entries.
@@ -15,6 +15,8 @@ pub(crate) enum Seen {
     Removed,
     Transferred,
     Rings(Vec<SeenRing>),
+    /// Some ring did not confirm it.
+    RingsFailed(Vec<SeenRing>, Outcome),
     /// The number that tells them apart, and the index of their last change.
     Rules(u64, u64),
     RulesSet(bool),
@@ -23,24 +25,27 @@ pub(crate) enum Seen {
     Failed(&'static str, Outcome),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SeenRing {
     /// The datacenter and the pool.
     pub(crate) name: String,
     pub(crate) nodes: usize,
+    pub(crate) responses: usize,
     pub(crate) errors: usize,
+    pub(crate) silent: Vec<NodeName>,
     /// Fingerprints of keys, on how many nodes, and of how many the primary.
     pub(crate) keys: BTreeMap<String, (usize, usize)>,
+    /// The kind of the error, if it is told with one.
+    pub(crate) error: Option<&'static str>,
 }
 
 impl SeenRing {
-    /// One that could not be asked.
-    pub(crate) fn failed(datacenter: &DatacenterName, pool: &Pool, why: &str) -> SeenRing {
+    /// One of which nobody was asked.
+    pub(crate) fn failed(datacenter: &DatacenterName, pool: &Pool, why: &'static str) -> SeenRing {
         SeenRing {
-            name: format!("{datacenter} ({pool}): {why}"),
-            nodes: 0,
-            errors: 0,
-            keys: BTreeMap::new(),
+            name: format!("{datacenter} ({pool})"),
+            error: Some(why),
+            ..SeenRing::default()
         }
     }
 }
@@ -49,7 +54,9 @@ impl Seen {
     /// How many nodes have been asked for it, each once.
     pub(crate) fn nodes(&self) -> usize {
         match self {
-            Seen::Rings(rings) => rings.iter().map(|ring| ring.nodes).sum(),
+            Seen::Rings(rings) | Seen::RingsFailed(rings, _) => {
+                rings.iter().map(|ring| ring.nodes).sum()
+            }
             _ => 0,
         }
     }
@@ -57,7 +64,10 @@ impl Seen {
 
 pub(crate) fn see(answer: &Result<OperatorReply, OperatorError>) -> Seen {
     match answer {
-        Err(error) => Seen::Failed(name(error.kind()), error.outcome()),
+        Err(error) => match error.reply() {
+            Some(reply) => Seen::RingsFailed(rings(reply), error.outcome()),
+            None => Seen::Failed(error.kind().name(), error.outcome()),
+        },
         Ok(OperatorReply::RaftConfiguration(configuration)) => {
             let servers = configuration.servers.iter();
             let servers = servers.map(|server| {
@@ -81,44 +91,26 @@ pub(crate) fn see(answer: &Result<OperatorReply, OperatorError>) -> Seen {
 }
 
 fn rings(reply: &KeyringReply) -> Vec<SeenRing> {
-    let ring = |name: String, report: &RingReport| {
-        let primaries = |key| report.primary_keys.get(key);
-        let keys = report.keys.iter();
-        SeenRing {
-            name,
-            nodes: report.nodes,
-            errors: report.errors,
-            keys: keys
-                .map(|(key, count)| (key.fingerprint(), (count, primaries(key))))
-                .collect(),
-        }
-    };
-    let rings = reply.rings.iter();
-    rings
-        .map(|outcome| {
-            let (datacenter, pool) = (&outcome.datacenter, &outcome.pool);
-            match &outcome.result {
-                Ok(report) => ring(format!("{datacenter} ({pool})"), report),
-                Err(error) => SeenRing::failed(datacenter, pool, name(error.kind())),
-            }
-        })
-        .collect()
+    reply.rings.iter().map(ring).collect()
 }
 
-pub(crate) fn name(kind: &ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::PermissionDenied { .. } => "denied",
-        ErrorKind::UnknownToken => "unknown token",
-        ErrorKind::NoLeader => "no leader",
-        ErrorKind::UnknownServer(_) => "unknown server",
-        ErrorKind::LastVoter => "last voter",
-        ErrorKind::QuorumLoss { .. } => "quorum loss",
-        ErrorKind::Conflict { .. } => "conflict",
-        ErrorKind::Backend { .. } => "backend",
-        ErrorKind::Unreachable { .. } => "unreachable",
-        ErrorKind::DeadlineExceeded { .. } => "deadline",
-        ErrorKind::NotLeader { .. } => "not leader",
-        ErrorKind::TooManyHops { .. } => "too many hops",
-        _ => "something else",
+fn ring(outcome: &RingOutcome) -> SeenRing {
+    let mut seen = SeenRing {
+        name: format!("{} ({})", outcome.datacenter, outcome.pool),
+        error: outcome.error.as_ref().map(|error| error.kind().name()),
+        ..SeenRing::default()
+    };
+    if let Some(report) = &outcome.report {
+        seen.nodes = report.nodes;
+        seen.responses = report.responses;
+        seen.errors = report.errors;
+        seen.silent.clone_from(&report.silent);
+        let keys = report.keys.iter();
+        let counts = keys.map(|(key, count)| {
+            let primaries = report.primary_keys.get(key);
+            (key.fingerprint(), (count, primaries))
+        });
+        seen.keys = counts.collect();
     }
+    seen
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster_operator::mock::{Calls, Fault, FaultId, MockClock, MockFederation, NodeFault};
-use cluster_operator::{Outcome, Pool, Timer};
+use cluster_operator::{NodeName, Outcome, Pool, Timer};
 
 use crate::Violation;
 use crate::attribution::Account;
@@ -16,13 +16,12 @@ enum Event {
     Fault(Fault),
     /// One fault, or all.
     Heal(Option<FaultId>),
+    Election(NodeName),
 }
 
 /// What is true of a whole storm.
 struct Weather {
-    /// Whether Raft takes its time. Liveness then stays as it is while requests
-    /// are on their way: no guard can hold what changes between a look and a
-    /// deed.
+    /// Whether Raft takes its time, so that much changes between a look and a deed.
     slow_raft: bool,
     duplicates: bool,
     /// Those that have begun, healed or not.
@@ -48,9 +47,11 @@ pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
         world.steps += events.len();
         for _ in 0..world.chance.below(3) {
             events.push(match world.chance.one_in(3) {
-                true if !weather.slow_raft => Event::Heal(some(world, &weather)),
-                _ if weather.slow_raft => Event::Fault(of_calls(world, &weather)),
-                _ => Event::Fault(any(world, &weather)),
+                true => Event::Heal(some(world, &weather)),
+                false if world.chance.one_in(4) => {
+                    Event::Election(any_server(&mut world.chance, &world.federation))
+                }
+                false => Event::Fault(any(world, &weather)),
             });
         }
         let answered = happen(world, events);
@@ -64,9 +65,6 @@ pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
 
 /// What goes wrong before the requests of a step are made.
 fn begin(world: &mut World, weather: &mut Weather) {
-    if weather.slow_raft {
-        world.clock.settle();
-    }
     if world.chance.one_in(2) {
         heal(&world.federation.clone(), some(world, weather));
     }
@@ -110,6 +108,11 @@ async fn occur(
         Event::Heal(fault) => {
             clock.sleep(after).await;
             heal(federation, fault);
+            None
+        }
+        Event::Election(server) => {
+            clock.sleep(after).await;
+            federation.elect(server);
             None
         }
     }

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cluster_operator::OperatorError;
 use cluster_operator::mock::{CallEnd, Entry, Transcript};
+use cluster_operator::{OperatorReply, RingOutcome};
 
-use crate::seen::name;
 use crate::world::Answered;
 
 /// Each fault, and what of a transcript's line tells it.
-const FAULTS: [(&str, &str); 23] = [
+const FAULTS: [(&str, &str); 24] = [
     ("a server stops", " is down"),
     ("a server pauses", " is paused"),
     ("a partition", "nothing passes between"),
@@ -35,32 +34,51 @@ const FAULTS: [(&str, &str); 23] = [
     ("a stale leader hint", "for the leader"),
     ("a removal fails", "the next removal"),
     ("Raft is slow", "the Rafts of"),
+    ("another server is elected", " is elected"),
 ];
 
-/// What comes of them, to calls between servers and to those who ask.
-const EFFECTS: [&str; 22] = [
+/// What comes of them, to calls between servers and to rings.
+const EFFECTS: [&str; 12] = [
     "a server restarts",
     "call: answered",
     "call: refused",
     "call: not sent",
     "call: request lost",
     "call: answer lost",
-    "call: too many hops",
-    "call: deadline",
-    "answer: ok",
-    "answer: denied",
-    "answer: unknown token",
-    "answer: no leader",
-    "answer: unknown server",
-    "answer: last voter",
-    "answer: quorum loss",
-    "answer: conflict",
-    "answer: backend",
-    "answer: unreachable",
-    "answer: deadline",
-    "answer: too many hops",
-    "rings: unreachable",
-    "rings: deadline",
+    "call: too-many-hops",
+    "call: deadline-exceeded",
+    "ring: silent nodes",
+    "ring: a report and an error",
+    "ring: unreachable",
+    "ring: deadline-exceeded",
+];
+
+/// Every kind of answer that there can be. The simulated Raft finishes each change
+/// at once, so none is in progress; the authorizer is always available; no key is
+/// malformed, and all servers run the same version and support everything.
+const ANSWERS: [&str; 22] = [
+    "ok",
+    "already-leader",
+    "backend",
+    "conflict",
+    "deadline-exceeded",
+    "invalid-reply",
+    "invalid-request",
+    "last-voter",
+    "no-leader",
+    "no-path-to-datacenter",
+    "no-transfer-target",
+    "not-member",
+    "not-voter",
+    "permission-denied",
+    "quorum-loss",
+    "quorum-unproven",
+    "rings-failed",
+    "term-changed",
+    "too-many-hops",
+    "unknown-server",
+    "unknown-token",
+    "unreachable",
 ];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,20 +114,34 @@ impl Tally {
     }
 
     pub(crate) fn answered(&mut self, answered: &Answered) {
-        use cluster_operator::OperatorReply::Keyring;
-        match &answered.result {
-            Ok(Keyring(reply)) => {
+        let reply = match &answered.result {
+            Ok(reply) => {
                 self.add("answer: ok");
-                let failed = reply.rings.iter().filter_map(|it| it.result.as_ref().err());
-                failed.for_each(|error| self.error("rings", error));
+                match reply {
+                    OperatorReply::Keyring(reply) => Some(reply),
+                    _ => None,
+                }
             }
-            Ok(_) => self.add("answer: ok"),
-            Err(error) => self.error("answer", error),
+            Err(error) => {
+                self.add(format!("answer: {}", error.kind().name()));
+                error.reply()
+            }
+        };
+        for ring in reply.iter().flat_map(|reply| &reply.rings) {
+            self.ring(ring);
         }
     }
 
-    fn error(&mut self, whose: &str, error: &OperatorError) {
-        self.add(format!("{whose}: {}", name(error.kind())));
+    fn ring(&mut self, ring: &RingOutcome) {
+        if let Some(error) = &ring.error {
+            self.add(format!("ring: {}", error.kind().name()));
+        }
+        if ring.report.is_some() && ring.error.is_some() {
+            self.add("ring: a report and an error");
+        }
+        if ring.report.as_ref().is_some_and(|it| !it.silent.is_empty()) {
+            self.add("ring: silent nodes");
+        }
     }
 
     pub(crate) fn merge(&mut self, other: Tally) {
@@ -119,17 +151,28 @@ impl Tally {
     }
 
     /// What was never met.
-    pub(crate) fn missing(&self) -> Vec<&'static str> {
-        let faults = FAULTS.iter().map(|(fault, _)| *fault);
-        let all = faults.chain(EFFECTS);
-        all.filter(|what| !self.0.contains_key(*what)).collect()
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let faults = FAULTS.iter().map(|(fault, _)| (*fault).to_owned());
+        let effects = EFFECTS.map(str::to_owned);
+        let answers = ANSWERS.map(|kind| format!("answer: {kind}"));
+        let all = faults.chain(effects).chain(answers);
+        all.filter(|what| !self.0.contains_key(what)).collect()
+    }
+
+    /// Answers that there cannot be.
+    pub(crate) fn unexpected(&self) -> Vec<&str> {
+        let kinds = self
+            .0
+            .keys()
+            .filter_map(|what| what.strip_prefix("answer: "));
+        kinds.filter(|kind| !ANSWERS.contains(kind)).collect()
     }
 }
 
 fn end(end: &CallEnd) -> &'static str {
     match end {
         CallEnd::Answered => "answered",
-        CallEnd::Failed(error) => name(error.kind()),
+        CallEnd::Failed(error) => error.kind().name(),
         CallEnd::Refused(_) => "refused",
         CallEnd::NotSent(_) => "not sent",
         CallEnd::RequestLost => "request lost",

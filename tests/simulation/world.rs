@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cluster_operator::mock::{
-    Calls, Chance, Fault, Grant, MockAcl, MockAutopilot, MockClock, MockFederation, MockToken,
+    Calls, Chance, Fault, Grant, MockAcl, MockAutopilot, MockClock, MockFederation, MockServer,
+    MockToken,
 };
 use cluster_operator::{
     AutopilotBackend, DatacenterName, DefaultPolicy, GossipKey, KeyringBackend, NodeName,
@@ -16,7 +17,18 @@ use crate::{Violation, attribution::Account, close, model::Model, rotating, stor
 
 pub(crate) const DATACENTERS: [&str; 3] = ["dc1", "dc2", "dc3"];
 
+/// A datacenter that there is not.
+pub(crate) const NOWHERE: &str = "dc9";
+
+/// The voters of each datacenter.
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+/// A server without a vote.
+const NONVOTER: &str = "dc3-f";
+
+pub(crate) fn is_voter(server: &NodeName) -> bool {
+    *server != NONVOTER
+}
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -77,7 +89,11 @@ impl World {
                     .hop_limit(HOP_LIMIT)
             });
         for datacenter in DATACENTERS {
-            let servers = NAMES.map(|name| format!("{datacenter}-{name}"));
+            let servers = NAMES.iter().map(|name| format!("{datacenter}-{name}"));
+            let mut servers: Vec<_> = servers.map(MockServer::new).collect();
+            if NONVOTER.starts_with(datacenter) {
+                servers.push(MockServer::new(NONVOTER).nonvoter());
+            }
             builder = builder.datacenter(datacenter, servers);
         }
         World {
@@ -98,13 +114,16 @@ impl World {
         while self.steps < steps {
             self.federation.clear_transcript();
             self.recover();
-            match self.chance.below(9) {
+            match self.chance.below(12) {
                 0 | 1 => self.quiet()?,
                 2 => rotating::among_faults(self)?,
                 3 => close::stampede(self)?,
                 4 => close::interregnum(self)?,
                 5 => close::deposition(self)?,
                 6 => close::side_by_side(self)?,
+                7 => close::late_death(self)?,
+                8 => close::reelection(self)?,
+                9 => close::half_told(self)?,
                 _ => storm::weather(self)?,
             }
             rotating::after_all(self)?;
@@ -243,7 +262,7 @@ impl World {
                 }
                 let datacenter = Some(datacenter).filter(|_| pool != Pool::Wan);
                 let keyring = self.federation.keyring(server.clone(), &pool);
-                assert_eq!(keyring.pool(), pool);
+                assert_eq!(keyring.pool(), &pool);
                 let keys = keyring.keys(keyring.node().clone());
                 let is = |ring: &&mut Ring| (&ring.datacenter, &ring.pool) == (&datacenter, &pool);
                 match rings.iter_mut().find(is) {

@@ -3,19 +3,18 @@
 use futures_util::future::{join, join_all};
 
 use super::PeersFixture;
-use super::far::{Answer, Far};
-use super::messages::send;
+use super::far::Far;
+use super::messages::{Sent, send};
 use super::samples::removal;
 use crate::acl::Token;
 use crate::conformance::poll::{given_up, overdue, patience, soon};
 use crate::conformance::traces::{PART, tells_part, words};
 use crate::conformance::verdict::{Stop, Verdict, ensure, same, until};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::name::DatacenterName;
-use crate::peers::Target;
-use crate::raft::LeaderHint;
+use crate::peers::{Envelope, SendError, Target};
+use crate::raft::{LeaderHint, PeerSelector};
 use crate::reply::OperatorReply;
-use crate::request::{Operation, OperatorRequest};
+use crate::request::Operation;
 
 pub(super) async fn a_request_is_sent_once(peers: &dyn PeersFixture) -> Verdict {
     let unknown = |kind| OperatorError::new(kind).with_outcome(Outcome::Unknown);
@@ -51,13 +50,8 @@ pub(super) async fn a_write_whose_answer_is_lost_has_an_unknown_outcome(
     peers.lose_answers(&target).await?;
     // For longer than the peers are told: what they say at their deadline counts.
     let answer = overdue(peers, send(peers, &target, removal("a"))).await;
-    let holds = match &answer {
-        None => true,
-        Some(Err(error)) => error.outcome() == Outcome::Unknown,
-        Some(Ok(_)) => false,
-    };
-    let expected = "no answer, or an error with the outcome Unknown";
-    ensure(holds, expected, answer)?;
+    let holds = matches!(answer, None | Some(Err(SendError::Lost(_))));
+    ensure(holds, "no answer, or Lost", answer)?;
     same("requests that arrive", &1, &far.asked().len())
 }
 
@@ -70,13 +64,13 @@ pub(super) async fn a_server_that_is_down_is_unreachable(peers: &dyn PeersFixtur
     same("requests that arrive", &1, &far.asked().len())
 }
 
-fn unreachable(answer: Option<Answer>) -> Verdict {
+/// Checks that a request has certainly not arrived.
+fn unreachable(answer: Option<Sent>) -> Verdict {
     let Some(answer) = answer else {
-        return Err(Stop::failed("Unreachable", "no answer: the call hangs"));
+        return Err(Stop::failed("an error", "no answer: the call hangs"));
     };
-    let kind = answer.as_ref().map_err(OperatorError::kind);
-    let holds = matches!(kind, Err(ErrorKind::Unreachable { .. }));
-    ensure(holds, "Unreachable", answer)
+    let holds = matches!(answer, Err(SendError::NotSent(_) | SendError::NoPath));
+    ensure(holds, "NotSent or NoPath", answer)
 }
 
 pub(super) async fn a_server_that_there_never_was_is_unreachable(
@@ -97,13 +91,10 @@ pub(super) async fn there_is_no_path_to_an_unknown_datacenter(peers: &dyn PeersF
         .there(peers, "dc2")
         .await?;
     for name in ["dc9", "DC2", "dc2 ", ""] {
-        let datacenter = DatacenterName::from(name);
-        let target = Target::Datacenter(datacenter.clone());
+        let target = Target::Datacenter(name.into());
         let answer = send(peers, &target, removal("a").in_datacenter(name)).await;
-        let no_path = ErrorKind::NoPathToDatacenter { datacenter };
-        let kind = answer.as_ref().map_err(OperatorError::kind);
-        let holds = kind == Err(&no_path);
-        ensure(holds, format_args!("{no_path:?}"), answer)?;
+        let holds = matches!(answer, Err(SendError::NoPath));
+        ensure(holds, "NoPath", answer)?;
     }
     Ok(())
 }
@@ -156,29 +147,27 @@ pub(super) async fn a_request_goes_where_it_is_sent(peers: &dyn PeersFixture) ->
     Ok(())
 }
 
-/// A server that says in its answer what it is asked. It never answers what is
-/// asked of a server called `stuck`.
+/// A server that says in its answer which server it is asked to remove. It never
+/// answers what is asked of a server called `stuck`.
 fn echo() -> Far {
     Far::new(|request| {
-        let told = told(request);
-        (told != "stuck").then(|| Err(OperatorError::invalid_request(told)))
+        let told = match &request.operation {
+            Operation::RemovePeer { server, .. } => server.to_string(),
+            other => format!("{other:?}"),
+        };
+        (told != removed("stuck")).then(|| Err(OperatorError::invalid_request(told)))
     })
 }
 
-fn told(request: &OperatorRequest) -> String {
-    match &request.operation {
-        Operation::RemovePeer { server, .. } => match server {
-            crate::raft::PeerSelector::Id(id) => id.to_string(),
-            crate::raft::PeerSelector::Address(address) => address.to_string(),
-        },
-        other => format!("{other:?}"),
-    }
+fn removed(id: &str) -> String {
+    PeerSelector::Id(id.into()).to_string()
 }
 
-/// That the answer is the echo of this.
-fn echoes(id: &str, answer: &Answer) -> Verdict {
-    let kind = answer.as_ref().map_err(OperatorError::kind);
-    let holds = matches!(kind, Err(ErrorKind::InvalidRequest { reason }) if reason == id);
+/// Checks that the answer is the echo of this.
+fn echoes(id: &str, answer: Sent) -> Verdict {
+    let told = removed(id);
+    let answer = answer.map(|reply| reply.open(Outcome::Unknown));
+    let holds = matches!(&answer, Ok(Err(error)) if error.to_string() == told);
     ensure(holds, format_args!("the answer to {id}"), answer)
 }
 
@@ -189,7 +178,7 @@ pub(super) async fn requests_at_once_get_their_own_answers(peers: &dyn PeersFixt
     let at_once = ids.iter().enumerate();
     let at_once = at_once.map(|(at, id)| send(peers, &targets[at % 2], removal(id)));
     for (id, answer) in ids.iter().zip(join_all(at_once).await) {
-        echoes(id, &answer)?;
+        echoes(id, answer)?;
     }
     Ok(())
 }
@@ -198,11 +187,13 @@ pub(super) async fn a_request_does_not_wait_for_another_one(peers: &dyn PeersFix
     let target = echo().here(peers).await?;
     // Whoever serializes has not given up the first one while the second is waited for.
     let transport = peers.peers();
-    let stuck = transport.send(&target, removal("stuck"), patience(peers) * 2);
+    let stuck = Envelope::seal(&removal("stuck").into());
+    let stuck = stuck.map_err(|error| Stop::failed("an envelope", error.to_string()))?;
+    let stuck = transport.send(&target, stuck, patience(peers) * 2);
     let next = soon(peers, send(peers, &target, removal("next")));
     let (_, answer) = join(soon(peers, stuck), next).await;
     match answer {
-        Some(answer) => echoes("next", &answer),
+        Some(answer) => echoes("next", answer),
         None => Err(Stop::failed("an answer beside one that takes long", "none")),
     }
 }
@@ -214,7 +205,7 @@ pub(super) async fn a_dropped_request_leaves_the_next_one_alone(
     for polls in 0..4 {
         given_up(peers, polls, send(peers, &target, removal("dropped"))).await;
         let id = format!("next-{polls}");
-        echoes(&id, &send(peers, &target, removal(&id)).await)?;
+        echoes(&id, send(peers, &target, removal(&id)).await)?;
     }
     Ok(())
 }

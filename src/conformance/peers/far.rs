@@ -1,4 +1,4 @@
-//! A server on the other side, which writes down what it is asked.
+//! A server on the other side, which records what it is asked.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +9,11 @@ use async_trait::async_trait;
 use super::{PeersFixture, Place};
 use crate::acl::AllowAll;
 use crate::conformance::verdict::Stop;
-use crate::error::OperatorError;
-use crate::keyring::{GossipKey, KeyringBackend, NodeFailure, Pool, RelayFactor, RingReport};
-use crate::name::DatacenterName;
-use crate::peers::{Peers, Target};
-use crate::raft::{
-    Consistency, LeaderHint, Leadership, PeerSelector, RaftBackend, RaftConfiguration,
-};
+use crate::error::{ErrorKind, OperatorError};
+use crate::keyring::{GossipQuery, KeyChange, KeyringBackend, NodeFailure, NodeKeys, Pool};
+use crate::name::{DatacenterName, NodeName};
+use crate::peers::{Envelope, EnvelopeReply, Forwarded, Peers, SendError, Target};
+use crate::raft::{LeaderHint, Leadership, RaftBackend, RaftView, Removal};
 use crate::reply::OperatorReply;
 use crate::request::OperatorRequest;
 use crate::service::OperatorService;
@@ -23,15 +21,15 @@ use crate::time::{Sleep, Timer};
 
 pub(super) type Answer = Result<OperatorReply, OperatorError>;
 
-/// What it answers; `None` if it never does.
+/// Makes the answer; `None` to leave the request unanswered.
 type Answerer = Arc<dyn Fn(&OperatorRequest) -> Option<Answer> + Send + Sync>;
 
-/// The server. It does not lead, so its service hands every request on, and what
-/// it is handed on to is this again: here the request is seen whole.
+/// The server. It does not lead, so its service forwards every request, and the
+/// peers that it forwards to are this again: here the request is seen whole.
 #[derive(Clone)]
 pub(super) struct Far {
     answerer: Arc<Mutex<Answerer>>,
-    asked: Arc<Mutex<Vec<OperatorRequest>>>,
+    asked: Arc<Mutex<Vec<Forwarded>>>,
 }
 
 impl Far {
@@ -44,7 +42,7 @@ impl Far {
         }
     }
 
-    /// One that always answers the same.
+    /// A server that always answers the same.
     pub(super) fn answering(answer: Answer) -> Self {
         Far::new(move |_| Some(answer.clone()))
     }
@@ -55,19 +53,23 @@ impl Far {
     }
 
     /// What has arrived so far.
-    pub(super) fn asked(&self) -> Vec<OperatorRequest> {
+    pub(super) fn asked(&self) -> Vec<Forwarded> {
         lock(&self.asked).clone()
     }
 
-    /// Forgets what has arrived, and says what that was.
-    pub(super) fn take(&self) -> Vec<OperatorRequest> {
+    /// What has arrived since the last time.
+    pub(super) fn take(&self) -> Vec<Forwarded> {
         std::mem::take(&mut lock(&self.asked))
     }
 
     /// Its service, in this datacenter.
     pub(super) fn service(&self, datacenter: &str) -> Result<OperatorService, Stop> {
+        let leader = LeaderHint {
+            id: "far".into(),
+            address: "far".into(),
+        };
         let service = OperatorService::builder(datacenter)
-            .raft(self.clone())
+            .raft(Follower(leader))
             .keyring(self.clone())
             .authorizer(AllowAll)
             .peers(self.clone())
@@ -77,7 +79,7 @@ impl Far {
         service.map_err(|error| Stop::failed("a service", error.to_string()))
     }
 
-    /// Starts it here.
+    /// Starts it in the datacenter of the server that asks.
     pub(super) async fn here(&self, peers: &dyn PeersFixture) -> Result<Target, Stop> {
         let service = self.service("dc1")?;
         Ok(peers.serve(Place::Here, service).await?)
@@ -99,21 +101,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The service of a server that asks through the peers under test, and takes this
+/// server for its leader.
+pub(super) fn asking(
+    peers: &dyn PeersFixture,
+    leader: &LeaderHint,
+) -> Result<OperatorService, Stop> {
+    let service = OperatorService::builder("dc1")
+        .raft(Follower(leader.clone()))
+        .authorizer(AllowAll)
+        .peers(peers.peers())
+        .timer(Standstill)
+        .build();
+    service.map_err(|error| Stop::failed("a service", error.to_string()))
+}
+
+/// A Raft that takes another server for the leader.
+struct Follower(LeaderHint);
+
 #[async_trait]
-impl RaftBackend for Far {
-    fn leadership(&self) -> Leadership {
-        Leadership::Elsewhere(LeaderHint {
-            id: "far".into(),
-            address: "far".into(),
-        })
+impl RaftBackend for Follower {
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        let mut view = RaftView::new("follower", Arc::default());
+        view.leadership = Leadership::Remote(self.0.clone());
+        Ok(view)
     }
 
-    async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
-        Err(OperatorError::unsupported("Raft"))
+    async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
+        Err(self.not_leader())
     }
 
-    async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
-        Err(OperatorError::unsupported("Raft"))
+    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+        Err(self.not_leader())
+    }
+}
+
+impl Follower {
+    fn not_leader(&self) -> OperatorError {
+        let leader = Some(self.0.clone());
+        ErrorKind::NotLeader { leader }.into()
     }
 }
 
@@ -123,12 +149,20 @@ impl Peers for Far {
         Vec::new()
     }
 
-    async fn send(&self, _: &Target, request: OperatorRequest, _: Duration) -> Answer {
+    async fn send(
+        &self,
+        _: &Target,
+        envelope: Envelope,
+        _: Duration,
+    ) -> Result<EnvelopeReply, SendError> {
+        let call = envelope
+            .open()
+            .map_err(|error| SendError::not_sent(error.to_string()))?;
         let answerer = Arc::clone(&lock(&self.answerer));
-        let answer = answerer(&request);
-        lock(&self.asked).push(request);
+        let answer = answerer(&call.request);
+        lock(&self.asked).push(call);
         match answer {
-            Some(answer) => answer,
+            Some(answer) => Ok(EnvelopeReply::seal(&answer)),
             None => pending().await,
         }
     }
@@ -137,33 +171,32 @@ impl Peers for Far {
 /// A ring that reports what it is asked.
 #[async_trait]
 impl KeyringBackend for Far {
-    fn pool(&self) -> Pool {
-        Pool::Lan
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
     }
 
-    async fn list(&self, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Ok(RingReport::new(0))
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        query.answers.asking(["alice".into()]);
+        Ok(())
     }
 
-    async fn install(
-        &self,
-        key: &GossipKey,
-        relay: RelayFactor,
-    ) -> Result<RingReport, OperatorError> {
-        let mut report = RingReport::new(usize::from(u8::from(relay)));
-        report.holds(std::slice::from_ref(key));
-        Ok(report)
-    }
-
-    async fn use_key(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        Err(OperatorError::backend("the ring is \"gone\""))
-    }
-
-    async fn remove(&self, _: &GossipKey, _: RelayFactor) -> Result<RingReport, OperatorError> {
-        let mut report = RingReport::new(2);
-        report.failed("alice".into(), NodeFailure::PrimaryKey);
-        report.done();
-        Ok(report)
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        let [alice, bob] = ["alice", "bob"].map(NodeName::from);
+        query.answers.asking([alice.clone(), bob.clone()]);
+        match change {
+            KeyChange::Install(key) => {
+                let relay = format!("relay {}", query.relay.get());
+                let keys = NodeKeys::ring([key.clone()]).with_note(relay);
+                query.answers.answered(&alice, Ok(keys));
+            }
+            KeyChange::Use(_) => return Err(OperatorError::backend("the ring is \"gone\"")),
+            KeyChange::Remove(_) => {
+                let refused = Err(NodeFailure::PrimaryKey);
+                query.answers.answered(&alice, refused);
+                query.answers.answered(&bob, Ok(NodeKeys::done()));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -28,11 +28,11 @@ pub trait PeersFixture: Fixture {
     /// The peers under test, as the server has them that asks.
     fn peers(&self) -> Arc<dyn Peers>;
 
-    /// Starts a server that gives every request to this service's
-    /// [`call`](OperatorService::call), and makes it known to the server that
-    /// asks. Says how that names it: [`Target::Server`] for one that is here,
-    /// [`Target::Datacenter`] for another datacenter, with the name that the
-    /// place has.
+    /// Starts a server that gives every envelope to this service's
+    /// [`answer`](OperatorService::answer), and makes it known to the server that
+    /// asks. Returns the target by which that names it: [`Target::Server`] for one
+    /// that is here, [`Target::Datacenter`] for another datacenter, with the name
+    /// that the place has.
     ///
     /// # Errors
     /// [`NotSupported`] if servers cannot be in such a place.
@@ -47,13 +47,23 @@ pub trait PeersFixture: Fixture {
         Err(NotSupported::new("the fixture cannot stop a server"))
     }
 
-    /// Lets the answers of a server be lost: it still gets every request, and
-    /// does what that says.
+    /// Loses the replies of a server: it still gets every envelope, and does what
+    /// that says.
     ///
     /// # Errors
     /// [`NotSupported`] by default.
     async fn lose_answers(&self, target: &Target) -> Result<(), NotSupported> {
         let _ = target;
-        Err(NotSupported::new("the fixture cannot lose an answer"))
+        Err(NotSupported::new("the fixture cannot lose a reply"))
+    }
+
+    /// Replaces every reply of a server by these bytes: it still gets every
+    /// envelope, and does what that says.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn replace_replies(&self, target: &Target, reply: Vec<u8>) -> Result<(), NotSupported> {
+        let _ = (target, reply);
+        Err(NotSupported::new("the fixture cannot replace a reply"))
     }
 }

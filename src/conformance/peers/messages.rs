@@ -1,49 +1,75 @@
 //! What arrives, and what comes back.
 
 use super::PeersFixture;
-use super::far::{Answer, Far};
-use super::samples::{errors, removal, replies, requests};
+use super::far::{Far, asking};
+use super::samples::{errors, foreign, removal, replies, request, requests};
 use crate::acl::Token;
 use crate::conformance::poll::patience;
 use crate::conformance::verdict::{Stop, Verdict, ensure, same};
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
-use crate::peers::Target;
+use crate::peers::{Envelope, EnvelopeReply, Forwarded, SendError, Target};
 use crate::raft::Consistency;
 use crate::reply::OperatorReply;
 use crate::request::{KeyringAction, KeyringScope, Operation, OperatorRequest};
+
+pub(super) type Sent = Result<EnvelopeReply, SendError>;
 
 pub(super) async fn send(
     peers: &dyn PeersFixture,
     target: &Target,
     request: OperatorRequest,
-) -> Answer {
-    peers.peers().send(target, request, patience(peers)).await
+) -> Sent {
+    match Envelope::seal(&request.into()) {
+        Ok(envelope) => send_envelope(peers, target, envelope).await,
+        Err(error) => Err(SendError::not_sent(error.to_string())),
+    }
 }
 
-/// That a request through the peers does, and has as its answer, just what the
-/// service does and answers by itself.
-async fn as_called(
+async fn send_envelope(peers: &dyn PeersFixture, target: &Target, envelope: Envelope) -> Sent {
+    peers.peers().send(target, envelope, patience(peers)).await
+}
+
+/// Checks that an envelope sent through the peers has the effect and the reply that
+/// it has where the service itself is given it.
+async fn as_answered(
     peers: &dyn PeersFixture,
     target: &Target,
     far: &Far,
-    request: OperatorRequest,
+    envelope: Envelope,
 ) -> Verdict {
     let datacenter = match target {
         Target::Server(_) => "dc1",
         Target::Datacenter(datacenter) => datacenter.as_str(),
     };
     far.take();
-    let expected = far.service(datacenter)?.call(request.clone()).await;
+    let expected = far.service(datacenter)?.answer(&envelope).await;
     let done = far.take();
-    let seen = send(peers, target, request).await;
-    same("the answer", &expected, &seen)?;
-    let arrived = far.take();
+    let seen = send_envelope(peers, target, envelope).await;
+    same_reply(&expected, seen)?;
+    same("what the service is asked", &done, &far.take())
+}
+
+/// Checks that the reply is this one, byte for byte.
+fn same_reply(expected: &EnvelopeReply, seen: Sent) -> Verdict {
+    let holds = matches!(&seen, Ok(seen) if seen.as_bytes() == expected.as_bytes());
+    let told = |reply: &EnvelopeReply| (reply.clone(), reply.open(Outcome::Unknown));
     ensure(
-        arrived == done,
-        format_args!("what the service is asked: {done:?}"),
-        arrived,
+        holds,
+        format_args!("the reply, byte for byte: {:?}", told(expected)),
+        seen.as_ref().map(told),
     )
+}
+
+async fn as_called(
+    peers: &dyn PeersFixture,
+    target: &Target,
+    far: &Far,
+    call: impl Into<Forwarded>,
+) -> Verdict {
+    let envelope = Envelope::seal(&call.into());
+    let envelope = envelope.map_err(|error| Stop::failed("an envelope", error.to_string()))?;
+    as_answered(peers, target, far, envelope).await
 }
 
 pub(super) async fn a_reply_comes_back_as_it_was(peers: &dyn PeersFixture) -> Verdict {
@@ -51,7 +77,7 @@ pub(super) async fn a_reply_comes_back_as_it_was(peers: &dyn PeersFixture) -> Ve
     let target = far.here(peers).await?;
     for (operation, reply) in replies() {
         far.answer(Ok(reply));
-        as_called(peers, &target, &far, OperatorRequest::new(operation)).await?;
+        as_called(peers, &target, &far, request(operation)).await?;
     }
     Ok(())
 }
@@ -63,7 +89,7 @@ pub(super) async fn a_reply_comes_back_from_another_datacenter(
     let target = far.there(peers, "dc2").await?;
     for (operation, reply) in replies() {
         far.answer(Ok(reply));
-        let request = OperatorRequest::new(operation).in_datacenter("dc2");
+        let request = request(operation).in_datacenter("dc2");
         as_called(peers, &target, &far, request).await?;
     }
     Ok(())
@@ -75,7 +101,7 @@ pub(super) async fn an_error_comes_back_as_it_was(peers: &dyn PeersFixture) -> V
     for error in errors() {
         far.answer(Err(error));
         let read = Operation::RaftConfiguration(Consistency::Default);
-        as_called(peers, &target, &far, OperatorRequest::new(read)).await?;
+        as_called(peers, &target, &far, request(read)).await?;
         as_called(peers, &target, &far, removal("a")).await?;
     }
     Ok(())
@@ -84,8 +110,8 @@ pub(super) async fn an_error_comes_back_as_it_was(peers: &dyn PeersFixture) -> V
 pub(super) async fn the_request_arrives_as_it_was_sent(peers: &dyn PeersFixture) -> Verdict {
     let far = Far::answering(Err(ErrorKind::NoLeader.into()));
     let target = far.here(peers).await?;
-    for request in requests() {
-        as_called(peers, &target, &far, request).await?;
+    for call in requests() {
+        as_called(peers, &target, &far, call).await?;
     }
     Ok(())
 }
@@ -105,7 +131,11 @@ pub(super) async fn the_token_arrives_and_no_token_arrives_as_none(
         request.token = token.map(Token::new);
         // The answer is not told, since it could show the token.
         drop(send(peers, &target, request.clone()).await);
-        let arrived: Vec<_> = far.take().into_iter().map(|seen| seen.token).collect();
+        let arrived: Vec<_> = far
+            .take()
+            .into_iter()
+            .map(|seen| seen.request.token)
+            .collect();
         let holds = arrived == [request.token];
         ensure(
             holds,
@@ -127,12 +157,57 @@ pub(super) async fn a_key_and_the_rings_report_travel(peers: &dyn PeersFixture) 
         KeyringAction::Use(key.clone()),
         KeyringAction::Remove(key),
     ] {
-        let request = OperatorRequest::new(Operation::Keyring {
+        let operation = Operation::Keyring {
             action,
             scope: KeyringScope::Remote,
             relay_factor: RelayFactor::MAX,
-        });
-        as_called(peers, &target, &far, request).await?;
+        };
+        as_called(peers, &target, &far, request(operation)).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn bytes_arrive_and_come_back_unchanged(peers: &dyn PeersFixture) -> Verdict {
+    let far = Far::answering(Ok(OperatorReply::PeerRemoved));
+    let target = far.here(peers).await?;
+    for bytes in foreign() {
+        as_answered(peers, &target, &far, Envelope::from_bytes(bytes)).await?;
+    }
+    for bytes in foreign() {
+        let expected = EnvelopeReply::from_bytes(bytes.clone());
+        peers.replace_replies(&target, bytes).await?;
+        same_reply(&expected, send(peers, &target, removal("a")).await)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn a_reply_that_cannot_be_read_leaves_a_write_unknown(
+    peers: &dyn PeersFixture,
+) -> Verdict {
+    let target = Far::answering(Ok(OperatorReply::PeerRemoved))
+        .here(peers)
+        .await?;
+    let Target::Server(leader) = &target else {
+        return Err(Stop::failed("a server", format!("{target:?}")));
+    };
+    let service = asking(peers, leader)?;
+    // One of them can be read, and does not belong to the request.
+    let other = EnvelopeReply::seal(&Ok(OperatorReply::LeadershipTransferred));
+    for bytes in foreign().into_iter().chain([other.as_bytes().to_vec()]) {
+        peers.replace_replies(&target, bytes).await?;
+        let read = Operation::RaftConfiguration(Consistency::Default);
+        for (request, outcome) in [
+            (removal("a"), Outcome::Unknown),
+            (request(read), Outcome::NotApplied),
+        ] {
+            let answer = service.call(request).await;
+            let seen = answer.as_ref().map_err(OperatorError::outcome);
+            ensure(
+                seen == Err(outcome),
+                format_args!("an error with the outcome {outcome:?}"),
+                &answer,
+            )?;
+        }
     }
     Ok(())
 }

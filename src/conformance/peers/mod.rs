@@ -24,7 +24,6 @@ suite! {
     checks: PeersCheck,
     fixture: PeersFixture,
     factory: (),
-    names: __conformance_peers_names,
 }
 
 /// Generates one `#[test]` for each check of this suite, as

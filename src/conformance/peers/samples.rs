@@ -2,22 +2,32 @@
 
 use std::time::Duration;
 
-use crate::acl::{Access, AccessorId, Resource, Token};
+use crate::acl::{Access, AccessorId, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::keyring::Pool;
-use crate::raft::{Consistency, LeaderHint, PeerSelector, RaftConfiguration, RaftServer};
-use crate::reply::OperatorReply;
-use crate::request::{Operation, OperatorRequest};
+use crate::keyring::{GossipKey, InvalidKey, Pool, RingReport};
+use crate::peers::Forwarded;
+use crate::raft::{
+    ConfigVersion, Consistency, LeaderHint, PeerSelector, RaftConfiguration, RaftServer,
+};
+use crate::reply::{KeyringReply, OperatorReply, RingOutcome};
+use crate::request::{Operation, OperatorRequest, RequestId};
 
 /// The removal of the server with this id.
 pub(super) fn removal(id: &str) -> OperatorRequest {
-    OperatorRequest::new(Operation::RemovePeer {
+    request(Operation::RemovePeer {
         server: PeerSelector::Id(id.into()),
         expected_index: None,
     })
 }
 
-pub(super) fn requests() -> Vec<OperatorRequest> {
+/// A request with an id, so that no server on its way makes one.
+pub(super) fn request(operation: Operation) -> OperatorRequest {
+    let mut request = OperatorRequest::new(operation);
+    request.request_id = RequestId::try_from(String::from("7f3a-01")).ok();
+    request
+}
+
+pub(super) fn requests() -> Vec<Forwarded> {
     let odd = "a b/c?d=%e&ä\"\\\n<🦀>";
     let operations = [
         Operation::RaftConfiguration(Consistency::Default),
@@ -35,15 +45,20 @@ pub(super) fn requests() -> Vec<OperatorRequest> {
             to: Some(odd.into()),
         },
     ];
-    let mut requests: Vec<_> = operations.into_iter().map(OperatorRequest::new).collect();
-    let mut handed_on = removal("a")
+    let mut calls: Vec<_> = operations
+        .into_iter()
+        .map(|operation| request(operation).into())
+        .collect();
+    let request = removal("a")
         .with_token(Token::new("b852fbe7"))
         .in_datacenter("dc1");
-    handed_on.forwards = 200;
-    handed_on.to_leader = true;
-    handed_on.patience = Some(Duration::from_millis(1234));
-    requests.push(handed_on);
-    requests
+    calls.push(Forwarded {
+        request,
+        hops: 200,
+        to_leader: true,
+        timeout: Some(Duration::from_millis(1234)),
+    });
+    calls
 }
 
 pub(super) fn replies() -> Vec<(Operation, OperatorReply)> {
@@ -70,28 +85,34 @@ pub(super) fn replies() -> Vec<(Operation, OperatorReply)> {
     ]
 }
 
+/// An error of every kind, with every outcome, and one that holds a reply.
 pub(super) fn errors() -> Vec<OperatorError> {
+    let text = || String::from("no\n\"reason\" ä");
+    let after = Duration::from_millis(1500);
+    let version = |term| ConfigVersion {
+        term,
+        index: u64::MAX,
+    };
     let hint = LeaderHint {
         id: "id".into(),
         address: "10.0.0.1:8300".into(),
     };
+    let denied = |resource, access, identity| ErrorKind::PermissionDenied {
+        resource,
+        access,
+        identity,
+    };
+    let accessor = Identity::Accessor(AccessorId::new("6a1253d2"));
     let kinds = [
-        ErrorKind::InvalidRequest {
-            reason: "no\n\"reason\" ä".into(),
-        },
-        ErrorKind::PermissionDenied {
-            resource: Resource::Operator,
-            access: Access::Write,
-            accessor: Some(AccessorId::new("6a1253d2")),
-        },
-        ErrorKind::PermissionDenied {
-            resource: Resource::Keyring,
-            access: Access::Read,
-            accessor: None,
-        },
+        ErrorKind::InvalidRequest { reason: text() },
+        ErrorKind::InvalidKey(InvalidKey::Size { bytes: 3 }),
+        denied(Resource::Operator, Access::Write, accessor),
+        denied(Resource::Keyring, Access::Read, Identity::Anonymous),
+        denied(Resource::Keyring, Access::Write, Identity::Unnamed),
         ErrorKind::UnknownToken,
         ErrorKind::AuthorizerUnavailable { reason: "".into() },
         ErrorKind::NoLeader,
+        ErrorKind::NotMember { id: "id".into() },
         ErrorKind::NotLeader { leader: Some(hint) },
         ErrorKind::NotLeader { leader: None },
         ErrorKind::NoPathToDatacenter {
@@ -103,7 +124,7 @@ pub(super) fn errors() -> Vec<OperatorError> {
         },
         ErrorKind::DeadlineExceeded {
             target: "datacenter dc2".into(),
-            after: Duration::from_millis(1500),
+            after,
         },
         ErrorKind::UnknownServer(PeerSelector::Id("é".into())),
         ErrorKind::UnknownServer(PeerSelector::Address("".into())),
@@ -111,26 +132,78 @@ pub(super) fn errors() -> Vec<OperatorError> {
         ErrorKind::QuorumLoss {
             voters: 3,
             alive: 1,
+            needed: 2,
+        },
+        ErrorKind::QuorumUnproven {
+            confirmed: 1,
+            needed: 2,
+            after,
         },
         ErrorKind::Conflict {
+            expected: version(7),
+            actual: version(u64::MAX),
+        },
+        ErrorKind::TermChanged {
             expected: 7,
             actual: u64::MAX,
         },
+        ErrorKind::ChangeInProgress,
+        ErrorKind::AlreadyLeader { id: "id".into() },
+        ErrorKind::NotVoter { id: "".into() },
+        ErrorKind::NoTransferTarget,
         ErrorKind::RingsFailed {
             failed: vec![("dc2".into(), Pool::Segment("s".into()))],
             rings: 3,
         },
-        ErrorKind::Unsupported {
-            what: "something".into(),
-        },
+        ErrorKind::Unsupported { what: text() },
         ErrorKind::TooManyHops { hops: 4 },
+        ErrorKind::IncompatibleServer { reason: text() },
+        ErrorKind::InvalidReply { reason: text() },
+        ErrorKind::Unavailable { reason: text() },
         ErrorKind::Backend {
             message: "Permission denied".into(),
         },
     ];
     let outcomes = [Outcome::NotApplied, Outcome::Applied, Outcome::Unknown];
-    let kinds = kinds.into_iter().map(OperatorError::new);
-    kinds
-        .flat_map(|error| outcomes.map(|outcome| error.clone().with_outcome(outcome)))
-        .collect()
+    let mut errors: Vec<_> = kinds
+        .into_iter()
+        .flat_map(|kind| {
+            outcomes.map(|outcome| OperatorError::new(kind.clone()).with_outcome(outcome))
+        })
+        .collect();
+    errors.extend(rings().confirmed().err());
+    errors
+}
+
+/// A ring with a report, one with an error, and one with both.
+fn rings() -> KeyringReply {
+    let mut report = RingReport::new(2);
+    report.holds(
+        &GossipKey::from_bytes(&[7; 32])
+            .into_iter()
+            .collect::<Vec<_>>(),
+    );
+    let lost = OperatorError::backend("lost").with_source("a cause");
+    let mut both = RingOutcome::new("dc1", Pool::Lan, report.clone());
+    both.error = Some(lost.clone());
+    KeyringReply {
+        rings: vec![
+            RingOutcome::new("dc1", Pool::Wan, report),
+            both,
+            RingOutcome::failed("dc2", Pool::Lan, lost),
+        ],
+    }
+}
+
+/// Bytes that are no envelope and no reply of this version.
+pub(super) fn foreign() -> Vec<Vec<u8>> {
+    vec![
+        Vec::new(),
+        b"{}".to_vec(),
+        b"\"Err\"".to_vec(),
+        b" {\"version\" : 3 , \"more\": 1e2}\r\n\n".to_vec(),
+        b"{\"version\":\"\xff\xfe".to_vec(),
+        b"--x\r\n\0\x80\r\n.\r\n".to_vec(),
+        [b"\n".repeat(5000), vec![0; 5000]].concat(),
+    ]
 }

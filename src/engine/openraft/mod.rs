@@ -6,79 +6,76 @@
 //!
 //! # fn doc(raft: openraft::Raft<TypeConfig>) -> Result<(), Box<dyn std::error::Error>> {
 //! # #[cfg(feature = "tokio")] {
+//! let raft = OpenraftBackend::new(raft, basic_node)
+//!     // A command that changes nothing, needed to remove voters.
+//!     .with_noop(|| Command::Noop);
 //! let service = OperatorService::builder("dc1")
-//!     // Or a closure that makes a `RaftServer` of your ids and nodes.
-//!     .raft(OpenraftBackend::new(raft.clone(), basic_node))
+//!     .raft(raft)
 //!     .authorizer(AllowAll)
 //!     .build()?;
 //! # }
 //! # Ok(()) }
 //! # use std::io::Cursor;
-//! # openraft::declare_raft_types!(pub TypeConfig);
+//! # #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+//! # pub enum Command { Noop }
+//! # openraft::declare_raft_types!(pub TypeConfig: D = Command);
 //! ```
 //!
-//! It works with any node type and over both of openraft's storage APIs. Whoever
-//! calls it need not be in openraft's runtime.
+//! It works with any node type and with both of openraft's storage APIs. Callers
+//! need not be in openraft's runtime.
 //!
-//! # What it shows
-//! The *effective* membership, which is the latest in the log, committed or not,
-//! in the order of the node ids. Its index is 0 until somebody has changed what
-//! `Raft::initialize` wrote. While two configurations are in force at once, a
-//! server votes that votes in either of them.
+//! # Views
+//! A view comes from openraft's metrics. It shows the *effective* membership, which
+//! is the latest in the log, committed or not, in the order of the node ids. While
+//! a joint configuration is in effect, a server that votes in either half is a
+//! voter.
 //!
-//! A leader tells the last log index of every server that has confirmed one; a
-//! follower its own alone.
+//! `Raft::initialize` writes the first configuration at term 0, index 0, where
+//! Consul's begins at 1; so the version 0-0 with servers is a configuration like any
+//! other, and 0-0 without servers is that of a server in no cluster.
 //!
-//! A read that is not stale asks Raft's core, and sees what was done before it. A
-//! stale one takes the metrics, answers at once, and also when Raft has stopped.
+//! The leader knows the last log entry of each server that has acknowledged one
+//! since it was elected. A follower knows none but its own, so its view shows
+//! none. openraft does not publish when a follower last answered.
 //!
-//! # Who leads
-//! openraft's leader stays leader for ever when it is cut off from the others.
-//! Here it is one as long as a majority has acknowledged it within
-//! `election_timeout_max + election_timeout_min`, before which the others can
-//! elect nobody else; from then on it answers
-//! [`NoLeader`](crate::ErrorKind::NoLeader), and so does a new leader until a
-//! majority has acknowledged it once. That needs openraft's ticks and heartbeats,
-//! which are on by default.
+//! # Leadership
+//! openraft's leader stays leader forever when it is cut off. Here it leads as long
+//! as a majority has acknowledged it within
+//! `election_timeout_max + election_timeout_min`, before which nobody else can be
+//! elected; after that its leader is [`Unknown`](crate::Leadership::Unknown), and so
+//! is that of a new leader until a majority has acknowledged it once. This needs
+//! openraft's ticks and heartbeats, which are on by default.
 //!
-//! A learner that is cut off does not notice, and names the last leader for good.
+//! A learner that is cut off does not notice, and names the last leader forever.
 //!
 //! # Removals
-//! One at a time from each [`OpenraftBackend`] and its clones, and after any other
-//! change to the membership is committed. A removal that was begun goes on when
-//! its future is dropped, and when another change comes between its entries.
+//! Removing a voter follows the [contract](RaftBackend#removal): the command of
+//! [`with_noop`](OpenraftBackend::with_noop) is written, and has to reach a majority
+//! of the voters that stay before the membership is changed. A learner is removed
+//! without that proof, since no quorum depends on it.
 //!
-//! Removing a voter takes two entries in the log: the old and the new voters
-//! together, then the new ones. A leader that dies between the two leaves the
-//! cluster with both; the server is then still listed as a voter. Removing it
-//! again finishes what was begun. Removing another one does so first, and leaves
-//! that server as a learner, to be removed as such. Since the program may be about
-//! to finish a change of its own, it has as long for it as the others for an
-//! election.
+//! The change takes two log entries, the joint configuration and the final one.
+//! openraft commits the final one with the voters that stay, so its answer is the
+//! success that the contract asks for. A leader that dies between the two leaves the
+//! joint configuration behind; the next removal finishes it, once nobody else has
+//! for an election timeout. Voters that such a change drops stay as learners, since
+//! it is not known whether they should, unless the one that is being removed is the
+//! only one.
 //!
-//! What a leader had sent out when it lost the lead may be committed by the next
-//! one: the error, [`NotLeader`](crate::ErrorKind::NotLeader) or
-//! [`NoLeader`](crate::ErrorKind::NoLeader), then has the outcome
-//! [`Unknown`](crate::Outcome::Unknown).
+//! A backend and its clones remove one server at a time. Once the change is in the
+//! log it is carried to its end, with or without the caller.
 //!
-//! An id or address that several nodes have names none of them:
-//! [`InvalidRequest`](crate::ErrorKind::InvalidRequest). So it is with the address
-//! of nodes that were only given ids.
+//! openraft cannot compare the version as it appends. The comparison is made inside
+//! its core, so only a change that the core has already queued can come first.
 //!
-//! # What differs from hashicorp/raft
-//! - A voter leaves by way of a joint configuration, so the index moves on twice.
-//! - openraft compares no index, so the expected one is compared just before the
-//!   change. A change that the program makes itself at that moment may come first.
-//! - A removed server is not told. It stands for election in vain until it is
-//!   shut down, and shows the old configuration to a stale read.
-//!
-//! # What it cannot do
-//! - Hand the lead over: openraft 0.9 has nothing for it.
-//! - Tell whether a server is up: the closure sets
-//!   [`alive`](crate::RaftServer::alive) if gossip knows it. Else the quorum
-//!   guard takes every server for live.
-//! - Work with openraft's feature `singlethreaded`, or with another responder
-//!   than `OneshotResponder`, which is the default.
+//! # Limits
+//! - Leadership cannot be transferred: openraft 0.9 has no call for it.
+//! - Whether a server is up is not known, unless
+//!   [`with_status`](OpenraftBackend::with_status) tells it.
+//! - A removed server is not told. It stands for election in vain until it is shut
+//!   down, and a stale read of it shows the old configuration.
+//! - openraft's feature `singlethreaded`, and responders other than
+//!   `OneshotResponder` (the default), are not supported.
 
 mod removal;
 mod view;
@@ -87,129 +84,177 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::openraft::async_runtime::AsyncOneshotSendExt;
 use ::openraft::raft::responder::OneshotResponder;
-use ::openraft::{BasicNode, Raft, RaftTypeConfig};
+use ::openraft::{AsyncRuntime, BasicNode, Raft, RaftTypeConfig};
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::lock::Mutex;
 
-use crate::error::OperatorError;
-use crate::raft::{
-    Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftServer,
-};
+use self::view::Described;
+use crate::error::{ErrorKind, OperatorError};
+use crate::raft::{RaftBackend, RaftMember, RaftView, Removal, ServerStatus};
 
-/// A server as its node id and [`BasicNode`] tell it: the id as `Display` writes
-/// it, and the address.
+type Describe<C, T> =
+    Arc<dyn Fn(&<C as RaftTypeConfig>::NodeId, &<C as RaftTypeConfig>::Node) -> T + Send + Sync>;
+
+/// Sends the answer of a task in openraft's runtime.
+type Answer<C, T> =
+    <<C as RaftTypeConfig>::AsyncRuntime as AsyncRuntime>::OneshotSender<Result<T, OperatorError>>;
+
+/// Describes a server by its node id, as `Display` writes it, and the address of
+/// its [`BasicNode`].
 ///
 /// ```
-/// use cluster_operator::RaftServer;
+/// use cluster_operator::RaftMember;
 /// use cluster_operator::engine::openraft::basic_node;
 /// use openraft::BasicNode;
 ///
 /// let server = basic_node(&7, &BasicNode::new("10.0.0.7:8300"));
-/// assert_eq!(server, RaftServer::voter("7", "10.0.0.7:8300"));
+/// assert_eq!(server, RaftMember::voter("7", "10.0.0.7:8300"));
 /// ```
-pub fn basic_node<I: fmt::Display>(id: &I, node: &BasicNode) -> RaftServer {
-    RaftServer::voter(id.to_string(), node.addr.as_str())
+pub fn basic_node<I: fmt::Display>(id: &I, node: &BasicNode) -> RaftMember {
+    RaftMember::voter(id.to_string(), node.addr.as_str())
 }
 
 /// The Raft of a server that runs openraft. See the [module](self).
-pub struct OpenraftBackend<C: RaftTypeConfig, F> {
+///
+/// Clones share the raft, and take turns with each other.
+pub struct OpenraftBackend<C: RaftTypeConfig> {
     raft: Raft<C>,
-    describe: Arc<F>,
-    /// One removal at a time, so that none sees another between its two entries.
+    describe: Describe<C, RaftMember>,
+    status: Option<Describe<C, ServerStatus>>,
+    noop: Option<Arc<dyn Fn() -> C::D + Send + Sync>>,
+    described: Arc<ArcSwap<Described<C>>>,
+    /// Held by the removal that is under way.
     turn: Arc<Mutex<()>>,
-    /// How long a leader is one without hearing from a majority.
+    /// How long a leader leads without hearing from a majority.
     lease: Duration,
 }
 
-impl<C, F> OpenraftBackend<C, F>
-where
-    C: RaftTypeConfig,
-    F: Fn(&C::NodeId, &C::Node) -> RaftServer + Send + Sync,
-{
-    /// The backend of the server that `raft` runs.
+impl<C: RaftTypeConfig> OpenraftBackend<C> {
+    /// Creates the backend of the server that `raft` runs.
     ///
-    /// `describe` tells a server's id and address from what openraft holds of it,
-    /// and its name, protocol version and liveness if it knows them. Suffrage,
-    /// leader and last index are set here. It is called for every server of the
-    /// configuration, for every read and removal and, on a follower, whenever a
-    /// request is routed. A server that another one resembles in id or address
-    /// cannot be removed by that.
-    pub fn new(raft: Raft<C>, describe: F) -> Self {
+    /// `describe` gives a server's id and address; [`basic_node`] does, for
+    /// [`BasicNode`]. It is called once for each server of each configuration, and
+    /// the suffrage is set afterwards. A server that shares its id with another one
+    /// cannot be removed.
+    pub fn new(
+        raft: Raft<C>,
+        describe: impl Fn(&C::NodeId, &C::Node) -> RaftMember + Send + Sync + 'static,
+    ) -> Self {
         let config = raft.config();
         let lease = config.election_timeout_max + config.election_timeout_min;
         OpenraftBackend {
             lease: Duration::from_millis(lease),
             raft,
             describe: Arc::new(describe),
+            status: None,
+            noop: None,
+            described: Arc::default(),
             turn: Arc::default(),
         }
+    }
+
+    /// Sets what gives a server's name, protocol version and liveness. It is called
+    /// for each server in each view, so it must not wait.
+    #[must_use]
+    pub fn with_status(
+        mut self,
+        status: impl Fn(&C::NodeId, &C::Node) -> ServerStatus + Send + Sync + 'static,
+    ) -> Self {
+        self.status = Some(Arc::new(status));
+        self
+    }
+
+    /// Sets the command that proves that voters are alive. The state machine must
+    /// take it and change nothing. Without it, removing a voter is
+    /// [`Unsupported`](ErrorKind::Unsupported).
+    #[must_use]
+    pub fn with_noop(mut self, noop: impl Fn() -> C::D + Send + Sync + 'static) -> Self {
+        self.noop = Some(Arc::new(noop));
+        self
+    }
+
+    /// Runs a task in openraft's runtime, and returns its answer.
+    async fn in_runtime<T, F>(
+        &self,
+        task: impl FnOnce(Answer<C, T>) -> F,
+    ) -> Result<T, OperatorError>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, answer) = C::AsyncRuntime::oneshot();
+        let task = task(sender);
+        // The core is in the runtime, whoever polls this may not be.
+        let spawned = self.raft.with_raft_state(move |_| {
+            let _detached = C::AsyncRuntime::spawn(task);
+        });
+        // A Raft that has stopped leads no more.
+        spawned
+            .await
+            .map_err(|fatal| self.not_leader().with_source(fatal))?;
+        let aborted = |_| {
+            Err(OperatorError::backend(
+                "the server's Raft stopped meanwhile",
+            ))
+        };
+        answer.await.unwrap_or_else(aborted)
     }
 }
 
 #[async_trait]
-impl<C, F> RaftBackend for OpenraftBackend<C, F>
-where
-    C: RaftTypeConfig<Responder = OneshotResponder<C>>,
-    F: Fn(&C::NodeId, &C::Node) -> RaftServer + Send + Sync + 'static,
-{
-    fn leadership(&self) -> Leadership {
-        self.view_of_leadership()
+impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for OpenraftBackend<C> {
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        Ok(self.current_view())
+    }
+
+    async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView, OperatorError> {
+        let backend = self.clone();
+        let task = |answer: Answer<C, RaftView>| async move {
+            let confirmed = C::AsyncRuntime::timeout(timeout, backend.confirm());
+            let missed = ErrorKind::DeadlineExceeded {
+                target: "a majority of the voters".into(),
+                after: timeout,
+            };
+            let confirmed = confirmed.await.unwrap_or_else(|_| Err(missed.into()));
+            // The caller may have gone.
+            let _ = answer.send(confirmed);
+        };
+        self.in_runtime(task).await
     }
 
     /// # Errors
-    /// Those of the trait; [`Backend`](crate::ErrorKind::Backend) when Raft has
-    /// stopped, unless stale.
-    async fn configuration(
-        &self,
-        consistency: Consistency,
-    ) -> Result<RaftConfiguration, OperatorError> {
-        match consistency {
-            Consistency::Stale => Ok(self.stale()),
-            Consistency::Default => {
-                let membership = self.membership().await?;
-                Ok(self.latest(&membership))
-            }
-            Consistency::Consistent => {
-                self.membership().await?;
-                self.confirm_lead().await?;
-                // Not what was read before: the lead may have been lost and won back
-                // in between, and the log has what was committed meanwhile.
-                let membership = self.membership().await?;
-                Ok(self.latest(&membership))
-            }
-        }
-    }
-
-    /// # Errors
-    /// Those of the trait, [`InvalidRequest`](crate::ErrorKind::InvalidRequest) for
-    /// a name that several nodes have, and
-    /// [`Backend`](crate::ErrorKind::Backend) when Raft has stopped.
+    /// Those of the trait, and
+    /// - [`InvalidRequest`](ErrorKind::InvalidRequest) for an id that several nodes
+    ///   have
+    /// - [`Unsupported`](ErrorKind::Unsupported) for a voter, without
+    ///   [`with_noop`](OpenraftBackend::with_noop)
     ///
     /// # Cancel safety
-    /// A removal that was begun goes on, and the next one waits for it.
-    async fn remove_server(
-        &self,
-        server: &PeerSelector,
-        expected_index: Option<u64>,
-    ) -> Result<(), OperatorError> {
-        self.remove(server, expected_index).await
+    /// A removal whose future is dropped before the change is appended changes
+    /// nothing; a later one ends by itself.
+    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
+        self.remove(removal).await
     }
 }
 
-/// Clones take turns with each other.
-impl<C: RaftTypeConfig, F> Clone for OpenraftBackend<C, F> {
+impl<C: RaftTypeConfig> Clone for OpenraftBackend<C> {
     fn clone(&self) -> Self {
         OpenraftBackend {
             raft: self.raft.clone(),
             describe: Arc::clone(&self.describe),
+            status: self.status.clone(),
+            noop: self.noop.clone(),
+            described: Arc::clone(&self.described),
             turn: Arc::clone(&self.turn),
             lease: self.lease,
         }
     }
 }
 
-impl<C: RaftTypeConfig, F> fmt::Debug for OpenraftBackend<C, F> {
+impl<C: RaftTypeConfig> fmt::Debug for OpenraftBackend<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenraftBackend")
             .field("node", &self.raft.metrics().borrow().id)

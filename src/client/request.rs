@@ -1,4 +1,4 @@
-//! One request of the client for programs, and reading its answer.
+//! A request of the client for programs.
 
 use std::error::Error;
 
@@ -7,15 +7,17 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 use super::ServerUri;
-use super::error::{ClientError, ClientErrorKind};
-use super::protocol::{JSON, write};
-use super::transport::Answer;
-use crate::error::Outcome;
+use super::error::ClientError;
+use super::transport::JSON;
+use crate::acl::{Access, Resource};
+use crate::error::ErrorKind;
 use crate::keyring::GossipKey;
+use crate::name::DatacenterName;
+use crate::peers::write_wiped;
+use crate::raft::PeerSelector;
 
 /// What RFC 3986 leaves as it is in a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
@@ -24,7 +26,7 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// A request in the making.
+/// A request, and what an error's meaning depends on.
 pub(super) struct Call {
     method: Method,
     /// Path and query.
@@ -32,16 +34,36 @@ pub(super) struct Call {
     body: Bytes,
     /// The key in the body.
     pub(super) key: Option<Zeroizing<String>>,
+    pub(super) resource: Resource,
+    pub(super) datacenter: Option<DatacenterName>,
+    /// The server to remove, or to lead.
+    pub(super) server: Option<PeerSelector>,
 }
 
 impl Call {
-    pub(super) fn new(method: Method, path: &str) -> Self {
+    pub(super) fn new(method: Method, path: &str, resource: Resource) -> Self {
         Call {
             method,
             target: format!("/v1/operator/{path}"),
             body: Bytes::new(),
             key: None,
+            resource,
+            datacenter: None,
+            server: None,
         }
+    }
+
+    pub(super) fn access(&self) -> Access {
+        match self.method {
+            Method::GET => Access::Read,
+            _ => Access::Write,
+        }
+    }
+
+    /// The method and the path.
+    pub(super) fn endpoint(&self) -> String {
+        let path = self.target.split('?').next().unwrap_or_default();
+        format!("{} {path}", self.method)
     }
 
     pub(super) fn flag(&mut self, name: &str) {
@@ -56,6 +78,15 @@ impl Call {
         self.target.extend(utf8_percent_encode(value, QUERY));
     }
 
+    /// Names the server that the request is about.
+    pub(super) fn about(&mut self, server: PeerSelector) {
+        match &server {
+            PeerSelector::Id(id) => self.parameter("id", id.as_str()),
+            PeerSelector::Address(address) => self.parameter("address", address.as_str()),
+        }
+        self.server = Some(server);
+    }
+
     /// Puts a key into the body.
     pub(super) fn carry(&mut self, key: &GossipKey) -> Result<(), ClientError> {
         #[derive(Serialize)]
@@ -65,7 +96,7 @@ impl Call {
             key: &'a GossipKey,
         }
 
-        self.body = write(&Change { key }).map_err(unsendable)?;
+        self.body = write_wiped(&Change { key }).map_err(not_written)?;
         self.key = Some(key.to_base64());
         Ok(())
     }
@@ -78,9 +109,10 @@ impl Call {
     ) -> Result<Request<Bytes>, ClientError> {
         let mut request = Request::new(self.body.clone());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = server.join(&self.target).map_err(unsendable)?;
+        *request.uri_mut() = server.join(&self.target).map_err(not_written)?;
         let headers = request.headers_mut();
-        // This library's servers say more in a problem; Consul does not look.
+        // This library's servers say more in a problem document; Consul does not
+        // look.
         headers.insert(
             ACCEPT,
             HeaderValue::from_static("application/json, application/problem+json"),
@@ -95,31 +127,7 @@ impl Call {
     }
 }
 
-/// What an operation without a result answers. Something else than nothing does
-/// not come from one of these servers.
-pub(super) fn empty(answer: &Answer) -> Result<(), ClientError> {
-    if answer.body.trim_ascii().is_empty() {
-        return Ok(());
-    }
-    Err(strange(answer, Outcome::Unknown))
-}
-
-pub(super) fn json<T: DeserializeOwned>(
-    answer: &Answer,
-    outcome: Outcome,
-) -> Result<T, ClientError> {
-    serde_json::from_slice(&answer.body).map_err(|_| strange(answer, outcome))
-}
-
-fn strange(answer: &Answer, outcome: Outcome) -> ClientError {
-    let text = "the answer is not what such a server sends";
-    let mut error = ClientError::new(ClientErrorKind::InvalidAnswer, text);
-    error.status = Some(answer.status.as_u16());
-    error.with_outcome(outcome)
-}
-
-fn unsendable(error: impl Error + Send + Sync + 'static) -> ClientError {
-    let text = format!("the request cannot be written: {error}");
-    let source: Box<dyn Error + Send + Sync> = Box::new(error);
-    ClientError::new(ClientErrorKind::InvalidRequest, text).with_source(source)
+fn not_written(error: impl Error + Send + Sync + 'static) -> ClientError {
+    let reason = format!("the request cannot be written: {error}");
+    ClientError::new(ErrorKind::InvalidRequest { reason }).with_source(Some(Box::new(error)))
 }

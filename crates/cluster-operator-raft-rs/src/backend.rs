@@ -1,0 +1,358 @@
+//! The node as a [`RaftBackend`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cluster_operator::{
+    ErrorKind, LeaderHint, Leadership, LogPosition, OperatorError, Outcome, PeerSelector,
+    PendingChange, RaftBackend, RaftMember, RaftView, Removal, ServerId, ServerStatus,
+};
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
+use tokio::time::{Instant, timeout_at};
+
+use crate::node::{Core, Node, NodeState};
+
+type Result<T> = std::result::Result<T, OperatorError>;
+
+/// A [`RaftBackend`] over a [`Node`].
+///
+/// The version of its views is the one of the configuration in force, which is the
+/// last one that was applied. While another one is in the log, the leader's view
+/// says [`Uncommitted`](PendingChange::Uncommitted).
+#[derive(Debug, Clone)]
+pub struct RaftRsBackend {
+    node: Node,
+}
+
+impl RaftRsBackend {
+    /// Wraps a node.
+    pub fn new(node: Node) -> Self {
+        RaftRsBackend { node }
+    }
+
+    /// Runs a call on the node's loop.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Core) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        // A node that has stopped leads no more, and has dropped the call.
+        let answer = self.node.call(call).await;
+        answer.unwrap_or_else(|| Err(ErrorKind::NoLeader.into()))
+    }
+
+    /// Waits until the node's state is as wanted. The error is the state at the
+    /// deadline, or the last one of a node that has stopped.
+    async fn until(
+        &self,
+        deadline: Instant,
+        wanted: impl FnMut(&NodeState) -> bool,
+    ) -> std::result::Result<NodeState, NodeState> {
+        let mut state = self.node.state();
+        if let Ok(Ok(wanted)) = timeout_at(deadline, state.wait_for(wanted)).await {
+            return Ok(wanted.clone());
+        }
+        Err(state.borrow().clone())
+    }
+
+    /// How long a proof may take.
+    fn gate(&self, timeout: Duration) -> Duration {
+        self.node.election_timeout().min(timeout / 4)
+    }
+
+    /// Waits until an entry of this term is committed, and so many of these servers
+    /// hold it. `unproven` makes the error of how many do.
+    async fn prove(
+        &self,
+        at: LogPosition,
+        servers: &[u64],
+        needed: usize,
+        gate: Duration,
+        unproven: impl FnOnce(usize) -> ErrorKind,
+    ) -> Result<()> {
+        let leads = |state: &NodeState| state.leads() && state.term == at.term;
+        let proven = |state: &NodeState| {
+            state.committed.index >= at.index && state.holders(servers, at.index) >= needed
+        };
+        let over = |state: &NodeState| !leads(state) || proven(state);
+        match self.until(Instant::now() + gate, over).await {
+            Ok(state) if leads(&state) => Ok(()),
+            Ok(state) => Err(not_leading(&state, at.term)),
+            Err(state) => {
+                let error = OperatorError::new(unproven(state.holders(servers, at.index)));
+                Err(error.with_outcome(Outcome::NotApplied))
+            }
+        }
+    }
+
+    /// Waits until a majority of the voters that stay holds the configuration that
+    /// this entry has brought into force.
+    async fn settle(&self, at: LogPosition, removal: &Removal, deadline: Instant) -> Result<()> {
+        let held = |state: &NodeState| state.held.term == at.term && state.held.index >= at.index;
+        // Also a leader that is on its way out finds that out.
+        let tracks = |state: &NodeState| state.leader == state.id && state.term == at.term;
+        let over = |state: &NodeState| held(state) || !tracks(state);
+        let error = match self.until(deadline, over).await {
+            Ok(state) if held(&state) => return Ok(()),
+            Ok(state) => not_leading(&state, at.term),
+            Err(_) => late("a majority of the voters that stay", removal.timeout).into(),
+        };
+        Err(error.with_outcome(Outcome::Unknown))
+    }
+}
+
+#[async_trait]
+impl RaftBackend for RaftRsBackend {
+    async fn view(&self) -> Result<RaftView> {
+        Ok(view(&self.node.state().borrow()))
+    }
+
+    async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView> {
+        let deadline = Instant::now() + timeout;
+        let late = |_| {
+            let error = OperatorError::new(late("a majority of the voters", timeout));
+            error.with_outcome(Outcome::NotApplied)
+        };
+        let able = |state: &NodeState| !state.leads() || state.committed.term == state.term;
+        self.until(deadline, able).await.map_err(late)?;
+        let (term, number) = self
+            .call(|core| Ok((leading(core.state())?, core.confirm())))
+            .await?;
+        let leads = |state: &NodeState| state.leads() && state.term == term;
+        let over = |state: &NodeState| !leads(state) || state.confirmed >= number;
+        let state = self.until(deadline, over).await.map_err(late)?;
+        if leads(&state) {
+            Ok(view(&state))
+        } else {
+            Err(not_leading(&state, term))
+        }
+    }
+
+    async fn remove_server(&self, removal: &Removal) -> Result<()> {
+        let deadline = Instant::now() + removal.timeout;
+        let gate = self.gate(removal.timeout);
+
+        let asked = removal.clone();
+        let (plan, at) = self
+            .call(move |core| {
+                let plan = Plan::of(&asked, core.state())?;
+                Ok((plan, core.propose(Vec::new()).map_err(dropped)?))
+            })
+            .await?;
+
+        let needed = removal.proof.needed(plan.stayers.len());
+        self.prove(at, &plan.stayers, needed, gate, |confirmed| {
+            ErrorKind::QuorumUnproven {
+                confirmed,
+                // Of four voters two may hold it, and a third one has to commit it.
+                needed: needed.max(confirmed + 1),
+                after: gate,
+            }
+        })
+        .await?;
+
+        let asked = removal.clone();
+        let at = self
+            .call(move |core| {
+                let plan = Plan::of(&asked, core.state())?;
+                core.propose_change(plan.change).map_err(dropped)
+            })
+            .await?;
+        self.settle(at, removal, deadline).await?;
+
+        let state = self.node.state();
+        let configuration = Arc::clone(&state.borrow().configuration);
+        if configuration.membership.get(&removal.id).is_some() {
+            // What was finished is the change of somebody else.
+            return Err(OperatorError::new(ErrorKind::Conflict {
+                expected: removal.version,
+                actual: configuration.version,
+            }));
+        }
+        Ok(())
+    }
+
+    async fn transfer_leadership(&self, to: &ServerId, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        let gate = self.gate(timeout);
+
+        let server = to.clone();
+        let (target, at) = self
+            .call(move |core| {
+                let target = target(core.state(), &server)?;
+                Ok((target, core.propose(Vec::new()).map_err(dropped)?))
+            })
+            .await?;
+        // raft takes no writes until the target leads or one election timeout has
+        // passed, so it has to be up.
+        let server = format!("server {to}");
+        self.prove(at, &[target], 1, gate, |_| late(&server, gate))
+            .await?;
+
+        self.call(move |core| {
+            let term = leading(core.state())?;
+            if term != at.term {
+                return Err(not_leading(core.state(), at.term));
+            }
+            core.transfer(target);
+            Ok(())
+        })
+        .await?;
+        let over = |state: &NodeState| state.term > at.term && state.leader != raft::INVALID_ID;
+        match self.until(deadline, over).await {
+            Ok(state) if state.leader == target => Ok(()),
+            Ok(state) => {
+                let leader = state.leader;
+                let message = format!("server {leader} leads now, not {to}: transfer it again");
+                Err(OperatorError::backend(message))
+            }
+            Err(_) => Err(late(&server, timeout).into()),
+        }
+    }
+}
+
+/// What a removal comes to in the configuration in force.
+struct Plan {
+    change: ConfChangeV2,
+    /// The voters that stay.
+    stayers: Vec<u64>,
+}
+
+impl Plan {
+    fn of(removal: &Removal, state: &NodeState) -> Result<Self> {
+        let term = leading(state)?;
+        if term != removal.term {
+            return Err(OperatorError::new(ErrorKind::TermChanged {
+                expected: removal.term,
+                actual: term,
+            }));
+        }
+        let configuration = &state.configuration;
+        if configuration.version != removal.version {
+            return Err(OperatorError::new(ErrorKind::Conflict {
+                expected: removal.version,
+                actual: configuration.version,
+            }));
+        }
+        let server = find(state, &removal.id)?;
+        // In a joint configuration, those of the last set.
+        let mut stayers = configuration.raft.voters.clone();
+        let mut change = ConfChangeV2::default();
+        match state.change {
+            // An empty change ends it.
+            Some(PendingChange::Joint) => return Ok(Plan { change, stayers }),
+            Some(_) => return Err(ErrorKind::ChangeInProgress.into()),
+            None => {}
+        }
+        stayers.retain(|voter| *voter != server);
+        if stayers.is_empty() {
+            return Err(ErrorKind::LastVoter.into());
+        }
+        change.mut_changes().push(ConfChangeSingle {
+            node_id: server,
+            change_type: ConfChangeType::RemoveNode,
+            ..ConfChangeSingle::default()
+        });
+        Ok(Plan { change, stayers })
+    }
+}
+
+/// The server with this id. Ids are compared as text: `01` is not `1`.
+fn find(state: &NodeState, id: &ServerId) -> Result<u64> {
+    let number = id.as_str().parse().ok();
+    let number = number.filter(|_| state.configuration.membership.get(id).is_some());
+    number.ok_or_else(|| ErrorKind::UnknownServer(PeerSelector::Id(id.clone())).into())
+}
+
+/// The server that is to lead.
+fn target(state: &NodeState, id: &ServerId) -> Result<u64> {
+    leading(state)?;
+    let target = find(state, id)?;
+    if target == state.id {
+        return Err(ErrorKind::AlreadyLeader { id: id.clone() }.into());
+    }
+    if !state.configuration.raft.voters.contains(&target) {
+        return Err(ErrorKind::NotVoter { id: id.clone() }.into());
+    }
+    Ok(target)
+}
+
+/// The term in which this server leads.
+fn leading(state: &NodeState) -> Result<u64> {
+    if state.leads() {
+        Ok(state.term)
+    } else {
+        Err(not_leading(state, state.term))
+    }
+}
+
+/// Why this server does not lead in this term.
+fn not_leading(state: &NodeState, term: u64) -> OperatorError {
+    match leadership(state) {
+        Leadership::Local => OperatorError::new(ErrorKind::TermChanged {
+            expected: term,
+            actual: state.term,
+        }),
+        Leadership::Remote(hint) => OperatorError::new(ErrorKind::NotLeader { leader: Some(hint) }),
+        Leadership::Unknown => ErrorKind::NoLeader.into(),
+    }
+}
+
+fn dropped(error: raft::Error) -> OperatorError {
+    let reason = "the leader takes no writes at this moment, try again".into();
+    OperatorError::new(ErrorKind::Unavailable { reason }).with_source(error)
+}
+
+fn late(target: &str, after: Duration) -> ErrorKind {
+    ErrorKind::DeadlineExceeded {
+        target: target.into(),
+        after,
+    }
+}
+
+fn leadership(state: &NodeState) -> Leadership {
+    if state.leads() {
+        return Leadership::Local;
+    }
+    // A server that was removed hears of no leader, and a leader that was removed
+    // is on its way out.
+    let own = state.member(state.id);
+    match own.and_then(|_| state.member(state.leader)) {
+        Some(leader) => Leadership::Remote(LeaderHint {
+            id: leader.id.clone(),
+            address: leader.address.clone(),
+        }),
+        None => Leadership::Unknown,
+    }
+}
+
+fn view(state: &NodeState) -> RaftView {
+    let configuration = &state.configuration;
+    let mut view = RaftView::new(state.id.to_string(), Arc::clone(&configuration.membership));
+    view.leadership = leadership(state);
+    view.term = state.term;
+    view.version = configuration.version;
+    view.change = state.change;
+    if state.leads() {
+        view.leading_for = state.leading_since.map(|since| since.elapsed());
+    }
+    let servers = configuration.membership.servers.iter();
+    view.status = servers.map(|server| status(state, server)).collect();
+    view
+}
+
+fn status(state: &NodeState, server: &RaftMember) -> ServerStatus {
+    let mut status = ServerStatus::default();
+    let id = server.id.as_str().parse().ok();
+    let Some(progress) = id.and_then(|id: u64| state.progress.get(&id)) else {
+        return status;
+    };
+    // A new leader knows nothing of the others until they answer.
+    status.last_log = Some(progress.matched).filter(|matched| matched.index > 0);
+    status.last_contact = if id == Some(state.id) {
+        Some(Duration::ZERO)
+    } else {
+        progress.seen.map(|seen| seen.elapsed())
+    };
+    status
+}

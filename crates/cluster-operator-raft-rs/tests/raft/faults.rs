@@ -1,0 +1,315 @@
+//! Servers that die or are cut off around a change of the configuration.
+
+use cluster_operator::{
+    ErrorKind, Leadership, OperatorError, Outcome, PendingChange, Proof, RaftBackend,
+};
+
+use crate::cluster::{Cluster, Server, not_applied, removal_of, soon};
+
+fn unproven(kind: &ErrorKind) -> bool {
+    matches!(kind, ErrorKind::QuorumUnproven { .. })
+}
+
+fn ids(servers: &[Server]) -> Vec<u64> {
+    servers.iter().map(|server| server.id).collect()
+}
+
+#[tokio::test]
+async fn voter_killed_before_the_proof_leaves_a_writable_cluster() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    cluster.stop(others[0].id).await;
+    let answer = leader.remove(others[1].id).await;
+    not_applied(answer, |kind| {
+        let after = leader.node.election_timeout();
+        let (confirmed, needed) = (1, 2);
+        *kind
+            == ErrorKind::QuorumUnproven {
+                confirmed,
+                needed,
+                after,
+            }
+    });
+    assert_eq!(leader.voters().await, [1, 2, 3]);
+    cluster.write_among(&cluster.servers).await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn removed_leader_gives_up_the_lead() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    leader.remove(leader.id).await.unwrap();
+    assert_eq!(leader.voters().await, ids(&others));
+    assert_eq!(leader.view().await.leadership, Leadership::Unknown);
+    cluster.write_among(&others).await;
+    for server in &others {
+        server.sees_voters(&ids(&others)).await;
+    }
+    // By itself, so that it may go on running.
+    let mut state = leader.node.state();
+    let stepped_down = state.wait_for(|state| state.leader != leader.id);
+    soon("stepping down", stepped_down).await.unwrap();
+    not_applied(leader.remove(others[0].id).await, |kind| {
+        *kind == ErrorKind::NoLeader
+    });
+    cluster.close().await;
+}
+
+/// Nothing may be in the log behind its removal.
+#[tokio::test]
+async fn leader_is_removed_under_writes() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    let writing = async {
+        let mut written = 0_u64;
+        while leader.view().await.leadership == Leadership::Local {
+            let node = leader.node.clone();
+            let data = written.to_be_bytes().to_vec();
+            tokio::spawn(async move { node.write(data).await });
+            written += 1;
+            tokio::task::yield_now().await;
+        }
+        written
+    };
+    let (removed, written) = tokio::join!(leader.remove(leader.id), writing);
+    removed.unwrap();
+    assert!(written > 1);
+    let last = cluster.write_among(&others).await;
+    assert_eq!(last.voters().await, ids(&others));
+    // All servers have applied the same writes, in the same order.
+    let applied = leader.applied.lock().unwrap().clone();
+    assert!(last.applied.lock().unwrap().starts_with(&applied));
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn leader_of_two_is_removed() {
+    let cluster = Cluster::start(2, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    leader.remove(leader.id).await.unwrap();
+    let last = cluster.write_among(&others).await;
+    assert_eq!(last.voters().await, ids(&others));
+    not_applied(last.remove(last.id).await, |kind| {
+        *kind == ErrorKind::LastVoter
+    });
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn leader_does_not_count_for_its_own_removal() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    cluster.stop(cluster.others(&leader)[0].id).await;
+    not_applied(leader.remove(leader.id).await, unproven);
+    cluster.write_among(&cluster.servers).await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn cut_off_leader_removes_nothing_and_is_replaced() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    cluster.cut(leader.id);
+    not_applied(leader.remove(others[0].id).await, |kind| {
+        unproven(kind) || *kind == ErrorKind::NoLeader
+    });
+    cluster.write_among(&others).await;
+    leader.knows_no_leader().await;
+    cluster.reconnect(leader.id);
+    leader.sees_voters(&[1, 2, 3]).await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn two_removals_at_once_are_done_one_at_a_time() {
+    let cluster = Cluster::start(5, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    let [one, other] = [
+        leader.removal(others[0].id).await,
+        leader.removal(others[1].id).await,
+    ];
+    let answers: (Result<(), OperatorError>, Result<(), OperatorError>) = tokio::join!(
+        leader.backend.remove_server(&one),
+        leader.backend.remove_server(&other),
+    );
+    let (done, refused) = match answers {
+        (Ok(()), refused) => (&others[0], refused),
+        (refused, done) => {
+            done.unwrap();
+            (&others[1], refused)
+        }
+    };
+    not_applied(refused, |kind| {
+        matches!(
+            kind,
+            ErrorKind::ChangeInProgress | ErrorKind::Conflict { .. }
+        )
+    });
+    let left = ids(&cluster.others(done));
+    assert_eq!(leader.voters().await, left);
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn margin_asks_for_one_voter_more() {
+    let cluster = Cluster::start(5, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    cluster.stop(others[0].id).await;
+    let removal = leader.removal(others[1].id).await;
+    let with_margin = removal.clone().with_proof(Proof::Margin);
+    not_applied(leader.backend.remove_server(&with_margin).await, |kind| {
+        matches!(
+            kind,
+            ErrorKind::QuorumUnproven {
+                confirmed: 3,
+                needed: 4,
+                ..
+            }
+        )
+    });
+    leader.backend.remove_server(&removal).await.unwrap();
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn voter_lost_after_the_proof_leaves_the_outcome_unknown() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    cluster.cut_at_change(others[0].id);
+    let answer = leader.remove(others[1].id).await;
+    // The leader and the voter that leaves have committed it, which proves nothing.
+    assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
+    cluster.reconnect(others[0].id);
+    let left = [leader.clone(), others[0].clone()];
+    cluster.write_among(&left).await;
+    others[0].sees_voters(&leader.voters().await).await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn removal_beside_an_uncommitted_change_is_refused() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    let removal = leader.removal(others[1].id).await;
+    cluster.cut(leader.id);
+    leader.node.change(removal_of(others[0].id)).await.unwrap();
+    assert_eq!(leader.view().await.change, Some(PendingChange::Uncommitted));
+    not_applied(leader.backend.remove_server(&removal).await, |kind| {
+        *kind == ErrorKind::ChangeInProgress
+    });
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn unfinished_removal_is_finished_first() {
+    let cluster = Cluster::start(4, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    cluster
+        .leave_unfinished(others[0].id, PendingChange::Joint)
+        .await;
+    let leader = cluster.leader().await;
+    assert_eq!(leader.view().await.change, Some(PendingChange::Joint));
+    let removal = leader.removal(others[1].id).await;
+    not_applied(leader.backend.remove_server(&removal).await, |kind| {
+        matches!(kind, ErrorKind::Conflict { expected, actual }
+            if *expected == removal.version && actual.index > expected.index)
+    });
+    assert_eq!(leader.view().await.change, None);
+    let left = ids(&cluster.others(&others[0]));
+    assert_eq!(leader.voters().await, left);
+    leader.remove(others[1].id).await.unwrap();
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn finishing_the_removal_that_was_asked_for_is_ok() {
+    for server in 1..=3 {
+        let cluster = Cluster::start(3, 0);
+        cluster.leave_unfinished(server, PendingChange::Joint).await;
+        let leader = cluster.leader().await;
+        leader.remove(server).await.unwrap();
+        let left = cluster.others(cluster.server(server));
+        assert_eq!(leader.voters().await, ids(&left));
+        cluster.write_among(&left).await;
+        cluster.close().await;
+    }
+}
+
+#[tokio::test]
+async fn unfinished_removal_is_not_finished_without_a_proof() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    cluster
+        .leave_unfinished(others[0].id, PendingChange::Joint)
+        .await;
+    cluster.stop(others[1].id).await;
+    not_applied(leader.remove(others[0].id).await, unproven);
+    assert_eq!(leader.view().await.change, Some(PendingChange::Joint));
+    cluster.close().await;
+}
+
+/// A leader that was removed by an entry of an earlier term has written others
+/// behind it before it knows.
+#[tokio::test]
+async fn leader_that_finds_its_removal_in_its_log_gives_up_the_lead() {
+    let cluster = Cluster::start(2, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    cluster
+        .leave_unfinished(leader.id, PendingChange::Uncommitted)
+        .await;
+    leader.knows_no_leader().await;
+    cluster.reconnect(leader.id);
+    // Its log is the longer one, so it leads again.
+    for _ in 0..3 {
+        cluster.write_among(&cluster.servers).await;
+    }
+    let last = cluster.write_among(&others).await;
+    assert_eq!(last.voters().await, ids(&others));
+    leader.knows_no_leader().await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn lead_is_not_handed_to_a_dead_voter() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let dead = &cluster.others(&leader)[0];
+    cluster.stop(dead.id).await;
+    let answer = leader.hand_lead_to(dead.name().as_str()).await;
+    not_applied(answer, |kind| {
+        matches!(kind, ErrorKind::DeadlineExceeded { .. })
+    });
+    assert_eq!(cluster.leader().await.id, leader.id);
+    cluster.write_among(&cluster.servers).await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn lead_is_handed_to_the_voter_that_is_named() {
+    let cluster = Cluster::start(3, 1);
+    let leader = cluster.leader().await;
+    let target = &cluster.others(&leader)[0];
+    let name = target.name();
+    leader.hand_lead_to(name.as_str()).await.unwrap();
+    assert_eq!(leader.view().await.leader(), Some(&name));
+    assert_eq!(cluster.leader().await.id, target.id);
+    // Itself, a server without a vote, and none.
+    for refused in [name.as_str(), "4", "04"] {
+        not_applied(target.hand_lead_to(refused).await, |_| true);
+    }
+    assert_eq!(cluster.leader().await.id, target.id);
+    cluster.close().await;
+}

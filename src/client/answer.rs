@@ -1,0 +1,546 @@
+//! Reading answers: what was asked for, or why it failed.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::value::Error as Unreadable;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde_json::{Value, json};
+
+use super::ServerUri;
+use super::error::ClientError;
+use super::replies::{RingListing, outcome};
+use super::request::Call;
+use super::transport::{Answer, Cause, Failure, JSON};
+use crate::acl::{Access, AccessorId, Identity, Resource};
+use crate::error::{ErrorKind, Outcome};
+
+const PROBLEM: &str = "application/problem+json";
+
+/// How much of an error's text is kept, in bytes.
+const TEXT_LIMIT: usize = 4096;
+
+/// Accepts the answer of an operation without a result. An answer with a body does
+/// not come from a server that has done what it was asked.
+pub(super) fn empty(answer: &Answer) -> Result<(), ClientError> {
+    if answer.body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    Err(invalid(answer, Outcome::Unknown))
+}
+
+/// Reads a result. `unread` is the outcome if that fails.
+pub(super) fn read<T: DeserializeOwned>(
+    answer: &Answer,
+    unread: Outcome,
+) -> Result<T, ClientError> {
+    serde_json::from_slice(&answer.body).map_err(|_| invalid(answer, unread))
+}
+
+fn invalid(answer: &Answer, outcome: Outcome) -> ClientError {
+    let reason = "it is not what such a server sends".into();
+    let mut error = ClientError::new(ErrorKind::InvalidReply { reason });
+    error.status = Some(answer.status.as_u16());
+    error.with_outcome(outcome)
+}
+
+/// What was asked of which server.
+pub(super) struct Asked<'a> {
+    pub(super) call: &'a Call,
+    pub(super) uri: &'a ServerUri,
+    pub(super) token: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// The error of a request that was not answered.
+    pub(super) fn unanswered(&self, failure: Failure) -> ClientError {
+        let target = self.uri.to_string();
+        let kind = match failure.cause {
+            Cause::TimedOut(after) => ErrorKind::DeadlineExceeded { target, after },
+            Cause::TooLarge(limit) => ErrorKind::InvalidReply {
+                reason: format!("it is larger than {limit} bytes"),
+            },
+            cause @ (Cause::NoConnection(_) | Cause::Broken(_)) => ErrorKind::Unreachable {
+                target,
+                reason: cause.to_string(),
+            },
+        };
+        let outcome = match self.call.access() {
+            Access::Write if failure.sent => Outcome::Unknown,
+            _ => Outcome::NotApplied,
+        };
+        ClientError::new(kind)
+            .with_outcome(outcome)
+            .with_source(failure.source)
+    }
+
+    /// The error of an answer that is not a success.
+    pub(super) fn refused(&self, answer: &Answer) -> ClientError {
+        let document = match answer.content_type.as_str() {
+            PROBLEM | JSON => serde_json::from_slice(&answer.body).ok(),
+            _ => None,
+        };
+        let error = document.and_then(|mut document| {
+            // Decoded first, since escapes could hide a secret.
+            self.clean_document(&mut document);
+            match answer.content_type.as_str() {
+                PROBLEM => self.of_problem(&document, answer),
+                _ => self.of_rings(&document),
+            }
+        });
+        let mut error = error.unwrap_or_else(|| self.of_text(answer));
+        error.status = Some(answer.status.as_u16());
+        error
+    }
+
+    /// From a problem document, which says what to do and what has happened.
+    fn of_problem(&self, document: &Value, answer: &Answer) -> Option<ClientError> {
+        /// RFC 9457, with two of the members that this library's servers add. With
+        /// the third, `kind` and `data` are an [`ErrorKind`].
+        #[derive(Deserialize)]
+        struct Problem {
+            detail: String,
+            outcome: Option<String>,
+            kind: Option<String>,
+        }
+
+        let problem = Problem::deserialize(document).ok()?;
+        let status = answer.status.as_u16();
+        let message = problem.detail;
+        let kind = ErrorKind::deserialize(document).unwrap_or_else(|_| match problem.kind {
+            // A newer server's.
+            Some(_) => backend(&message),
+            None => self.by_status(&message, answer),
+        });
+        let outcome = match problem.outcome {
+            Some(name) => outcome(&name),
+            None => self.concluded(status, &kind, &message),
+        };
+        let mut error = ClientError::new(kind)
+            .with_outcome(outcome)
+            .with_message(message);
+        error.complete = true;
+        Some(error)
+    }
+
+    /// From a listing of rings some of which have failed.
+    fn of_rings(&self, document: &Value) -> Option<ClientError> {
+        let rings = Vec::<RingListing>::deserialize(document).ok()?;
+        let mut failed = Vec::new();
+        let mut reasons = Vec::new();
+        for ring in &rings {
+            if let Some(error) = &ring.error {
+                failed.push((ring.datacenter.clone(), ring.pool.clone()));
+                reasons.push(format!("{} ({}): {error}", ring.datacenter, ring.pool));
+            }
+        }
+        let unchanged = rings
+            .iter()
+            .all(|ring| ring.error.is_some() && ring.outcome == Some(Outcome::NotApplied));
+        let outcome = match self.call.access() {
+            Access::Write if !unchanged => Outcome::Unknown,
+            _ => Outcome::NotApplied,
+        };
+        let message = format!(
+            "{} of {} rings failed: {}",
+            failed.len(),
+            rings.len(),
+            reasons.join("; ")
+        );
+        let kind = ErrorKind::RingsFailed {
+            failed,
+            rings: rings.len(),
+        };
+        let mut error = ClientError::new(kind)
+            .with_outcome(outcome)
+            .with_message(cut(message));
+        error.rings = rings;
+        Some(error)
+    }
+
+    /// From Consul, or from something in front of it.
+    fn of_text(&self, answer: &Answer) -> ClientError {
+        let status = answer.status.as_u16();
+        let text = self.clean(&String::from_utf8_lossy(&answer.body));
+        let named = answer
+            .error
+            .as_ref()
+            // Those that have no data.
+            .and_then(|name| ErrorKind::deserialize(json!({ "kind": name })).ok());
+        let kind = match (named, status) {
+            (Some(kind), _) => kind,
+            (None, 400 | 413) => invalid_request(&text),
+            (None, _) => {
+                let told = TEXTS.iter().find(|(part, _)| text.contains(part));
+                told.and_then(|(_, meaning)| meaning(self, &text))
+                    .unwrap_or_else(|| self.by_status(&text, answer))
+            }
+        };
+        let outcome = self.concluded(status, &kind, &text);
+        let error = ClientError::new(kind).with_outcome(outcome);
+        match text.is_empty() {
+            true => error.with_message("the server does not say what is wrong"),
+            false => error.with_message(text),
+        }
+    }
+
+    fn by_status(&self, text: &str, answer: &Answer) -> ErrorKind {
+        let target = || self.uri.to_string();
+        match answer.status.as_u16() {
+            401 | 403 => self.denied(text),
+            300..=399 | 404 | 405 | 501 => ErrorKind::Unsupported {
+                what: self.call.endpoint(),
+            },
+            408 | 504 => ErrorKind::DeadlineExceeded {
+                target: target(),
+                after: answer.elapsed,
+            },
+            429 | 503 => ErrorKind::Unavailable {
+                reason: text.to_owned(),
+            },
+            502 => ErrorKind::Unreachable {
+                target: target(),
+                reason: text.to_owned(),
+            },
+            400..=499 => invalid_request(text),
+            _ => backend(text),
+        }
+    }
+
+    /// Consul names the token and the permission from 1.12 on. Older ones deny what
+    /// was asked for.
+    fn denied(&self, text: &str) -> ErrorKind {
+        let quoted = |before| Some(text.split_once(before)?.1.split_once('\'')?.0);
+        let named = quoted("lacks permission '").and_then(permission);
+        let (resource, access) = named.unwrap_or((self.call.resource, self.call.access()));
+        let identity = match quoted("AccessorID '") {
+            Some(id) => Identity::Accessor(AccessorId::new(id)),
+            None if self.token.is_none() || text.contains("anonymous token") => Identity::Anonymous,
+            None => Identity::Unnamed,
+        };
+        ErrorKind::PermissionDenied {
+            resource,
+            access,
+            identity,
+        }
+    }
+
+    fn no_path(&self) -> ErrorKind {
+        // A keyring operation asks all datacenters, and Consul does not say which
+        // one it did not reach.
+        let datacenter = self.call.datacenter.clone();
+        ErrorKind::NoPathToDatacenter {
+            datacenter: datacenter.unwrap_or_else(|| "".into()),
+        }
+    }
+
+    fn unreachable(&self, text: &str) -> ErrorKind {
+        ErrorKind::Unreachable {
+            target: format!("a server behind {}", self.uri),
+            reason: text.to_owned(),
+        }
+    }
+
+    /// The outcome that a server does not tell.
+    fn concluded(&self, status: u16, kind: &ErrorKind, text: &str) -> Outcome {
+        let denied = matches!(
+            kind,
+            ErrorKind::PermissionDenied { .. } | ErrorKind::UnknownToken
+        );
+        let refused = match (self.call.access(), self.call.resource) {
+            (Access::Read, _) => true,
+            // Consul changes its own rings before it asks the other datacenters, and
+            // then answers with the first error that comes from there.
+            (Access::Write, Resource::Keyring) => {
+                let local = !text.starts_with("rpc error");
+                match status {
+                    403 => local,
+                    400..=499 => true,
+                    _ => local && (denied || matches!(kind, ErrorKind::Unsupported { .. })),
+                }
+            }
+            // Decided before the log is written.
+            (Access::Write, _) => {
+                (400..=499).contains(&status)
+                    || denied
+                    || matches!(
+                        kind,
+                        ErrorKind::NoPathToDatacenter { .. }
+                            | ErrorKind::UnknownServer(_)
+                            | ErrorKind::LastVoter
+                            | ErrorKind::NoLeader
+                            | ErrorKind::Unsupported { .. }
+                    )
+            }
+        };
+        match refused {
+            true => Outcome::NotApplied,
+            false => Outcome::Unknown,
+        }
+    }
+
+    /// The text without the secrets of the request, which a proxy might repeat.
+    fn clean(&self, text: &str) -> String {
+        let key = self.call.key.as_ref().map(|key| key.as_str());
+        let secrets = self.token.into_iter().chain(key);
+        let text = secrets
+            .filter(|secret| !secret.is_empty())
+            .fold(Cow::Borrowed(text), |text, secret| {
+                text.replace(secret, "..").into()
+            });
+        cut(text.into_owned())
+    }
+
+    /// Cleans all texts of a document but the keys of a listing, which it is for.
+    fn clean_document(&self, document: &mut Value) {
+        match document {
+            Value::String(text) => *text = self.clean(text),
+            Value::Array(values) => {
+                for value in values {
+                    self.clean_document(value);
+                }
+            }
+            Value::Object(members) => {
+                let cleaned = std::mem::take(members)
+                    .into_iter()
+                    .map(|(name, mut value)| {
+                        if !["Keys", "PrimaryKeys"].contains(&name.as_str()) {
+                            self.clean_document(&mut value);
+                        }
+                        (self.clean(&name), value)
+                    });
+                *members = cleaned.collect();
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+/// The meaning of a text; `None` if the request cannot have it.
+type Meaning = fn(&Asked<'_>, &str) -> Option<ErrorKind>;
+
+/// What Consul's texts mean, which tell more than its statuses. The first part that
+/// a text contains counts.
+const TEXTS: [(&str, Meaning); 12] = [
+    ("ermission denied", |asked, text| Some(asked.denied(text))),
+    ("eyring denied ", |asked, text| Some(asked.denied(text))),
+    ("ACL not found", |_, _| Some(ErrorKind::UnknownToken)),
+    ("o cluster leader", |_, _| Some(ErrorKind::NoLeader)),
+    ("o path to datacenter", |asked, _| Some(asked.no_path())),
+    ("was not found in the Raft configuration", unknown_server),
+    ("ould not find address for server id", unknown_server),
+    ("eed at least one voter", |_, _| Some(ErrorKind::LastVoter)),
+    ("nodes reported ", |_, _| Some(some_rings_failed())),
+    ("connection refused", |asked, text| {
+        Some(asked.unreachable(text))
+    }),
+    ("failed to get conn", |asked, text| {
+        Some(asked.unreachable(text))
+    }),
+    ("stream closed", |asked, text| Some(asked.unreachable(text))),
+];
+
+fn unknown_server(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
+    asked.call.server.clone().map(ErrorKind::UnknownServer)
+}
+
+/// Which ones, Consul says for people only.
+fn some_rings_failed() -> ErrorKind {
+    ErrorKind::RingsFailed {
+        failed: Vec::new(),
+        rings: 0,
+    }
+}
+
+fn invalid_request(reason: &str) -> ErrorKind {
+    ErrorKind::InvalidRequest {
+        reason: reason.to_owned(),
+    }
+}
+
+fn backend(message: &str) -> ErrorKind {
+    ErrorKind::Backend {
+        message: message.to_owned(),
+    }
+}
+
+/// A permission as Consul writes it, such as `operator:write`.
+fn permission(text: &str) -> Option<(Resource, Access)> {
+    let (resource, access) = text.split_once(':')?;
+    let resource = IntoDeserializer::<Unreadable>::into_deserializer(resource);
+    let access = IntoDeserializer::<Unreadable>::into_deserializer(access);
+    Some((
+        Resource::deserialize(resource).ok()?,
+        Access::deserialize(access).ok()?,
+    ))
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > TEXT_LIMIT {
+        let mut end = TEXT_LIMIT;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str(" ...");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Method, StatusCode};
+
+    use super::*;
+    use crate::raft::PeerSelector;
+
+    fn answer(status: u16, content_type: &str, body: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            content_type: content_type.into(),
+            error: None,
+            body: body.to_owned().into(),
+            elapsed: Duration::from_millis(7),
+        }
+    }
+
+    fn rings() -> Call {
+        Call::new(Method::POST, "keyring", Resource::Keyring)
+    }
+
+    fn raft() -> Call {
+        let mut call = Call::new(Method::DELETE, "raft/peer", Resource::Operator);
+        call.about(PeerSelector::Id("carol".into()));
+        call
+    }
+
+    fn read() -> Call {
+        Call::new(Method::GET, "keyring", Resource::Keyring)
+    }
+
+    fn refused(call: &Call, answer: &Answer) -> ClientError {
+        let uri = "http://a".parse().unwrap();
+        let token = Some("hunter2");
+        let uri = &uri;
+        Asked { call, uri, token }.refused(answer)
+    }
+
+    fn outcome_of(call: &Call, status: u16, text: &str) -> Outcome {
+        refused(call, &answer(status, "text/plain", text)).outcome()
+    }
+
+    #[test]
+    fn remote_denial_may_come_after_local_rings_have_changed() {
+        let denied = "Permission denied";
+        let remote = "rpc error making call: Permission denied";
+        for (call, text, outcome) in [
+            (rings(), denied, Outcome::NotApplied),
+            (rings(), remote, Outcome::Unknown),
+            (raft(), remote, Outcome::NotApplied),
+            (read(), remote, Outcome::NotApplied),
+        ] {
+            assert_eq!(outcome_of(&call, 403, text), outcome, "{text}");
+        }
+        let path = "No path to datacenter";
+        assert_eq!(outcome_of(&rings(), 500, path), Outcome::Unknown);
+        assert_eq!(outcome_of(&raft(), 500, path), Outcome::NotApplied);
+    }
+
+    #[test]
+    fn failure_without_a_text_may_have_happened() {
+        for status in [500, 502, 503, 504] {
+            for call in [raft(), rings()] {
+                assert_eq!(outcome_of(&call, status, ""), Outcome::Unknown);
+            }
+        }
+        let lost = "leadership lost while committing log";
+        assert_eq!(outcome_of(&raft(), 500, lost), Outcome::Unknown);
+    }
+
+    #[test]
+    fn denial_of_consul_1_12_names_token_and_permission() {
+        let text = "Permission denied: token with AccessorID '6a1253d2' lacks permission \
+                    'operator:write'";
+        let error = refused(&read(), &answer(403, "text/plain", text));
+        let kind = ErrorKind::PermissionDenied {
+            resource: Resource::Operator,
+            access: Access::Write,
+            identity: Identity::Accessor(AccessorId::new("6a1253d2")),
+        };
+        assert_eq!(error.kind(), &kind);
+        let older = refused(&read(), &answer(403, "text/plain", "Permission denied"));
+        let kind = ErrorKind::PermissionDenied {
+            resource: Resource::Keyring,
+            access: Access::Read,
+            identity: Identity::Unnamed,
+        };
+        assert_eq!(older.kind(), &kind);
+    }
+
+    #[test]
+    fn repeated_secret_is_left_out_and_long_text_cut() {
+        let long = format!("no hunter2 here: {}", "é".repeat(4096));
+        let error = refused(&read(), &answer(500, "text/plain", &long));
+        assert!(error.message().starts_with("no .. here: é"));
+        assert!(error.message().ends_with(" ..."));
+        assert!(error.message().len() <= TEXT_LIMIT + 4);
+    }
+
+    #[test]
+    fn escaped_secret_is_left_out_too() {
+        let ring = r#"[{"WAN":true,"Datacenter":"hunter\u0032","Keys":{},"NumNodes":1,
+            "Messages":{"hunter\u0032":"h\u0075nter2"},"Error":"\u0068unter2"}]"#;
+        let problem =
+            r#"{"detail":"hun\u0074er2","kind":"backend","data":{"message":"hunte\u00722"}}"#;
+        for (content_type, body) in [(JSON, ring), (PROBLEM, problem)] {
+            let error = refused(&rings(), &answer(500, content_type, body));
+            assert!(error.message().contains(".."));
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn problem_document_is_read_as_the_servers_error() {
+        let body = r#"{"type":"about:blank","title":"Conflict","status":409,
+            "detail":"removing this voter would ...","outcome":"not-applied",
+            "kind":"quorum-loss","data":{"voters":3,"alive":1,"needed":2}}"#;
+        let error = refused(&raft(), &answer(409, PROBLEM, body));
+        let kind = ErrorKind::QuorumLoss {
+            voters: 3,
+            alive: 1,
+            needed: 2,
+        };
+        assert_eq!(error.kind(), &kind);
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert_eq!(error.advice(), None);
+        assert_eq!(
+            error.to_string(),
+            "removing this voter would ... (HTTP 409)"
+        );
+    }
+
+    #[test]
+    fn kind_of_a_newer_server_is_a_backend_error_in_its_words() {
+        let body = r#"{"detail":"the plan is stale","outcome":"applied","kind":"stale-plan",
+            "data":{"plan":7}}"#;
+        let error = refused(&raft(), &answer(409, PROBLEM, body));
+        let message = "the plan is stale".into();
+        assert_eq!(error.kind(), &ErrorKind::Backend { message });
+        assert_eq!(error.outcome(), Outcome::Applied);
+    }
+
+    #[test]
+    fn header_names_the_kind_of_an_answer_without_a_document() {
+        let mut answer = answer(503, "text/html", "<h1>Service Unavailable</h1>");
+        answer.error = Some("no-leader".into());
+        let error = refused(&raft(), &answer);
+        assert_eq!(error.kind(), &ErrorKind::NoLeader);
+        // What needs data is concluded from the rest.
+        answer.error = Some("quorum-loss".into());
+        let error = refused(&raft(), &answer);
+        assert_eq!(error.kind().name(), "unavailable");
+    }
+}
