@@ -103,6 +103,8 @@ impl Answers {
     pub fn asking(&self, nodes: impl IntoIterator<Item = NodeName>) {
         let mut collected = self.lock();
         let collected = collected.get_or_insert_default();
+        let nodes = nodes.into_iter();
+        collected.asked.reserve(nodes.size_hint().0);
         for node in nodes {
             collected.asked.entry(node).or_default();
         }

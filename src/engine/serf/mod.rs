@@ -276,7 +276,7 @@ where
         let timeout = query.timeout.min(LONGEST);
         let ends = Instant::now() + timeout;
         let key = SecretKey::try_from(change.key().as_bytes())
-            .map_err(|error| self.unasked(&error).with_source(error))?;
+            .map_err(|error| self.unasked(error).with_source(error))?;
         let request = Request::change(change, key).map_err(|why| self.unasked(why))?;
         let turn = within::<T, _>(timeout, self.turn.lock()).await;
         let left = ends.saturating_duration_since(Instant::now());
