@@ -153,7 +153,7 @@ impl Account {
         let mut indexes: Vec<(ServerId, u64)> = Vec::new();
         for (datacenter, before) in &self.removals {
             for change in &changes(world, datacenter)[*before..] {
-                of_removal(change)?;
+                of_removal(world, change)?;
                 *counts.entry(change.removed.clone()).or_default() += 1;
                 indexes.push((change.removed.clone(), change.before.index));
             }

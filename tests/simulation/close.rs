@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cluster_operator::mock::{Chance, Fault, NodeFault};
 use cluster_operator::{
-    Consistency, ErrorKind, KeyringScope, NodeName, OperatorError, OperatorReply, Pool, RingReport,
-    Timer,
+    Consistency, ErrorKind, KeyringScope, NodeName, OperatorError, OperatorReply, Pool,
+    QuorumGuard, RingReport, Timer,
 };
 
 use crate::Violation;
@@ -28,8 +28,9 @@ pub(crate) fn stampede(world: &mut World) -> Result<(), Violation> {
         chance.pick(&servers[1..]).clone()
     });
     account.book(world, &answered)?;
-    // Those that were there first must get on.
-    match answered.iter().any(|answered| answered.result.is_ok()) {
+    // Those that were there first must get on, unless there was no margin before.
+    let gets_on = answered.iter().any(|answered| answered.result.is_ok());
+    match gets_on || world.guard == QuorumGuard::Margin {
         true => Ok(()),
         false => Err(format!("nobody got on: {answered:?}")),
     }
@@ -168,11 +169,14 @@ pub(crate) fn late_death(world: &mut World) -> Result<(), Violation> {
     let mut account = Account::open(world);
     world.federation.inject(Fault::stop(others[0].clone()));
     let ask = Ask::Remove(others[1].clone(), None);
-    let (after, expected) = *world.chance.pick(&[
-        (LOOK / 2, Some("quorum-loss")),
-        (LOOK * 3 / 2, Some("quorum-unproven")),
-        (LOOK * 5 / 2, None),
-    ]);
+    let after = *world.chance.pick(&[LOOK / 2, LOOK * 3 / 2, LOOK * 5 / 2]);
+    let expected = match world.guard {
+        // One is dead already, so there is no margin.
+        QuorumGuard::Margin => Some("quorum-loss"),
+        QuorumGuard::Quorum if after < LOOK => Some("quorum-loss"),
+        _ if after < LOOK * 2 => Some("quorum-unproven"),
+        _ => None,
+    };
     let federation = world.federation.clone();
     let dies = || {
         federation.inject(Fault::stop(others[2].clone()));
