@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -38,9 +38,18 @@ struct Servers(Arc<Mutex<BTreeMap<String, Server>>>);
 struct Server {
     target: Target,
     uri: ServerUri,
-    answers_are_lost: Arc<AtomicBool>,
+    replies: Arc<Mutex<Replies>>,
     stop: Arc<Notify>,
     serving: Option<JoinHandle<()>>,
+}
+
+/// What the server does with the replies of its service.
+#[derive(Clone, Default)]
+enum Replies {
+    #[default]
+    Sent,
+    Lost,
+    Replaced(Vec<u8>),
 }
 
 impl Loopback {
@@ -52,6 +61,13 @@ impl Loopback {
             servers,
             started: AtomicUsize::new(0),
         }
+    }
+}
+
+impl Servers {
+    fn set(&self, target: &Target, replies: Replies) {
+        let servers = self.0.lock().unwrap();
+        *servers[&name(target)].replies.lock().unwrap() = replies;
     }
 }
 
@@ -117,16 +133,17 @@ impl PeersFixture for Loopback {
         };
         let secret = SharedSecret::new(SECRET).unwrap();
         let peer = PeerHttp::new(service).with_shared_secret(&secret);
-        let answers_are_lost = Arc::new(AtomicBool::new(false));
-        let lost = answers_are_lost.clone();
+        let replies = Arc::<Mutex<Replies>>::default();
+        let shared = replies.clone();
         let lossy = tower::service_fn(move |request: Request<Body>| {
-            let (peer, lost) = (peer.clone(), lost.clone());
+            let (peer, replies) = (peer.clone(), shared.clone());
             async move {
                 let answer = peer.oneshot(request).await?.map(Body::new);
-                Ok::<_, Infallible>(if lost.load(Ordering::SeqCst) {
-                    answer.map(|_| breaks_off())
-                } else {
-                    answer
+                let replies = replies.lock().unwrap().clone();
+                Ok::<_, Infallible>(match replies {
+                    Replies::Sent => answer,
+                    Replies::Lost => answer.map(|_| breaks_off()),
+                    Replies::Replaced(bytes) => answer.map(|_| Body::from(bytes)),
                 })
             }
         });
@@ -141,7 +158,7 @@ impl PeersFixture for Loopback {
         let server = Server {
             target: target.clone(),
             uri,
-            answers_are_lost,
+            replies,
             stop,
             serving: Some(serving),
         };
@@ -163,9 +180,12 @@ impl PeersFixture for Loopback {
     }
 
     async fn lose_answers(&self, target: &Target) -> Result<(), NotSupported> {
-        let servers = self.servers.0.lock().unwrap();
-        let server = &servers[&name(target)];
-        server.answers_are_lost.store(true, Ordering::SeqCst);
+        self.servers.set(target, Replies::Lost);
+        Ok(())
+    }
+
+    async fn replace_replies(&self, target: &Target, reply: Vec<u8>) -> Result<(), NotSupported> {
+        self.servers.set(target, Replies::Replaced(reply));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Once, or again: a write that may have arrived is never sent a second time.
+//! A write that may have arrived is never sent a second time.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use axum::Router;
 use axum::serve::ListenerExt;
 use cluster_operator::client::{PEER_PATH, PeerHttp, Transport};
 use cluster_operator::mock::MockRaft;
-use cluster_operator::{AllowAll, ErrorKind, OperatorReply, OperatorService, Outcome, Peers};
+use cluster_operator::{AllowAll, ErrorKind, OperatorReply, OperatorService, Outcome, SendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 
-use super::socket::{Scripted, Turn, answer, http, nobody, removed};
-use super::{LONG, ask, dc2, install, key, peers_of, read, write};
+use super::socket::{Scripted, Turn, answer, http, nobody, serving};
+use super::{LONG, ask, ask_within, install, key, peers_of, read, send, write};
 
 #[tokio::test]
-async fn a_hundred_requests_take_one_connection() {
+async fn hundred_requests_take_one_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
     let connections = Arc::new(AtomicUsize::new(0));
@@ -39,31 +39,30 @@ async fn a_hundred_requests_take_one_connection() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_leaves_the_outcome_of_a_write_unknown() {
+async fn lost_reply_leaves_the_outcome_of_a_write_unknown() {
     let lossy = Scripted::always(|| Turn::Close).await;
-    let spare = Scripted::always(removed).await;
+    let spare = serving().await;
     for request in [write(), install(key(2))] {
         let peers = peers_of(&[&lossy.uri, &spare.uri]);
         let before = lossy.requests();
-        let error = ask(&peers, request).await.unwrap_err();
-        assert!(
-            matches!(error.kind(), ErrorKind::Unreachable { .. }),
-            "{error}"
-        );
-        assert_eq!(error.outcome(), Outcome::Unknown);
+        let error = send(&peers, request, LONG).await.unwrap_err();
+        assert!(matches!(error, SendError::Lost(_)), "{error:?}");
         assert!(error.to_string().contains(&lossy.uri));
         assert_eq!(lossy.requests(), before + 1);
     }
     assert_eq!(spare.connections(), 0);
+    let error = ask(&peers_of(&[&lossy.uri]), write()).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+    assert_eq!(error.outcome(), Outcome::Unknown);
 }
 
 #[tokio::test]
-async fn a_read_is_asked_of_the_next_server() {
+async fn read_goes_on_to_the_next_server() {
     let lossy = Scripted::always(|| Turn::Close).await;
     let proxy = Scripted::always(|| Turn::Answer(http(502, "text/html", "bad gateway"))).await;
-    let good = Scripted::always(removed).await;
+    let good = serving().await;
     let peers = peers_of(&[&lossy.uri, &proxy.uri, &good.uri]);
-    assert_eq!(ask(&peers, read()).await, Ok(OperatorReply::PeerRemoved));
+    ask(&peers, read()).await.unwrap();
     let counts = [&lossy, &proxy, &good].map(Scripted::requests);
     assert_eq!(counts, [1, 1, 1]);
 
@@ -76,11 +75,11 @@ async fn a_read_is_asked_of_the_next_server() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_server_closes_never_doubles_a_write() {
+async fn kept_connection_that_closes_never_doubles_a_write() {
     // It answers, says that it keeps the connection, and closes it, which may
     // cross with the next request.
-    let server =
-        Scripted::always(|| Turn::AnswerAndClose(answer(Ok(OperatorReply::PeerRemoved)))).await;
+    let removed = answer(Ok(OperatorReply::PeerRemoved)).await;
+    let server = Scripted::always(move || Turn::AnswerAndClose(removed.clone())).await;
     let peers = peers_of(&[&server.uri]);
     let (mut done, mut lost) = (0, 0);
     for _ in 0..200 {
@@ -98,9 +97,10 @@ async fn a_kept_connection_that_the_server_closes_never_doubles_a_write() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_is_closed_after_the_write_is_read_is_not_tried_again() {
-    let server = Scripted::start(|number, _| match number {
-        0 => removed(),
+async fn write_that_was_read_is_not_sent_over_another_connection() {
+    let removed = answer(Ok(OperatorReply::PeerRemoved)).await;
+    let server = Scripted::start(move |number, _| match number {
+        0 => Turn::Answer(removed.clone()),
         _ => Turn::Close,
     })
     .await;
@@ -112,9 +112,9 @@ async fn a_kept_connection_that_is_closed_after_the_write_is_read_is_not_tried_a
 }
 
 #[tokio::test]
-async fn a_write_goes_on_to_the_next_server_where_nobody_listens() {
+async fn write_goes_on_to_the_next_server_if_nobody_listens() {
     let dead = nobody().await;
-    let good = Scripted::always(removed).await;
+    let good = serving().await;
     let peers = peers_of(&[&dead, &good.uri]);
     for _ in 0..3 {
         assert_eq!(ask(&peers, write()).await, Ok(OperatorReply::PeerRemoved));
@@ -128,11 +128,11 @@ async fn a_write_goes_on_to_the_next_server_where_nobody_listens() {
 }
 
 #[tokio::test]
-async fn a_write_goes_on_to_the_next_server_if_the_first_one_refuses_to_look_at_it() {
+async fn write_goes_on_to_the_next_server_after_a_4xx() {
     for status in [401, 404, 413, 429] {
         let refuses =
             Scripted::always(move || Turn::Answer(http(status, "text/plain", "no"))).await;
-        let good = Scripted::always(removed).await;
+        let good = serving().await;
         let peers = peers_of(&[&refuses.uri, &good.uri]);
         assert_eq!(ask(&peers, write()).await, Ok(OperatorReply::PeerRemoved));
         let error = ask(&peers_of(&[&refuses.uri]), write()).await.unwrap_err();
@@ -142,7 +142,7 @@ async fn a_write_goes_on_to_the_next_server_if_the_first_one_refuses_to_look_at_
 }
 
 #[tokio::test]
-async fn what_is_no_answer_of_a_service_leaves_a_write_unknown() {
+async fn foreign_answer_leaves_a_write_unknown() {
     let answers = [
         http(500, "text/plain", "the answer cannot be written"),
         http(503, "text/html", "try again"),
@@ -157,7 +157,7 @@ async fn what_is_no_answer_of_a_service_leaves_a_write_unknown() {
     for answer in answers {
         let text = String::from_utf8_lossy(&answer).into_owned();
         let server = Scripted::always(move || Turn::AnswerAndClose(answer.clone())).await;
-        let spare = Scripted::always(removed).await;
+        let spare = serving().await;
         let peers = peers_of(&[&server.uri, &spare.uri]);
         let error = ask(&peers, write()).await.unwrap_err();
         assert_eq!(error.outcome(), Outcome::Unknown, "{text}: {error}");
@@ -166,28 +166,28 @@ async fn what_is_no_answer_of_a_service_leaves_a_write_unknown() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_given_up_at_the_deadline_and_avoided() {
+async fn silent_server_is_given_up_at_the_timeout_and_avoided() {
     let silent = Scripted::always(|| Turn::Silence).await;
-    let good = Scripted::always(removed).await;
+    let good = serving().await;
     let short = Duration::from_millis(500);
     let late = ErrorKind::DeadlineExceeded {
         target: "datacenter dc2".into(),
         after: short,
     };
     let peers = peers_of(&[&silent.uri, &good.uri]);
-    let error = peers.send(&dc2(), write(), short).await.unwrap_err();
+    let error = ask_within(&peers, write(), short).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (&late, Outcome::Unknown));
     ask(&peers, write()).await.unwrap();
 
     let peers = peers_of(&[&silent.uri, &good.uri]);
-    let error = peers.send(&dc2(), read(), short).await.unwrap_err();
+    let error = ask_within(&peers, read(), short).await.unwrap_err();
     assert_eq!(
         (error.kind(), error.outcome()),
         (&late, Outcome::NotApplied)
     );
     assert_eq!((silent.requests(), good.requests()), (2, 1));
 
-    // Whoever waits may give up before that.
+    // The caller may give up before that.
     let peers = peers_of(&[&silent.uri, &good.uri]);
     tokio::time::timeout(short, ask(&peers, read()))
         .await
@@ -197,8 +197,8 @@ async fn a_server_that_does_not_answer_is_given_up_at_the_deadline_and_avoided()
 }
 
 #[tokio::test]
-async fn a_server_that_takes_no_connection_costs_its_timeout_once() {
-    let good = Scripted::always(removed).await;
+async fn server_without_a_connection_costs_its_timeout_once() {
+    let good = serving().await;
     let (transport, attempts) = super::transport::with_a_black_hole();
     let transport = transport.with_connect_timeout(Duration::from_millis(500));
     let peers = peers_of(&["http://black.hole", &good.uri]).with_transport(transport.clone());
@@ -216,14 +216,14 @@ async fn a_server_that_takes_no_connection_costs_its_timeout_once() {
     let peers =
         peers_of(&["http://black.hole"]).with_transport(transport.with_connect_timeout(LONG));
     let short = Duration::from_millis(500);
-    let error = peers.send(&dc2(), write(), short).await.unwrap_err();
+    let error = ask_within(&peers, write(), short).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
     assert_eq!(error.outcome(), Outcome::NotApplied);
 }
 
 #[tokio::test]
-async fn many_requests_at_once_are_each_sent_once() {
-    let server = Scripted::always(removed).await;
+async fn requests_at_once_are_each_sent_once() {
+    let server = serving().await;
     let peers = peers_of(&[&server.uri]);
     let asked = (0..50).map(|_| ask(&peers, write()));
     let answers = futures_util::future::join_all(asked).await;
@@ -232,8 +232,8 @@ async fn many_requests_at_once_are_each_sent_once() {
 }
 
 #[tokio::test]
-async fn without_tls_an_https_uri_is_refused_before_anything_is_sent() {
-    let server = Scripted::always(removed).await;
+async fn https_without_tls_is_refused_before_anything_is_sent() {
+    let server = serving().await;
     let https = server.uri.replace("http:", "https:");
     let peers = peers_of(&[&https]).with_transport(Transport::tcp());
     let error = ask(&peers, write()).await.unwrap_err();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::serve::ListenerExt;
-use cluster_operator::client::{AddressBook, HttpPeers, PEER_PATH, PeerHttp, SharedSecret};
+use cluster_operator::client::{AddressBook, HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::mock::MockFederation;
 use cluster_operator::{AclAuthorizer, OperatorService, Pool};
 use tokio::net::TcpListener;
@@ -82,7 +82,10 @@ impl Fleet {
         let (mut serving, mut connections) = (BTreeMap::new(), BTreeMap::new());
         for (name, listener) in listeners {
             let asked = PeerHttp::new(services[name].clone()).with_shared_secret(&secret);
-            let app = Router::new().route_service(PEER_PATH, asked);
+            let mut app = Router::new();
+            for path in PEER_PATHS {
+                app = app.route_service(path, asked.clone());
+            }
             let count = Arc::new(AtomicUsize::new(0));
             connections.insert(name, count.clone());
             let listener = listener.tap_io(move |_| {

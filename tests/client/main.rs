@@ -15,9 +15,12 @@ mod operator;
 #[path = "../golden/recording.rs"]
 mod recording;
 mod routing;
+#[path = "../envelopes/seal.rs"]
+mod seal;
 mod secrecy;
 mod socket;
 mod transport;
+mod versions;
 
 use std::time::Duration;
 
@@ -26,6 +29,8 @@ use cluster_operator::{
     Consistency, GossipKey, KeyringAction, KeyringScope, LeaderHint, Operation, OperatorError,
     OperatorReply, OperatorRequest, PeerSelector, Peers, RelayFactor, Target,
 };
+
+use seal::{Sent, concluded, sealed};
 
 /// Far longer than anything takes, so that only a test that hangs meets it.
 const LONG: Duration = Duration::from_secs(60);
@@ -48,20 +53,22 @@ fn leader(id: &str) -> Target {
 }
 
 fn read() -> OperatorRequest {
-    OperatorRequest::new(Operation::RaftConfiguration(Consistency::Default))
+    let read = Operation::RaftConfiguration(Consistency::Default);
+    OperatorRequest::new(read).in_datacenter("dc2")
 }
 
 fn write() -> OperatorRequest {
-    OperatorRequest::new(Operation::RemovePeer {
+    let removal = Operation::RemovePeer {
         server: PeerSelector::Id("carol".into()),
         expected_index: None,
-    })
+    };
+    OperatorRequest::new(removal).in_datacenter("dc2")
 }
 
 fn install(key: GossipKey) -> OperatorRequest {
     OperatorRequest::new(Operation::Keyring {
         action: KeyringAction::Install(key),
-        scope: KeyringScope::Remote,
+        scope: KeyringScope::Federation,
         relay_factor: RelayFactor::default(),
     })
 }
@@ -72,6 +79,20 @@ fn peers_of(uris: &[&str]) -> HttpPeers {
     HttpPeers::new(book.unwrap())
 }
 
+async fn send(peers: &HttpPeers, request: OperatorRequest, timeout: Duration) -> Sent {
+    peers.send(&dc2(), sealed(request).await, timeout).await
+}
+
+/// What a server concludes that forwards the request through the peers.
 async fn ask(peers: &HttpPeers, request: OperatorRequest) -> Result<OperatorReply, OperatorError> {
-    peers.send(&dc2(), request, LONG).await
+    ask_within(peers, request, LONG).await
+}
+
+async fn ask_within(
+    peers: &HttpPeers,
+    request: OperatorRequest,
+    timeout: Duration,
+) -> Result<OperatorReply, OperatorError> {
+    let sent = send(peers, request.clone(), timeout).await;
+    concluded(request, sent).await
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use axum::Router;
-use cluster_operator::client::{ClientErrorKind, OperatorClient};
+use cluster_operator::client::{ClientError, OperatorClient};
 use cluster_operator::http::OperatorHttp;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::wire::Dialect;
 use cluster_operator::{
-    Consistency, DefaultPolicy, Outcome, PeerSelector, Pool, RelayFactor, Resource, ServerId, Token,
+    Access, Consistency, DefaultPolicy, ErrorKind, Identity, Outcome, PeerSelector, Pool,
+    RelayFactor, Resource, ServerId, Token,
 };
 use tokio::net::TcpListener;
 
@@ -43,7 +44,7 @@ async fn serve(federation: &MockFederation, server: &str, dialect: Dialect) -> O
 }
 
 #[tokio::test]
-async fn it_reads_the_configuration_as_the_dialect_tells_it() {
+async fn configuration_is_read_as_the_dialect_tells_it() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "bob", dialect).await;
@@ -72,7 +73,7 @@ async fn it_reads_the_configuration_as_the_dialect_tells_it() {
 }
 
 #[tokio::test]
-async fn it_removes_a_peer_and_is_told_when_there_is_none() {
+async fn peer_is_removed_and_an_unknown_one_told() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "bob", dialect).await;
@@ -82,32 +83,32 @@ async fn it_removes_a_peer_and_is_told_when_there_is_none() {
         assert_eq!(federation.configuration("dc1").servers.len(), 2);
 
         let error = client.remove_peer(&by_address, None).await.unwrap_err();
-        assert_eq!(error.kind(), ClientErrorKind::UnknownServer, "{error}");
+        assert_eq!(error.kind().name(), "unknown-server", "{error}");
         assert_eq!(error.outcome(), Outcome::NotApplied);
 
         let by_id = client.remove_peer(&PeerSelector::Id(carol.id), None).await;
-        let kind = by_id.unwrap_err().kind();
+        let kind = by_id.unwrap_err().kind().clone();
         match dialect {
-            Dialect::Consul0_7 => assert_eq!(kind, ClientErrorKind::InvalidRequest),
-            _ => assert_eq!(kind, ClientErrorKind::UnknownServer),
+            Dialect::Consul0_7 => assert_eq!(kind.name(), "invalid-request"),
+            _ => assert_eq!(kind.name(), "unknown-server"),
         }
 
         let last = federation.configuration("dc2").servers[0].clone();
         let last = PeerSelector::Address(last.address);
         let error = client.in_datacenter("dc2").remove_peer(&last, None).await;
-        assert_eq!(error.unwrap_err().kind(), ClientErrorKind::LastVoter);
+        assert_eq!(error.unwrap_err().kind().name(), "last-voter");
     }
 }
 
 #[tokio::test]
-async fn a_removal_on_a_condition_is_kept_even_where_the_server_does_not_know_it() {
+async fn removal_on_a_condition_holds_in_every_dialect() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "alice", dialect).await;
         let carol = federation.configuration("dc1").servers[2].clone();
         let carol = PeerSelector::Address(carol.address);
         let error = client.remove_peer(&carol, Some(21)).await.unwrap_err();
-        assert_eq!(error.kind(), ClientErrorKind::Conflict, "{dialect:?}");
+        assert_eq!(error.kind().name(), "conflict", "{dialect:?}");
         assert_eq!(error.outcome(), Outcome::NotApplied);
         assert_eq!(federation.configuration("dc1").servers.len(), 3);
         let read = client
@@ -120,7 +121,7 @@ async fn a_removal_on_a_condition_is_kept_even_where_the_server_does_not_know_it
 }
 
 #[tokio::test]
-async fn it_hands_the_lead_on_where_the_server_can() {
+async fn leadership_is_transferred_where_the_server_can() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "alice", dialect).await;
@@ -133,11 +134,11 @@ async fn it_hands_the_lead_on_where_the_server_can() {
             assert_ne!(federation.leader("dc1"), Some("bob".into()));
             let zoe = ServerId::new("zoe & co");
             let error = client.transfer_leadership(Some(&zoe)).await.unwrap_err();
-            assert_eq!(error.kind(), ClientErrorKind::UnknownServer);
+            assert_eq!(error.kind().name(), "unknown-server");
             assert!(error.message().contains("zoe & co"));
         } else {
             let error = result.unwrap_err();
-            assert_eq!(error.kind(), ClientErrorKind::Unsupported);
+            assert_eq!(error.kind().name(), "unsupported");
             assert_eq!(error.status(), Some(404));
             assert_eq!(error.outcome(), Outcome::NotApplied);
         }
@@ -145,7 +146,7 @@ async fn it_hands_the_lead_on_where_the_server_can() {
 }
 
 #[tokio::test]
-async fn it_rotates_a_key() {
+async fn key_is_rotated() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "alice", dialect)
@@ -186,12 +187,12 @@ async fn it_rotates_a_key() {
 }
 
 #[tokio::test]
-async fn rings_that_fail_are_told_as_far_as_the_dialect_tells_them() {
+async fn failed_rings_are_told_as_far_as_the_dialect_does() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "alice", dialect).await;
         let error = client.remove_key(&key(1)).await.unwrap_err();
-        assert_eq!(error.kind(), ClientErrorKind::RingsFailed, "{error}");
+        assert_eq!(error.kind().name(), "rings-failed", "{error}");
         match dialect {
             Dialect::Precise => {
                 assert_eq!(error.status(), Some(409));
@@ -223,7 +224,7 @@ async fn rings_that_fail_are_told_as_far_as_the_dialect_tells_them() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_typed_in_every_dialect() {
+async fn refusal_is_typed_in_every_dialect() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "alice", dialect).await;
@@ -237,22 +238,22 @@ async fn a_refusal_is_typed_in_every_dialect() {
             reader.install_key(&key(2)).await.unwrap_err(),
         ];
         for error in denied {
-            assert_eq!(error.kind(), ClientErrorKind::PermissionDenied, "{error}");
+            assert_eq!(error.kind().name(), "permission-denied", "{error}");
             assert_eq!(error.outcome(), Outcome::NotApplied);
         }
         let error = nobody.use_key(&key(1)).await.unwrap_err();
-        assert_eq!(error.kind(), ClientErrorKind::UnknownToken);
+        assert_eq!(error.kind().name(), "unknown-token");
         assert_eq!(error.outcome(), Outcome::NotApplied);
 
         let away = client.clone().in_datacenter("dc9");
         let error = away.raft_configuration(Consistency::Default).await;
         let error = error.unwrap_err();
-        assert_eq!(error.kind(), ClientErrorKind::NoPathToDatacenter);
+        assert_eq!(error.kind().name(), "no-path-to-datacenter");
 
         federation.stop("bob");
         federation.stop("carol");
         let error = client.remove_peer(&carol, None).await.unwrap_err();
-        assert_eq!(error.kind(), ClientErrorKind::NoLeader, "{dialect:?}");
+        assert_eq!(error.kind().name(), "no-leader", "{dialect:?}");
         assert_eq!(error.outcome(), Outcome::NotApplied);
         assert!(
             error.to_string().contains("majority of the voters"),
@@ -262,11 +263,11 @@ async fn a_refusal_is_typed_in_every_dialect() {
 }
 
 #[tokio::test]
-async fn a_write_is_sent_once_and_says_what_is_known_of_it() {
+async fn write_is_sent_once_and_its_outcome_told() {
     let lossy = Scripted::always(|| Turn::Close).await;
     let client = OperatorClient::new(lossy.uri.parse().unwrap());
     let error = client.install_key(&key(2)).await.unwrap_err();
-    assert_eq!(error.kind(), ClientErrorKind::Unreachable);
+    assert_eq!(error.kind().name(), "unreachable");
     assert_eq!((error.outcome(), error.status()), (Outcome::Unknown, None));
     assert!(error.to_string().contains("look before you repeat it"));
     let peer = PeerSelector::Id("x".into());
@@ -279,20 +280,20 @@ async fn a_write_is_sent_once_and_says_what_is_known_of_it() {
 
     let client = OperatorClient::new(nobody().await.parse().unwrap());
     let error = client.remove_peer(&peer, None).await.unwrap_err();
-    assert_eq!(error.kind(), ClientErrorKind::Unreachable);
+    assert_eq!(error.kind().name(), "unreachable");
     assert_eq!(error.outcome(), Outcome::NotApplied);
 
     let silent = Scripted::always(|| Turn::Silence).await;
     let client =
         OperatorClient::new(silent.uri.parse().unwrap()).with_deadline(Duration::from_millis(500));
     let error = client.remove_peer(&peer, None).await.unwrap_err();
-    assert_eq!(error.kind(), ClientErrorKind::DeadlineExceeded);
+    assert_eq!(error.kind().name(), "deadline-exceeded");
     assert_eq!(error.outcome(), Outcome::Unknown);
     assert_eq!(silent.requests(), 1);
 }
 
 #[tokio::test]
-async fn a_success_that_no_such_server_sends_is_not_believed() {
+async fn foreign_success_is_not_believed() {
     let page = || Turn::Answer(http(200, "text/html", "<h1>It works!</h1>"));
     let server = Scripted::always(page).await;
     let client = OperatorClient::new(server.uri.parse().unwrap());
@@ -309,18 +310,87 @@ async fn a_success_that_no_such_server_sends_is_not_believed() {
     let (read, wrote) = (Outcome::NotApplied, Outcome::Unknown);
     assert_eq!(outcomes, [read, read, wrote, wrote]);
     for error in errors {
-        assert_eq!(error.kind(), ClientErrorKind::InvalidAnswer);
+        assert_eq!(error.kind().name(), "invalid-reply");
         assert_eq!(error.status(), Some(200));
     }
 }
 
 #[tokio::test]
-async fn a_lead_that_was_not_handed_on_is_no_success() {
+async fn leadership_that_was_not_transferred_is_an_error() {
     let refused = http(200, "application/json", r#"{"Success":false}"#);
     let server = Scripted::always(move || Turn::Answer(refused.clone())).await;
     let client = OperatorClient::new(server.uri.parse().unwrap());
     let error = client.transfer_leadership(None).await.unwrap_err();
-    assert_eq!(error.kind(), ClientErrorKind::Server);
+    assert_eq!(error.kind().name(), "backend");
     assert_eq!(error.outcome(), Outcome::Unknown);
     assert_eq!(error.status(), Some(200));
+}
+
+/// The kind and the message of an error.
+fn told(result: Result<(), ClientError>) -> (ErrorKind, String) {
+    let error = result.unwrap_err();
+    (error.kind().clone(), error.message().to_owned())
+}
+
+#[tokio::test]
+async fn precise_errors_arrive_with_all_their_data() {
+    let federation = federation();
+    let client = serve(&federation, "alice", Dialect::Precise).await;
+    let removed = async |client: &OperatorClient, name: &str| {
+        let id = federation.raft(name).id().clone();
+        client.remove_peer(&PeerSelector::Id(id), None).await
+    };
+
+    let reader = client.clone().with_token(&Token::new("reader")).unwrap();
+    let (kind, _) = told(removed(&reader, "bob").await);
+    assert!(matches!(
+        kind,
+        ErrorKind::PermissionDenied {
+            resource: Resource::Operator,
+            access: Access::Write,
+            identity: Identity::Accessor(_),
+        }
+    ));
+
+    federation.stop("bob");
+    let error = removed(&client, "carol").await.unwrap_err();
+    let ErrorKind::QuorumLoss { voters, alive, .. } = *error.kind() else {
+        panic!("{error}");
+    };
+    assert_eq!((voters, alive), (2, 1));
+    assert_eq!(error.advice(), None);
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+
+    let zoe = PeerSelector::Address("10.0.0.9:8300".into());
+    let (kind, message) = told(client.remove_peer(&zoe, None).await);
+    assert_eq!(kind, ErrorKind::UnknownServer(zoe));
+    assert!(message.contains("10.0.0.9:8300"));
+
+    let away = client.clone().in_datacenter("dc9");
+    let (kind, _) = told(removed(&away, "carol").await);
+    let datacenter = "dc9".into();
+    assert_eq!(kind, ErrorKind::NoPathToDatacenter { datacenter });
+
+    let error = client.remove_key(&key(1)).await.unwrap_err();
+    let ErrorKind::RingsFailed { failed, rings } = error.kind() else {
+        panic!("{error}");
+    };
+    assert_eq!((failed.len(), *rings), (3, 3));
+    assert_eq!(failed[0], ("dc1".into(), Pool::Wan));
+}
+
+#[tokio::test]
+async fn silent_nodes_of_a_ring_are_named() {
+    let federation = federation();
+    let client = serve(&federation, "alice", Dialect::Precise).await;
+    federation
+        .keyring("alice", &Pool::Lan)
+        .set_notices_failures(false);
+    federation.stop("bob");
+    let error = client.install_key(&key(2)).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(error.rings()[1].silent, ["bob"]);
+    assert_eq!(error.rings()[2].silent, [""; 0]);
+    let rings = client.list_keys().await.unwrap();
+    assert_eq!(rings[1].silent, ["bob"]);
 }

@@ -1,26 +1,29 @@
 //! Where a request goes, and what survives the way there and back.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use axum::Router;
 use cluster_operator::client::{AddressBook, HttpPeers, PEER_PATH, PeerHttp};
-use cluster_operator::mock::{Grant, MockAcl, MockPeers, MockRaft, MockToken};
+use cluster_operator::mock::{Grant, MockAcl, MockRaft, MockToken};
 use cluster_operator::{
-    Access, AccessorId, AllowAll, Caller, Consistency, DefaultPolicy, ErrorKind, InvalidKey,
-    LeaderHint, Leadership, OperatorError, OperatorRequest, OperatorService, Outcome, PeerSelector,
-    Peers, Pool, RaftBackend, RaftConfiguration, Resource, Token,
+    AllowAll, Caller, Consistency, DefaultPolicy, ErrorKind, LeaderHint, Leadership, OperatorError,
+    OperatorService, Outcome, PeerSelector, Peers, Pool, RaftBackend, RaftView, Removal, Resource,
+    SendError, Target, Token,
 };
 use tokio::net::TcpListener;
 
 use super::fleet::Fleet;
+use super::seal::sealed;
 use super::socket::{Scripted, Turn, answer, nobody};
-use super::{LONG, ask, dc2, key, leader, peers_of, read};
+use super::{LONG, ask, ask_within, dc2, key, leader, peers_of, read};
 
 fn anyone() -> Caller {
     Caller::anonymous()
 }
 
 #[tokio::test]
-async fn a_follower_hands_on_to_the_leader_and_another_datacenter_is_reached() {
+async fn follower_forwards_to_the_leader_and_to_a_datacenter() {
     let fleet = Fleet::start(|_| AllowAll).await;
     let bob = fleet.service("bob");
     let here = anyone();
@@ -39,7 +42,7 @@ async fn a_follower_hands_on_to_the_leader_and_another_datacenter_is_reached() {
 }
 
 #[tokio::test]
-async fn a_write_takes_two_hops_to_the_leader_of_another_datacenter() {
+async fn write_takes_two_hops_to_the_leader_of_a_datacenter() {
     let mut fleet = Fleet::start(|_| AllowAll).await;
     assert!(fleet.federation.elect("erin"));
     let dave = fleet.federation.raft("dave").id().clone();
@@ -55,12 +58,12 @@ async fn a_write_takes_two_hops_to_the_leader_of_another_datacenter() {
 }
 
 #[tokio::test]
-async fn a_key_reaches_every_ring_and_every_ring_is_listed() {
+async fn key_reaches_every_ring_and_every_ring_is_listed() {
     let fleet = Fleet::start(|_| AllowAll).await;
     let carol = fleet.service("carol");
     let installed = carol.install_key(&anyone(), key(2)).await.unwrap();
-    let rings = installed.confirmed().unwrap().rings;
-    let named: Vec<_> = rings
+    let named: Vec<_> = installed
+        .rings
         .iter()
         .map(|ring| (ring.datacenter.as_str(), ring.pool.clone()))
         .collect();
@@ -73,12 +76,12 @@ async fn a_key_reaches_every_ring_and_every_ring_is_listed() {
         .list_keys(&anyone(), Default::default())
         .await
         .unwrap();
-    let dc2 = listed.rings.last().unwrap().result.as_ref().unwrap();
+    let dc2 = listed.rings.last().unwrap().report.as_ref().unwrap();
     assert_eq!((dc2.keys.get(&key(1)), dc2.keys.get(&key(2))), (2, 2));
 }
 
 #[tokio::test]
-async fn the_token_is_judged_where_the_operation_is_served() {
+async fn token_is_judged_where_the_operation_is_served() {
     let fleet = Fleet::start(|datacenter| {
         let acl = MockAcl::new(DefaultPolicy::Deny);
         let secret = format!("only-in-{datacenter}");
@@ -99,108 +102,38 @@ async fn the_token_is_judged_where_the_operation_is_served() {
     );
 }
 
-/// One of each kind that an error can be of.
-fn kinds() -> Vec<ErrorKind> {
-    let text = || String::from("says \"no\"\n");
-    vec![
-        ErrorKind::InvalidRequest { reason: text() },
-        ErrorKind::InvalidKey(InvalidKey::Size { bytes: 3 }),
-        ErrorKind::PermissionDenied {
-            resource: Resource::Keyring,
-            access: Access::Write,
-            accessor: Some(AccessorId::new("acce5500")),
-        },
-        ErrorKind::UnknownToken,
-        ErrorKind::AuthorizerUnavailable { reason: text() },
-        ErrorKind::NoLeader,
-        ErrorKind::NotLeader {
-            leader: Some(LeaderHint {
-                id: "8c2562c7".into(),
-                address: "127.0.0.1:8300".into(),
-            }),
-        },
-        ErrorKind::NoPathToDatacenter {
-            datacenter: "dc9".into(),
-        },
-        ErrorKind::Unreachable {
-            target: text(),
-            reason: text(),
-        },
-        ErrorKind::DeadlineExceeded {
-            target: text(),
-            after: LONG,
-        },
-        ErrorKind::UnknownServer(PeerSelector::Id("x".into())),
-        ErrorKind::LastVoter,
-        ErrorKind::QuorumLoss {
-            voters: 3,
-            alive: 1,
-        },
-        ErrorKind::Conflict {
-            expected: 1,
-            actual: u64::MAX,
-        },
-        ErrorKind::RingsFailed {
-            failed: vec![("dc1".into(), Pool::Segment("alpha".into()))],
-            rings: 5,
-        },
-        ErrorKind::Unsupported { what: text() },
-        ErrorKind::TooManyHops { hops: 255 },
-        ErrorKind::Backend { message: text() },
-    ]
-}
-
-#[tokio::test]
-async fn every_error_arrives_as_the_other_server_made_it() {
-    for kind in kinds() {
-        for outcome in [Outcome::NotApplied, Outcome::Applied, Outcome::Unknown] {
-            let error = OperatorError::new(kind.clone()).with_outcome(outcome);
-            let made = error.clone();
-            // Dave hands it on from a third server, so that it has been handed on
-            // once when it comes here.
-            let behind = MockPeers::new().with_answer(super::leader("erin"), move |_| {
-                std::future::ready(Err(made.clone()))
-            });
-            let dave = OperatorService::builder("dc2")
-                .raft(Follower("erin"))
-                .authorizer(AllowAll)
-                .peers(behind)
-                .build()
-                .unwrap();
-            let uri = serve(PeerHttp::new(dave)).await;
-            let arrived = ask(&peers_of(&[&uri]), read()).await.unwrap_err();
-            assert_eq!((arrived.kind(), arrived.outcome()), (&kind, outcome));
-            assert_eq!(arrived.forwards(), 1);
-        }
-    }
-}
-
 /// Takes another server for the leader.
 struct Follower(&'static str);
 
-#[async_trait]
-impl RaftBackend for Follower {
-    fn leadership(&self) -> Leadership {
-        Leadership::Elsewhere(LeaderHint {
+impl Follower {
+    fn leader(&self) -> LeaderHint {
+        LeaderHint {
             id: self.0.into(),
             address: "10.0.0.1:8300".into(),
-        })
+        }
     }
 
-    async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
-        Err(ErrorKind::NoLeader.into())
-    }
-
-    async fn remove_server(&self, _: &PeerSelector, _: Option<u64>) -> Result<(), OperatorError> {
-        Err(ErrorKind::NoLeader.into())
+    fn not_leader(&self) -> OperatorError {
+        let leader = Some(self.leader());
+        ErrorKind::NotLeader { leader }.into()
     }
 }
 
-async fn serve(peer: PeerHttp) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let uri = format!("http://{}", listener.local_addr().unwrap());
-    serve_at(listener, peer);
-    uri
+#[async_trait]
+impl RaftBackend for Follower {
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        let mut view = RaftView::new("follower", Default::default());
+        view.leadership = Leadership::Remote(self.leader());
+        Ok(view)
+    }
+
+    async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
+        Err(self.not_leader())
+    }
+
+    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+        Err(self.not_leader())
+    }
 }
 
 fn serve_at(listener: TcpListener, peer: PeerHttp) {
@@ -209,7 +142,7 @@ fn serve_at(listener: TcpListener, peer: PeerHttp) {
 }
 
 #[tokio::test]
-async fn two_servers_that_take_each_other_for_the_leader_give_up() {
+async fn two_servers_that_forward_to_each_other_give_up() {
     let listeners = [
         TcpListener::bind("127.0.0.1:0").await.unwrap(),
         TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -237,60 +170,46 @@ async fn two_servers_that_take_each_other_for_the_leader_give_up() {
     let error = error.await.unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::TooManyHops { hops: 4 });
     assert_eq!(error.outcome(), Outcome::NotApplied);
-    assert_eq!(error.forwards(), 4);
 }
 
 #[tokio::test]
-async fn who_is_not_in_the_directory_is_told_apart_from_who_does_not_answer() {
+async fn unknown_target_differs_from_one_without_a_server() {
     let peers = HttpPeers::new(AddressBook::new().with_datacenter("dc3", [""; 0]).unwrap());
     assert_eq!(peers.datacenters(), ["dc3"]);
-    let unknown = ask(&peers, read()).await.unwrap_err();
-    let datacenter = "dc2".into();
-    assert_eq!(
-        unknown.kind(),
-        &ErrorKind::NoPathToDatacenter { datacenter }
-    );
-    for target in [
-        cluster_operator::Target::Datacenter("dc3".into()),
-        leader("zoe"),
-    ] {
-        let error = peers.send(&target, super::write(), LONG).await.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
-        assert_eq!(error.outcome(), Outcome::NotApplied);
-        assert!(error.to_string().contains("the directory does not know"));
+    for target in [dc2(), leader("zoe")] {
+        let error = peers.send(&target, sealed(read()).await, LONG).await;
+        assert!(matches!(error, Err(SendError::NoPath)), "{error:?}");
     }
+    let dc3 = Target::Datacenter("dc3".into());
+    let error = peers.send(&dc3, sealed(read()).await, LONG).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, SendError::NotSent(_)));
+    assert!(error.to_string().contains("the directory knows no server"));
 }
 
 #[tokio::test]
-async fn a_server_is_told_how_long_the_other_one_waits() {
-    let server = Scripted::start(|number, request| {
+async fn second_server_is_told_of_the_time_that_is_left() {
+    let no_leader = answer(Err(ErrorKind::NoLeader.into())).await;
+    let server = Scripted::start(move |number, request| {
         let (_, json) = request.split_once("\r\n\r\n").unwrap();
-        let request: OperatorRequest = serde_json::from_str(json).unwrap();
-        match number {
-            // As the service has said it.
-            0 => assert_eq!(request.patience, None),
-            1 => assert_eq!(request.patience, Some(2 * LONG)),
-            // Less, as some time has gone with the server tried before.
-            _ => assert!(request.patience.unwrap() < LONG),
-        }
-        Turn::Answer(answer(Err(ErrorKind::NoLeader.into())))
+        let envelope: serde_json::Value = serde_json::from_str(json).unwrap();
+        let timeout = &envelope["call"]["timeout"]["secs"];
+        // The service gives nine tenths of its own 10 s.
+        assert_eq!(timeout, if number == 0 { 9 } else { 4 });
+        Turn::Answer(no_leader.clone())
     })
     .await;
     let dead = nobody().await;
     for uris in [&[server.uri.as_str()][..], &[&dead, &server.uri]] {
-        for patience in [None, Some(2 * LONG)] {
-            let mut request = read();
-            request.patience = patience;
-            let peers = peers_of(uris);
-            let error = peers.send(&dc2(), request, LONG).await.unwrap_err();
-            assert_eq!(error.kind(), &ErrorKind::NoLeader);
-        }
+        // With 5 s in all, the second server gets a little less than 4.5 s.
+        let error = ask_within(&peers_of(uris), read(), Duration::from_secs(5)).await;
+        assert_eq!(error.unwrap_err().kind(), &ErrorKind::NoLeader);
     }
-    assert_eq!(server.requests(), 4);
+    assert_eq!(server.requests(), 2);
 }
 
 #[tokio::test]
-async fn a_peer_stands_beside_other_routes_or_alone() {
+async fn peer_stands_beside_other_routes_or_alone() {
     let service = OperatorService::builder("dc2")
         .raft(MockRaft::voters(["dave"]))
         .authorizer(AllowAll)

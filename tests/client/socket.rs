@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cluster_operator::{OperatorError, OperatorReply};
+use cluster_operator::{OperatorError, OperatorReply, RaftConfiguration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+use super::seal::reply;
 
 /// What a server does once it has read a request.
 pub(crate) enum Turn {
@@ -126,16 +128,26 @@ pub(crate) fn http(status: u16, content_type: &str, body: &str) -> Vec<u8> {
 }
 
 /// What a `PeerHttp` answers.
-pub(crate) fn answer(answer: Result<OperatorReply, OperatorError>) -> Vec<u8> {
-    http(
-        200,
-        "application/json",
-        &serde_json::to_string(&answer).unwrap(),
-    )
+pub(crate) async fn answer(answer: Result<OperatorReply, OperatorError>) -> Vec<u8> {
+    let reply = reply(answer).await;
+    let body = std::str::from_utf8(reply.as_bytes()).unwrap();
+    http(200, "application/json", body)
 }
 
-pub(crate) fn removed() -> Turn {
-    Turn::Answer(answer(Ok(OperatorReply::PeerRemoved)))
+/// A server that answers a read with an empty configuration, and a removal with
+/// success.
+pub(crate) async fn serving() -> Scripted {
+    let empty = OperatorReply::RaftConfiguration(RaftConfiguration::default());
+    let (read, removed) = (answer(Ok(empty)), answer(Ok(OperatorReply::PeerRemoved)));
+    let (read, removed) = (read.await, removed.await);
+    Scripted::start(move |_, request| {
+        let answer = match request.contains("RemovePeer") {
+            true => &removed,
+            false => &read,
+        };
+        Turn::Answer(answer.clone())
+    })
+    .await
 }
 
 /// A URI at which nobody listens.

@@ -1,4 +1,4 @@
-//! Connectors that are handed in.
+//! Connectors of the embedder.
 
 use std::future::Future;
 use std::io;
@@ -135,7 +135,7 @@ impl axum::serve::Listener for Incoming {
 }
 
 #[tokio::test]
-async fn a_connector_that_speaks_tls_can_be_handed_in() {
+async fn connector_that_speaks_tls_can_be_given() {
     let service = OperatorService::builder("dc2")
         .raft(MockRaft::voters(["dave"]))
         .authorizer(AllowAll)

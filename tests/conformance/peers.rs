@@ -2,60 +2,81 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::conformance::peers::{PeersFixture, Place};
 use cluster_operator::conformance::{self, Fixture, NotSupported};
 use cluster_operator::mock::{MockClock, MockPeers};
 use cluster_operator::{
-    ErrorKind, LeaderHint, OperatorError, OperatorService, Outcome, Peers, Target, Timer,
+    DatacenterName, Envelope, EnvelopeReply, LeaderHint, OperatorService, Peers, SendError, Target,
+    Timer,
 };
+
+pub(crate) type Sent = Result<EnvelopeReply, SendError>;
 
 pub(crate) struct Simulated {
     clock: MockClock,
-    pub(crate) peers: MockPeers,
+    pub(crate) peers: Faulty,
     servers: AtomicUsize,
-    services: Mutex<Vec<(Target, OperatorService)>>,
+}
+
+/// The simulated peers, and what is wrong with some of the servers.
+#[derive(Clone, Default)]
+pub(crate) struct Faulty {
+    peers: MockPeers,
+    faults: Arc<Mutex<Vec<(Target, Fault)>>>,
+}
+
+#[derive(Clone)]
+enum Fault {
+    Down,
+    LosesReplies,
+    Replies(Vec<u8>),
+}
+
+impl Faulty {
+    fn set(&self, target: &Target, fault: Fault) {
+        self.faults.lock().unwrap().push((target.clone(), fault));
+    }
+
+    /// The latest one.
+    fn fault(&self, target: &Target) -> Option<Fault> {
+        let faults = self.faults.lock().unwrap();
+        let mut faults = faults.iter().rev();
+        let found = faults.find(|(at, _)| at == target)?;
+        Some(found.1.clone())
+    }
+}
+
+#[async_trait]
+impl Peers for Faulty {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        self.peers.datacenters()
+    }
+
+    async fn send(&self, target: &Target, envelope: Envelope, timeout: Duration) -> Sent {
+        let fault = self.fault(target);
+        if let Some(Fault::Down) = fault {
+            return Err(SendError::not_sent("nobody listens there"));
+        }
+        let reply = self.peers.send(target, envelope, timeout).await?;
+        match fault {
+            Some(Fault::LosesReplies) => Err(SendError::lost("the connection was reset")),
+            Some(Fault::Replies(bytes)) => Ok(EnvelopeReply::from_bytes(bytes)),
+            _ => Ok(reply),
+        }
+    }
 }
 
 impl Simulated {
     pub(crate) fn new(clock: &MockClock) -> Self {
         Simulated {
             clock: clock.clone(),
-            peers: MockPeers::new(),
+            peers: Faulty::default(),
             servers: AtomicUsize::new(0),
-            services: Mutex::default(),
         }
     }
-
-    /// Lets a server end every request in this error, after having done it if
-    /// `serves` says so.
-    fn fail(&self, target: &Target, serves: bool, error: OperatorError) {
-        let services = self.services.lock().unwrap();
-        let (_, service) = services.iter().find(|(named, _)| named == target).unwrap();
-        let service = service.clone();
-        // With an answer in place of the same one's, as `MockPeers` has it.
-        drop(
-            self.peers
-                .clone()
-                .with_answer(target.clone(), move |request| {
-                    let (service, error) = (service.clone(), error.clone());
-                    async move {
-                        if serves {
-                            drop(service.call(request).await);
-                        }
-                        Err(error)
-                    }
-                }),
-        );
-    }
-}
-
-fn unreachable(reason: &str) -> OperatorError {
-    OperatorError::new(ErrorKind::Unreachable {
-        target: "server".into(),
-        reason: reason.into(),
-    })
 }
 
 #[async_trait]
@@ -81,28 +102,28 @@ impl PeersFixture for Simulated {
             Place::Datacenter(datacenter) => Target::Datacenter(datacenter),
             other => return Err(NotSupported::new(format!("no place such as {other:?}"))),
         };
-        self.peers.add_service(target.clone(), service.clone());
-        self.services
-            .lock()
-            .unwrap()
-            .push((target.clone(), service));
+        self.peers.peers.add_service(target.clone(), service);
         Ok(target)
     }
 
     async fn stop(&self, target: &Target) -> Result<(), NotSupported> {
-        self.fail(target, false, unreachable("nobody listens there"));
+        self.peers.set(target, Fault::Down);
         Ok(())
     }
 
     async fn lose_answers(&self, target: &Target) -> Result<(), NotSupported> {
-        let reset = unreachable("the connection was reset").with_outcome(Outcome::Unknown);
-        self.fail(target, true, reset);
+        self.peers.set(target, Fault::LosesReplies);
+        Ok(())
+    }
+
+    async fn replace_replies(&self, target: &Target, reply: Vec<u8>) -> Result<(), NotSupported> {
+        self.peers.set(target, Fault::Replies(reply));
         Ok(())
     }
 }
 
 #[test]
-fn the_mock_keeps_the_rules_of_peers() {
+fn mock_keeps_the_rules_of_peers() {
     let clock = MockClock::new();
     let peers = async || Ok(Simulated::new(&clock));
     clock.run(conformance::peers(peers)).assert_complete();

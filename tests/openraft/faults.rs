@@ -1,52 +1,50 @@
 //! Servers that are cut off, or gone.
 
-use cluster_operator::{Consistency, ErrorKind, Leadership, Outcome, RaftBackend};
+use std::time::Duration;
 
-use crate::servers::{Cluster, Elections, by_id, ids, soon, until};
+use cluster_operator::{ErrorKind, Leadership, Outcome, RaftBackend};
 
-async fn without_a_lead(cluster: &Cluster, id: u64) {
-    until("a server to know that nobody leads", async || {
-        let leadership = cluster.backend(id).leadership();
-        (leadership == Leadership::None).then_some(())
+use crate::servers::{Cluster, Elections, TIMEOUT, ids, name, soon, until};
+
+async fn knows_no_leader(cluster: &Cluster, id: u64) {
+    until("a server to know no leader", async || {
+        let view = cluster.view(id).await;
+        (view.leadership == Leadership::Unknown).then_some(())
     })
     .await;
 }
 
 /// Nobody is asked, so nothing waits.
-async fn refuses_all_but_stale_reads(cluster: &Cluster, id: u64) {
-    for consistency in [Consistency::Default, Consistency::Consistent] {
-        let read = cluster.backend(id).configuration(consistency);
-        let error = soon("a read", read).await.unwrap_err();
-        assert_eq!(*error.kind(), ErrorKind::NoLeader);
-        assert_eq!(error.outcome(), Outcome::NotApplied);
-    }
+async fn refuses_all_but_views(cluster: &Cluster, id: u64) {
+    let confirmed = cluster.backend(id).confirmed_view(TIMEOUT);
+    let error = soon("a confirmed view", confirmed).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NoLeader);
+    assert_eq!(error.outcome(), Outcome::NotApplied);
     let error = soon("a removal", cluster.remove(id, 1)).await.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NoLeader);
     assert_eq!(error.outcome(), Outcome::NotApplied);
-    let stale = cluster.stale(id).await;
-    assert_eq!(ids(&stale), [1, 2, 3]);
-    assert!(stale.servers.iter().all(|server| !server.leader));
+    assert_eq!(ids(&cluster.view(id).await), [1, 2, 3]);
 }
 
 #[tokio::test]
-async fn the_last_of_three_has_no_leader_and_answers_stale_reads() {
+async fn last_of_three_voters_knows_no_leader() {
     let cluster = Cluster::voters(3).await;
     let leader = cluster.leader().await;
     let followers = cluster.followers().await;
     cluster.stop(leader).await;
     cluster.stop(followers[0]).await;
-    without_a_lead(&cluster, followers[1]).await;
-    refuses_all_but_stale_reads(&cluster, followers[1]).await;
+    knows_no_leader(&cluster, followers[1]).await;
+    refuses_all_but_views(&cluster, followers[1]).await;
     cluster.close().await;
 }
 
 #[tokio::test]
-async fn a_leader_that_is_cut_off_leads_no_more_and_follows_when_it_is_back() {
+async fn isolated_leader_does_not_stay_leader() {
     let cluster = Cluster::voters(3).await;
     let old = cluster.leader().await;
     cluster.links.cut(old);
-    without_a_lead(&cluster, old).await;
-    refuses_all_but_stale_reads(&cluster, old).await;
+    knows_no_leader(&cluster, old).await;
+    refuses_all_but_views(&cluster, old).await;
     let new = cluster.leader().await;
     assert_ne!(new, old);
     cluster.links.mend();
@@ -55,80 +53,98 @@ async fn a_leader_that_is_cut_off_leads_no_more_and_follows_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_consistent_read_of_a_leader_that_has_just_been_cut_off_fails() {
+async fn isolated_leader_confirms_no_view() {
     let cluster = Cluster::voters(3).await;
     let leader = cluster.leader().await;
     let backend = cluster.backend(leader);
     cluster.links.cut(leader);
-    let default = backend.configuration(Consistency::Default).await;
-    assert!(default.is_ok(), "it does not know yet");
-    let read = backend.configuration(Consistency::Consistent);
-    let error = soon("a consistent read", read).await.unwrap_err();
+    let error = soon("a confirmed view", backend.confirmed_view(TIMEOUT)).await;
+    let error = error.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::NoLeader);
     assert_eq!(error.outcome(), Outcome::NotApplied);
     cluster.close().await;
 }
 
 #[tokio::test]
-async fn a_consistent_read_outlasts_a_short_break() {
+async fn confirmed_view_ends_at_its_timeout() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     cluster.links.cut(leader);
-    let read = cluster
-        .backend(leader)
-        .configuration(Consistency::Consistent);
-    let mend = async {
-        // Longer than openraft waits for a majority by itself.
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        cluster.links.mend();
-    };
-    let (read, ()) = soon("a consistent read", async { tokio::join!(read, mend) }).await;
-    assert_eq!(ids(&read.unwrap()), [1, 2, 3]);
+    let timeout = Duration::from_millis(250);
+    let view = cluster.backend(leader).confirmed_view(timeout);
+    let error = soon("a confirmed view", view).await.unwrap_err();
+    assert!(matches!(
+        error.kind(),
+        ErrorKind::DeadlineExceeded { after, .. } if *after == timeout
+    ));
     cluster.close().await;
 }
 
 #[tokio::test]
-async fn a_removal_that_no_majority_confirms_is_of_unknown_outcome() {
+async fn confirmed_view_outlasts_a_short_break() {
+    let cluster = Cluster::start(3, 0, Elections::Never).await;
+    let leader = cluster.leader().await;
+    cluster.links.cut(leader);
+    let backend = cluster.backend(leader);
+    let mut view = std::pin::pin!(backend.confirmed_view(crate::servers::PATIENCE));
+    // Longer than openraft waits for a majority by itself.
+    let longer = tokio::time::timeout(Duration::from_millis(200), view.as_mut()).await;
+    assert!(longer.is_err(), "nobody can have confirmed it");
+    cluster.links.mend();
+    assert_eq!(
+        ids(&soon("a confirmed view", view).await.unwrap()),
+        [1, 2, 3]
+    );
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn isolated_leader_removes_nobody() {
     let cluster = Cluster::voters(3).await;
     let old = cluster.leader().await;
     let victim = cluster.followers().await[0];
+    let version = cluster.view(old).await.version;
+    let removal = cluster.removal(old, victim).await;
     cluster.links.cut(old);
-    // Two at once: the one that waits for its turn does not for ever.
-    let server = by_id(victim);
+    // Two at once: the one that waits for its turn does not wait forever.
     let both = async {
         tokio::join!(
-            cluster.backend(old).remove_server(&server, None),
-            cluster.backend(old).remove_server(&server, None),
+            cluster.backend(old).remove_server(&removal),
+            cluster.backend(old).remove_server(&removal),
         )
     };
     let (first, second) = soon("the removals", both).await;
-    let mut outcomes = [first.unwrap_err(), second.unwrap_err()].map(|error| {
-        assert_eq!(*error.kind(), ErrorKind::NoLeader);
-        error.outcome()
-    });
-    outcomes.sort_by_key(|outcome| *outcome == Outcome::Unknown);
-    assert_eq!(outcomes, [Outcome::NotApplied, Outcome::Unknown]);
+    for error in [first.unwrap_err(), second.unwrap_err()] {
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
+        assert!(matches!(
+            error.kind(),
+            ErrorKind::QuorumUnproven { .. } | ErrorKind::NoLeader | ErrorKind::ChangeInProgress
+        ));
+    }
+    assert_eq!(cluster.view(old).await.version, version);
 
-    // The others know nothing of it, and the old leader takes that over.
     let new = cluster.leader().await;
-    assert_eq!(ids(&cluster.latest(new).await), [1, 2, 3]);
     cluster.links.mend();
-    let new = cluster.leader().await;
-    assert_eq!(ids(&cluster.latest(new).await), [1, 2, 3]);
-    until("the old leader to forget the removal", async || {
-        let stale = cluster.stale(old).await;
-        (stale.index == 0 && ids(&stale) == [1, 2, 3]).then_some(())
-    })
-    .await;
+    let new_or_next = cluster.leader().await;
+    assert_ne!(new, old);
+    assert_eq!(cluster.view(new_or_next).await.version, version);
     // And the turn was given back.
-    soon("a removal", cluster.remove(new, victim))
+    soon("a removal", cluster.remove(new_or_next, victim))
         .await
         .unwrap();
+    assert!(
+        cluster
+            .view(new_or_next)
+            .await
+            .membership
+            .get(&name(victim))
+            .is_none()
+    );
     cluster.close().await;
 }
 
 #[tokio::test]
-async fn a_dead_server_can_be_removed() {
+async fn stopped_server_can_be_removed() {
     let cluster = Cluster::voters(3).await;
     let leader = cluster.leader().await;
     let dead = cluster.followers().await[0];
@@ -136,6 +152,6 @@ async fn a_dead_server_can_be_removed() {
     soon("a removal", cluster.remove(leader, dead))
         .await
         .unwrap();
-    assert!(!ids(&cluster.latest(leader).await).contains(&dead));
+    assert!(!ids(&cluster.view(leader).await).contains(&dead));
     cluster.close().await;
 }

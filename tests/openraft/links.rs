@@ -17,11 +17,20 @@ use crate::cluster::{Node, NodeId, Raft, TypeConfig};
 
 type Append = AppendEntriesRequest<TypeConfig>;
 
-/// Cuts a server off at a message of its own.
+/// Cuts a server off at the first message of a kind.
 struct Fuse {
-    is_it: Box<dyn Fn(&Append) -> bool + Send>,
-    /// Whether it arrives, and only the answer is lost.
-    arrives: bool,
+    matches: Box<dyn Fn(&Append) -> bool + Send>,
+    target: Fused,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fused {
+    /// Whoever sends it, before it is sent.
+    Sender,
+    /// Whoever sends it, once it has arrived and before it is answered.
+    SenderAfterwards,
+    /// This server, before it receives it.
+    Receiver(NodeId),
 }
 
 /// The links between the servers of a cluster. Clones are the same links.
@@ -62,20 +71,30 @@ impl Links {
         self.state().cut.contains(&id)
     }
 
-    /// Cuts the next server off that is about to send such entries.
-    pub(crate) fn cut_before(&self, is_it: impl Fn(&Append) -> bool + Send + 'static) {
-        self.state().fuse = Some(Fuse {
-            is_it: Box::new(is_it),
-            arrives: false,
-        });
+    /// Cuts off the next server that is about to send such entries.
+    pub(crate) fn cut_before(&self, matches: impl Fn(&Append) -> bool + Send + 'static) {
+        self.set_fuse(Fused::Sender, matches);
     }
 
-    /// Cuts the next server off that has sent such entries to one other, before
-    /// it has the answer.
-    pub(crate) fn cut_after(&self, is_it: impl Fn(&Append) -> bool + Send + 'static) {
+    /// Cuts off the next server that has sent such entries to one other, before it
+    /// has the answer.
+    pub(crate) fn cut_after(&self, matches: impl Fn(&Append) -> bool + Send + 'static) {
+        self.set_fuse(Fused::SenderAfterwards, matches);
+    }
+
+    /// Cuts this server off when it is to receive such entries.
+    pub(crate) fn cut_receiver(
+        &self,
+        id: NodeId,
+        matches: impl Fn(&Append) -> bool + Send + 'static,
+    ) {
+        self.set_fuse(Fused::Receiver(id), matches);
+    }
+
+    fn set_fuse(&self, target: Fused, matches: impl Fn(&Append) -> bool + Send + 'static) {
         self.state().fuse = Some(Fuse {
-            is_it: Box::new(is_it),
-            arrives: true,
+            matches: Box::new(matches),
+            target,
         });
     }
 
@@ -84,12 +103,12 @@ impl Links {
         !state.cut.contains(&from) && !state.cut.contains(&to)
     }
 
-    /// Whether this is the message that its sender is cut off at.
-    fn blows(&self, rpc: &Append, arrives: bool) -> bool {
+    /// Whether this is the message at which this server is cut off.
+    fn blows(&self, rpc: &Append, target: Fused) -> bool {
         let mut state = self.state();
         let fuse = state
             .fuse
-            .take_if(|fuse| fuse.arrives == arrives && (fuse.is_it)(rpc));
+            .take_if(|fuse| fuse.target == target && (fuse.matches)(rpc));
         fuse.is_some()
     }
 
@@ -164,10 +183,13 @@ impl RaftNetwork<TypeConfig> for Link {
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<NodeId>, RPCError<NodeId, Node, RaftError<NodeId>>> {
         let to = self.links.state().rafts.get(&self.to).cloned();
-        if self.links.blows(&rpc, false) {
+        if self.links.blows(&rpc, Fused::Sender) {
             self.links.cut(self.from);
         }
-        if let Some(to) = to.filter(|_| self.links.blows(&rpc, true)) {
+        if self.links.blows(&rpc, Fused::Receiver(self.to)) {
+            self.links.cut(self.to);
+        }
+        if let Some(to) = to.filter(|_| self.links.blows(&rpc, Fused::SenderAfterwards)) {
             self.links.cut(self.from);
             // It arrives all the same, and nobody hears of it.
             let _ = to.append_entries(rpc.clone()).await;

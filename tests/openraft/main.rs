@@ -1,19 +1,19 @@
-//! The adapter for openraft, on real clusters whose servers share a process and
-//! whose links can be cut.
+//! The openraft backend, on real clusters whose servers share a process and whose
+//! links can be cut.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../../examples/cluster/mod.rs"]
 mod cluster;
 
+#[cfg(feature = "conformance")]
 mod conformance;
 mod faults;
-mod halves;
+mod joint;
 mod links;
-mod others;
-mod outside;
+mod proofs;
 mod races;
 mod removals;
+mod runtime;
 mod servers;
 mod service;
 mod views;
-mod worst_moments;

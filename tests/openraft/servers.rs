@@ -7,24 +7,37 @@ use std::time::{Duration, Instant};
 
 use cluster_operator::engine::openraft::OpenraftBackend;
 use cluster_operator::{
-    Consistency, Leadership, OperatorError, PeerSelector, RaftBackend, RaftConfiguration,
-    RaftServer, Suffrage,
+    Leadership, OperatorError, RaftBackend, RaftMember, RaftView, Removal, ServerId, ServerStatus,
 };
-use openraft::Config;
+use openraft::raft::AppendEntriesRequest;
+use openraft::{Config, EntryPayload};
 
 use crate::cluster::log::Log;
 use crate::cluster::machine::Machine;
 use crate::cluster::store::Store;
-use crate::cluster::{Node, NodeId, Raft, TypeConfig};
+use crate::cluster::{Node, NodeId, Raft, Request, TypeConfig};
 use crate::links::Links;
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take that does happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of a removal: more than eight election timeouts.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(6);
 
-type Describe = fn(&NodeId, &Node) -> RaftServer;
-pub(crate) type Backend = OpenraftBackend<TypeConfig, Describe>;
+pub(crate) type Backend = OpenraftBackend<TypeConfig>;
 
-pub(crate) fn describe(id: &NodeId, node: &Node) -> RaftServer {
-    RaftServer::voter(id.to_string(), node.raft.to_string()).with_name(node.name.as_str())
+pub(crate) fn describe(id: &NodeId, node: &Node) -> RaftMember {
+    RaftMember::voter(id.to_string(), node.raft.to_string())
+}
+
+pub(crate) fn backend(raft: &Raft) -> Backend {
+    let named = |_: &NodeId, node: &Node| {
+        let mut status = ServerStatus::default();
+        status.name = Some(node.name.as_str().into());
+        status
+    };
+    OpenraftBackend::new(raft.clone(), describe)
+        .with_status(named)
+        .with_noop(|| Request::Noop)
 }
 
 pub(crate) fn node(id: NodeId) -> Node {
@@ -67,7 +80,7 @@ impl Elections {
 
 pub(crate) struct Server {
     pub(crate) raft: Raft,
-    pub(crate) backend: Arc<Backend>,
+    pub(crate) backend: Backend,
 }
 
 impl Server {
@@ -84,7 +97,7 @@ impl Server {
         let raft = raft.await.unwrap();
         links.connect(id, raft.clone());
         Server {
-            backend: Arc::new(OpenraftBackend::new(raft.clone(), describe as Describe)),
+            backend: backend(&raft),
             raft,
         }
     }
@@ -138,14 +151,17 @@ impl Cluster {
     pub(crate) async fn leader_of(&self, ids: impl IntoIterator<Item = NodeId>) -> NodeId {
         let ids: Vec<_> = ids.into_iter().collect();
         until("a leader that all follow", async || {
-            let leads = |id: &&NodeId| self.backend(**id).leadership() == Leadership::Local;
-            let leader = *ids.iter().find(leads)?;
-            let follows = |id: &NodeId| match self.backend(*id).leadership() {
-                Leadership::Local => *id == leader,
-                Leadership::Elsewhere(hint) => hint.id == *leader.to_string(),
-                Leadership::None => false,
-            };
-            ids.iter().all(follows).then_some(leader)
+            let mut leaders = Vec::new();
+            for id in &ids {
+                leaders.push(self.view(*id).await.leader().cloned());
+            }
+            let leader = ids.iter().zip(&leaders);
+            let leader = leader.map(|(id, _)| *id).find(|id| {
+                let id = Some(name(*id));
+                leaders.iter().all(|leader| *leader == id)
+            })?;
+            let view = self.view(leader).await;
+            (view.leadership == Leadership::Local).then_some(leader)
         })
         .await
     }
@@ -168,18 +184,27 @@ impl Cluster {
         }
     }
 
-    pub(crate) async fn latest(&self, id: NodeId) -> RaftConfiguration {
-        let latest = self.backend(id).configuration(Consistency::Default).await;
-        latest.unwrap()
+    /// What this server sees.
+    pub(crate) async fn view(&self, id: NodeId) -> RaftView {
+        self.backend(id).view().await.unwrap()
     }
 
-    pub(crate) async fn stale(&self, id: NodeId) -> RaftConfiguration {
-        let stale = self.backend(id).configuration(Consistency::Stale).await;
-        stale.unwrap()
-    }
-
+    /// Removes a server as the leader sees the cluster now.
     pub(crate) async fn remove(&self, at: NodeId, id: NodeId) -> Result<(), OperatorError> {
-        self.backend(at).remove_server(&by_id(id), None).await
+        let removal = self.removal(at, id).await;
+        self.backend(at).remove_server(&removal).await
+    }
+
+    /// The removal of a server, decided on what this one sees now.
+    pub(crate) async fn removal(&self, at: NodeId, id: NodeId) -> Removal {
+        Removal::new(name(id), &self.view(at).await, TIMEOUT)
+    }
+
+    /// Writes an entry, which shows that the cluster has its majority.
+    pub(crate) async fn write(&self, leader: NodeId) -> openraft::LogId<NodeId> {
+        let key = "key".to_owned();
+        let write = self.raft(leader).client_write(Request::Remove { key });
+        soon("a write", write).await.unwrap().log_id
     }
 
     /// Stops a server for good.
@@ -195,29 +220,42 @@ impl Cluster {
     }
 }
 
-pub(crate) fn by_id(id: NodeId) -> PeerSelector {
-    PeerSelector::Id(id.to_string().into())
-}
-
-pub(crate) fn by_address(id: NodeId) -> PeerSelector {
-    PeerSelector::Address(address(id).into())
+/// The id by which operators know a server.
+pub(crate) fn name(id: NodeId) -> ServerId {
+    id.to_string().into()
 }
 
 /// The servers' numbers, in order.
-pub(crate) fn ids(configuration: &RaftConfiguration) -> Vec<NodeId> {
-    let servers = configuration.servers.iter();
-    servers
-        .map(|server| server.id.as_str().parse().unwrap())
-        .collect()
+pub(crate) fn ids(view: &RaftView) -> Vec<NodeId> {
+    numbers(view.membership.servers.iter())
 }
 
 /// The voters' numbers, in order.
-pub(crate) fn voters(configuration: &RaftConfiguration) -> Vec<NodeId> {
-    let mut voters = configuration.clone();
-    voters
-        .servers
-        .retain(|server| server.suffrage == Suffrage::Voter);
-    ids(&voters)
+pub(crate) fn voters(view: &RaftView) -> Vec<NodeId> {
+    numbers(view.membership.voters())
+}
+
+fn numbers<'a>(members: impl Iterator<Item = &'a RaftMember>) -> Vec<NodeId> {
+    members
+        .map(|member| member.id.as_str().parse().unwrap())
+        .collect()
+}
+
+/// Whether a call brings a joint configuration.
+pub(crate) fn brings_joint(rpc: &AppendEntriesRequest<TypeConfig>) -> bool {
+    brings(rpc, |configs| configs == 2)
+}
+
+/// Whether a call brings a configuration that is not a joint one.
+pub(crate) fn brings_final(rpc: &AppendEntriesRequest<TypeConfig>) -> bool {
+    brings(rpc, |configs| configs == 1)
+}
+
+fn brings(rpc: &AppendEntriesRequest<TypeConfig>, matches: impl Fn(usize) -> bool) -> bool {
+    rpc.entries.iter().any(|entry| match &entry.payload {
+        EntryPayload::Membership(sets) => matches(sets.get_joint_config().len()),
+        _ => false,
+    })
 }
 
 /// Waits until there is something.

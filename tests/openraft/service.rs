@@ -1,17 +1,18 @@
-//! The service over three servers of one datacenter.
+//! The service over the servers of one datacenter.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::engine::openraft::OpenraftBackend;
 use cluster_operator::{
-    AllowAll, Caller, Consistency, DatacenterName, ErrorKind, OperatorError, OperatorReply,
-    OperatorRequest, OperatorService, Peers, ServerId, Target,
+    AllowAll, Caller, Consistency, DatacenterName, Envelope, EnvelopeReply, ErrorKind,
+    OperatorService, Outcome, PeerSelector, Peers, RaftConfiguration, SendError, ServerId, Target,
 };
+use futures_util::future::join_all;
 
-use crate::servers::{Cluster, by_id, describe, ids, until};
+use crate::cluster::NodeId;
+use crate::servers::{Cluster, Elections, TIMEOUT, address, backend, name, soon, until};
 
 type Services = Arc<OnceLock<BTreeMap<ServerId, OperatorService>>>;
 
@@ -27,65 +28,71 @@ impl Peers for Neighbours {
     async fn send(
         &self,
         target: &Target,
-        request: OperatorRequest,
+        envelope: Envelope,
         _: Duration,
-    ) -> Result<OperatorReply, OperatorError> {
+    ) -> Result<EnvelopeReply, SendError> {
         let Target::Server(leader) = target else {
             panic!("one datacenter only: {target:?}");
         };
         let services = self.0.upgrade().unwrap();
-        services.get().unwrap()[&leader.id].call(request).await
+        Ok(services.get().unwrap()[&leader.id].answer(&envelope).await)
     }
 }
 
 fn services(cluster: &Cluster) -> Services {
     let services = Services::default();
-    let service = |id: &u64| {
+    let service = |id: &NodeId| {
         OperatorService::builder("dc1")
-            .raft(OpenraftBackend::new(cluster.raft(*id).clone(), describe))
+            .raft(backend(cluster.raft(*id)))
             .peers(Neighbours(Arc::downgrade(&services)))
             .authorizer(AllowAll)
+            .deadline(TIMEOUT)
             .build()
             .unwrap()
     };
     let all = cluster.servers.keys();
-    let all = all.map(|id| (id.to_string().into(), service(id))).collect();
+    let all = all.map(|id| (name(*id), service(id))).collect();
     assert!(services.set(all).is_ok());
     services
 }
 
+fn ids(configuration: &RaftConfiguration) -> Vec<NodeId> {
+    let servers = configuration.servers.iter();
+    servers
+        .map(|server| server.id.as_str().parse().unwrap())
+        .collect()
+}
+
 #[tokio::test]
-async fn every_server_gives_the_leaders_answer_and_removes_through_it() {
+async fn every_server_answers_and_removes_through_the_leader() {
     let cluster = Cluster::voters(3).await;
     let services = services(&cluster);
     let services = services.get().unwrap();
     let caller = Caller::anonymous();
     let leader = cluster.leader().await;
     let followers = cluster.followers().await;
-    let at = |id: u64| &services[&ServerId::new(id.to_string())];
     for id in [1, 2, 3] {
         for consistency in [Consistency::Default, Consistency::Consistent] {
-            let read = at(id).raft_configuration(&caller, consistency).await;
-            let read = read.unwrap();
-            assert_eq!(ids(&read), [1, 2, 3]);
-            // A follower would know of its own last entry alone.
-            until("the leader to know of all last entries", async || {
-                let read = at(id).raft_configuration(&caller, consistency).await;
-                let servers = read.unwrap().servers;
-                servers
+            // A follower knows no last entries, the leader all of them.
+            let read = until("the leader to know all last entries", async || {
+                let read = services[&name(id)].raft_configuration(&caller, consistency);
+                let read = read.await.unwrap();
+                let known = read
+                    .servers
                     .iter()
-                    .all(|server| server.last_index.is_some())
-                    .then_some(())
+                    .all(|server| server.last_index.is_some());
+                known.then_some(read)
             })
             .await;
+            assert_eq!(ids(&read), [1, 2, 3]);
             let marked = read.servers.iter().filter(|server| server.leader);
             let marked: Vec<_> = marked.map(|server| server.id.to_string()).collect();
             assert_eq!(marked, [leader.to_string()]);
         }
     }
 
-    let victim = by_id(followers[1]);
-    let through = at(followers[0]);
+    let victim = PeerSelector::Address(address(followers[1]).into());
+    let through = &services[&name(followers[0])];
     through
         .remove_peer(&caller, victim.clone(), None)
         .await
@@ -96,5 +103,66 @@ async fn every_server_gives_the_leaders_answer_and_removes_through_it() {
     assert!(!ids(&read.unwrap()).contains(&followers[1]));
     let error = through.remove_peer(&caller, victim.clone(), None).await;
     assert_eq!(*error.unwrap_err().kind(), ErrorKind::UnknownServer(victim));
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn stale_read_of_a_follower_shows_no_last_index() {
+    let cluster = Cluster::voters(3).await;
+    let services = services(&cluster);
+    let follower = cluster.followers().await[0];
+    let service = &services.get().unwrap()[&name(follower)];
+    let read = service
+        .raft_configuration(&Caller::anonymous(), Consistency::Stale)
+        .await;
+    let read = read.unwrap();
+    assert_eq!(ids(&read), [1, 2, 3]);
+    assert!(
+        read.servers
+            .iter()
+            .all(|server| server.last_index.is_none())
+    );
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn removals_at_once_are_all_done() {
+    let cluster = Cluster::start(4, 1, Elections::Never).await;
+    let services = services(&cluster);
+    let leader = cluster.leader().await;
+    let service = &services.get().unwrap()[&name(leader)];
+    let caller = Caller::anonymous();
+    let others = cluster.followers().await;
+    let removals = others.iter().map(|id| {
+        let removal = service.remove_peer(&caller, PeerSelector::Id(name(*id)), None);
+        async move { removal.await }
+    });
+    for answer in soon("the removals", join_all(removals)).await {
+        answer.unwrap();
+    }
+    let read = service
+        .raft_configuration(&caller, Consistency::Default)
+        .await;
+    assert_eq!(ids(&read.unwrap()), [leader]);
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn removal_after_a_death_is_refused_with_the_way_out() {
+    let cluster = Cluster::start(3, 0, Elections::Never).await;
+    let services = services(&cluster);
+    let leader = cluster.leader().await;
+    let followers = cluster.followers().await;
+    let service = &services.get().unwrap()[&name(leader)];
+    let caller = Caller::anonymous();
+    cluster.links.cut(followers[0]);
+    let live = PeerSelector::Id(name(followers[1]));
+    let error = service.remove_peer(&caller, live, None).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(error.kind().name(), "quorum-unproven");
+    cluster.write(leader).await;
+    let dead = PeerSelector::Id(name(followers[0]));
+    service.remove_peer(&caller, dead, None).await.unwrap();
+    cluster.write(leader).await;
     cluster.close().await;
 }

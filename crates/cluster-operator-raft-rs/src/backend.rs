@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cluster_operator::{
     ErrorKind, LeaderHint, Leadership, LogPosition, OperatorError, Outcome, PeerSelector,
-    PendingChange, Proof, RaftBackend, RaftMember, RaftView, Removal, ServerId, ServerStatus,
+    PendingChange, RaftBackend, RaftMember, RaftView, Removal, ServerId, ServerStatus,
 };
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use tokio::time::{Instant, timeout_at};
@@ -41,109 +41,90 @@ impl RaftRsBackend {
         answer.unwrap_or_else(|| Err(ErrorKind::NoLeader.into()))
     }
 
-    /// Waits until the node's state is as wanted, and returns the last one. A
-    /// state at the deadline, or of a node that has stopped, is not as wanted.
-    async fn until(&self, deadline: Instant, wanted: impl FnMut(&NodeState) -> bool) -> Waited {
+    /// Waits until the node's state is as wanted. The error is the state at the
+    /// deadline, or the last one of a node that has stopped.
+    async fn until(
+        &self,
+        deadline: Instant,
+        wanted: impl FnMut(&NodeState) -> bool,
+    ) -> std::result::Result<NodeState, NodeState> {
         let mut state = self.node.state();
-        let waited = timeout_at(deadline, state.wait_for(wanted)).await;
-        match waited.map(|state| state.map(|state| state.clone())) {
-            Ok(Ok(state)) => Waited::Wanted(state),
-            Ok(Err(_)) => Waited::Stopped,
-            Err(_) => Waited::Late(state.borrow().clone()),
+        if let Ok(Ok(wanted)) = timeout_at(deadline, state.wait_for(wanted)).await {
+            return Ok(wanted.clone());
         }
+        Err(state.borrow().clone())
     }
 
-    /// When a proof has to be there.
+    /// How long a proof may take.
     fn gate(&self, timeout: Duration) -> Duration {
         self.node.election_timeout().min(timeout / 4)
     }
 
     /// Waits until an entry of this term is committed, and so many of these servers
-    /// hold it. If not, the error says how many do.
-    async fn proven(
+    /// hold it. `unproven` makes the error of how many do.
+    async fn prove(
         &self,
         at: LogPosition,
         servers: &[u64],
         needed: usize,
-        deadline: Instant,
-    ) -> std::result::Result<(), Unproven> {
+        gate: Duration,
+        unproven: impl FnOnce(usize) -> ErrorKind,
+    ) -> Result<()> {
         let leads = |state: &NodeState| state.leads() && state.term == at.term;
         let proven = |state: &NodeState| {
             state.committed.index >= at.index && state.holders(servers, at.index) >= needed
         };
         let over = |state: &NodeState| !leads(state) || proven(state);
-        match self.until(deadline, over).await {
-            Waited::Wanted(state) if leads(&state) => Ok(()),
-            Waited::Wanted(state) => Err(Unproven::Deposed(not_leading(&state, at.term))),
-            Waited::Late(state) => Err(Unproven::By(state.holders(servers, at.index))),
-            Waited::Stopped => Err(Unproven::Deposed(ErrorKind::NoLeader.into())),
+        match self.until(Instant::now() + gate, over).await {
+            Ok(state) if leads(&state) => Ok(()),
+            Ok(state) => Err(not_leading(&state, at.term)),
+            Err(state) => {
+                let error = OperatorError::new(unproven(state.holders(servers, at.index)));
+                Err(error.with_outcome(Outcome::NotApplied))
+            }
         }
     }
 
     /// Waits until a majority of the voters that stay holds the configuration that
     /// this entry has brought into force.
-    async fn settled(&self, at: LogPosition, removal: &Removal, deadline: Instant) -> Result<()> {
+    async fn settle(&self, at: LogPosition, removal: &Removal, deadline: Instant) -> Result<()> {
         let held = |state: &NodeState| state.held.term == at.term && state.held.index >= at.index;
         // Also a leader that is on its way out finds that out.
         let tracks = |state: &NodeState| state.leader == state.id && state.term == at.term;
         let over = |state: &NodeState| held(state) || !tracks(state);
         let error = match self.until(deadline, over).await {
-            Waited::Wanted(state) if held(&state) => return Ok(()),
-            Waited::Wanted(state) => not_leading(&state, at.term),
-            Waited::Late(_) => late("a majority of the voters that stay", removal.timeout),
-            Waited::Stopped => ErrorKind::NoLeader.into(),
+            Ok(state) if held(&state) => return Ok(()),
+            Ok(state) => not_leading(&state, at.term),
+            Err(_) => late("a majority of the voters that stay", removal.timeout).into(),
         };
         Err(error.with_outcome(Outcome::Unknown))
     }
 }
 
-enum Waited {
-    Wanted(NodeState),
-    Late(NodeState),
-    Stopped,
-}
-
-enum Unproven {
-    /// So many servers hold the entry, or it is not committed.
-    By(usize),
-    Deposed(OperatorError),
-}
-
 #[async_trait]
 impl RaftBackend for RaftRsBackend {
     async fn view(&self) -> Result<RaftView> {
-        let state = self.node.state();
-        let mut view = view(&state.borrow());
-        if state.has_changed().is_err() {
-            // It has stopped.
-            view.leadership = Leadership::Unknown;
-            view.leading_for = None;
-        }
-        Ok(view)
+        Ok(view(&self.node.state().borrow()))
     }
 
     async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView> {
         let deadline = Instant::now() + timeout;
-        let can = |state: &NodeState| !state.leads() || state.committed.term == state.term;
-        let late = || late("a majority of the voters", timeout).with_outcome(Outcome::NotApplied);
-        match self.until(deadline, can).await {
-            Waited::Wanted(_) => {}
-            Waited::Late(_) => return Err(late()),
-            Waited::Stopped => return Err(ErrorKind::NoLeader.into()),
-        }
+        let late = |_| {
+            let error = OperatorError::new(late("a majority of the voters", timeout));
+            error.with_outcome(Outcome::NotApplied)
+        };
+        let able = |state: &NodeState| !state.leads() || state.committed.term == state.term;
+        self.until(deadline, able).await.map_err(late)?;
         let (term, number) = self
-            .call(|core| {
-                let term = leading(core.state())?;
-                Ok((term, core.confirm()))
-            })
+            .call(|core| Ok((leading(core.state())?, core.confirm())))
             .await?;
         let leads = |state: &NodeState| state.leads() && state.term == term;
         let over = |state: &NodeState| !leads(state) || state.confirmed >= number;
-        match self.until(deadline, over).await {
-            Waited::Wanted(state) if leads(&state) => Ok(view(&state)),
-            Waited::Wanted(state) => Err(not_leading(&state, term)),
-            Waited::Late(_) => Err(late()),
-            Waited::Stopped => Err(ErrorKind::NoLeader.into()),
+        let state = self.until(deadline, over).await.map_err(late)?;
+        if leads(&state) {
+            Ok(view(&state))
+        } else {
+            Err(not_leading(&state, term))
         }
     }
 
@@ -160,15 +141,15 @@ impl RaftBackend for RaftRsBackend {
             .await?;
 
         let needed = removal.proof.needed(plan.stayers.len());
-        let proof = self.proven(at, &plan.stayers, needed, Instant::now() + gate);
-        proof.await.map_err(|unproven| match unproven {
-            Unproven::Deposed(error) => error,
-            Unproven::By(confirmed) => OperatorError::new(ErrorKind::QuorumUnproven {
+        self.prove(at, &plan.stayers, needed, gate, |confirmed| {
+            ErrorKind::QuorumUnproven {
                 confirmed,
-                needed,
+                // Of four voters two may hold it, and a third one has to commit it.
+                needed: needed.max(confirmed + 1),
                 after: gate,
-            }),
-        })?;
+            }
+        })
+        .await?;
 
         let asked = removal.clone();
         let at = self
@@ -177,7 +158,7 @@ impl RaftBackend for RaftRsBackend {
                 core.propose_change(plan.change).map_err(dropped)
             })
             .await?;
-        self.settled(at, removal, deadline).await?;
+        self.settle(at, removal, deadline).await?;
 
         let state = self.node.state();
         let configuration = Arc::clone(&state.borrow().configuration);
@@ -204,15 +185,9 @@ impl RaftBackend for RaftRsBackend {
             .await?;
         // raft takes no writes until the target leads or one election timeout has
         // passed, so it has to be up.
-        let needed = Proof::Majority.needed(1);
-        let target_alone = [target];
-        let proof = self.proven(at, &target_alone, needed, Instant::now() + gate);
-        proof.await.map_err(|unproven| match unproven {
-            Unproven::Deposed(error) => error,
-            Unproven::By(_) => {
-                late(&format!("server {to}"), gate).with_outcome(Outcome::NotApplied)
-            }
-        })?;
+        let server = format!("server {to}");
+        self.prove(at, &[target], 1, gate, |_| late(&server, gate))
+            .await?;
 
         self.call(move |core| {
             let term = leading(core.state())?;
@@ -225,14 +200,13 @@ impl RaftBackend for RaftRsBackend {
         .await?;
         let over = |state: &NodeState| state.term > at.term && state.leader != raft::INVALID_ID;
         match self.until(deadline, over).await {
-            Waited::Wanted(state) if state.leader == target => Ok(()),
-            Waited::Wanted(state) => {
+            Ok(state) if state.leader == target => Ok(()),
+            Ok(state) => {
                 let leader = state.leader;
                 let message = format!("server {leader} leads now, not {to}: transfer it again");
                 Err(OperatorError::backend(message))
             }
-            Waited::Late(_) => Err(late(&format!("server {to}"), timeout)),
-            Waited::Stopped => Err(OperatorError::backend("this server has stopped")),
+            Err(_) => Err(late(&server, timeout).into()),
         }
     }
 }
@@ -260,6 +234,7 @@ impl Plan {
                 actual: configuration.version,
             }));
         }
+        let server = find(state, &removal.id)?;
         // In a joint configuration, those of the last set.
         let mut stayers = configuration.raft.voters.clone();
         let mut change = ConfChangeV2::default();
@@ -269,7 +244,6 @@ impl Plan {
             Some(_) => return Err(ErrorKind::ChangeInProgress.into()),
             None => {}
         }
-        let server = find(state, &removal.id)?;
         stayers.retain(|voter| *voter != server);
         if stayers.is_empty() {
             return Err(ErrorKind::LastVoter.into());
@@ -329,11 +303,11 @@ fn dropped(error: raft::Error) -> OperatorError {
     OperatorError::new(ErrorKind::Unavailable { reason }).with_source(error)
 }
 
-fn late(target: &str, after: Duration) -> OperatorError {
-    OperatorError::new(ErrorKind::DeadlineExceeded {
+fn late(target: &str, after: Duration) -> ErrorKind {
+    ErrorKind::DeadlineExceeded {
         target: target.into(),
         after,
-    })
+    }
 }
 
 fn leadership(state: &NodeState) -> Leadership {

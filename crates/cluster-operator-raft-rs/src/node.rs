@@ -8,9 +8,8 @@ use std::time::Duration;
 use cluster_operator::{
     ConfigVersion, LogPosition, Membership, PendingChange, RaftMember, ServerAddress, Suffrage,
 };
-use raft::eraftpb::{
-    ConfChange, ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message,
-};
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message};
 use raft::storage::MemStorage;
 use raft::{Error, GetEntriesContext, INVALID_ID, RawNode, StateRole};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -92,10 +91,10 @@ pub struct NodeState {
 }
 
 impl NodeState {
-    /// Whether this server leads. One that was removed does not, although Raft
-    /// lets it until the others know.
+    /// Whether this server leads. One that has lost its vote does not, although
+    /// raft lets it.
     pub fn leads(&self) -> bool {
-        self.leader == self.id && self.member(self.id).is_some()
+        self.leader == self.id && self.member(self.id).is_some_and(RaftMember::is_voter)
     }
 
     /// The member of the configuration with this id.
@@ -191,7 +190,8 @@ impl Node {
     pub async fn stop(&self) {
         // An error means that it has stopped.
         let _ = self.inbox.send(Input::Stop).await;
-        self.inbox.closed().await;
+        let mut state = self.state.clone();
+        while state.changed().await.is_ok() {}
     }
 
     /// Runs a call on the node's own loop, between two turns of it, unless the
@@ -210,7 +210,8 @@ impl Node {
         answer.await.ok()
     }
 
-    /// What the node publishes. It is closed once the node has stopped.
+    /// What the node publishes. Once it has stopped, this is closed and shows no
+    /// leader.
     pub fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
     }
@@ -253,7 +254,7 @@ pub(crate) struct Core {
     apply: Apply,
     addresses: BTreeMap<u64, ServerAddress>,
     seen: BTreeMap<u64, Instant>,
-    /// Whether the change that was proposed last removes this server.
+    /// Whether the change that was proposed last takes this server's vote.
     leaving: bool,
     /// The last confirmation that was asked for.
     asked: u64,
@@ -316,7 +317,9 @@ impl Core {
     }
 
     fn receive(&mut self, message: Message) {
-        self.seen.insert(message.from, Instant::now());
+        if self.raw.raft.prs().get(message.from).is_some() {
+            self.seen.insert(message.from, Instant::now());
+        }
         // An error is one of the sender, such as a server that was removed.
         let _ = self.raw.step(message);
     }
@@ -341,7 +344,7 @@ impl Core {
         if raft.state != StateRole::Leader || raft.has_pending_conf() {
             return Err(Error::ProposalDropped);
         }
-        let leaving = self.is_left_out_by(&change);
+        let leaving = self.is_unseated_by(&change);
         self.raw.propose_conf_change(Vec::new(), change)?;
         let at = self.last();
         if self.raw.raft.pending_conf_index != at.index {
@@ -351,16 +354,14 @@ impl Core {
         Ok(at)
     }
 
-    /// Whether this server is no member once the change is done.
-    fn is_left_out_by(&self, change: &ConfChangeV2) -> bool {
+    /// Whether the change takes this server's vote.
+    fn is_unseated_by(&self, change: &ConfChangeV2) -> bool {
         let id = self.raw.raft.id;
         if change.leave_joint() {
-            let members = &self.state.configuration.raft;
-            let sets = [&members.voters, &members.learners, &members.learners_next];
-            return !sets.iter().any(|set| set.contains(&id));
+            return !self.state.configuration.raft.voters.contains(&id);
         }
         let mut changes = change.changes.iter();
-        changes.any(|one| one.node_id == id && one.get_change_type() == ConfChangeType::RemoveNode)
+        changes.any(|one| one.node_id == id && one.get_change_type() != ConfChangeType::AddNode)
     }
 
     /// Asks a majority to confirm that this server leads, in a term in which it has
@@ -393,7 +394,7 @@ impl Core {
         self.process();
         if self.raw.raft.state == StateRole::Leader {
             self.note_held();
-            self.step_down_if_removed();
+            self.step_down_without_a_vote();
             self.process();
         }
         self.publish();
@@ -439,18 +440,17 @@ impl Core {
     }
 
     fn apply(&mut self, entry: &Entry) {
-        let change = match entry.get_entry_type() {
-            EntryType::EntryNormal => {
-                if !entry.data.is_empty() {
-                    (self.apply)(&entry.data);
-                }
-                return;
+        if entry.get_entry_type() == EntryType::EntryNormal {
+            if !entry.data.is_empty() {
+                (self.apply)(&entry.data);
             }
-            EntryType::EntryConfChange => decoded::<ConfChange>(&entry.data)
-                .and_then(|change| self.raw.apply_conf_change(&change)),
-            EntryType::EntryConfChangeV2 => decoded::<ConfChangeV2>(&entry.data)
-                .and_then(|change| self.raw.apply_conf_change(&change)),
-        };
+            return;
+        }
+        let mut change = ConfChangeV2::default();
+        let change = change
+            .merge_from_bytes(&entry.data)
+            .map_err(Error::from)
+            .and_then(|()| self.raw.apply_conf_change(&change));
         // Every server refuses the same changes.
         let Ok(members) = change else { return };
         self.raw.store().wl().set_conf_state(members.clone());
@@ -464,53 +464,49 @@ impl Core {
     /// Notes the configuration in force once a majority of its voters holds it. The
     /// majority that has committed it is one of the configuration before.
     fn note_held(&mut self) {
-        let version = self.state.configuration.version;
-        if self.is_majority(|progress| progress.matched >= version.index) {
-            self.state.held = version;
+        let configuration = &self.state.configuration;
+        let voters = &configuration.raft.voters;
+        let holds = |id: &&u64| {
+            let progress = self.raw.raft.prs().get(**id);
+            progress.is_some_and(|progress| progress.matched >= configuration.version.index)
+        };
+        if voters.iter().filter(holds).count() > voters.len() / 2 {
+            self.state.held = configuration.version;
         }
     }
 
-    /// Steps down as a leader that was removed, which raft never does: it would go
-    /// on sending heartbeats, refuse every write and keep the others from an
-    /// election for good. It stays until a majority of the voters knows of the
-    /// removal, and hands the lead to one of them.
+    /// Steps down as a leader that has lost its vote, which raft never does: it
+    /// would go on sending heartbeats, refuse every write and keep the others from
+    /// an election for good. It stays until a majority of the voters knows of the
+    /// change, and hands the lead to one of them.
     ///
-    /// An entry behind the removal, from before this server led, would make raft
-    /// panic on its commit; then it steps down at once. It still votes, so the
-    /// others can find out about the removal without it leading.
-    fn step_down_if_removed(&mut self) {
-        let configuration = Arc::clone(&self.state.configuration);
-        let (id, term) = (self.raw.raft.id, self.raw.raft.term);
-        if configuration
-            .membership
-            .get(&id.to_string().into())
-            .is_some()
-        {
+    /// An entry behind its removal, from before this server led, would make raft
+    /// panic on its commit; then it steps down at once. It still answers those that
+    /// ask for its vote, so the others can find out about the change without it.
+    fn step_down_without_a_vote(&mut self) {
+        let NodeState {
+            id, configuration, ..
+        } = &self.state;
+        let voters = &configuration.raft.voters;
+        if voters.contains(id) || configuration.raft.voters_outgoing.contains(id) {
             return;
         }
         let index = configuration.version.index;
+        let raft = &mut self.raw.raft;
         let knows = |progress: &raft::Progress| progress.committed_index >= index;
-        let told = self.is_majority(knows);
-        if told {
-            let voters = configuration.raft.voters.iter();
-            let progress = voters.filter_map(|id| Some((*id, self.raw.raft.prs().get(*id)?)));
-            let heir = progress
-                .filter(|(_, progress)| knows(progress))
-                .max_by_key(|(_, progress)| progress.matched);
-            if let Some((heir, _)) = heir {
-                self.raw.raft.send_timeout_now(heir);
-            }
+        let progress = voters
+            .iter()
+            .filter_map(|id| Some((*id, raft.prs().get(*id)?)));
+        let told: Vec<_> = progress.filter(|(_, progress)| knows(progress)).collect();
+        let heir = told.iter().max_by_key(|(_, progress)| progress.matched);
+        let heir = heir.filter(|_| told.len() > voters.len() / 2);
+        let heir = heir.map(|(heir, _)| *heir);
+        if let Some(heir) = heir {
+            raft.send_timeout_now(heir);
         }
-        if told || self.raw.raft.raft_log.last_index() > index {
-            self.raw.raft.become_follower(term, INVALID_ID);
+        if heir.is_some() || raft.raft_log.last_index() > index {
+            raft.become_follower(raft.term, INVALID_ID);
         }
-    }
-
-    fn is_majority(&self, holds: impl Fn(&raft::Progress) -> bool) -> bool {
-        let configuration = &self.state.configuration;
-        let voters = &configuration.raft.voters;
-        let holds = |id: &&u64| self.raw.raft.prs().get(**id).is_some_and(&holds);
-        voters.iter().filter(holds).count() > voters.len() / 2
     }
 
     /// What is unfinished about the configuration.
@@ -562,10 +558,12 @@ impl Core {
     }
 }
 
-fn decoded<M: protobuf::Message>(data: &[u8]) -> raft::Result<M> {
-    let mut message = M::new();
-    message.merge_from_bytes(data)?;
-    Ok(message)
+/// However the node ends, nobody takes it for one that leads.
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.state.leader = INVALID_ID;
+        self.publisher.send_replace(self.state.clone());
+    }
 }
 
 /// The configuration as an operator sees it, in the order of the ids: raft has none.

@@ -178,7 +178,11 @@ pub(super) fn errors() -> Vec<OperatorError> {
 /// A ring with a report, one with an error, and one with both.
 fn rings() -> KeyringReply {
     let mut report = RingReport::new(2);
-    report.holds(&GossipKey::from_bytes(&[7; 32]).into_iter().collect::<Vec<_>>());
+    report.holds(
+        &GossipKey::from_bytes(&[7; 32])
+            .into_iter()
+            .collect::<Vec<_>>(),
+    );
     let lost = OperatorError::backend("lost").with_source("a cause");
     let mut both = RingOutcome::new("dc1", Pool::Lan, report.clone());
     both.error = Some(lost.clone());

@@ -4,13 +4,13 @@ use cluster_operator::{
     ErrorKind, Leadership, OperatorError, Outcome, PendingChange, Proof, RaftBackend,
 };
 
-use crate::cluster::{Cluster, TIMEOUT, not_applied, removal_of, soon};
+use crate::cluster::{Cluster, Server, not_applied, removal_of, soon};
 
 fn unproven(kind: &ErrorKind) -> bool {
     matches!(kind, ErrorKind::QuorumUnproven { .. })
 }
 
-fn ids(servers: &[crate::cluster::Server]) -> Vec<u64> {
+fn ids(servers: &[Server]) -> Vec<u64> {
     servers.iter().map(|server| server.id).collect()
 }
 
@@ -22,28 +22,17 @@ async fn voter_killed_before_the_proof_leaves_a_writable_cluster() {
     cluster.stop(others[0].id).await;
     let answer = leader.remove(others[1].id).await;
     not_applied(answer, |kind| {
+        let after = leader.node.election_timeout();
+        let (confirmed, needed) = (1, 2);
         *kind
             == ErrorKind::QuorumUnproven {
-                confirmed: 1,
-                needed: 2,
-                after: leader.node.election_timeout(),
+                confirmed,
+                needed,
+                after,
             }
     });
     assert_eq!(leader.voters().await, [1, 2, 3]);
     cluster.write_among(&cluster.servers).await;
-    cluster.close().await;
-}
-
-#[tokio::test]
-async fn dead_voter_is_removed() {
-    let cluster = Cluster::start(3, 0);
-    let leader = cluster.leader().await;
-    let others = cluster.others(&leader);
-    cluster.stop(others[0].id).await;
-    leader.remove(others[0].id).await.unwrap();
-    let left = [leader.clone(), others[1].clone()];
-    others[1].sees_voters(&leader.voters().await).await;
-    cluster.write_among(&left).await;
     cluster.close().await;
 }
 
@@ -66,6 +55,34 @@ async fn removed_leader_gives_up_the_lead() {
     not_applied(leader.remove(others[0].id).await, |kind| {
         *kind == ErrorKind::NoLeader
     });
+    cluster.close().await;
+}
+
+/// Nothing may be in the log behind its removal.
+#[tokio::test]
+async fn leader_is_removed_under_writes() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    let writing = async {
+        let mut written = 0_u64;
+        while leader.view().await.leadership == Leadership::Local {
+            let node = leader.node.clone();
+            let data = written.to_be_bytes().to_vec();
+            tokio::spawn(async move { node.write(data).await });
+            written += 1;
+            tokio::task::yield_now().await;
+        }
+        written
+    };
+    let (removed, written) = tokio::join!(leader.remove(leader.id), writing);
+    removed.unwrap();
+    assert!(written > 1);
+    let last = cluster.write_among(&others).await;
+    assert_eq!(last.voters().await, ids(&others));
+    // All servers have applied the same writes, in the same order.
+    let applied = leader.applied.lock().unwrap().clone();
+    assert!(last.applied.lock().unwrap().starts_with(&applied));
     cluster.close().await;
 }
 

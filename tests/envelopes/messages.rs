@@ -1,0 +1,322 @@
+//! What the files hold: a request of each operation, a reply of each kind and an
+//! error of each kind.
+
+use std::time::{Duration, SystemTime};
+
+use cluster_operator::{
+    Access, AccessorId, AutopilotConfiguration, AutopilotServer, AutopilotState, ConfigVersion,
+    Consistency, ErrorKind, GossipKey, Identity, InvalidKey, KeyFault, KeyringAction, KeyringReply,
+    KeyringScope, KeyringWrite, LeaderHint, NodeFailure, Operation, OperatorError, OperatorReply,
+    OperatorRequest, Outcome, PeerSelector, Pool, RaftConfiguration, RaftRole, RaftServer,
+    RelayFactor, RequestId, Resource, RingOutcome, RingReport, Token,
+};
+
+fn key() -> GossipKey {
+    GossipKey::from_bytes(&[7; 16]).unwrap()
+}
+
+fn id() -> RequestId {
+    "7f3a-01".parse().unwrap()
+}
+
+/// For the leader of the own datacenter, without a token.
+fn to_leader(operation: Operation) -> OperatorRequest {
+    OperatorRequest::new(operation).with_request_id(id())
+}
+
+/// For another datacenter, with a token.
+fn to_dc2(operation: Operation) -> OperatorRequest {
+    to_leader(operation)
+        .with_token(Token::new("b852fbe7 \"ä\""))
+        .in_datacenter("dc2")
+}
+
+fn keyring(action: KeyringAction) -> OperatorRequest {
+    to_dc2(Operation::Keyring {
+        action,
+        scope: KeyringScope::Federation,
+        relay_factor: RelayFactor::MAX,
+    })
+}
+
+/// Changes a request as the server does that forwards it.
+pub(crate) fn as_forwarded(request: &mut OperatorRequest) {
+    if let Operation::Keyring { scope, .. } = &mut request.operation {
+        *scope = KeyringScope::Remote;
+    }
+}
+
+fn autopilot() -> AutopilotConfiguration {
+    AutopilotConfiguration {
+        redundancy_zone_tag: "zone".into(),
+        upgrade_version_tag: "version".into(),
+        modify_index: u64::MAX,
+        ..AutopilotConfiguration::default()
+    }
+}
+
+/// As they are before they are forwarded.
+pub(crate) fn requests() -> Vec<(&'static str, OperatorRequest)> {
+    let removal = |server, expected_index| Operation::RemovePeer {
+        server,
+        expected_index,
+    };
+    let rehearse = |write, fault| keyring(KeyringAction::Rehearse { write, fault });
+    vec![
+        (
+            "raft-configuration",
+            to_dc2(Operation::RaftConfiguration(Consistency::Default)),
+        ),
+        (
+            "raft-configuration-consistent",
+            to_leader(Operation::RaftConfiguration(Consistency::Consistent)),
+        ),
+        (
+            "raft-configuration-stale",
+            to_dc2(Operation::RaftConfiguration(Consistency::Stale)),
+        ),
+        (
+            "remove-peer",
+            to_dc2(removal(PeerSelector::Id("carol".into()), Some(u64::MAX))),
+        ),
+        (
+            "remove-peer-by-address",
+            to_leader(removal(PeerSelector::Address("10.0.0.3:8300".into()), None)),
+        ),
+        (
+            "transfer-leadership",
+            to_leader(Operation::TransferLeadership {
+                to: Some("bob".into()),
+            }),
+        ),
+        (
+            "transfer-leadership-to-any",
+            to_dc2(Operation::TransferLeadership { to: None }),
+        ),
+        ("keyring-list", keyring(KeyringAction::List)),
+        ("keyring-install", keyring(KeyringAction::Install(key()))),
+        ("keyring-use", keyring(KeyringAction::Use(key()))),
+        ("keyring-remove", keyring(KeyringAction::Remove(key()))),
+        (
+            "keyring-rehearse-install",
+            rehearse(KeyringWrite::Install, InvalidKey::Size { bytes: 3 }.into()),
+        ),
+        (
+            "keyring-rehearse-use",
+            rehearse(KeyringWrite::Use, KeyFault::TooLong { limit: 1024 }),
+        ),
+        (
+            "autopilot-configuration",
+            to_dc2(Operation::AutopilotConfiguration(Consistency::Default)),
+        ),
+        (
+            "set-autopilot-configuration",
+            to_leader(Operation::SetAutopilotConfiguration {
+                configuration: autopilot(),
+                expected_index: Some(7),
+            }),
+        ),
+        (
+            "autopilot-state",
+            to_dc2(Operation::AutopilotState(Consistency::Consistent)),
+        ),
+    ]
+}
+
+fn configuration() -> RaftConfiguration {
+    let bob = RaftServer::nonvoter("bob", "10.0.0.2:8300")
+        .with_name("\"b\\ob\"\n")
+        .with_protocol_version("3")
+        .with_last_index(u64::MAX)
+        .with_alive(false);
+    RaftConfiguration {
+        servers: vec![
+            RaftServer::voter("alice", "10.0.0.1:8300").with_leader(true),
+            bob,
+        ],
+        index: 22,
+    }
+}
+
+fn state() -> AutopilotState {
+    let alice = AutopilotServer {
+        id: "alice".into(),
+        name: "alice".into(),
+        address: "10.0.0.1:8300".into(),
+        node_status: "alive".into(),
+        version: "1.10.0".into(),
+        last_contact: Duration::from_millis(7),
+        last_term: 3,
+        last_index: 22,
+        healthy: true,
+        stable_since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000),
+        role: RaftRole::Leader,
+        meta: [("zone".into(), "a".into())].into(),
+    };
+    AutopilotState {
+        healthy: true,
+        failure_tolerance: 1,
+        optimistic_failure_tolerance: 2,
+        servers: vec![alice],
+        leader: Some("alice".into()),
+        voters: vec!["alice".into()],
+    }
+}
+
+/// A ring that is whole, one with a failure and a silent node, one with a report and
+/// an error, and one that was not asked.
+fn rings() -> KeyringReply {
+    let whole = {
+        let mut report = RingReport::new(1);
+        report.holds(&[key()]);
+        report
+    };
+    let mut some = RingReport::new(3);
+    some.holds_more("alice".into(), &[key()], 30);
+    some.failed("bob".into(), NodeFailure::EncryptionOff);
+    some.silent = vec!["carol".into()];
+    let late = OperatorError::new(ErrorKind::DeadlineExceeded {
+        target: "the LAN pool".into(),
+        after: Duration::from_millis(4500),
+    });
+    let mut both = RingOutcome::new("dc2", Pool::Segment("alpha".into()), some.clone());
+    both.error = Some(late);
+    KeyringReply {
+        rings: vec![
+            RingOutcome::new("dc1", Pool::Wan, whole),
+            RingOutcome::new("dc1", Pool::Lan, some),
+            both,
+            RingOutcome::failed("dc3", Pool::Lan, ErrorKind::TooManyHops { hops: 4 }.into()),
+        ],
+    }
+}
+
+/// Each with a request that it can be the answer to.
+pub(crate) fn replies() -> Vec<(
+    &'static str,
+    OperatorRequest,
+    Result<OperatorReply, OperatorError>,
+)> {
+    let removal = || {
+        to_dc2(Operation::RemovePeer {
+            server: PeerSelector::Id("carol".into()),
+            expected_index: None,
+        })
+    };
+    let mut replies = vec![
+        (
+            "raft-configuration",
+            to_dc2(Operation::RaftConfiguration(Consistency::Default)),
+            Ok(OperatorReply::RaftConfiguration(configuration())),
+        ),
+        ("peer-removed", removal(), Ok(OperatorReply::PeerRemoved)),
+        (
+            "leadership-transferred",
+            to_dc2(Operation::TransferLeadership { to: None }),
+            Ok(OperatorReply::LeadershipTransferred),
+        ),
+        (
+            "autopilot-configuration",
+            to_dc2(Operation::AutopilotConfiguration(Consistency::Default)),
+            Ok(OperatorReply::AutopilotConfiguration(autopilot())),
+        ),
+        (
+            "autopilot-configuration-set",
+            to_dc2(Operation::SetAutopilotConfiguration {
+                configuration: autopilot(),
+                expected_index: None,
+            }),
+            Ok(OperatorReply::AutopilotConfigurationSet(true)),
+        ),
+        (
+            "autopilot-state",
+            to_dc2(Operation::AutopilotState(Consistency::Default)),
+            Ok(OperatorReply::AutopilotState(state())),
+        ),
+    ];
+    let mut rings = rings();
+    rings.rings.retain(|ring| ring.datacenter == "dc2");
+    rings.rings[0].error = None;
+    replies.push((
+        "keyring",
+        keyring(KeyringAction::List),
+        Ok(OperatorReply::Keyring(rings)),
+    ));
+    for error in errors() {
+        let name = error.kind().name();
+        replies.push((name, removal(), Err(error)));
+    }
+    replies
+}
+
+/// One of each kind.
+fn errors() -> Vec<OperatorError> {
+    let text = || String::from("says \"no\"\nä");
+    let after = Duration::from_millis(1500);
+    let version = |term, index| ConfigVersion { term, index };
+    let kinds = [
+        ErrorKind::InvalidRequest { reason: text() },
+        ErrorKind::InvalidKey(InvalidKey::Size { bytes: 3 }),
+        ErrorKind::PermissionDenied {
+            resource: Resource::Operator,
+            access: Access::Write,
+            identity: Identity::Accessor(AccessorId::new("6a1253d2")),
+        },
+        ErrorKind::UnknownToken,
+        ErrorKind::AuthorizerUnavailable { reason: text() },
+        ErrorKind::NoLeader,
+        ErrorKind::NotMember { id: "dave".into() },
+        ErrorKind::NotLeader {
+            leader: Some(LeaderHint {
+                id: "erin".into(),
+                address: "10.0.0.5:8300".into(),
+            }),
+        },
+        ErrorKind::NoPathToDatacenter {
+            datacenter: "dc9".into(),
+        },
+        ErrorKind::Unreachable {
+            target: "server 10.0.0.1:8300".into(),
+            reason: text(),
+        },
+        ErrorKind::DeadlineExceeded {
+            target: "datacenter dc2".into(),
+            after,
+        },
+        ErrorKind::UnknownServer(PeerSelector::Address("10.0.0.9:8300".into())),
+        ErrorKind::LastVoter,
+        ErrorKind::QuorumLoss {
+            voters: 3,
+            alive: 1,
+            needed: 2,
+        },
+        ErrorKind::QuorumUnproven {
+            confirmed: 1,
+            needed: 2,
+            after,
+        },
+        ErrorKind::Conflict {
+            expected: version(3, 7),
+            actual: version(4, u64::MAX),
+        },
+        ErrorKind::TermChanged {
+            expected: 3,
+            actual: 4,
+        },
+        ErrorKind::ChangeInProgress,
+        ErrorKind::AlreadyLeader { id: "dave".into() },
+        ErrorKind::NotVoter { id: "erin".into() },
+        ErrorKind::NoTransferTarget,
+        ErrorKind::Unsupported { what: text() },
+        ErrorKind::TooManyHops { hops: 4 },
+        ErrorKind::IncompatibleServer { reason: text() },
+        ErrorKind::InvalidReply { reason: text() },
+        ErrorKind::Unavailable { reason: text() },
+        ErrorKind::Backend { message: text() },
+    ];
+    let mut errors: Vec<_> = kinds.into_iter().map(OperatorError::new).collect();
+    errors[12] = errors[12].clone().with_outcome(Outcome::Applied);
+    // It holds what each ring did.
+    errors.extend(rings().confirmed().err());
+    errors
+}

@@ -1,0 +1,344 @@
+//! Joint configurations that are left over, and removals that are overtaken between
+//! their two entries.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::time::Duration;
+
+use cluster_operator::{ErrorKind, Outcome, PendingChange, RaftBackend, RaftView};
+use openraft::{ChangeMembers, EntryPayload};
+
+use crate::cluster::NodeId;
+use crate::servers::{Cluster, Elections, brings_joint, ids, node, soon, until, voters};
+
+/// Who leads once the leader is cut off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Heir {
+    /// The server that is half removed.
+    Victim,
+    Another,
+}
+
+/// A leader that was cut off when it had committed the joint configuration, the
+/// server that it was to remove, and the leader after it.
+async fn half_done(cluster: &Cluster, heir: Heir) -> (NodeId, NodeId, NodeId) {
+    let old = cluster.leader().await;
+    let victim = cluster.followers().await[0];
+    cluster.links.cut_before(move |rpc| {
+        rpc.entries.iter().any(|entry| match &entry.payload {
+            EntryPayload::Membership(sets) => sets.get_node(&victim).is_none(),
+            _ => false,
+        })
+    });
+    cluster.only_elects(|id| (id == victim) == (heir == Heir::Victim));
+    let answer = soon("a removal", cluster.remove(old, victim)).await;
+    assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
+    assert!(cluster.links.is_cut(old));
+    let new = cluster.leader().await;
+    assert_eq!(new == victim, heir == Heir::Victim);
+    cluster.only_elects(|_| true);
+    until("the joint configuration to be committed", async || {
+        let joint = Some(PendingChange::Joint);
+        (cluster.view(new).await.change == joint).then_some(())
+    })
+    .await;
+    (old, victim, new)
+}
+
+#[tokio::test]
+async fn removal_that_is_half_done_is_finished() {
+    finish_the_removal(Heir::Another).await;
+}
+
+#[tokio::test]
+async fn half_removed_leader_finishes_its_own_removal() {
+    finish_the_removal(Heir::Victim).await;
+}
+
+async fn finish_the_removal(heir: Heir) {
+    let cluster = Cluster::voters(4).await;
+    let (old, victim, new) = half_done(&cluster, heir).await;
+    let half = cluster.view(new).await;
+    assert_eq!(ids(&half), [1, 2, 3, 4]);
+    assert_eq!(voters(&half), [1, 2, 3, 4]);
+
+    soon("the rest of the removal", cluster.remove(new, victim))
+        .await
+        .unwrap();
+    let rest: Vec<_> = (1..=4).filter(|id| *id != victim).collect();
+    let connected = rest.iter().copied().filter(|id| *id != old);
+    let new = cluster.leader_of(connected).await;
+    let view = cluster.view(new).await;
+    assert!(view.version > half.version);
+    assert_eq!((ids(&view), voters(&view)), (rest.clone(), rest));
+    let again = cluster.remove(new, victim).await.unwrap_err();
+    assert!(matches!(again.kind(), ErrorKind::UnknownServer(_)));
+
+    cluster.links.mend();
+    until("the old leader to know", async || {
+        (!ids(&cluster.view(old).await).contains(&victim)).then_some(())
+    })
+    .await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn joint_configuration_is_finished_before_another_removal() {
+    remove_another(Heir::Another).await;
+}
+
+#[tokio::test]
+async fn half_removed_leader_finishes_before_another_removal() {
+    remove_another(Heir::Victim).await;
+}
+
+async fn remove_another(heir: Heir) {
+    let cluster = Cluster::voters(5).await;
+    let (old, victim, new) = half_done(&cluster, heir).await;
+    let half = cluster.view(new).await;
+    let error = soon("another removal", cluster.remove(new, old)).await;
+    let view = finished(&cluster, new).await;
+    let (expected, actual) = (half.version, view.version);
+    let error = error.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Conflict { expected, actual });
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    // The one that was half removed has stayed as a learner.
+    assert_eq!(ids(&view), [1, 2, 3, 4, 5]);
+    assert!(!voters(&view).contains(&victim));
+
+    // openraft lets a leader lead on as a learner, until it is removed.
+    soon("a removal", cluster.remove(new, old)).await.unwrap();
+    soon("a removal", cluster.remove(new, victim))
+        .await
+        .unwrap();
+    let rest: Vec<_> = (1..=5).filter(|id| *id != old && *id != victim).collect();
+    let new = cluster.leader_of(rest.clone()).await;
+    assert_eq!(ids(&cluster.view(new).await), rest);
+    cluster.close().await;
+}
+
+/// The view of a server once the configuration is not joint any more.
+async fn finished(cluster: &Cluster, id: NodeId) -> RaftView {
+    until("the joint configuration to be finished", async || {
+        let view = cluster.view(id).await;
+        view.change.is_none().then_some(view)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn joint_configuration_is_not_finished_without_a_proof() {
+    let cluster = Cluster::voters(5).await;
+    let (old, victim, new) = half_done(&cluster, Heir::Another).await;
+    // Three of the five old voters are up, but only two of the four new ones.
+    let others = [1, 2, 3, 4, 5].into_iter();
+    let dead = others.rev().find(|id| ![old, victim, new].contains(id));
+    let removals = [old, victim].map(|id| cluster.removal(new, id));
+    let removals = futures_util::future::join_all(removals).await;
+    cluster.links.cut(dead.unwrap());
+    for removal in &removals {
+        let answer = cluster.backend(new).remove_server(removal);
+        let error = soon("a removal", answer).await.unwrap_err();
+        // The second one may find that the leader leads no more.
+        match error.kind() {
+            ErrorKind::QuorumUnproven {
+                confirmed, needed, ..
+            } => assert_eq!((*confirmed, *needed), (2, 3)),
+            kind => assert_eq!(*kind, ErrorKind::NoLeader),
+        }
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+    }
+    assert_eq!(voters(&cluster.view(new).await), [1, 2, 3, 4, 5]);
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn removal_that_ends_under_another_leader_gives_its_turn_back() {
+    let cluster = Cluster::voters(5).await;
+    let old = cluster.leader().await;
+    let victim = cluster.followers().await[0];
+    let before = cluster.view(old).await.version;
+    cluster.links.cut_after(brings_joint);
+    cluster.only_elects(|_| false);
+    let answer = soon("a removal", cluster.remove(old, victim)).await;
+    assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
+
+    // One that has the first entry leads, and commits it.
+    let heir = until("a server with the first entry", async || {
+        for id in cluster.followers_of(old) {
+            if cluster.view(id).await.version > before {
+                return Some(id);
+            }
+        }
+        None
+    })
+    .await;
+    cluster.only_elects(|id| id == heir);
+    assert_eq!(cluster.leader().await, heir);
+
+    // The old leader hears of it from a snapshot, so that openraft does not tell it
+    // what became of the entry.
+    let raft = cluster.raft(heir);
+    let mut metrics = raft.metrics();
+    let last = cluster.write(heir).await;
+    raft.trigger().snapshot().await.unwrap();
+    let taken = metrics.wait_for(|metrics| metrics.snapshot >= Some(last));
+    drop(soon("a snapshot", taken).await.unwrap());
+    raft.trigger().purge_log(last.index).await.unwrap();
+    let purged = metrics.wait_for(|metrics| metrics.purged >= Some(last));
+    drop(soon("a shorter log", purged).await.unwrap());
+    cluster.links.mend();
+    let mut metrics = cluster.raft(old).metrics();
+    let caught_up = metrics.wait_for(|metrics| metrics.snapshot >= Some(last));
+    drop(soon("the old leader's snapshot", caught_up).await.unwrap());
+
+    cluster.only_elects(|id| id == old);
+    cluster.stop(heir).await;
+    assert_eq!(cluster.leader_of(cluster.followers_of(heir)).await, old);
+    // It finishes the joint configuration first.
+    let finished = soon("the rest", cluster.remove(old, victim)).await;
+    finished.unwrap();
+    soon("a removal", cluster.remove(old, heir)).await.unwrap();
+    assert!(!ids(&cluster.view(old).await).contains(&heir));
+    cluster.close().await;
+}
+
+/// Polls a change of the membership until its first entry is committed.
+async fn first_half(cluster: &Cluster, leader: NodeId, change: impl Future + Unpin) {
+    let mut change = change;
+    assert!(futures_util::poll!(&mut change).is_pending());
+    until("the first entry", async || {
+        let joint = Some(PendingChange::Joint);
+        (cluster.view(leader).await.change == joint).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn change_that_the_program_finishes_is_left_to_it() {
+    let cluster = Cluster::start(4, 0, Elections::Never).await;
+    let leader = cluster.leader().await;
+    let others = cluster.followers().await;
+    let (demoted, victim) = (others[0], others[1]);
+
+    let demote = ChangeMembers::RemoveVoters(BTreeSet::from([demoted]));
+    let mut demote = pin!(cluster.raft(leader).change_membership(demote, true));
+    first_half(&cluster, leader, demote.as_mut()).await;
+    let mut removal = cluster.removal(leader, victim).await;
+    removal.timeout = crate::servers::PATIENCE;
+    let mut removal = pin!(cluster.backend(leader).remove_server(&removal));
+    let wait = tokio::time::timeout(Duration::from_millis(100), removal.as_mut());
+    assert!(wait.await.is_err(), "the other change is not over");
+    demote.await.unwrap();
+    let error = soon("the removal", removal).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Conflict { .. }));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    soon("the removal", cluster.remove(leader, victim))
+        .await
+        .unwrap();
+
+    let view = cluster.view(leader).await;
+    assert!(ids(&view).contains(&demoted), "it was to stay");
+    assert!(!voters(&view).contains(&demoted));
+    assert!(!ids(&view).contains(&victim));
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn change_that_nobody_finishes_is_finished() {
+    let cluster = Cluster::start(3, 1, Elections::Never).await;
+    let leader = cluster.leader().await;
+    let learner = 4;
+    let others = cluster.followers().await;
+    let victim = *others.iter().find(|id| **id != learner).unwrap();
+    {
+        let promote = ChangeMembers::AddVoterIds(BTreeSet::from([learner]));
+        let promote = pin!(cluster.raft(leader).change_membership(promote, true));
+        first_half(&cluster, leader, promote).await;
+    }
+    let error = soon("the removal", cluster.remove(leader, victim)).await;
+    assert!(matches!(
+        error.unwrap_err().kind(),
+        ErrorKind::Conflict { .. }
+    ));
+    soon("the removal", cluster.remove(leader, victim))
+        .await
+        .unwrap();
+    let view = cluster.view(leader).await;
+    assert!(voters(&view).contains(&learner));
+    assert!(!ids(&view).contains(&victim));
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn last_voter_to_be_is_kept() {
+    let cluster = Cluster::start(3, 0, Elections::Never).await;
+    let leader = cluster.leader().await;
+    {
+        let only = BTreeSet::from([leader]);
+        let change = pin!(cluster.raft(leader).change_membership(only, false));
+        first_half(&cluster, leader, change).await;
+    }
+    assert_eq!(voters(&cluster.view(leader).await), [1, 2, 3]);
+    let error = soon("a removal", cluster.remove(leader, leader)).await;
+    assert!(matches!(
+        error.unwrap_err().kind(),
+        ErrorKind::Conflict { .. }
+    ));
+    let view = finished(&cluster, leader).await;
+    assert_eq!((ids(&view), voters(&view)), (vec![1, 2, 3], vec![leader]));
+    let error = cluster.remove(leader, leader).await.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::LastVoter);
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removal_that_is_overtaken_between_its_entries_ends() {
+    let cluster = Cluster::start(4, 0, Elections::Never).await;
+    let leader = cluster.leader().await;
+    let victim = cluster.followers().await[0];
+    // The program adds learners as soon as the joint configuration allows it, until
+    // one comes before the final entry.
+    until("a removal to be overtaken", async || {
+        let before = cluster.view(leader).await.version.index;
+        let adding = (100..108).map(|id| {
+            let raft = cluster.raft(leader).clone();
+            tokio::spawn(async move {
+                let mut metrics = raft.metrics();
+                let begun = metrics.wait_for(|metrics| {
+                    let at = metrics.membership_config.log_id();
+                    at.is_some_and(|at| at.index > before)
+                });
+                drop(begun.await.unwrap());
+                loop {
+                    if let Ok(added) = raft.add_learner(id, node(id), false).await {
+                        return added.membership.unwrap().get_joint_config().len() > 1;
+                    }
+                }
+            })
+        });
+        let adding: Vec<_> = adding.collect();
+        soon("the removal", cluster.remove(leader, victim))
+            .await
+            .unwrap();
+        assert!(!ids(&cluster.view(leader).await).contains(&victim));
+        let mut overtaken = false;
+        for added in adding {
+            overtaken |= soon("a learner", added).await.unwrap();
+        }
+        if overtaken {
+            return Some(());
+        }
+        let raft = cluster.raft(leader);
+        let learners = (100..108).collect();
+        let gone = ChangeMembers::RemoveNodes(learners);
+        raft.change_membership(gone, false).await.unwrap();
+        raft.add_learner(victim, node(victim), true).await.unwrap();
+        let voter = ChangeMembers::AddVoterIds(BTreeSet::from([victim]));
+        raft.change_membership(voter, true).await.unwrap();
+        None
+    })
+    .await;
+    cluster.close().await;
+}
