@@ -124,7 +124,7 @@ impl World {
         while self.steps < steps {
             self.federation.clear_transcript();
             self.recover();
-            match self.chance.below(12) {
+            match self.chance.below(13) {
                 0 | 1 => self.quiet()?,
                 2 => rotating::among_faults(self)?,
                 3 => close::stampede(self)?,
@@ -134,6 +134,7 @@ impl World {
                 7 => close::late_death(self)?,
                 8 => close::reelection(self)?,
                 9 => close::half_told(self)?,
+                10 => close::unfinished(self)?,
                 _ => storm::weather(self)?,
             }
             rotating::after_all(self)?;
