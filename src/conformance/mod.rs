@@ -30,43 +30,35 @@
 //! ```
 //! # #[cfg(feature = "tokio")]
 //! # mod example {
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
 //! use async_trait::async_trait;
 //! use cluster_operator::conformance::raft::{Member, RaftFixture, Servers};
 //! use cluster_operator::conformance::{self, Fixture, NotSupported};
 //! use cluster_operator::raft::*;
-//! use cluster_operator::{ErrorKind, OperatorError, ServerId, Timer, TokioTimer};
+//! use cluster_operator::{ErrorKind, OperatorError, Timer, TokioTimer};
 //!
 //! /// A Raft of one server.
 //! struct MyRaft;
 //!
 //! #[async_trait]
 //! impl RaftBackend for MyRaft {
-//!     fn leadership(&self) -> Leadership {
-//!         Leadership::Local
+//!     async fn view(&self) -> Result<RaftView, OperatorError> {
+//!         let me = RaftMember::voter("my-id", "127.0.0.1:8300");
+//!         let mut view = RaftView::new("my-id", Arc::new(Membership::new([me])));
+//!         view.leadership = Leadership::Local;
+//!         view.term = 1;
+//!         view.version = ConfigVersion { term: 1, index: 1 };
+//!         Ok(view)
 //!     }
 //!
-//!     async fn configuration(&self, _: Consistency) -> Result<RaftConfiguration, OperatorError> {
-//!         let me = RaftServer::voter("my-id", "127.0.0.1:8300");
-//!         let servers = vec![me.with_leader(true)];
-//!         Ok(RaftConfiguration { servers, index: 1 })
+//!     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
+//!         self.view().await // it is a majority by itself
 //!     }
 //!
-//!     async fn remove_server(
-//!         &self,
-//!         server: &PeerSelector,
-//!         expected: Option<u64>,
-//!     ) -> Result<(), OperatorError> {
-//!         let configuration = self.configuration(Consistency::Default).await?;
-//!         if !server.matches(&configuration.servers[0]) {
-//!             return Err(ErrorKind::UnknownServer(server.clone()).into());
-//!         }
-//!         match expected {
-//!             Some(expected) if expected != configuration.index => {
-//!                 let actual = configuration.index;
-//!                 Err(ErrorKind::Conflict { expected, actual }.into())
-//!             }
-//!             _ => Err(ErrorKind::LastVoter.into()),
-//!         }
+//!     async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+//!         Err(ErrorKind::LastVoter.into())
 //!     }
 //! }
 //!
@@ -84,7 +76,7 @@
 //!     fn members(&self) -> Vec<Member> {
 //!         vec![Member::new("my-id", "127.0.0.1:8300", MyRaft)]
 //!     }
-//!     // With more servers: `stop` and `isolate`.
+//!     // With more servers: `stop`, `isolate` and the others.
 //! }
 //!
 //! async fn my_cluster(wanted: Servers) -> Result<MyCluster, NotSupported> {
@@ -172,6 +164,7 @@
 pub mod acl;
 mod check;
 mod fixture;
+pub mod keyring;
 mod macros;
 pub mod peers;
 mod poll;
@@ -188,12 +181,15 @@ pub use check::Check;
 #[doc(hidden)]
 pub use check::{is_listed, named};
 pub use fixture::{Fixture, NotSupported};
+pub use keyring::keyring_backend;
 pub use peers::peers;
 pub use raft::raft_backend;
 pub use report::{CheckResult, Checked, Report};
 
 #[doc(inline)]
 pub use crate::__conformance_acl_tests as acl_tests;
+#[doc(inline)]
+pub use crate::__conformance_keyring_tests as keyring_tests;
 #[doc(inline)]
 pub use crate::__conformance_peers_tests as peers_tests;
 #[doc(inline)]

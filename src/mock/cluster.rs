@@ -167,6 +167,9 @@ impl Cluster {
         let mut view = RaftView::new(id.clone(), Arc::new(Membership::new(servers)));
         view.leadership = self.leadership(member);
         view.term = member.term;
+        if member.leader.is_some() {
+            view.change = self.mishaps.unfinished.as_ref().map(|(_, _, at)| *at);
+        }
         view.version = ConfigVersion {
             term: member.written_in,
             index: known.index,
@@ -291,7 +294,9 @@ impl Cluster {
     }
 
     pub(super) fn reaches(&self, from: &ServerId, to: &ServerId) -> bool {
-        self.cuts.is_empty() || !self.cuts.contains(&(from.clone(), to.clone()))
+        let is_cut = !self.cuts.is_empty() && self.cuts.contains(&(from.clone(), to.clone()));
+        let is_lost = |id| self.mishaps.is_lost(Some(id));
+        from == to || !(is_cut || is_lost(from) || is_lost(to))
     }
 
     /// As in Raft, nobody is elected who lacks the latest configuration.

@@ -7,6 +7,7 @@ use super::Calls;
 use crate::error::Outcome;
 use crate::keyring::{GossipKey, Pool};
 use crate::name::{DatacenterName, NodeName};
+use crate::raft::PendingChange;
 
 /// Something that goes wrong, from when it is
 /// [injected](super::MockFederation::inject) until it is
@@ -45,6 +46,8 @@ pub(super) enum Kind {
     LoseLead(DatacenterName, u64),
     StaleHint(NodeName, NodeName),
     FailRemoval(DatacenterName, Outcome),
+    LoseAtRemoval(NodeName),
+    UnfinishedRemoval(NodeName, PendingChange),
     SlowRaft(DatacenterName, Duration),
 }
 
@@ -200,6 +203,28 @@ impl Fault {
         Fault(Kind::FailRemoval(datacenter.into(), outcome))
     }
 
+    /// The server is cut off from the others' Raft in the middle of the next removal
+    /// in its datacenter: after the proof, and before anybody else has the entry if
+    /// it leads, or it has the entry itself if it does not.
+    ///
+    /// If the other voters that stay are a majority, the removal is done. If they
+    /// are none, nobody leads until this is healed, and it is done then. If the
+    /// leader is lost, the next one overwrites the entry. Where it is not done, its
+    /// outcome is [`Unknown`](Outcome::Unknown).
+    pub fn lose_at_removal(server: impl Into<NodeName>) -> Self {
+        Fault(Kind::LoseAtRemoval(server.into()))
+    }
+
+    /// A removal of this server, by somebody else, is not finished.
+    ///
+    /// While it is uncommitted, removals are refused with
+    /// [`ChangeInProgress`](crate::ErrorKind::ChangeInProgress), and once that is
+    /// healed, it has come to nothing. A joint configuration is ended by the next
+    /// removal. Views show the change, and the servers before it.
+    pub fn unfinished_removal(server: impl Into<NodeName>, at: PendingChange) -> Self {
+        Fault(Kind::UnfinishedRemoval(server.into(), at))
+    }
+
     /// Every call of the Rafts of a datacenter takes this long, those of
     /// autopilot too; several of these add up. Needs a
     /// [clock](super::MockFederationBuilder::clock).
@@ -247,6 +272,12 @@ impl fmt::Display for Kind {
             Kind::StaleHint(server, leader) => write!(f, "{server} takes {leader} for the leader"),
             Kind::FailRemoval(datacenter, outcome) => {
                 write!(f, "the next removal in {datacenter} fails: {outcome:?}")
+            }
+            Kind::LoseAtRemoval(server) => {
+                write!(f, "{server} is lost in the middle of the next removal")
+            }
+            Kind::UnfinishedRemoval(server, at) => {
+                write!(f, "the removal of {server} is unfinished: {at:?}")
             }
             Kind::SlowRaft(datacenter, delay) => {
                 write!(f, "the Rafts of {datacenter} take {delay:?}")

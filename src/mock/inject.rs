@@ -125,7 +125,10 @@ impl MockFederation {
             "a fault that takes time ({fault}): give the federation a clock"
         );
         match &fault.0 {
-            Kind::Stop(server) | Kind::Pause(server) => drop(self.server(server.clone())),
+            Kind::Stop(server)
+            | Kind::Pause(server)
+            | Kind::LoseAtRemoval(server)
+            | Kind::UnfinishedRemoval(server, _) => drop(self.server(server.clone())),
             Kind::Partition(group, other) => {
                 for server in group.iter().chain(other) {
                     self.server(server.clone());
@@ -168,6 +171,15 @@ impl MockFederation {
                 let raft = &self.network.datacenter(datacenter)[0].raft;
                 raft.mishaps(|mishaps| mishaps.failed_removals.push_back((id, *outcome)));
             }
+            Kind::LoseAtRemoval(server) => {
+                let raft = &self.server(server.clone()).raft;
+                raft.mishaps(|mishaps| mishaps.to_lose.push((id, raft.id().clone())));
+            }
+            Kind::UnfinishedRemoval(server, at) => {
+                let raft = &self.server(server.clone()).raft;
+                let unfinished = (id, raft.id().clone(), *at);
+                raft.mishaps(|mishaps| mishaps.unfinished = Some(unfinished));
+            }
             _ => {}
         }
     }
@@ -187,7 +199,10 @@ impl MockFederation {
             }
             Kind::LoseLead(datacenter, _) | Kind::FailRemoval(datacenter, _) => {
                 let raft = &self.network.datacenter(datacenter)[0].raft;
-                raft.mishaps(|mishaps| mishaps.forget(id));
+                raft.forget(id);
+            }
+            Kind::LoseAtRemoval(server) | Kind::UnfinishedRemoval(server, _) => {
+                self.server(server.clone()).raft.forget(id);
             }
             _ => {}
         }

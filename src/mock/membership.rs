@@ -7,7 +7,7 @@ use super::RaftChange;
 use super::cluster::Cluster;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::name::ServerId;
-use crate::raft::{ConfigVersion, PeerSelector, Proof, Removal};
+use crate::raft::{ConfigVersion, PeerSelector, PendingChange, Proof, Removal};
 
 impl Cluster {
     /// As the leader, which the caller has made sure of.
@@ -20,53 +20,79 @@ impl Cluster {
         if expected != actual {
             return Err(ErrorKind::Conflict { expected, actual }.into());
         }
+        match self.mishaps.unfinished.clone() {
+            Some((_, _, PendingChange::Uncommitted)) => {
+                return Err(ErrorKind::ChangeInProgress.into());
+            }
+            Some((fault, joint, _)) => {
+                self.prove(&joint, removal)?;
+                self.mishaps.forget(fault);
+                self.commit_removal(&joint)?;
+                let actual = self.version();
+                return match joint == removal.id {
+                    true => Ok(()),
+                    false => Err(ErrorKind::Conflict { expected, actual }.into()),
+                };
+            }
+            None => {}
+        }
         let servers = &self.configuration.servers;
-        let at = servers
-            .iter()
-            .position(|server| server.id == removal.id)
-            .ok_or_else(|| ErrorKind::UnknownServer(PeerSelector::Id(removal.id.clone())))?;
-        if servers[at].is_voter() && self.voters().count() == 1 {
+        let removed = servers.iter().find(|server| server.id == removal.id);
+        let is_voter = removed
+            .ok_or_else(|| ErrorKind::UnknownServer(PeerSelector::Id(removal.id.clone())))?
+            .is_voter();
+        if is_voter && self.voters().count() == 1 {
             return Err(ErrorKind::LastVoter.into());
         }
-        if servers[at].is_voter() {
-            self.prove(removal)?;
-        }
+        self.prove(&removal.id, removal)?;
         let mishap = self.mishaps.failed_removals.pop_front();
-        let mishap = mishap.map(|(_, outcome)| outcome);
-        if mishap == Some(Outcome::NotApplied) {
-            return Err(
-                OperatorError::backend("the test lets it fail").with_outcome(Outcome::NotApplied)
-            );
+        let failed =
+            |outcome| Err(OperatorError::backend("the test lets it fail").with_outcome(outcome));
+        match mishap {
+            Some((_, Outcome::NotApplied)) => return failed(Outcome::NotApplied),
+            Some((_, outcome)) => {
+                self.commit_removal(&removal.id)?;
+                failed(outcome)
+            }
+            None => self.commit_removal(&removal.id),
         }
+    }
+
+    /// Appends a removal, of a server that is there, and commits it if the voters
+    /// that stay are still a majority.
+    fn commit_removal(&mut self, id: &ServerId) -> Result<(), OperatorError> {
+        let lost = || {
+            Err(OperatorError::backend(
+                "leadership lost while committing log",
+            ))
+        };
         let leader = self.leader.clone();
+        self.mishaps.lose_servers();
+        if self.mishaps.is_lost(leader.as_ref()) {
+            // Nobody else has the entry, so the next leader overwrites it.
+            self.settle();
+            return lost();
+        }
         let before = self.told(&self.configuration, leader.as_ref(), leader.as_ref());
-        let removed = self.configuration.servers.remove(at);
+        self.configuration.servers.retain(|server| server.id != *id);
         self.log += 1;
         self.configuration.index = self.log;
         self.written_in = self.term;
         let after = self.told(&self.configuration, leader.as_ref(), leader.as_ref());
         self.changes.push(RaftChange {
-            removed: removed.id.clone(),
+            removed: id.clone(),
             before,
             after,
         });
         // Also the one that is removed gets the entry by which it is.
-        let committed = match &leader {
-            Some(leader) => {
-                self.replicate(leader, Some(removed.id));
-                self.has_majority(leader)
-            }
-            None => false,
-        };
+        let committed = leader.is_some_and(|leader| {
+            self.replicate(&leader, Some(id.clone()));
+            self.has_majority(&leader)
+        });
         self.settle();
-        match mishap {
-            Some(outcome) => {
-                Err(OperatorError::backend("the test lets it fail").with_outcome(outcome))
-            }
-            None if committed && self.leader.is_some() => Ok(()),
-            None => Err(OperatorError::backend(
-                "leadership lost while committing log",
-            )),
+        match committed && self.leader.is_some() {
+            true => Ok(()),
+            false => lost(),
         }
     }
 
@@ -138,10 +164,10 @@ impl Cluster {
         }
     }
 
-    /// Looks which of the voters that stay take part. Nothing takes time here, so
-    /// an entry that they would confirm need not be written.
-    fn prove(&self, removal: &Removal) -> Result<(), OperatorError> {
-        let stayers = self.voters().filter(|voter| voter.id != removal.id);
+    /// Counts the voters that stay and take part. Nothing takes time here, so an
+    /// entry that they would confirm need not be written.
+    fn prove(&self, removed: &ServerId, removal: &Removal) -> Result<(), OperatorError> {
+        let stayers = self.voters().filter(|voter| voter.id != *removed);
         let reached = |id: &ServerId| {
             let leader = self.leader.as_ref();
             leader.is_some_and(|leader| self.reaches(leader, id)) && self.is_up(id)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{FaultId, MockClock};
 use crate::error::Outcome;
 use crate::name::ServerId;
-use crate::raft::RaftConfiguration;
+use crate::raft::{PendingChange, RaftConfiguration};
 
 /// A server that was removed, and the configuration before and after, with the
 /// liveness that the leader saw at that moment.
@@ -46,6 +46,12 @@ pub(super) struct Mishaps {
     pub(super) lose_lead_in: Vec<(FaultId, u64)>,
     /// How the next removals end.
     pub(super) failed_removals: VecDeque<(FaultId, Outcome)>,
+    /// Who is lost in the middle of the next removal.
+    pub(super) to_lose: Vec<(FaultId, ServerId)>,
+    /// Who was, and reaches nobody.
+    pub(super) lost: Vec<(FaultId, ServerId)>,
+    /// Whose removal is not finished.
+    pub(super) unfinished: Option<(FaultId, ServerId, PendingChange)>,
     /// How long each call takes.
     pub(super) slow: Option<(MockClock, Duration)>,
 }
@@ -62,9 +68,21 @@ impl Mishaps {
         loses
     }
 
-    /// Forgets what one fault was to bring.
+    /// Loses the servers that a removal is to lose.
+    pub(super) fn lose_servers(&mut self) {
+        self.lost.append(&mut self.to_lose);
+    }
+
+    pub(super) fn is_lost(&self, server: Option<&ServerId>) -> bool {
+        self.lost.iter().any(|(_, lost)| Some(lost) == server)
+    }
+
+    /// Forgets what one fault was to bring, or has brought.
     pub(super) fn forget(&mut self, fault: FaultId) {
         self.lose_lead_in.retain(|(by, _)| *by != fault);
         self.failed_removals.retain(|(by, _)| *by != fault);
+        self.to_lose.retain(|(by, _)| *by != fault);
+        self.lost.retain(|(by, _)| *by != fault);
+        self.unfinished.take_if(|(by, _, _)| *by == fault);
     }
 }

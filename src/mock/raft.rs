@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::RaftChange;
 use super::cluster::{Cluster, SharedCluster, with};
 use super::gate::Gate;
 use super::mishap::Mishaps;
+use super::{FaultId, RaftChange};
 use crate::error::OperatorError;
 use crate::name::{ServerAddress, ServerId};
 use crate::raft::{RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal};
@@ -157,6 +157,14 @@ impl MockRaft {
     /// The removals so far, whoever has asked for them.
     pub fn changes(&self) -> Vec<RaftChange> {
         with(&self.cluster, |cluster| cluster.changes.clone())
+    }
+
+    /// Ends what one fault has done to the cluster.
+    pub(super) fn forget(&self, fault: FaultId) {
+        with(&self.cluster, |cluster| {
+            cluster.mishaps.forget(fault);
+            cluster.settle();
+        });
     }
 
     pub(super) fn mishaps<T>(&self, change: impl FnOnce(&mut Mishaps) -> T) -> T {

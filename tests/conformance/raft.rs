@@ -1,15 +1,19 @@
 //! A simulated datacenter under the Raft suite.
 
+use std::sync::Mutex;
+
 use async_trait::async_trait;
 use cluster_operator::conformance::raft::{CHECKS, Member, RaftFixture, Servers};
 use cluster_operator::conformance::{self, CheckResult, Fixture, NotSupported};
-use cluster_operator::mock::{Fault, MockClock, MockFederation, MockRaft, MockServer};
-use cluster_operator::{RaftBackend, ServerAddress, ServerId, Timer};
+use cluster_operator::mock::{Fault, FaultId, MockClock, MockFederation, MockRaft, MockServer};
+use cluster_operator::{PendingChange, RaftBackend, ServerAddress, ServerId, Timer};
 
 pub(crate) struct Datacenter {
     clock: MockClock,
     pub(crate) federation: MockFederation,
     members: Vec<(MockRaft, ServerAddress)>,
+    /// The faults of each server that was cut off.
+    cut: Mutex<Vec<(ServerId, FaultId)>>,
 }
 
 impl Datacenter {
@@ -28,6 +32,7 @@ impl Datacenter {
             members: rafts
                 .map(|raft| (raft.clone(), raft.address().unwrap()))
                 .collect(),
+            cut: Mutex::default(),
             federation,
         }
     }
@@ -76,8 +81,42 @@ impl RaftFixture for Datacenter {
         let name = self.name(server);
         let mut others = self.federation.servers("dc1");
         others.retain(|other| other.as_str() != name);
-        self.federation.inject(Fault::partition([name], others));
+        let fault = self.federation.inject(Fault::partition([name], others));
+        self.cut.lock().unwrap().push((server.clone(), fault));
         Ok(())
+    }
+
+    async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let fault = Fault::lose_at_removal(self.name(server));
+        let fault = self.federation.inject(fault);
+        self.cut.lock().unwrap().push((server.clone(), fault));
+        Ok(())
+    }
+
+    async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
+        for (_, fault) in self
+            .cut
+            .lock()
+            .unwrap()
+            .extract_if(.., |(id, _)| id == server)
+        {
+            self.federation.heal(fault);
+        }
+        Ok(())
+    }
+
+    async fn leave_unfinished(
+        &self,
+        removal: &ServerId,
+        at: PendingChange,
+    ) -> Result<(), NotSupported> {
+        let fault = Fault::unfinished_removal(self.name(removal), at);
+        self.federation.inject(fault);
+        Ok(())
+    }
+
+    async fn write(&self) -> Result<bool, NotSupported> {
+        Ok(self.federation.leader("dc1").is_some())
     }
 }
 

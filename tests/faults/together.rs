@@ -182,6 +182,22 @@ fn server_that_is_never_asked_has_not_changed_and_no_report() {
     assert_eq!(lan(&reply, "berlin").outcome(), Outcome::Applied);
     assert_eq!(outcome, Outcome::Unknown);
 
+    // Nor has a paused server asked anybody, although time has passed.
+    let paused = federation.inject(Fault::pause("alice"));
+    federation.restart_datacenter("lima");
+    let other = GossipKey::from_bytes(&[8; 32]).unwrap();
+    let error = clock.run(alice.install_key(&me(), other.clone()));
+    let error = error.unwrap_err();
+    assert!(is_late(&error), "{error}");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(error.reply(), None);
+    federation.heal(paused);
+    clock.settle();
+    for server in ["alice", "bob", "dave"] {
+        assert!(!federation.keys(server, &Pool::Lan).contains(&other));
+    }
+    federation.stop_datacenter("lima");
+
     // Where nobody is asked at all, nothing has changed.
     federation.stop("alice");
     let (reply, outcome) = unconfirmed(clock.run(alice.install_key(&me(), key())));
