@@ -8,6 +8,10 @@
 mod keyring;
 #[path = "conformance/keyring_mutants.rs"]
 mod keyring_mutants;
+#[path = "conformance/peers.rs"]
+mod peers;
+#[path = "conformance/peers_mutants.rs"]
+mod peers_mutants;
 #[path = "conformance/raft.rs"]
 mod raft;
 #[path = "conformance/raft_mutants.rs"]
