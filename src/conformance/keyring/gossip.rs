@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -104,20 +105,27 @@ async fn whole(pool: &dyn KeyringFixture, wanted: usize) -> Verdict {
     .await
 }
 
+/// How the keys of the checks are shown, and what they are called instead.
+static NUMBERS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let numbers = (0..=u8::MAX).flat_map(|number| [16, 24, 32].map(|bytes| (number, bytes)));
+    numbers
+        .map(|(number, bytes)| {
+            let size = match bytes {
+                32 => String::new(),
+                bytes => format!(" of {bytes} bytes"),
+            };
+            let shown = format!("{:?}", sized_key(number, bytes));
+            (shown, format!("key {number}{size}"))
+        })
+        .collect()
+});
+
 /// Calls the keys of the checks by their numbers.
 fn with_numbers(mut text: String) -> String {
-    if !text.contains("GossipKey(") {
-        return text;
-    }
-    for number in 0..=u8::MAX {
-        for bytes in [16, 24, 32] {
-            let shown = format!("{:?}", sized_key(number, bytes));
-            if text.contains(&shown) {
-                let size = match bytes {
-                    32 => String::new(),
-                    bytes => format!(" of {bytes} bytes"),
-                };
-                text = text.replace(&shown, &format!("key {number}{size}"));
+    if text.contains("GossipKey(") {
+        for (shown, name) in &*NUMBERS {
+            if text.contains(shown) {
+                text = text.replace(shown, name);
             }
         }
     }
