@@ -34,6 +34,7 @@ struct Links {
     fuse: Option<u64>,
     /// The acknowledgements that are under way, while those take long.
     held: Option<Vec<Message>>,
+    latency: Duration,
 }
 
 impl Network {
@@ -60,8 +61,14 @@ impl Transport for Network {
             && !message.reject
         {
             held.push(message);
-        } else if let Some(node) = links.nodes.get(&to) {
-            node.receive(message);
+        } else if let Some(node) = links.nodes.get(&to).cloned() {
+            let latency = links.latency;
+            tokio::spawn(async move {
+                if !latency.is_zero() {
+                    tokio::time::sleep(latency).await;
+                }
+                node.receive(message);
+            });
         }
     }
 }
@@ -143,6 +150,11 @@ impl Cluster {
         let mut links = self.network.links();
         links.cut.remove(&id);
         links.fuse.take_if(|lost| *lost == id);
+    }
+
+    /// Makes each message take so long from now on.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        self.network.links().latency = latency;
     }
 
     /// Lets no acknowledgement arrive from now on.

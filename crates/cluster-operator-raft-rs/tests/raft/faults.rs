@@ -357,3 +357,35 @@ async fn lead_is_handed_to_the_voter_that_is_named() {
     assert_eq!(cluster.leader().await.id, target.id);
     cluster.close().await;
 }
+
+/// At each moment of a removal, which takes some ten messages one after another.
+#[tokio::test(start_paused = true)]
+async fn answer_is_true_whenever_a_server_dies() {
+    for moment in 0..30 {
+        for (leader_leaves, leader_dies) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let cluster = Cluster::start(5, 0);
+            cluster.set_latency(Duration::from_millis(2));
+            let leader = cluster.leader().await;
+            let others = cluster.others(&leader);
+            let leaves = if leader_leaves { &leader } else { &others[0] };
+            let dies = if leader_dies { &leader } else { &others[1] };
+            let death = async {
+                tokio::time::sleep(Duration::from_millis(moment)).await;
+                cluster.stop(dies.id).await;
+            };
+            let (answer, ()) = tokio::join!(leader.remove(leaves.id), death);
+            let last = cluster.write_among(&cluster.others(dies)).await;
+            let is_there = last.voters().await.contains(&leaves.id);
+            match answer {
+                Ok(()) => assert!(!is_there, "Ok at {moment} ms"),
+                Err(error) if error.outcome() == Outcome::NotApplied => {
+                    assert!(is_there, "{error:?} at {moment} ms");
+                }
+                Err(_) => assert!(leader_dies, "an unknown outcome at {moment} ms"),
+            }
+            cluster.close().await;
+        }
+    }
+}
