@@ -4,6 +4,10 @@
 // A test is over where something is not as it has to be.
 #![allow(clippy::unwrap_used)]
 
+#[path = "conformance/keyring.rs"]
+mod keyring;
+#[path = "conformance/keyring_mutants.rs"]
+mod keyring_mutants;
 #[path = "conformance/raft.rs"]
 mod raft;
 #[path = "conformance/raft_mutants.rs"]

@@ -366,6 +366,20 @@ async fn change_that_one_node_refuses_is_an_error_with_the_reply() {
 }
 
 #[tokio::test]
+async fn ring_that_cannot_be_asked_has_not_changed() {
+    let federation = federation();
+    federation.plan.fail(1, Fault::Unasked);
+    let caller = Caller::anonymous();
+    let error = federation.service.install_key(&caller, key(3)).await;
+    let reply = error.unwrap_err().into_reply().unwrap();
+    let outcomes: Vec<_> = reply.rings.iter().map(|it| it.outcome()).collect();
+    use Outcome::{Applied, NotApplied};
+    assert_eq!(outcomes, [Applied, NotApplied, Applied]);
+    assert_eq!(reply.rings[1].report, None);
+    assert_eq!(federation.rings[1].keys("alice"), [key(1), key(2)]);
+}
+
+#[tokio::test]
 async fn rotation_stops_with_the_state_of_the_ring_that_refused() {
     for (call, step) in CHANGES {
         // The LAN of dc1 is the second ring of each step.

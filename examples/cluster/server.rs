@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub struct Server {
     raft: Raft,
     machine: Machine,
     network: Network,
+    data: Option<PathBuf>,
     lan: Gossip,
     wan: Gossip,
     stop_listening: oneshot::Sender<()>,
@@ -87,6 +89,7 @@ impl Server {
             raft,
             machine,
             network,
+            data: settings.data,
             lan,
             wan,
             stop_listening,
@@ -132,6 +135,11 @@ impl Server {
     /// Its agent in the pool of all datacenters.
     pub fn wan(&self) -> &Gossip {
         &self.wan
+    }
+
+    /// The file in which its agent keeps a pool's keys, if it has a data folder.
+    pub fn keyring_file(&self, pool: Pool) -> Option<PathBuf> {
+        keyring_file(self.data.as_deref(), pool)
     }
 
     /// Forms a new cluster of these voters. One of them is enough to do it; all of
@@ -304,14 +312,21 @@ async fn start_gossip(settings: &Settings) -> Result<(Gossip, Gossip), StartErro
     }
 }
 
+fn keyring_file(data: Option<&Path>, pool: Pool) -> Option<PathBuf> {
+    let name = match pool {
+        Pool::Lan => "lan.keyring",
+        Pool::Wan => "wan.keyring",
+    };
+    data.map(|folder| folder.join(name))
+}
+
 async fn start_agent(settings: &Settings, pool: Pool) -> Result<Gossip, StartError> {
-    let (name, port, keyring) = match pool {
-        Pool::Lan => (settings.name.clone(), settings.ports.lan, "lan.keyring"),
+    let (name, port) = match pool {
+        Pool::Lan => (settings.name.clone(), settings.ports.lan),
         // Names are unique within a datacenter only.
         Pool::Wan => (
             format!("{}.{}", settings.name, settings.datacenter),
             settings.ports.wan,
-            "wan.keyring",
         ),
     };
     let address = SocketAddr::new(settings.ip, port);
@@ -320,7 +335,7 @@ async fn start_agent(settings: &Settings, pool: Pool) -> Result<Gossip, StartErr
         name,
         bind: address,
         key: settings.key.clone(),
-        keyring: settings.data.as_ref().map(|folder| folder.join(keyring)),
+        keyring: keyring_file(settings.data.as_deref(), pool),
         about: About {
             datacenter: settings.datacenter.clone(),
             http: settings.http,

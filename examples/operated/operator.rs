@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use cluster_operator::client::{HttpPeers, PEER_PATH, PeerHttp, SharedSecret};
+use cluster_operator::client::{HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::engine::openraft::OpenraftBackend;
 use cluster_operator::engine::serf::SerfKeyring;
 use cluster_operator::http::OperatorHttp;
@@ -13,7 +13,7 @@ use cluster_operator::{AclAuthorizer, BuildError, OperatorService, Pool, RaftMem
 use tokio::task::AbortHandle;
 
 use super::view::View;
-use crate::cluster::{ELECTION_TIMEOUT, Node, NodeId, Request, Server};
+use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server};
 
 /// How long a call may take. It should be at least eight election timeouts: a
 /// removal waits for one, at most, until the voters that stay have proven that they
@@ -51,8 +51,16 @@ impl Operator {
         let service = OperatorService::builder(datacenter)
             .raft(raft)
             .deadline(DEADLINE)
-            .keyring(SerfKeyring::new(Pool::Wan, server.wan().clone()))
-            .keyring(SerfKeyring::new(Pool::Lan, server.lan().clone()))
+            .keyring(SerfKeyring::new(
+                Pool::Wan,
+                server.wan().clone(),
+                server.keyring_file(cluster::Pool::Wan),
+            ))
+            .keyring(SerfKeyring::new(
+                Pool::Lan,
+                server.lan().clone(),
+                server.keyring_file(cluster::Pool::Lan),
+            ))
             .authorizer(authorizer)
             .peers(peers)
             .build()?;
@@ -63,16 +71,18 @@ impl Operator {
         })
     }
 
-    /// The routes of the server's HTTP address: the other servers' requests, and
-    /// behind them Consul's endpoints.
+    /// The routes of the server's HTTP address: the other servers' calls, and behind
+    /// them Consul's endpoints.
     pub fn routes(&self, dialect: Dialect) -> Router {
         let mut peers = PeerHttp::new(self.service.clone());
         if let Some(secret) = &self.secret {
             peers = peers.with_shared_secret(secret);
         }
-        Router::new()
-            .route_service(PEER_PATH, peers)
-            .fallback_service(OperatorHttp::new(self.service.clone()).with_dialect(dialect))
+        let mut routes = Router::new();
+        for path in PEER_PATHS {
+            routes = routes.route_service(path, peers.clone());
+        }
+        routes.fallback_service(OperatorHttp::new(self.service.clone()).with_dialect(dialect))
     }
 }
 

@@ -146,7 +146,11 @@ impl<W, F: Fixture + ?Sized> Check<W, F> {
             },
             Err(Stop::Skipped { reason }) => CheckResult::Skipped { reason },
         };
-        (reached, self.ended_with(result, steps.take()))
+        let mut steps = steps.take();
+        if let CheckResult::Failed { .. } = result {
+            steps = steps.into_iter().map(W::reworded).collect();
+        }
+        (reached, self.ended_with(result, steps))
     }
 
     async fn judge(

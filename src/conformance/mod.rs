@@ -164,6 +164,7 @@
 pub mod acl;
 mod check;
 mod fixture;
+pub mod keyring;
 mod macros;
 pub mod peers;
 mod poll;
@@ -180,12 +181,15 @@ pub use check::Check;
 #[doc(hidden)]
 pub use check::{is_listed, named};
 pub use fixture::{Fixture, NotSupported};
+pub use keyring::keyring_backend;
 pub use peers::peers;
 pub use raft::raft_backend;
 pub use report::{CheckResult, Checked, Report};
 
 #[doc(inline)]
 pub use crate::__conformance_acl_tests as acl_tests;
+#[doc(inline)]
+pub use crate::__conformance_keyring_tests as keyring_tests;
 #[doc(inline)]
 pub use crate::__conformance_peers_tests as peers_tests;
 #[doc(inline)]

@@ -82,9 +82,10 @@ impl Fleet {
         let (mut serving, mut connections) = (BTreeMap::new(), BTreeMap::new());
         for (name, listener) in listeners {
             let asked = PeerHttp::new(services[name].clone()).with_shared_secret(&secret);
-            let app = PEER_PATHS.iter().fold(Router::new(), |app, path| {
-                app.route_service(path, asked.clone())
-            });
+            let mut app = Router::new();
+            for path in PEER_PATHS {
+                app = app.route_service(path, asked.clone());
+            }
             let count = Arc::new(AtomicUsize::new(0));
             connections.insert(name, count.clone());
             let listener = listener.tap_io(move |_| {

@@ -94,7 +94,10 @@ fn listing_that_a_late_node_misses_shows_the_keys_of_the_rest() {
         assert!(ring.error.as_ref().is_none_or(is_late), "{ring:?}");
         assert!(!ring.is_confirmed());
         let (held, count) = ring.report.as_ref().unwrap().keys.iter().next().unwrap();
-        assert_eq!(federation.keys("alice", &Pool::Lan), [held.clone()]);
+        assert_eq!(
+            federation.keys("alice", &Pool::Lan),
+            std::slice::from_ref(held)
+        );
         assert_eq!(count, 2);
     }
 }
@@ -181,6 +184,22 @@ fn server_that_is_never_asked_has_not_changed_and_no_report() {
     // The others have done it.
     assert_eq!(lan(&reply, "berlin").outcome(), Outcome::Applied);
     assert_eq!(outcome, Outcome::Unknown);
+
+    // Nor has a paused server asked anybody, although time has passed.
+    let paused = federation.inject(Fault::pause("alice"));
+    federation.restart_datacenter("lima");
+    let other = GossipKey::from_bytes(&[8; 32]).unwrap();
+    let error = clock.run(alice.install_key(&me(), other.clone()));
+    let error = error.unwrap_err();
+    assert!(is_late(&error), "{error}");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(error.reply(), None);
+    federation.heal(paused);
+    clock.settle();
+    for server in ["alice", "bob", "dave"] {
+        assert!(!federation.keys(server, &Pool::Lan).contains(&other));
+    }
+    federation.stop_datacenter("lima");
 
     // Where nobody is asked at all, nothing has changed.
     federation.stop("alice");

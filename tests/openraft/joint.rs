@@ -9,7 +9,7 @@ use cluster_operator::{ErrorKind, Outcome, PendingChange, RaftBackend, RaftView}
 use openraft::{ChangeMembers, EntryPayload};
 
 use crate::cluster::NodeId;
-use crate::servers::{Cluster, Elections, brings_joint, ids, name, node, soon, until, voters};
+use crate::servers::{Cluster, Elections, brings_joint, ids, node, soon, until, voters};
 
 /// Who leads once the leader is cut off.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -106,13 +106,13 @@ async fn remove_another(heir: Heir) {
     assert_eq!(ids(&view), [1, 2, 3, 4, 5]);
     assert!(!voters(&view).contains(&victim));
 
-    let others = (1..=5).filter(|id| *id != old && *id != victim);
-    let rest: Vec<_> = others.collect();
-    let mut new = cluster.leader_of(rest.clone()).await;
-    for id in [old, victim] {
-        soon("a removal", cluster.remove(new, id)).await.unwrap();
-        new = cluster.leader_of(rest.clone()).await;
-    }
+    // openraft lets a leader lead on as a learner, until it is removed.
+    soon("a removal", cluster.remove(new, old)).await.unwrap();
+    soon("a removal", cluster.remove(new, victim))
+        .await
+        .unwrap();
+    let rest: Vec<_> = (1..=5).filter(|id| *id != old && *id != victim).collect();
+    let new = cluster.leader_of(rest.clone()).await;
     assert_eq!(ids(&cluster.view(new).await), rest);
     cluster.close().await;
 }
@@ -128,23 +128,27 @@ async fn finished(cluster: &Cluster, id: NodeId) -> RaftView {
 
 #[tokio::test]
 async fn joint_configuration_is_not_finished_without_a_proof() {
-    let cluster = Cluster::voters(3).await;
+    let cluster = Cluster::voters(5).await;
     let (old, victim, new) = half_done(&cluster, Heir::Another).await;
-    // The joint configuration has a majority of the old voters, its last set has not.
-    for id in [old, victim] {
-        let error = soon("a removal", cluster.remove(new, id))
-            .await
-            .unwrap_err();
-        assert!(matches!(
-            error.kind(),
+    // Three of the five old voters are up, but only two of the four new ones.
+    let others = [1, 2, 3, 4, 5].into_iter();
+    let dead = others.rev().find(|id| ![old, victim, new].contains(id));
+    let removals = [old, victim].map(|id| cluster.removal(new, id));
+    let removals = futures_util::future::join_all(removals).await;
+    cluster.links.cut(dead.unwrap());
+    for removal in &removals {
+        let answer = cluster.backend(new).remove_server(removal);
+        let error = soon("a removal", answer).await.unwrap_err();
+        // The second one may find that the leader leads no more.
+        match error.kind() {
             ErrorKind::QuorumUnproven {
-                confirmed: 1,
-                needed: 2,
-                ..
-            }
-        ));
+                confirmed, needed, ..
+            } => assert_eq!((*confirmed, *needed), (2, 3)),
+            kind => assert_eq!(*kind, ErrorKind::NoLeader),
+        }
         assert_eq!(error.outcome(), Outcome::NotApplied);
     }
+    assert_eq!(voters(&cluster.view(new).await), [1, 2, 3, 4, 5]);
     cluster.close().await;
 }
 
@@ -289,45 +293,52 @@ async fn last_voter_to_be_is_kept() {
     cluster.close().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn removal_that_is_overtaken_between_its_entries_ends() {
-    let cluster = Cluster::start(5, 0, Elections::Never).await;
+    let cluster = Cluster::start(4, 0, Elections::Never).await;
     let leader = cluster.leader().await;
-    let mut removed = 0;
-    for victim in cluster.followers().await.into_iter().take(3) {
-        let raft = cluster.raft(leader);
-        // Each time a change is over, there is another one of the program's.
-        let learners = async {
-            for id in 100.. {
-                while raft.add_learner(id, node(id), false).await.is_err() {}
-                tokio::task::yield_now().await;
-            }
-        };
-        // Decided on anew where one of them came first, as the service does.
-        let removal = async {
-            loop {
-                match cluster.remove(leader, victim).await {
-                    Ok(()) => break,
-                    Err(error) => assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}"),
+    let victim = cluster.followers().await[0];
+    // The program adds learners as soon as the joint configuration allows it, until
+    // one comes before the final entry.
+    until("a removal to be overtaken", async || {
+        let before = cluster.view(leader).await.version.index;
+        let adding = (100..108).map(|id| {
+            let raft = cluster.raft(leader).clone();
+            tokio::spawn(async move {
+                let mut metrics = raft.metrics();
+                let begun = metrics.wait_for(|metrics| {
+                    let at = metrics.membership_config.log_id();
+                    at.is_some_and(|at| at.index > before)
+                });
+                drop(begun.await.unwrap());
+                loop {
+                    if let Ok(added) = raft.add_learner(id, node(id), false).await {
+                        return added.membership.unwrap().get_joint_config().len() > 1;
+                    }
                 }
-                if removed > 0 {
-                    break;
-                }
-            }
-        };
-        tokio::select! {
-            () = soon("the removal", removal) => {}
-            () = learners => unreachable!(),
+            })
+        });
+        let adding: Vec<_> = adding.collect();
+        soon("the removal", cluster.remove(leader, victim))
+            .await
+            .unwrap();
+        assert!(!ids(&cluster.view(leader).await).contains(&victim));
+        let mut overtaken = false;
+        for added in adding {
+            overtaken |= soon("a learner", added).await.unwrap();
         }
-        removed += usize::from(
-            cluster
-                .view(leader)
-                .await
-                .membership
-                .get(&name(victim))
-                .is_none(),
-        );
-    }
-    assert!(removed > 0);
+        if overtaken {
+            return Some(());
+        }
+        let raft = cluster.raft(leader);
+        let learners = (100..108).collect();
+        let gone = ChangeMembers::RemoveNodes(learners);
+        raft.change_membership(gone, false).await.unwrap();
+        raft.add_learner(victim, node(victim), true).await.unwrap();
+        let voter = ChangeMembers::AddVoterIds(BTreeSet::from([victim]));
+        raft.change_membership(voter, true).await.unwrap();
+        None
+    })
+    .await;
     cluster.close().await;
 }

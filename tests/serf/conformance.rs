@@ -1,15 +1,17 @@
 //! Pools under the keyring suite.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::conformance::keyring::{KeyringFixture, Node as Tried, Rings};
 use cluster_operator::conformance::{self, Fixture, NotSupported};
 use cluster_operator::{GossipKey, NodeName, Timer, TokioTimer};
-use serf::Options;
+use serf::types::{Member, MemberStatus, SmolStr};
+use serf::{Options, SerfState};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::pool::{Node, encrypted, join, keyring, living, patient, ring, transport};
+use crate::pool::{Node, encrypted, join, keyring, patient, ring, transport};
 
 /// A node that runs on a thread of its own.
 struct Run {
@@ -67,8 +69,7 @@ impl Gossip {
     }
 }
 
-/// A query lasts for 1 s, if it has to. A node is dead after about 3 s, so
-/// that one which is a second late is not.
+/// A node is dead after about 3 s, so that one which is a second late is not.
 fn options(ring: &[GossipKey]) -> Options {
     let clear = patient()
         .with_probe_interval(Duration::from_millis(400))
@@ -78,9 +79,7 @@ fn options(ring: &[GossipKey]) -> Options {
         [] => clear,
         ring => encrypted(clear, ring),
     };
-    Options::new()
-        .with_memberlist_options(memberlist)
-        .with_query_timeout_mult(100)
+    Options::new().with_memberlist_options(memberlist)
 }
 
 #[async_trait]
@@ -95,7 +94,7 @@ impl Fixture for Gossip {
         }
     }
 
-    /// A late node is a twelfth of it late.
+    /// A call is given a twelfth of it.
     fn deadline(&self) -> Duration {
         Duration::from_secs(12)
     }
@@ -120,10 +119,18 @@ impl KeyringFixture for Gossip {
     }
 
     async fn noticed(&self, node: &NodeName) -> Result<(), NotSupported> {
-        let others = self.nodes.iter().filter(|run| run.name != *node);
-        for other in others {
-            while living(&other.node).await == self.nodes.len() {
+        let is_alive = |member: &Member<SmolStr, SocketAddr>| {
+            *member.status() == MemberStatus::Alive && *node == *member.node().id().as_str()
+        };
+        let nodes = self.nodes.iter().map(|run| &run.node);
+        let mut running: Vec<_> = nodes
+            .filter(|node| node.state() == SerfState::Alive)
+            .collect();
+        while let Some(other) = running.last() {
+            if other.members().await.iter().any(is_alive) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
+            } else {
+                running.pop();
             }
         }
         Ok(())
@@ -152,7 +159,7 @@ conformance::keyring_tests! {
     factory = Gossip::new,
     block_on = block_on,
     skip = {
-        a_node_without_encryption_fails_alone:
+        node_without_encryption_fails_alone:
             "a node of serf that gossips in clear text cannot read the others",
     },
 }

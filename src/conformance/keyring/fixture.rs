@@ -110,7 +110,7 @@ pub trait KeyringFixture: Fixture {
         Err(NotSupported::new("the fixture cannot stop a node"))
     }
 
-    /// Returns once all the others have noticed that a stopped node is down.
+    /// Returns once all nodes that are up have noticed that a stopped one is down.
     ///
     /// # Errors
     /// [`NotSupported`] by default.

@@ -1,21 +1,20 @@
 //! The suite for [`KeyringBackend`](crate::KeyringBackend).
 //!
-//! It fits a pool of real nodes on the loopback device as well as one in memory.
-//! Gossip may lose a question or an answer, and a report says so: where no node
-//! is meant to be silent, a call is made up to three times before one counts as
-//! silent. How the engine is set up is the fixture's choice; let it gossip often,
-//! and give up on a silent node within a few seconds.
+//! It fits a pool of real nodes on the loopback device as well as one in memory. Each
+//! call is given a timeout of a twelfth of the fixture's
+//! [deadline](super::Fixture::deadline); let the engine gossip often enough that an
+//! answer takes far less. Gossip may lose a question or an answer, and a report says
+//! so: where no node is meant to be silent, a call is made up to three times before
+//! one counts as silent.
 //!
 //! Before each check the suite waits until the pool is whole. If the first pool
-//! never is, that is the one failure, and the rest is not tried. Reports call keys
-//! by their [numbers](key).
+//! never is, that is the one failure, and the rest is not tried. A check that failed
+//! lists the steps that it took. Reports call keys by their [numbers](key).
 //!
-//! Of a backend that leaves [`primary_keys`](crate::RingReport::primary_keys)
-//! empty because it cannot tell, or whose `members` is unsupported, the checks
-//! of just that are skipped. That a pool has the primary that it should is then
-//! seen by its refusal to remove the key; that single nodes have theirs is not
-//! looked at, beside what else those checks are about. A backend that has told
-//! primaries once has to go on telling them.
+//! Of a backend that tells no primaries, the checks of just that are skipped. That a
+//! pool has the right primary is then seen by its refusal to remove the key; the
+//! primaries of single nodes are not looked at. A backend that has told primaries once
+//! has to go on telling them.
 //!
 //! Calls at the same time are polled by one task, so they can only meet where
 //! they wait. What threads may do to each other between two such points, the
@@ -53,54 +52,45 @@
 //!     /// Asks all members; `act` is what each of them does.
 //!     fn ask(
 //!         &self,
-//!         act: impl Fn(&mut Keyring, &mut RingReport) -> Result<(), NodeFailure>,
-//!     ) -> Result<RingReport, OperatorError> {
+//!         query: &GossipQuery,
+//!         act: impl Fn(&mut Keyring) -> Result<NodeKeys, NodeFailure>,
+//!     ) -> Result<(), OperatorError> {
 //!         let mut members = self.members.lock().unwrap();
 //!         if !members[self.me].up {
 //!             return Err(OperatorError::backend("this node is stopped"));
 //!         }
-//!         let nodes = members.iter().filter(|member| !member.known_dead).count();
-//!         let mut report = RingReport::new(nodes);
+//!         let living = members.iter().filter(|member| !member.known_dead);
+//!         query.answers.asking(living.map(|member| member.name.clone()));
 //!         for member in members.iter_mut().filter(|member| member.up) {
-//!             let done = match &mut member.ring {
-//!                 Some(ring) => act(ring, &mut report),
+//!             let answer = match &mut member.ring {
+//!                 Some(ring) => act(ring),
 //!                 None => Err(NodeFailure::EncryptionOff),
 //!             };
-//!             report.answered(member.name.clone(), done);
+//!             query.answers.answered(&member.name, answer);
 //!         }
-//!         Ok(report)
+//!         Ok(())
 //!     }
 //! }
 //!
-//! type Answer = Result<RingReport, OperatorError>;
-//!
 //! #[async_trait]
 //! impl KeyringBackend for MyGossip {
-//!     fn pool(&self) -> Pool {
-//!         Pool::Lan
+//!     fn pool(&self) -> &Pool {
+//!         &Pool::Lan
 //!     }
 //!
-//!     async fn list(&self, _: RelayFactor) -> Answer {
-//!         self.ask(|ring, report| {
-//!             report.primary_keys.add(ring.primary());
-//!             ring.keys().iter().for_each(|key| report.keys.add(key));
-//!             Ok(())
+//!     async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+//!         self.ask(query, |ring| Ok(NodeKeys::ring(ring.keys().iter().cloned())))
+//!     }
+//!
+//!     async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+//!         self.ask(query, |ring| {
+//!             match change {
+//!                 KeyChange::Install(key) => _ = ring.install(key.clone()),
+//!                 KeyChange::Use(key) => ring.use_key(key)?,
+//!                 KeyChange::Remove(key) => _ = ring.remove(key)?,
+//!             }
+//!             Ok(NodeKeys::done())
 //!         })
-//!     }
-//!
-//!     async fn install(&self, key: &GossipKey, _: RelayFactor) -> Answer {
-//!         self.ask(|ring, _| {
-//!             ring.install(key.clone());
-//!             Ok(())
-//!         })
-//!     }
-//!
-//!     async fn use_key(&self, key: &GossipKey, _: RelayFactor) -> Answer {
-//!         self.ask(|ring, _| ring.use_key(key))
-//!     }
-//!
-//!     async fn remove(&self, key: &GossipKey, _: RelayFactor) -> Answer {
-//!         self.ask(|ring, _| ring.remove(key).map(|_| ()))
 //!     }
 //! }
 //!
@@ -166,12 +156,13 @@
 //!     let report = conformance::keyring_backend(my_pool).await;
 //!     report.assert();
 //!     let skipped: Vec<_> = report.skipped().map(|check| check.name).collect();
+//!     // Its nodes cannot be slowed down.
 //!     assert_eq!(
 //!         skipped,
 //!         [
-//!             "the_members_are_the_nodes", // it does not name its members
-//!             "a_dead_node_is_no_member",
-//!             "a_late_node_is_counted_or_silent", // no node is late
+//!             "late_node_is_counted_or_silent",
+//!             "answers_arrive_while_a_listing_runs",
+//!             "answers_arrive_while_a_change_runs",
 //!         ],
 //!     );
 //! }
@@ -185,17 +176,9 @@
 //! #     .block_on(example::my_gossip_keeps_the_rules());
 //! ```
 
-mod ask;
-mod changes;
 mod checks;
-mod drops;
-mod faults;
 mod fixture;
-mod lists;
-mod races;
-mod ready;
-mod reports;
-mod secrets;
+mod gossip;
 
 pub use checks::CHECKS;
 pub use fixture::{KeyringFixture, Node, Rings, key};
@@ -214,7 +197,6 @@ suite! {
     checks: KeyringCheck,
     fixture: KeyringFixture,
     factory: (wanted: Rings),
-    names: __conformance_keyring_names,
 }
 
 /// Generates one `#[test]` for each check of this suite, as

@@ -408,7 +408,10 @@ checks! {
         let conflict = ErrorKind::Conflict { expected, actual };
         let is_it = |kind: &ErrorKind| *kind == conflict;
         not_applied(&format!("{conflict:?}"), &answer, is_it)?;
-        as_answered(&after, &others[0].id, &Ok(()))?;
+        let votes = |server: &RaftMember| server.id == others[0].id && server.is_voter();
+        let done = !after.membership.servers.iter().any(votes);
+        let expected = format!("{} without a vote", others[0].id);
+        ensure(done, expected, &after)?;
         same("the change", &None, &after.change)?;
         raft.remove(&leader, &others[1]).await
     }
