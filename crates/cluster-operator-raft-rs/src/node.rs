@@ -135,7 +135,7 @@ impl Node {
     /// each committed write.
     ///
     /// # Errors
-    /// An id of 0.
+    /// [`ConfigInvalid`](Error::ConfigInvalid) for an id or a tick of 0.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -145,6 +145,9 @@ impl Node {
         apply: impl FnMut(&[u8]) + Send + 'static,
     ) -> raft::Result<Self> {
         let tick = config.tick;
+        if tick.is_zero() {
+            return Err(Error::ConfigInvalid("the tick has to take time".into()));
+        }
         let (inbox, inputs) = mpsc::channel(INBOX);
         let (core, state) = Core::new(config, Box::new(transport), Box::new(apply))?;
         tokio::spawn(run(core, inputs, tick));
@@ -161,7 +164,8 @@ impl Node {
         let _ = self.inbox.try_send(Input::Message(message));
     }
 
-    /// Appends a write, if this server leads, and says whether it was committed.
+    /// Appends a write, if this server leads, and says whether it was committed:
+    /// `false` if that is not known, since it leads no more.
     ///
     /// # Errors
     /// [`ProposalDropped`](Error::ProposalDropped) if nothing was appended.
@@ -169,10 +173,12 @@ impl Node {
         let at = self.call(move |core| core.propose(data)).await;
         let at = at.ok_or(Error::ProposalDropped)??;
         // As long as the term lasts, nobody else can have replaced the entry.
-        let over = |state: &NodeState| state.term != at.term || state.committed.index >= at.index;
+        let committed =
+            |state: &NodeState| state.term == at.term && state.committed.index >= at.index;
+        let leads = |state: &NodeState| state.term == at.term && state.leader == state.id;
         let mut state = self.state.clone();
-        let state = state.wait_for(over).await;
-        Ok(state.is_ok_and(|state| state.term == at.term))
+        let over = state.wait_for(|state| committed(state) || !leads(state));
+        Ok(over.await.is_ok_and(|state| committed(&state)))
     }
 
     /// Appends a change of the configuration, if this server leads, without any
