@@ -17,7 +17,7 @@ use crate::error::{ErrorKind, Outcome};
 
 const PROBLEM: &str = "application/problem+json";
 
-/// How much of an error's text is kept, in bytes.
+/// The longest text of an error that is kept, in bytes.
 const TEXT_LIMIT: usize = 4096;
 
 /// Accepts the answer of an operation without a result. An answer with a body does

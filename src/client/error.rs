@@ -32,7 +32,7 @@ pub struct ClientError {
     kind: Box<ErrorKind>,
     pub(super) status: Option<u16>,
     pub(super) message: String,
-    /// Whether the message says by itself what to do and what has changed.
+    /// The message says by itself what to do and what has changed.
     pub(super) complete: bool,
     outcome: Outcome,
     pub(super) rings: Vec<RingListing>,
@@ -88,7 +88,7 @@ impl ClientError {
         &self.message
     }
 
-    /// Whether it happened all the same. Consul does not say; then it is
+    /// Tells whether it happened all the same. Consul does not say it; then it is
     /// concluded from the error, and unknown where that does not tell.
     pub fn outcome(&self) -> Outcome {
         self.outcome

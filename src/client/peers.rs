@@ -196,7 +196,7 @@ impl fmt::Debug for HttpPeers {
 
 /// Why one server has not answered.
 struct Unanswered {
-    /// Whether its service may have got the envelope.
+    /// Its service may have got the envelope.
     arrived: bool,
     timed_out: bool,
     reason: String,
@@ -236,7 +236,8 @@ impl From<Failure> for Unanswered {
 /// The other service's reply, if the answer is one.
 fn reply(answer: Answer) -> Result<EnvelopeReply, Unanswered> {
     if answer.status != StatusCode::OK {
-        // A 4xx says that the service has not got the envelope, whoever says it.
+        // A 4xx says that the service has not got the envelope, also if a proxy
+        // says it.
         let arrived = !answer.status.is_client_error();
         return Err(Unanswered::new(arrived, refusal(answer.status)));
     }

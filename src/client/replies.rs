@@ -23,7 +23,7 @@ pub struct RingListing {
     pub datacenter: DatacenterName,
     /// The pool.
     pub pool: Pool,
-    /// How many nodes are in the pool.
+    /// The number of nodes in the pool.
     pub nodes: usize,
     /// On how many nodes each key is.
     pub keys: KeyCounts,
@@ -38,7 +38,7 @@ pub struct RingListing {
     /// What went wrong in this ring. Only [`Precise`](crate::wire::Dialect::Precise)
     /// servers say it for each ring.
     pub error: Option<String>,
-    /// Whether a change that failed in this ring has happened all the same.
+    /// The outcome of a change that failed in this ring.
     pub outcome: Option<Outcome>,
 }
 

@@ -1,4 +1,4 @@
-//! The secret by which servers know each other.
+//! The secret that servers share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub enum InvalidSecret {
     /// It could be guessed.
     #[error("the shared secret has {characters} characters: give it at least 16, at random")]
     TooShort {
-        /// How many it has.
+        /// Their number.
         characters: usize,
     },
     /// A header cannot carry it.
@@ -107,7 +107,7 @@ impl Accepted {
         self.digests.push(secret.digest());
     }
 
-    /// Whether `Authorization` presents one of them. What is presented is hashed
+    /// Checks that `Authorization` presents one of them. What is presented is hashed
     /// to a fixed length first, and compared with all of them in constant time.
     pub(super) fn admits(&self, authorization: Option<&HeaderValue>) -> bool {
         if self.digests.is_empty() {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_has_to_be_long_and_fit_into_a_header() {
+    fn secret_has_to_be_long_and_fit_into_a_header() {
         let refused = |text: &str| SharedSecret::new(text).unwrap_err();
         assert_eq!(
             refused("0123456789abcde"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_sends_is_what_the_other_admits() {
+    fn sent_secret_is_admitted() {
         let mut accepted = Accepted::default();
         accepted.add(&secret(NEW));
         assert!(accepted.admits(Some(&secret(NEW).header().unwrap())));

@@ -60,7 +60,7 @@ pub(super) struct Answer {
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub(super) struct Failure {
-    /// Whether anything of the request may have arrived.
+    /// A part of the request may have arrived.
     pub(super) sent: bool,
     pub(super) cause: Cause,
     #[source]
@@ -215,7 +215,7 @@ impl SendState {
         self.change(STARTED)
     }
 
-    /// Whether it is in this state now, because it was before or was waiting.
+    /// Enters a state, if it was waiting. Returns whether it is in that state now.
     fn change(&self, to: u8) -> bool {
         match self
             .0
@@ -262,8 +262,8 @@ impl Body for Outgoing {
         })
     }
 
-    /// An abandoned body is not at its end: whoever wants to send it has to ask
-    /// for more, and is told that there is none.
+    /// An abandoned body is not at its end: a connection that wants to send it has
+    /// to ask for more, and gets an error.
     fn is_end_stream(&self) -> bool {
         self.state.start() && self.bytes.is_none()
     }
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_looks_at_a_body_begins_to_send_it() {
+    fn looking_at_a_body_begins_to_send_it() {
         let looks: [fn(&mut Outgoing); 3] = [
             |body| _ = body.is_end_stream(),
             |body| _ = body.size_hint(),
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_body_cannot_be_sent_even_if_it_is_empty() {
+    fn abandoned_body_cannot_be_sent_even_if_it_is_empty() {
         for text in ["", "{}"] {
             let (mut body, state) = outgoing(text);
             assert!(state.abandon());

@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use http::Uri;
 
-/// What the URIs of a server begin with, such as `http://10.0.0.1:8501`.
+/// The base URI of a server, such as `http://10.0.0.1:8501`.
 ///
 /// It has a scheme and an authority, and may have a path under which a proxy
-/// holds the server. It has no user, no password and no query: secrets do not
-/// belong into an address.
+/// serves the server. It has no user, no password and no query: secrets do not
+/// belong in an address.
 ///
 /// ```
 /// use cluster_operator::client::ServerUri;
@@ -24,15 +24,15 @@ pub struct ServerUri {
     uri: Uri,
 }
 
-/// Why a text is no [`ServerUri`]. It does not repeat the text, which may hold a
-/// password.
+/// A text that is not a [`ServerUri`]. The error does not repeat the text, which may
+/// hold a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidServerUri {
-    /// It is no URI at all.
-    #[error("the server's address is no URI: write it as http://host:port")]
+    /// It is not a URI.
+    #[error("the server's address is not a URI: write it as http://host:port")]
     Syntax,
-    /// It does not say by which protocol, or it is not HTTP.
+    /// Its scheme is missing, or is not HTTP.
     #[error("the server's URI has to begin with http:// or https://")]
     Scheme,
     /// It has a user, perhaps with a password.
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_follows_what_the_server_stands_under() {
+    fn path_is_appended_to_the_base() {
         assert_eq!(joined("http://a:1"), "http://a:1/v1/x?y=z");
         assert_eq!(joined("http://a:1/"), "http://a:1/v1/x?y=z");
         assert_eq!(joined("https://a/b/c/"), "https://a/b/c/v1/x?y=z");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_servers_uri_is_refused_without_being_repeated() {
+    fn malformed_uri_is_refused_without_being_repeated() {
         for (text, error) in [
             ("", InvalidServerUri::Syntax),
             ("http://", InvalidServerUri::Syntax),

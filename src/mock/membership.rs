@@ -49,7 +49,7 @@ impl Cluster {
         let failed =
             |outcome| Err(OperatorError::backend("the test lets it fail").with_outcome(outcome));
         match mishap {
-            Some((_, Outcome::NotApplied)) => return failed(Outcome::NotApplied),
+            Some((_, Outcome::NotApplied)) => failed(Outcome::NotApplied),
             Some((_, outcome)) => {
                 self.commit_removal(&removal.id)?;
                 failed(outcome)

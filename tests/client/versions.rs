@@ -17,7 +17,12 @@ use super::{SECRET, ask, peers_of, read, write};
 const VERSION_1: &str = PEER_PATHS[1];
 
 /// What a server of version 1 sends to have a peer removed.
-const REMOVAL_1: &str = r#"{"operation":{"RemovePeer":{"server":{"Id":"carol"},"expected_index":null}},"datacenter":"dc2","token":null,"forwards":1,"to_leader":false,"patience":{"secs":9,"nanos":0}}"#;
+fn removal_1() -> &'static str {
+    let mut requests = include_str!("../envelopes/requests-1.txt").lines();
+    requests
+        .find_map(|line| line.strip_prefix("remove-peer "))
+        .unwrap()
+}
 
 /// What a server of version 1 reads of an error, as far as it concerns it.
 #[derive(Deserialize)]
@@ -71,7 +76,7 @@ async fn newer_server_tells_an_older_one_that_it_is_too_old() {
         Request::post(VERSION_1)
             .header(AUTHORIZATION, format!("Bearer {secret}"))
             .header(CONTENT_TYPE, "application/json")
-            .body(Body::from(REMOVAL_1))
+            .body(Body::from(removal_1()))
             .unwrap()
     };
     let answer = app.clone().oneshot(call(SECRET)).await.unwrap();

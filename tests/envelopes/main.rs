@@ -147,7 +147,7 @@ fn reply_of_version_1_is_unknown_for_a_write() {
 }
 
 #[test]
-fn envelope_of_a_newer_version_is_told_that_this_server_is_too_old() {
+fn newer_envelope_is_told_that_this_server_is_too_old() {
     let newer = committed(REQUESTS_2, "remove-peer").replacen("2", "3", 1);
     let reply = block_on(server().answer(&Envelope::from_bytes(newer)));
     let (_, request) = requests().remove(0);
@@ -157,7 +157,7 @@ fn envelope_of_a_newer_version_is_told_that_this_server_is_too_old() {
 }
 
 #[test]
-fn lost_envelope_is_unknown_for_a_write_and_not_applied_for_a_read() {
+fn lost_envelope_is_unknown_for_a_write_only() {
     for (sent, read, write) in [
         (
             SendError::lost as fn(String) -> SendError,

@@ -62,6 +62,13 @@ impl Links {
         self.state().cut.insert(id);
     }
 
+    /// Undoes the cut of a server, be it made or to be made.
+    pub(crate) fn reconnect(&self, id: NodeId) {
+        let mut state = self.state();
+        state.cut.remove(&id);
+        state.fuse = None;
+    }
+
     /// Undoes all cuts.
     pub(crate) fn mend(&self) {
         self.state().cut.clear();

@@ -1,10 +1,10 @@
 //! Who has changed what: every change has a request that may have made it, and
 //! every request that says so has made one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_operator::mock::RaftChange;
-use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, ServerId};
+use cluster_operator::mock::{Entry, RaftChange};
+use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, QuorumGuard, ServerId};
 
 use crate::Violation;
 use crate::invariants::{of_answer, of_calls, of_membership, of_nodes, of_removal};
@@ -151,9 +151,23 @@ impl Account {
     fn check_removals(&self, world: &World) -> Result<(), Violation> {
         let mut counts: BTreeMap<ServerId, usize> = BTreeMap::new();
         let mut indexes: Vec<(ServerId, u64)> = Vec::new();
+        let others = Others::in_transcript(world);
+        let certain: BTreeSet<_> = self
+            .removed
+            .iter()
+            .filter(|(_, (certain, _))| *certain > 0)
+            .map(|(server, _)| world.federation.raft(server.clone()).id().clone())
+            .collect();
         for (datacenter, before) in &self.removals {
             for change in &changes(world, datacenter)[*before..] {
-                of_removal(change)?;
+                match others.are_lost {
+                    false => of_removal(change, world.guard)?,
+                    // After the proof, that is. What a success says holds all the same.
+                    true if certain.contains(&change.removed) => {
+                        of_removal(change, QuorumGuard::Quorum)?;
+                    }
+                    true => {}
+                }
                 *counts.entry(change.removed.clone()).or_default() += 1;
                 indexes.push((change.removed.clone(), change.before.index));
             }
@@ -162,7 +176,8 @@ impl Account {
             let id = world.federation.raft(server.clone()).id().clone();
             let removed = counts.get(&id).copied().unwrap_or(0);
             let asked = self.removed.get(&server).copied();
-            let (certain, perhaps) = asked.unwrap_or_default();
+            let (certain, mut perhaps) = asked.unwrap_or_default();
+            perhaps += others.removals.get(server.as_str()).copied().unwrap_or(0);
             let by_duplicate = self.duplicates && asked.is_some();
             if removed < certain {
                 return Err(format!("{server} is said to be removed and was not"));
@@ -181,6 +196,32 @@ impl Account {
             }
         }
         Ok(())
+    }
+}
+
+/// What befalls removals, whoever asks for them.
+#[derive(Default)]
+struct Others {
+    /// How many joint configurations without a server were left unfinished.
+    removals: BTreeMap<String, usize>,
+    /// Whether servers may be lost between a proof and a change.
+    are_lost: bool,
+}
+
+impl Others {
+    fn in_transcript(world: &World) -> Others {
+        let mut others = Others::default();
+        for entry in world.federation.transcript().entries() {
+            let Entry::Note { text, .. } = entry else {
+                continue;
+            };
+            others.are_lost |= text.ends_with("is lost in the middle of the next removal");
+            let removed = text.strip_prefix("the removal of ");
+            if let Some(server) = removed.and_then(|it| it.strip_suffix(" is unfinished: Joint")) {
+                *others.removals.entry(server.to_owned()).or_default() += 1;
+            }
+        }
+        others
     }
 }
 

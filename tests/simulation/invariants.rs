@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cluster_operator::mock::{CallEnd, Entry, RaftChange, Transcript};
 use cluster_operator::{
-    ErrorKind, KeyringReply, KeyringScope, OperatorError, OperatorReply, Outcome, Pool,
-    RaftConfiguration, RingOutcome,
+    ErrorKind, KeyringReply, KeyringScope, OperatorError, OperatorReply, Outcome, Pool, Proof,
+    QuorumGuard, RaftConfiguration, RingOutcome,
 };
 
 use crate::Violation;
@@ -249,12 +249,21 @@ pub(crate) fn of_nodes(world: &World) -> Result<(), Violation> {
 }
 
 /// At the moment of a removal, the leader reached a majority of the voters that
-/// stay, whoever was removed.
-pub(crate) fn of_removal(change: &RaftChange) -> Result<(), Violation> {
-    let RaftConfiguration { servers, .. } = &change.after;
-    let voters = || servers.iter().filter(|server| server.is_voter());
-    let alive = voters().filter(|server| server.alive == Some(true)).count();
-    match alive > voters().count() / 2 {
+/// stay, whoever was removed and whatever the guard; and one more if that is asked
+/// for.
+pub(crate) fn of_removal(change: &RaftChange, guard: QuorumGuard) -> Result<(), Violation> {
+    let voters = |configuration: &RaftConfiguration| {
+        let servers = configuration.servers.iter();
+        servers.filter(|server| server.is_voter()).count()
+    };
+    let (before, after) = (voters(&change.before), voters(&change.after));
+    let proof = match guard {
+        QuorumGuard::Margin if after < before => Proof::Margin,
+        _ => Proof::Majority,
+    };
+    let servers = change.after.servers.iter();
+    let reached = servers.filter(|server| server.is_voter() && server.alive == Some(true));
+    match reached.count() >= proof.needed(after) {
         true => Ok(()),
         false => Err(format!("a removal has cost the quorum: {change:?}")),
     }

@@ -92,12 +92,12 @@ impl Issue {
         }
     }
 
-    /// The removal of a server that is in a datacenter's configuration, or now and
-    /// then a transfer to whoever is left.
+    /// The removal of a server that is in a datacenter's configuration, or, where few
+    /// are left, a transfer to any other.
     pub(crate) fn take_apart(world: &mut World, at: NodeName, datacenter: &'static str) -> Issue {
         let servers = world.federation.configuration(datacenter).servers;
         let victim = world.chance.pick(&servers).name.clone().unwrap();
-        let ask = match world.chance.one_in(4) {
+        let ask = match servers.len() < 3 && world.chance.one_in(2) {
             true => Ask::Transfer(None),
             false => Ask::Remove(victim, None),
         };

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_operator::{
     Access, Consistency, DatacenterName, GossipKey, KeyringScope, NodeName, Outcome, Pool,
+    QuorumGuard,
 };
 
 use crate::Violation;
@@ -16,6 +17,7 @@ use crate::world::{Answered, DATACENTERS, NOWHERE, Ring, World, is_voter};
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     up: BTreeSet<NodeName>,
+    guard: QuorumGuard,
     clusters: BTreeMap<DatacenterName, Cluster>,
     rings: Vec<Ring>,
 }
@@ -75,6 +77,7 @@ impl Model {
             up: servers
                 .filter(|server| world.federation.is_up(server.clone()))
                 .collect(),
+            guard: world.guard,
             clusters: clusters.collect(),
             rings: world.rings(),
         }
@@ -119,7 +122,7 @@ impl Model {
         match (issue.holder, issue.access()) {
             (Holder::Stranger, _) => failed("unknown-token"),
             (Holder::Root, _) | (Holder::Viewer, Access::Read) => {
-                cluster.answer(&issue.ask, &self.up)
+                cluster.answer(&issue.ask, &self.up, self.guard)
             }
             _ => failed("permission-denied"),
         }
@@ -218,7 +221,7 @@ impl Model {
 }
 
 impl Cluster {
-    fn answer(&mut self, ask: &Ask, up: &BTreeSet<NodeName>) -> Seen {
+    fn answer(&mut self, ask: &Ask, up: &BTreeSet<NodeName>, guard: QuorumGuard) -> Seen {
         let failed = |why| Seen::Failed(why, Outcome::NotApplied);
         match ask {
             Ask::Read(_) => {
@@ -240,12 +243,21 @@ impl Cluster {
                 }
                 let mut after = self.clone();
                 after.servers.remove(at);
-                if is_voter(name)
-                    && up.contains(name)
-                    && self.has_quorum(up)
-                    && !after.has_quorum(up)
-                {
-                    return failed("quorum-loss");
+                if is_voter(name) {
+                    match guard {
+                        QuorumGuard::Off if !after.has_quorum(up) => {
+                            return failed("quorum-unproven");
+                        }
+                        // With a leader there is a quorum, so only a live voter can
+                        // take it away.
+                        QuorumGuard::Quorum if !after.has_quorum(up) => {
+                            return failed("quorum-loss");
+                        }
+                        QuorumGuard::Margin if after.alive(up) < after.voters().count() / 2 + 2 => {
+                            return failed("quorum-loss");
+                        }
+                        _ => {}
+                    }
                 }
                 after.elect(up);
                 *self = after;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster_operator::mock::{Calls, Fault, FaultId, MockClock, MockFederation, NodeFault};
-use cluster_operator::{NodeName, Outcome, Pool, Timer};
+use cluster_operator::{NodeName, Outcome, PendingChange, Pool, Timer};
 
 use crate::Violation;
 use crate::attribution::Account;
@@ -164,17 +164,24 @@ fn of_servers(world: &mut World) -> Fault {
     }
 }
 
-/// Who leads, and who is taken for it.
+/// Who leads, who is taken for it, and what becomes of its changes.
 fn of_lead(world: &mut World) -> Fault {
     let datacenter = *world.chance.pick(&DATACENTERS);
-    match world.chance.below(4) {
+    let servers = world.federation.servers(datacenter);
+    match world.chance.below(6) {
         0 => Fault::lose_lead_at(datacenter, 1 + world.chance.below(3)),
         1 => {
             let outcomes = [Outcome::Applied, Outcome::NotApplied, Outcome::Unknown];
             Fault::fail_removal(datacenter, *world.chance.pick(&outcomes))
         }
+        2 => Fault::lose_at_removal(world.chance.pick(&servers).clone()),
+        3 => {
+            let members = world.federation.configuration(datacenter).servers;
+            let member = world.chance.pick(&members).name.clone().unwrap();
+            let changes = [PendingChange::Uncommitted, PendingChange::Joint];
+            Fault::unfinished_removal(member, *world.chance.pick(&changes))
+        }
         _ => {
-            let servers = world.federation.servers(datacenter);
             let misled = world.chance.pick(&servers).clone();
             Fault::stale_hint(misled, world.chance.pick(&servers).clone())
         }

@@ -10,7 +10,7 @@ use cluster_operator::{OperatorReply, RingOutcome};
 use crate::world::Answered;
 
 /// Each fault, and what of a transcript's line tells it.
-const FAULTS: [(&str, &str); 24] = [
+const FAULTS: [(&str, &str); 26] = [
     ("a server stops", " is down"),
     ("a server pauses", " is paused"),
     ("a partition", "nothing passes between"),
@@ -32,7 +32,12 @@ const FAULTS: [(&str, &str); 24] = [
     ("a node lists a part", "): ListsFirst"),
     ("the lead is lost before execution", "loses the lead"),
     ("a stale leader hint", "for the leader"),
-    ("a removal fails", "the next removal"),
+    ("a removal fails", "the next removal in"),
+    (
+        "a server is lost at a removal",
+        " in the middle of the next removal",
+    ),
+    ("a change is unfinished", " is unfinished:"),
     ("Raft is slow", "the Rafts of"),
     ("another server is elected", " is elected"),
 ];
@@ -53,13 +58,13 @@ const EFFECTS: [&str; 12] = [
     "ring: deadline-exceeded",
 ];
 
-/// Every kind of answer that there can be. The simulated Raft finishes each change
-/// at once, so none is in progress; the authorizer is always available; no key is
-/// malformed, and all servers run the same version and support everything.
-const ANSWERS: [&str; 22] = [
+/// Every kind of answer that there can be. The authorizer is always available, no
+/// key is malformed, and all servers run the same version and support everything.
+const ANSWERS: [&str; 23] = [
     "ok",
     "already-leader",
     "backend",
+    "change-in-progress",
     "conflict",
     "deadline-exceeded",
     "invalid-reply",

@@ -8,7 +8,7 @@ use cluster_operator::mock::{
 };
 use cluster_operator::{
     AutopilotBackend, DatacenterName, DefaultPolicy, GossipKey, KeyringBackend, NodeName,
-    OperatorError, OperatorReply, Pool, Resource, Timer,
+    OperatorError, OperatorReply, Pool, QuorumGuard, Resource, Timer,
 };
 
 use crate::issue::{Issue, any_server};
@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) federation: MockFederation,
     /// How long the servers wait for a leader.
     pub(crate) leader_wait: Duration,
+    /// Which removals the servers refuse.
+    pub(crate) guard: QuorumGuard,
     /// How many requests were made.
     pub(crate) steps: usize,
     /// What it has met.
@@ -74,6 +76,12 @@ impl World {
                     .with(Resource::Keyring, Grant::Read),
             );
         let leader_wait = Duration::from_millis(*chance.pick(&[0, 320, 2000]));
+        let guard = *chance.pick(&[
+            QuorumGuard::Quorum,
+            QuorumGuard::Quorum,
+            QuorumGuard::Off,
+            QuorumGuard::Margin,
+        ]);
         let first = key(0);
         let mut builder = MockFederation::builder()
             .clock(&clock)
@@ -83,6 +91,7 @@ impl World {
             .segment("dc2", "alpha", NAMES.map(|name| format!("dc2-{name}")))
             .service_options(move |service| {
                 service
+                    .quorum_guard(guard)
                     .leader_wait(leader_wait)
                     .deadline(DEADLINE)
                     .keyring_deadline(KEYRING_DEADLINE)
@@ -101,6 +110,7 @@ impl World {
             clock,
             federation: builder.build(),
             leader_wait,
+            guard,
             steps: 0,
             tally: Tally::default(),
             keys: vec![first],
@@ -114,7 +124,7 @@ impl World {
         while self.steps < steps {
             self.federation.clear_transcript();
             self.recover();
-            match self.chance.below(12) {
+            match self.chance.below(13) {
                 0 | 1 => self.quiet()?,
                 2 => rotating::among_faults(self)?,
                 3 => close::stampede(self)?,
@@ -124,6 +134,7 @@ impl World {
                 7 => close::late_death(self)?,
                 8 => close::reelection(self)?,
                 9 => close::half_told(self)?,
+                10 => close::unfinished(self)?,
                 _ => storm::weather(self)?,
             }
             rotating::after_all(self)?;

@@ -104,7 +104,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             Either::Right(((), work)) => {
                 let missed = OperatorError::new(ErrorKind::DeadlineExceeded {
                     target: "a majority of the voters".into(),
-                    after: self.removal.timeout,
+                    after: allowed,
                 });
                 if self.decision.take() {
                     let _ = answer.send(Err(missed.with_outcome(Outcome::NotApplied)));
@@ -122,7 +122,6 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     }
 
     async fn work(&self) -> Result<(), OperatorError> {
-        self.check().await?;
         let (_turn, latest) = self.settled().await?;
         let plan = self.plan(&latest)?;
         if let Some(stayers) = &plan.stayers {
@@ -182,8 +181,10 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let backend = &self.backend;
         let busy = || OperatorError::new(ErrorKind::ChangeInProgress);
         let turn = Arc::clone(&backend.turn).lock_owned();
-        let turn = C::AsyncRuntime::timeout(self.bound(), turn);
-        let turn = turn.await.map_err(|_| busy())?;
+        let Ok(turn) = C::AsyncRuntime::timeout(self.bound(), turn).await else {
+            self.check().await?;
+            return Err(busy());
+        };
         let mut bound = pin!(C::AsyncRuntime::sleep(self.bound()));
         loop {
             let (latest, is_committed) = self.check().await?;
