@@ -1,8 +1,8 @@
-//! Real server processes, of which the leader is killed in the middle of what an
-//! operator does.
+//! Real server processes, of which the leader or another one is killed in the middle
+//! of what an operator does.
 //!
-//! `KILL_ROUNDS` says how often, for each of the two operations; the default is
-//! small, so that the tests stay quick:
+//! `KILL_ROUNDS` says how often, for each of these tests; the default is small, so
+//! that the tests stay quick:
 //!
 //! ```text
 //! KILL_ROUNDS=15 cargo test --all-features --test processes -- --nocapture
@@ -17,6 +17,7 @@ mod cluster;
 mod operated;
 
 mod datacenter;
+mod death;
 mod leaderless;
 mod removal;
 mod rotation;
@@ -25,12 +26,13 @@ use std::time::Duration;
 
 use cluster_operator::client::{ClientError, OperatorClient};
 
-/// How long an operator waits for an answer, and a second on top.
-const DEADLINE: Duration = Duration::from_secs(12);
+/// How long an operator waits for an answer, and a second on top: more than the
+/// service's deadline, which is eight election timeouts.
+const DEADLINE: Duration = cluster::ELECTION_TIMEOUT.saturating_mul(10);
 
 fn rounds() -> u32 {
     let rounds = std::env::var("KILL_ROUNDS").ok();
-    rounds.map_or(2, |rounds| rounds.parse().expect("KILL_ROUNDS is a number"))
+    rounds.map_or(3, |rounds| rounds.parse().expect("KILL_ROUNDS is a number"))
 }
 
 /// A moment in the middle of an operation that takes about `whole`, another one in

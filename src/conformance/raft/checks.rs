@@ -933,6 +933,7 @@ async fn left_joint(raft: &Cluster<'_>, leader: &Member, removed: &Member) -> Ve
 async fn removed_in_the_end(raft: &Cluster<'_>, victim: &Member, stayers: &[Member]) -> Verdict {
     let expected = format!("{} to be removed, or to be unknown", victim.id);
     until(raft.fixture(), &expected, || async {
+        // As long as it votes, the server that is removed may lead, too.
         for member in stayers.iter().chain([victim]) {
             let Ok(view) = member.backend.view().await else {
                 continue;

@@ -72,6 +72,8 @@
 //! - Leadership cannot be transferred: openraft 0.9 has no call for it.
 //! - Whether a server is up is not known, unless
 //!   [`with_status`](OpenraftBackend::with_status) tells it.
+//! - Calls other than `view` go through openraft's core. A timeout is not kept while
+//!   the core itself hangs, on a disk that does not answer.
 //! - A removed server is not told. It stands for election in vain until it is shut
 //!   down, and a stale read of it shows the old configuration.
 //! - openraft's feature `singlethreaded`, and responders other than

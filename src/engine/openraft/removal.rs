@@ -104,7 +104,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             Either::Right(((), work)) => {
                 let missed = OperatorError::new(ErrorKind::DeadlineExceeded {
                     target: "a majority of the voters".into(),
-                    after: self.removal.timeout,
+                    after: allowed,
                 });
                 if self.decision.take() {
                     let _ = answer.send(Err(missed.with_outcome(Outcome::NotApplied)));
