@@ -184,7 +184,7 @@ fn agrees(
 async fn lost_a_majority(datacenter: &mut Datacenter, before: &RaftConfiguration, victim: NodeId) {
     let running = datacenter.running();
     let mut up = BTreeSet::new();
-    let mut configurations = Vec::new();
+    let mut configurations = BTreeSet::new();
     for name in &running {
         datacenter.server_mut(name).kill();
     }
