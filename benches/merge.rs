@@ -1,5 +1,5 @@
 //! What merging the answers of many nodes costs, and how that grows with the
-//! nodes.
+//! nodes: of the report alone, and of the collector that knows the nodes by name.
 //!
 //! ```text
 //! cargo bench --bench merge
@@ -8,11 +8,12 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use cluster_operator::{GossipKey, RingReport};
-use criterion::{BenchmarkId, Criterion, Throughput};
+use cluster_operator::keyring::Answers;
+use cluster_operator::{GossipKey, NodeKeys, NodeName, RingReport};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 
 const KEYS: usize = 4;
-const NODES: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+const NODES: [usize; 3] = [1_000, 10_000, 100_000];
 
 /// Keys that look random and are the same in every run.
 fn keys() -> Vec<GossipKey> {
@@ -26,26 +27,83 @@ fn keys() -> Vec<GossipKey> {
         .collect()
 }
 
-/// Every node lists its ring, each fourth with another primary.
-fn merge(keys: &[GossipKey], nodes: usize) -> RingReport {
-    let mut other = keys.to_vec();
-    other.reverse();
-    let mut report = RingReport::new(nodes);
-    for node in 0..nodes {
-        report.holds(black_box(if node % 4 == 0 { &other } else { keys }));
+/// What so many nodes answer, each fourth with another primary.
+struct Ring {
+    keys: Vec<GossipKey>,
+    other: Vec<GossipKey>,
+    names: Vec<NodeName>,
+}
+
+impl Ring {
+    fn new(nodes: usize) -> Self {
+        let keys = keys();
+        let mut other = keys.clone();
+        other.reverse();
+        let names = (0..nodes).map(|node| format!("node-{node:07}").into());
+        Ring {
+            keys,
+            other,
+            names: names.collect(),
+        }
     }
-    assert_eq!(report.keys.get(&keys[0]), nodes);
-    report
+
+    fn keys(&self, node: usize) -> &[GossipKey] {
+        if node.is_multiple_of(4) {
+            &self.other
+        } else {
+            &self.keys
+        }
+    }
+
+    /// Merges into a report alone.
+    fn merge(&self) -> RingReport {
+        let mut report = RingReport::new(self.names.len());
+        for node in 0..self.names.len() {
+            report.holds(black_box(self.keys(node)));
+        }
+        report
+    }
+
+    /// The nodes' answers, in no order of their names.
+    fn answers(&self) -> Vec<(NodeName, NodeKeys)> {
+        let nodes = self.names.len();
+        (0..nodes)
+            .map(|at| {
+                let node = at * 7_919 % nodes;
+                let keys = self.keys(node).iter().cloned();
+                (self.names[node].clone(), NodeKeys::ring(keys))
+            })
+            .collect()
+    }
+
+    /// Names the nodes and collects their answers.
+    fn collect(&self, answers: Vec<(NodeName, NodeKeys)>) -> Answers {
+        let collector = Answers::default();
+        collector.asking(self.names.iter().cloned());
+        for (node, keys) in answers {
+            collector.answered(&node, Ok(keys));
+        }
+        collector
+    }
+
+    fn check(&self, report: &RingReport) {
+        let nodes = self.names.len();
+        assert_eq!((report.responses, report.nodes), (nodes, nodes));
+        assert_eq!(report.keys.get(&self.keys[0]), nodes);
+    }
 }
 
 /// Nanoseconds for one key of one node in the quickest of several merges: on a
 /// busy machine long ones are interrupted, which is not their fault.
-fn pair(keys: &[GossipKey], nodes: usize) -> f64 {
+fn pair<T, R>(nodes: usize, prepare: impl Fn() -> T, merge: impl Fn(T) -> R) -> f64 {
     let quickest = (0..15)
         .map(|_| {
+            let prepared = prepare();
             let start = Instant::now();
-            black_box(merge(keys, nodes));
-            start.elapsed()
+            let merged = black_box(merge(prepared));
+            let elapsed = start.elapsed();
+            drop(merged);
+            elapsed
         })
         .min()
         .unwrap_or_default();
@@ -58,23 +116,34 @@ fn main() {
         .measurement_time(Duration::from_secs(2))
         .without_plots()
         .configure_from_args();
-    let keys = keys();
     let mut group = criterion.benchmark_group("merge 4 keys");
     for nodes in NODES {
+        let ring = Ring::new(nodes);
+        ring.check(&ring.merge());
+        let collected = ring.collect(ring.answers());
+        ring.check(&collected.report().expect("nodes were asked"));
         group.throughput(Throughput::Elements((nodes * KEYS) as u64));
-        group.bench_function(BenchmarkId::new("nodes", nodes), |bencher| {
-            bencher.iter(|| merge(&keys, nodes));
+        group.bench_function(BenchmarkId::new("report, nodes", nodes), |bencher| {
+            bencher.iter(|| ring.merge());
+        });
+        group.bench_function(BenchmarkId::new("answers, nodes", nodes), |bencher| {
+            let prepare = || ring.answers();
+            bencher.iter_batched(
+                prepare,
+                |answers| ring.collect(answers),
+                BatchSize::PerIteration,
+            );
         });
     }
     group.finish();
     criterion.final_summary();
-    let few = pair(&keys, NODES[0]);
     for nodes in NODES {
-        let pair = pair(&keys, nodes);
+        let ring = Ring::new(nodes);
+        let report = pair(nodes, || (), |()| ring.merge());
+        let answers = pair(nodes, || ring.answers(), |answers| ring.collect(answers));
         println!(
-            "{nodes} nodes x {KEYS} keys: {pair:.1} ns a pair, {:.2} of that of {} nodes",
-            pair / few,
-            NODES[0]
+            "{nodes} nodes x {KEYS} keys: {report:.1} ns a pair in a report, {answers:.1} ns in \
+             the collector"
         );
     }
 }

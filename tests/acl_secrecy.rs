@@ -63,7 +63,7 @@ fn assert_hidden_however_broken(extension: &str, text: &str) {
 }
 
 #[test]
-fn a_json_file_that_does_not_load_keeps_its_secrets_however_it_is_broken() {
+fn broken_json_file_shows_no_secret() {
     assert_hidden_however_broken(
         "json",
         &format!(
@@ -110,7 +110,7 @@ mod hcl {
     use super::*;
 
     #[test]
-    fn an_hcl_file_that_does_not_load_keeps_its_secrets_however_it_is_broken() {
+    fn broken_hcl_file_shows_no_secret() {
         assert_hidden_however_broken(
             "hcl",
             &format!(

@@ -4,10 +4,18 @@
 // A test is over where something is not as it has to be.
 #![allow(clippy::unwrap_used)]
 
+#[path = "conformance/acl.rs"]
+mod acl;
+#[path = "conformance/acl_mutants.rs"]
+mod acl_mutants;
 #[path = "conformance/keyring.rs"]
 mod keyring;
 #[path = "conformance/keyring_mutants.rs"]
 mod keyring_mutants;
+#[path = "conformance/peers.rs"]
+mod peers;
+#[path = "conformance/peers_mutants.rs"]
+mod peers_mutants;
 #[path = "conformance/raft.rs"]
 mod raft;
 #[path = "conformance/raft_mutants.rs"]

@@ -163,7 +163,7 @@ fn a_datacenter_that_is_down_is_told_without_waiting() {
 // dashboard asks bob, who is cut off from both others.
 
 #[test]
-fn a_server_that_is_cut_off_from_its_leader_says_that_there_is_none() {
+fn server_cut_off_from_its_leader_reports_no_leader() {
     let (clock, federation, dashboard) = world();
     let cut = federation.inject(Fault::partition(["bob"], ["alice", "carol"]));
     assert_eq!(

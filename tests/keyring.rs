@@ -35,7 +35,7 @@ fn a_relay_factor_is_at_most_five() {
 }
 
 #[test]
-fn what_should_be_a_key_and_is_not_even_a_text_is_said_to_be_no_key() {
+fn key_that_is_not_a_string_is_malformed() {
     let read = |json: &str| exposed::deserialize(&mut serde_json::Deserializer::from_str(json));
     let error = read("17").unwrap_err().to_string();
     assert!(error.contains("expected a gossip key in base64"), "{error}");

@@ -231,7 +231,7 @@ async fn every_node_of_every_ring_ends_with_the_new_key_alone() {
 }
 
 #[tokio::test]
-async fn a_rotation_that_is_done_changes_nothing_when_it_is_run_again() {
+async fn repeated_rotation_changes_nothing() {
     let federation = federation();
     let caller = Caller::anonymous();
     rotate(&federation.service, &caller, key(3)).await.unwrap();
@@ -250,7 +250,7 @@ async fn a_key_that_is_installed_already_can_be_rotated_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fault_at_any_step_leaves_every_ring_readable_and_the_rotation_resumable() {
+async fn fault_at_any_step_leaves_rings_readable_and_resumable() {
     let caller = Caller::anonymous();
     for fault in FAULTS {
         let mut steps = Vec::new();
@@ -469,7 +469,7 @@ async fn listing_that_some_rings_answered_stops_the_rotation() {
 }
 
 #[tokio::test]
-async fn a_node_that_leaves_on_the_way_ends_the_rotation_until_it_is_run_again() {
+async fn node_that_leaves_stops_the_rotation_until_it_is_repeated() {
     let federation = federation();
     let lan = federation.rings[1].clone();
     let caller = Caller::anonymous();

@@ -39,7 +39,7 @@ fn a_clone_for_a_connection_allocates_nothing() {
 }
 
 #[test]
-fn a_request_over_http_allocates_few_times_and_leaves_nothing_behind() {
+fn http_request_allocates_few_times_and_leaks_nothing() {
     let mut adapter = OperatorHttp::new(service());
     let mut serve = |request| {
         let response = adapter.call(request).now_or_never();

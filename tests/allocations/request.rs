@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use super::{CONFIGURATION, TOKENS, secret, service};
 
 #[test]
-fn a_request_allocates_ten_times_at_most_and_leaves_nothing_behind() {
+fn request_allocates_ten_times_at_most_and_leaks_nothing() {
     let service = service();
     let token = secret(TOKENS / 2);
     let headers = [("accept", "*/*"), ("x-consul-token", token.as_str())];

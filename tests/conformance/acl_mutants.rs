@@ -7,7 +7,7 @@ use cluster_operator::conformance::acl::{Acl, AclFixture, CHECKS, run};
 use cluster_operator::conformance::{Fixture, NotSupported, acl_authorizer};
 use cluster_operator::mock::{MockAcl, MockClock};
 use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Resource, Timer, Token,
+    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, Timer, Token,
 };
 
 use crate::acl::Simulated;
@@ -57,7 +57,7 @@ impl AclAuthorizer for Broken {
         token: Option<&Token>,
         resource: Resource,
         access: Access,
-    ) -> Result<(), AclError> {
+    ) -> Result<Identity, AclError> {
         let real = &self.real;
         let default_allows = real.default_policy() == DefaultPolicy::Allow;
         // What is asked instead.
@@ -78,7 +78,7 @@ impl AclAuthorizer for Broken {
             ("an_empty_token_opens_no_more_than_none", Some(shown))
                 if shown.expose().is_empty() =>
             {
-                return Ok(());
+                return Ok(Identity::Unnamed);
             }
             ("a_secret_is_matched_byte_for_byte", Some(shown)) => {
                 token = self.alike(shown).or(token);
@@ -120,36 +120,57 @@ impl AclAuthorizer for Broken {
                 "a_read_rule_denies_a_write_that_the_default_allows"
                 | "a_deny_rule_denies_what_the_default_allows",
                 Err(AclError::Denied { .. }),
-            ) if default_allows && access == Access::Write => Ok(()),
-            ("a_write_rule_allows_to_read_too", Ok(())) if access == Access::Read => {
-                Err(AclError::Denied { accessor: None })
+            ) if default_allows && access == Access::Write => Ok(Identity::Unnamed),
+            ("a_write_rule_allows_to_read_too", Ok(_)) if access == Access::Read => {
+                Err(AclError::Denied {
+                    identity: Identity::Unnamed,
+                })
             }
             ("without_a_rule_a_default_of_deny_denies", Err(AclError::Denied { .. }))
                 if access == Access::Read =>
             {
-                Ok(())
+                Ok(Identity::Unnamed)
             }
-            ("without_a_rule_a_default_of_allow_allows", Ok(())) if access == Access::Write => {
-                Err(AclError::Denied { accessor: None })
+            ("without_a_rule_a_default_of_allow_allows", Ok(_)) if access == Access::Write => {
+                Err(AclError::Denied {
+                    identity: Identity::Unnamed,
+                })
             }
             ("a_token_that_nobody_has_is_unknown", Err(AclError::UnknownToken)) => {
-                Err(AclError::Denied { accessor: None })
+                Err(AclError::Denied {
+                    identity: Identity::Unnamed,
+                })
             }
             (
                 "a_token_that_nobody_has_is_unknown_where_the_default_allows",
                 Err(AclError::UnknownToken),
-            ) if default_allows => Ok(()),
+            ) if default_allows => Ok(Identity::Unnamed),
             ("a_denial_tells_whose_token_it_is", Err(AclError::Denied { .. })) => {
-                let accessor = Some(AccessorId::new(format!("question-{questions}")));
-                Err(AclError::Denied { accessor })
+                let identity = AccessorId::new(format!("question-{questions}"));
+                Err(AclError::Denied {
+                    identity: Identity::Accessor(identity),
+                })
             }
-            ("names none of the accessor ids", Err(AclError::Denied { .. })) => {
-                Err(AclError::Denied { accessor: None })
+            ("names none of the accessor ids", answer) => {
+                let unnamed = |identity| match identity {
+                    Identity::Accessor(_) => Identity::Unnamed,
+                    other => other,
+                };
+                match answer {
+                    Ok(identity) => Ok(unnamed(identity)),
+                    Err(AclError::Denied { identity }) => Err(AclError::Denied {
+                        identity: unnamed(identity),
+                    }),
+                    answer => answer,
+                }
             }
-            ("names one accessor id of two", Err(AclError::Denied { accessor })) => {
-                let named = token == Some(crate::acl::secret(0));
-                let accessor = accessor.filter(|_| named);
-                Err(AclError::Denied { accessor })
+            ("names the owner in a denial alone", Ok(_)) => Ok(Identity::Unnamed),
+            ("names one accessor id of two", Err(AclError::Denied { identity })) => {
+                let identity = match token == Some(crate::acl::secret(0)) {
+                    true => identity,
+                    false => Identity::Unnamed,
+                };
+                Err(AclError::Denied { identity })
             }
             ("calls a token by all but its last letter", Err(AclError::Denied { .. })) => {
                 let name = |token: &Token| {
@@ -157,8 +178,9 @@ impl AclAuthorizer for Broken {
                     letters.pop();
                     AccessorId::new(letters)
                 };
-                let accessor = token.as_ref().map(name);
-                Err(AclError::Denied { accessor })
+                let identity = token.as_ref().map(name);
+                let identity = identity.map_or(Identity::Unnamed, Identity::Accessor);
+                Err(AclError::Denied { identity })
             }
             ("repeats bytes of what was shown", Err(AclError::UnknownToken)) => {
                 let shown = token.as_ref().map_or("", Token::expose).as_bytes();
@@ -175,14 +197,16 @@ impl AclAuthorizer for Broken {
                 let mut state = self.state();
                 if let Some(token) = token {
                     match answer {
-                        Ok(()) => state.known.push(token),
-                        Err(_) if state.known.contains(&token) => return Ok(()),
+                        Ok(_) => state.known.push(token),
+                        Err(_) if state.known.contains(&token) => return Ok(Identity::Unnamed),
                         Err(_) => {}
                     }
                 }
                 answer
             }
-            ("what_cannot_be_told_is_unavailable", Err(AclError::Unavailable { .. })) => Ok(()),
+            ("what_cannot_be_told_is_unavailable", Err(AclError::Unavailable { .. })) => {
+                Ok(Identity::Unnamed)
+            }
             ("an_answer_does_not_depend_on_earlier_ones", _) if questions > 20 => {
                 let reason = "too many questions".into();
                 Err(AclError::Unavailable { reason })
@@ -256,7 +280,11 @@ fn each_check_fails_on_an_authorizer_that_breaks_its_rule() {
 }
 
 /// Other authorizers that break the rule of a check.
-const MORE: [(&str, &str); 3] = [
+const MORE: [(&str, &str); 4] = [
+    (
+        "a_denial_tells_whose_token_it_is",
+        "names the owner in a denial alone",
+    ),
     (
         "a_denial_tells_whose_token_it_is",
         "names one accessor id of two",

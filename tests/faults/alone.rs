@@ -101,7 +101,7 @@ fn a_fault_of_calls_is_for_the_calls_that_it_names() {
 }
 
 #[test]
-fn an_answer_is_lost_broken_off_or_garbled_after_the_work_is_done() {
+fn lost_reset_or_garbled_answer_comes_after_the_work() {
     type Make = fn(Calls) -> Fault;
     type IsIt = fn(&OperatorError) -> bool;
     let faults: [(Make, IsIt); 3] = [

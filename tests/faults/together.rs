@@ -47,7 +47,7 @@ fn assert_misses(report: Option<&RingReport>, late: &str) {
 const LATE: [(&str, &str); 2] = [("carol", "berlin"), ("frank", "lima")];
 
 #[test]
-fn change_that_a_late_node_misses_is_unknown_and_tells_the_rest() {
+fn change_that_a_late_node_misses_is_unknown() {
     for (late, place) in LATE {
         let (clock, federation) = world();
         let fault = NodeFault::Late(SECOND * 6);
@@ -310,7 +310,7 @@ fn a_server_that_is_paused_at_work_answers_when_it_goes_on() {
 }
 
 #[test]
-fn a_server_that_is_paused_while_it_waits_for_another_one_says_nothing() {
+fn server_paused_while_it_waits_for_another_says_nothing() {
     let (clock, federation) = world();
     federation.inject(Fault::delay(Calls::all(), SECOND));
     let result = during(&clock, read(&federation, "bob", me()), || {
@@ -359,7 +359,7 @@ fn a_server_that_is_stopped_at_work_tells_no_success() {
 }
 
 #[test]
-fn a_server_that_gossip_takes_for_dead_gets_no_calls_from_elsewhere() {
+fn server_that_gossip_reports_dead_gets_no_remote_calls() {
     let clock = MockClock::new();
     for (notices, answers) in [(true, true), (false, false)] {
         let federation = builder(&clock).notices_failures(notices).build();
@@ -466,7 +466,7 @@ fn of_two_faults_of_one_node_the_later_holds() {
 }
 
 #[test]
-fn a_service_whose_federation_is_gone_says_so_of_every_datacenter() {
+fn service_without_its_federation_reports_every_datacenter() {
     let (clock, federation) = world();
     let bob = federation.service("bob");
     drop(federation);

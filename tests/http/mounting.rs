@@ -40,7 +40,7 @@ fn it_can_be_cloned_and_shared_between_threads() {
 }
 
 #[tokio::test]
-async fn however_it_is_mounted_it_answers_beside_the_servers_own_routes() {
+async fn every_way_to_mount_it_keeps_the_servers_own_routes() {
     for app in mounted() {
         let own = send(&app, request("GET", "/")).await;
         assert_eq!(text(own).await, "my own server");
@@ -111,7 +111,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
 }
 
 #[tokio::test]
-async fn the_headers_of_a_request_come_through_and_those_of_the_answer_too() {
+async fn headers_of_request_and_response_are_passed_on() {
     let token = MockToken::new("t").with(cluster_operator::Resource::Operator, Grant::Read);
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice"])

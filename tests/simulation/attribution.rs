@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_operator::mock::{Entry, RaftChange};
-use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, ServerId};
+use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, QuorumGuard, ServerId};
 
 use crate::Violation;
 use crate::invariants::{of_answer, of_calls, of_membership, of_nodes, of_removal};
@@ -160,9 +160,13 @@ impl Account {
             .collect();
         for (datacenter, before) in &self.removals {
             for change in &changes(world, datacenter)[*before..] {
-                // Where servers are lost after the proof, a success proves it.
-                if !others.are_lost || certain.contains(&change.removed) {
-                    of_removal(world, change)?;
+                match others.are_lost {
+                    false => of_removal(change, world.guard)?,
+                    // After the proof, that is. What a success says holds all the same.
+                    true if certain.contains(&change.removed) => {
+                        of_removal(change, QuorumGuard::Quorum)?;
+                    }
+                    true => {}
                 }
                 *counts.entry(change.removed.clone()).or_default() += 1;
                 indexes.push((change.removed.clone(), change.before.index));

@@ -222,8 +222,8 @@ pub(crate) fn reelection(world: &mut World) -> Result<(), Violation> {
 }
 
 /// Somebody else's removal is not finished. While it is uncommitted, nobody gets on;
-/// a joint configuration is ended by the next removal, which then begins anew unless
-/// that has removed its server, or unless it has named an index.
+/// a joint configuration is ended by the next removal, after a proof of its own. The
+/// removal then begins anew, unless its server is gone or it has named an index.
 pub(crate) fn unfinished(world: &mut World) -> Result<(), Violation> {
     let datacenter = *world.chance.pick(&DATACENTERS);
     let leader = world.federation.leader(datacenter).unwrap();
@@ -237,8 +237,17 @@ pub(crate) fn unfinished(world: &mut World) -> Result<(), Violation> {
     let victim = others[usize::from(!same)].clone();
     let changes = [PendingChange::Uncommitted, PendingChange::Joint];
     let change = *world.chance.pick(&changes);
+    // Only with the server whose removal is unfinished is there a majority.
+    let needed = change == PendingChange::Joint && !same && world.chance.one_in(2);
+    if needed {
+        for dead in &others[1..3] {
+            world.federation.inject(Fault::stop(dead.clone()));
+        }
+    }
     let (expected, removed) = match (change, same, index) {
         (PendingChange::Uncommitted, ..) => (Some("change-in-progress"), 0),
+        _ if needed && world.guard == QuorumGuard::Margin => (Some("quorum-loss"), 0),
+        _ if needed => (Some("quorum-unproven"), 0),
         (_, true, _) => (None, 1),
         (_, false, None) => (None, 2),
         (_, false, Some(_)) => (Some("conflict"), 1),

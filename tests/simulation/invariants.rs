@@ -251,13 +251,13 @@ pub(crate) fn of_nodes(world: &World) -> Result<(), Violation> {
 /// At the moment of a removal, the leader reached a majority of the voters that
 /// stay, whoever was removed and whatever the guard; and one more if that is asked
 /// for.
-pub(crate) fn of_removal(world: &World, change: &RaftChange) -> Result<(), Violation> {
+pub(crate) fn of_removal(change: &RaftChange, guard: QuorumGuard) -> Result<(), Violation> {
     let voters = |configuration: &RaftConfiguration| {
         let servers = configuration.servers.iter();
         servers.filter(|server| server.is_voter()).count()
     };
     let (before, after) = (voters(&change.before), voters(&change.after));
-    let proof = match world.guard {
+    let proof = match guard {
         QuorumGuard::Margin if after < before => Proof::Margin,
         _ => Proof::Majority,
     };

@@ -135,7 +135,7 @@ impl Node {
     /// each committed write.
     ///
     /// # Errors
-    /// An id of 0.
+    /// [`ConfigInvalid`](Error::ConfigInvalid) for an id or a tick of 0.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -145,6 +145,9 @@ impl Node {
         apply: impl FnMut(&[u8]) + Send + 'static,
     ) -> raft::Result<Self> {
         let tick = config.tick;
+        if tick.is_zero() {
+            return Err(Error::ConfigInvalid("the tick has to take time".into()));
+        }
         let (inbox, inputs) = mpsc::channel(INBOX);
         let (core, state) = Core::new(config, Box::new(transport), Box::new(apply))?;
         tokio::spawn(run(core, inputs, tick));
@@ -161,7 +164,8 @@ impl Node {
         let _ = self.inbox.try_send(Input::Message(message));
     }
 
-    /// Appends a write, if this server leads, and says whether it was committed.
+    /// Appends a write, if this server leads, and says whether it was committed:
+    /// `false` if that is not known, since it leads no more.
     ///
     /// # Errors
     /// [`ProposalDropped`](Error::ProposalDropped) if nothing was appended.
@@ -169,10 +173,12 @@ impl Node {
         let at = self.call(move |core| core.propose(data)).await;
         let at = at.ok_or(Error::ProposalDropped)??;
         // As long as the term lasts, nobody else can have replaced the entry.
-        let over = |state: &NodeState| state.term != at.term || state.committed.index >= at.index;
+        let committed =
+            |state: &NodeState| state.term == at.term && state.committed.index >= at.index;
+        let leads = |state: &NodeState| state.term == at.term && state.leader == state.id;
         let mut state = self.state.clone();
-        let state = state.wait_for(over).await;
-        Ok(state.is_ok_and(|state| state.term == at.term))
+        let over = state.wait_for(|state| committed(state) || !leads(state));
+        Ok(over.await.is_ok_and(|state| committed(&state)))
     }
 
     /// Appends a change of the configuration, if this server leads, without any
@@ -338,8 +344,8 @@ impl Core {
 
     /// Appends a change of the configuration.
     pub(crate) fn propose_change(&mut self, change: ConfChangeV2) -> raft::Result<LogPosition> {
-        // While a change is pending, raft appends an empty entry instead and says
-        // that all is well. The same if a joint configuration stands in the way.
+        // raft would append an empty entry instead and say that all is well, as it
+        // does if a joint configuration stands in the way.
         let raft = &self.raw.raft;
         if raft.state != StateRole::Leader || raft.has_pending_conf() {
             return Err(Error::ProposalDropped);
@@ -423,8 +429,8 @@ impl Core {
                 self.raw.store().wl().mut_hard_state().commit = commit;
             }
             self.send(light.take_messages());
-            // Applied last: raft must not learn that entries behind the removal of
-            // a leader are on its disk once it has forgotten that leader.
+            // After `advance_append`: raft panics when a leader that is no member
+            // hears that its own entries are on disk.
             committed.append(&mut light.take_committed_entries());
             for entry in &committed {
                 self.apply(entry);
@@ -480,9 +486,9 @@ impl Core {
     /// an election for good. It stays until a majority of the voters knows of the
     /// change, and hands the lead to one of them.
     ///
-    /// An entry behind its removal, from before this server led, would make raft
-    /// panic on its commit; then it steps down at once. It still answers those that
-    /// ask for its vote, so the others can find out about the change without it.
+    /// Where an uncommitted entry is behind its removal, it steps down at once: raft
+    /// panics when a leader that is no member commits one. It still answers those
+    /// that ask for its vote, so the others can find out about the change without it.
     fn step_down_without_a_vote(&mut self) {
         let NodeState {
             id, configuration, ..
@@ -504,7 +510,8 @@ impl Core {
         if let Some(heir) = heir {
             raft.send_timeout_now(heir);
         }
-        if heir.is_some() || raft.raft_log.last_index() > index {
+        let log = &raft.raft_log;
+        if heir.is_some() || log.last_index() > log.committed {
             raft.become_follower(raft.term, INVALID_ID);
         }
     }

@@ -179,8 +179,8 @@ pub const CHECKS: &[AclCheck] = &[
             DefaultPolicy::Deny,
             &[TokenRules::operator(Rule::Read), TokenRules::NONE]
         ),
-        "A denial has the accessor id of the token, the same each time, and another one for \
-         each token, unless tokens have no such ids.",
+        "A denial has the accessor id of the token, the same each time, as an answer has that \
+         allows something, and another one for each token, unless tokens have no such ids.",
         "Consul, Permission denied: token with AccessorID",
     ),
     check!(

@@ -13,7 +13,8 @@
 //! use cluster_operator::conformance::acl::{Acl, AclFixture, TokenRules};
 //! use cluster_operator::conformance::{self, Fixture, NotSupported};
 //! use cluster_operator::{
-//!     Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Rule, Timer, TokioTimer, Token,
+//!     Access, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, Rule, Timer,
+//!     TokioTimer, Token,
 //! };
 //!
 //! struct MyAcl {
@@ -29,7 +30,7 @@
 //!         token: Option<&Token>,
 //!         resource: Resource,
 //!         access: Access,
-//!     ) -> Result<(), AclError> {
+//!     ) -> Result<Identity, AclError> {
 //!         let rules = match token {
 //!             None => self.anonymous,
 //!             Some(token) => {
@@ -43,7 +44,12 @@
 //!             Some(Rule::Deny) => false,
 //!             None => self.default == DefaultPolicy::Allow,
 //!         };
-//!         if allowed { Ok(()) } else { Err(AclError::Denied { accessor: None }) }
+//!         // Who it is, if your tokens have public ids.
+//!         let identity = match token {
+//!             Some(_) => Identity::Unnamed,
+//!             None => Identity::Anonymous,
+//!         };
+//!         if allowed { Ok(identity) } else { Err(AclError::Denied { identity }) }
 //!     }
 //!
 //!     fn default_policy(&self) -> DefaultPolicy {

@@ -72,8 +72,8 @@ list! {
     "etcd#1483";
 
     delivery::a_server_that_is_down_is_unreachable,
-    "A request to a server that was there and is down is `NotSent` or `NoPath`, and is not \
-     left without an answer.",
+    "A request to a server that was there and is down is an error, and is not left without an \
+     answer.",
     "the contract of `Peers`";
 
     delivery::a_server_that_there_never_was_is_unreachable,

@@ -928,15 +928,16 @@ async fn left_joint(raft: &Cluster<'_>, leader: &Member, removed: &Member) -> Ve
     same("the change", &Some(PendingChange::Joint), &view.change)
 }
 
-/// Removes a server, whatever became of an earlier removal of it, at the one of
-/// these servers that leads.
+/// Removes a server, whatever became of an earlier removal of it, at the leader. That
+/// is one of these servers, or the one that is to be removed.
 async fn removed_in_the_end(raft: &Cluster<'_>, victim: &Member, stayers: &[Member]) -> Verdict {
     let expected = format!("{} to be removed, or to be unknown", victim.id);
     until(raft.fixture(), &expected, || async {
         // As long as it votes, the server that is removed may lead, too.
-        for member in raft.members() {
-            let view = member.backend.view().await;
-            let view = view.map_err(|error| format!("{error:?}"))?;
+        for member in stayers.iter().chain([victim]) {
+            let Ok(view) = member.backend.view().await else {
+                continue;
+            };
             if view.leadership != Leadership::Local {
                 continue;
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cluster_operator::{
     ErrorKind, Leadership, OperatorError, Outcome, PendingChange, RaftBackend, RaftView, Removal,
@@ -12,9 +12,10 @@ use cluster_operator::{
 use cluster_operator_raft_rs::{Node, NodeConfig, RaftRsBackend, Transport};
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, EntryType, Message,
+    MessageType,
 };
 
-/// An election timeout of half a second, which a busy machine keeps.
+/// An election timeout is half a second.
 const TICK: Duration = Duration::from_millis(50);
 /// Ten election timeouts.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,6 +32,9 @@ struct Links {
     cut: BTreeSet<u64>,
     /// The server that is lost at the next change of the configuration.
     fuse: Option<u64>,
+    /// The acknowledgements that are under way, while those take long.
+    held: Option<Vec<Message>>,
+    latency: Duration,
 }
 
 impl Network {
@@ -49,11 +53,22 @@ impl Transport for Network {
             .fuse
             .take_if(|lost| changes && [from, to].contains(lost));
         links.cut.extend(lost);
-        if !links.cut.contains(&from)
-            && !links.cut.contains(&to)
-            && let Some(node) = links.nodes.get(&to)
+        if links.cut.contains(&from) || links.cut.contains(&to) {
+            return;
+        }
+        if let Some(held) = &mut links.held
+            && message.get_msg_type() == MessageType::MsgAppendResponse
+            && !message.reject
         {
-            node.receive(message);
+            held.push(message);
+        } else if let Some(node) = links.nodes.get(&to).cloned() {
+            let latency = links.latency;
+            tokio::spawn(async move {
+                if !latency.is_zero() {
+                    tokio::time::sleep(latency).await;
+                }
+                node.receive(message);
+            });
         }
     }
 }
@@ -135,6 +150,23 @@ impl Cluster {
         let mut links = self.network.links();
         links.cut.remove(&id);
         links.fuse.take_if(|lost| *lost == id);
+    }
+
+    /// Makes each message take so long from now on.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        self.network.links().latency = latency;
+    }
+
+    /// Lets no acknowledgement arrive from now on.
+    pub(crate) fn hold_acknowledgements(&self) {
+        self.network.links().held = Some(Vec::new());
+    }
+
+    pub(crate) fn release_acknowledgements(&self) {
+        let held = self.network.links().held.take();
+        for message in held.into_iter().flatten() {
+            self.network.send(message);
+        }
     }
 
     /// Stops all servers, and lets go of them.
@@ -270,18 +302,19 @@ pub(crate) async fn eventually<T, A>(what: &str, ask: impl Fn() -> A) -> T
 where
     A: Future<Output = Option<T>>,
 {
-    let began = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(TICK / 5).await;
         }
-        assert!(began.elapsed() < LIMIT, "waited too long until {what}");
-        tokio::time::sleep(TICK / 5).await;
-    }
+    };
+    soon(what, asking).await
 }
 
 /// What comes within a time that no test should take.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let output = tokio::time::timeout(LIMIT, future).await;
-    output.unwrap_or_else(|_| panic!("{what} hangs"))
+    output.unwrap_or_else(|_| panic!("waited too long until {what}"))
 }

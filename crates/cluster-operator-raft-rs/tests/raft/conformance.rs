@@ -79,7 +79,8 @@ async fn cluster(wanted: Servers) -> Result<Cluster, NotSupported> {
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build().unwrap().block_on(future)
+    let runtime = runtime.enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(future)
 }
 
 conformance::raft_tests! {
