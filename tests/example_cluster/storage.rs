@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::cluster::log::Log;
 use super::cluster::machine::Machine;
 use super::cluster::store::Store;
-use super::cluster::{NodeId, Server, Settings, StartError, TypeConfig};
+use super::cluster::{NodeId, Reply, Request, Server, Settings, StartError, TypeConfig};
 use super::{cluster, eventually, has, leader, own_ip, set, settings, stop};
 
 struct InMemory;
@@ -40,6 +40,18 @@ fn the_storage_passes_the_suite_of_openraft() {
         in_memory.join().unwrap();
         on_disk.join().unwrap();
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noop_is_applied_and_changes_nothing() {
+    let servers = cluster([settings(own_ip(), 7)]).await;
+    let server = leader(&servers).await;
+    set(server, "colour", "green").await;
+    let written = server.raft().client_write(Request::Noop).await.unwrap();
+    assert_eq!(written.data, Reply(None));
+    assert!(server.raft().metrics().borrow().last_log_index >= Some(written.log_id.index));
+    has(server, "colour", "green").await;
+    stop(servers).await;
 }
 
 fn on_disk(folder: &Path) -> Settings {

@@ -133,10 +133,9 @@ async fn removals_at_once_are_all_done() {
     let service = &services.get().unwrap()[&name(leader)];
     let caller = Caller::anonymous();
     let others = cluster.followers().await;
-    let removals = others.iter().map(|id| {
-        let removal = service.remove_peer(&caller, PeerSelector::Id(name(*id)), None);
-        async move { removal.await }
-    });
+    let removals = others
+        .iter()
+        .map(|id| service.remove_peer(&caller, PeerSelector::Id(name(*id)), None));
     for answer in soon("the removals", join_all(removals)).await {
         answer.unwrap();
     }

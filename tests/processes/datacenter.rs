@@ -177,11 +177,6 @@ impl Datacenter {
     /// Starts a killed server again, and sees that it stays.
     pub(crate) async fn restart(&mut self, name: &str) {
         self.server_mut(name).restart(None).unwrap();
-        self.restarted(name).await;
-    }
-
-    /// Waits for a server that was started again.
-    pub(crate) async fn restarted(&mut self, name: &str) {
         let start = Instant::now();
         while self.view(name).await.is_err() {
             let server = self.server_mut(name);

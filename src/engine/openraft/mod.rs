@@ -121,7 +121,7 @@ pub fn basic_node<I: fmt::Display>(id: &I, node: &BasicNode) -> RaftMember {
 
 /// The Raft of a server that runs openraft. See the [module](self).
 ///
-/// Clones share the raft, and take turns with each other.
+/// Clones share the Raft, and take turns with each other.
 pub struct OpenraftBackend<C: RaftTypeConfig> {
     raft: Raft<C>,
     describe: Describe<C, RaftMember>,
