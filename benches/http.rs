@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
-use cluster_operator::http::OperatorHttp;
 use cluster_operator::mock::MockKeyring;
+use cluster_operator::server::OperatorHttp;
 use cluster_operator::{
     AccessorId, GossipKey, OperatorService, Pool, RaftConfiguration, RaftServer, Resource, Rule,
     Rules, Token, TokenDefinition, TokenStore,

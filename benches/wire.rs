@@ -10,7 +10,7 @@ mod fixture;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use cluster_operator::wire::{Dialect, Request, Wire};
+use cluster_operator::consul::{Dialect, Request, Wire};
 use cluster_operator::{OperatorService, RaftConfiguration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use fixture::{Leader, configuration, secret, tokens};

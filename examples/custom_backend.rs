@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use cluster_operator::{AllowAll, ErrorKind, NodeName, OperatorError, OperatorService};
-use cluster_operator::{http::OperatorHttp, keyring::*, raft::*};
+use cluster_operator::{keyring::*, raft::*, server::OperatorHttp};
 
 struct MyRaft(Arc<Membership>);
 

@@ -8,11 +8,6 @@
 //! The servers listen on 127.0.1.1 to 127.0.2.3, on Consul's ports. macOS has to be
 //! told of each such address first: `sudo ifconfig lo0 alias 127.0.1.1`.
 
-#[path = "cluster/mod.rs"]
-mod cluster;
-#[path = "operated/mod.rs"]
-mod operated;
-
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt::Write as _;
@@ -22,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use cluster_operator::client::{ClientError, OperatorClient, RingListing};
 use cluster_operator::{Consistency, GossipKey, NodeName, PeerSelector, Pool, RaftConfiguration};
-use operated::{Process, serve_if_started_by_another};
+use cluster_operator_demo::operated::{Process, serve_if_started_by_another};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

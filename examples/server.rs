@@ -10,12 +10,8 @@
 
 #[path = "server/access.rs"]
 mod access;
-#[path = "cluster/mod.rs"]
-mod cluster;
 #[path = "server/member.rs"]
 mod member;
-#[path = "operated/mod.rs"]
-mod operated;
 #[path = "server/simulated.rs"]
 mod simulated;
 #[path = "server/trio.rs"]
@@ -33,9 +29,9 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use clap::{Parser, ValueEnum};
-use cluster::Server;
-use cluster_operator::wire::Dialect;
-use operated::{Member, Operator};
+use cluster_operator::consul::Dialect;
+use cluster_operator_demo::cluster::{self, Server};
+use cluster_operator_demo::operated::{self, Member, Operator};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

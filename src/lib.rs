@@ -10,7 +10,7 @@
 //! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
 //! # #[cfg(all(feature = "mock", feature = "tokio"))] {
 //! use cluster_operator::mock::{MockKeyring, MockRaft};
-//! use cluster_operator::wire::{Dialect, Request, Wire};
+//! use cluster_operator::consul::{Dialect, Request, Wire};
 //! use cluster_operator::{AllowAll, GossipKey, OperatorService, Pool};
 //!
 //! let key: GossipKey = "0eK8RjnsGC/+I1fJErQsBA==".parse()?;
@@ -38,11 +38,12 @@
 //!
 //! # For whom
 //! - **Authors of servers** build an [`OperatorService`] and mount it, over HTTP
-//!   with `http::OperatorHttp` or over their own RPC: between servers an
+//!   with `server::OperatorHttp` or over their own RPC: between servers an
 //!   [`Envelope`] carries a request, and [`OperatorService::answer`] takes one.
 //! - **Authors of backends** implement [`RaftBackend`], [`KeyringBackend`],
 //!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is the
-//!   contract, and `conformance` has a suite that shows whether it is kept.
+//!   contract, and the crate `cluster-operator-conformance` has a suite that shows
+//!   whether it is kept.
 //! - **Authors of programs** that operate a cluster use `client::OperatorClient`.
 //! - **Authors of tests** use `mock`: a whole federation in
 //!   memory, with servers that can be stopped.
@@ -55,35 +56,33 @@
 //! | [`acl`] | tokens and their rules, and who decides what they allow |
 //! | [`autopilot`] | the rules and the health of servers, for those who have them |
 //! | [`rotation`] | replacing the gossip key of a whole federation |
-//! | [`wire`] | Consul's HTTP API as plain values, in three dialects |
-//! | `http` | the same as a tower service |
+//! | [`consul`] | Consul's HTTP API as plain values, in three dialects |
+//! | `server` | the same as a tower service |
 //! | `client` | the other servers over HTTP, and a client for programs |
 //! | `mock` | a simulated federation |
-//! | `engine::openraft` | a Raft backend over openraft |
-//! | `engine::serf` | a keyring over the serf crate |
-//! | `conformance` | suites that show whether a backend keeps its contract |
 //!
-//! A request takes one way through them: HTTP bytes → [`wire::Wire::decode`] →
+//! Beside it stand crates of their own: `cluster-operator-openraft` and
+//! `cluster-operator-serf`, the backends over these engines, and
+//! `cluster-operator-conformance`, the suites for backends.
+//!
+//! A request takes one way through them: HTTP bytes → [`consul::Wire::decode`] →
 //! [`OperatorRequest`] → [`OperatorService::call`] → [`OperatorReply`] or
-//! [`OperatorError`] → [`wire::Wire::encode`] → HTTP bytes.
+//! [`OperatorError`] → [`consul::Wire::encode`] → HTTP bytes.
 //!
 //! # Features
 //! | feature | what it adds | default |
 //! |---|---|---|
 //! | `tokio` | `TokioTimer`, the clock that the builder takes by itself | yes |
-//! | `http` | `http::OperatorHttp`, a tower service | no |
+//! | `http` | `server::OperatorHttp`, a tower service | no |
 //! | `client` | `client::HttpPeers`, `PeerHttp` and `OperatorClient`, over hyper without TLS | no |
 //! | `hcl` | rules and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
-//! | `openraft` | `engine::openraft`, a Raft backend over openraft 0.9 | no |
-//! | `serf` | `engine::serf`, a keyring over the serf crate (MPL-2.0) | no |
-//! | `conformance` | `conformance`, suites for authors of backends | no |
 //!
 //! Without features there is no runtime, no HTTP and no engine among the
 //! dependencies.
 //!
 //! # What differs from Consul
-//! The default dialect, [`Precise`](wire::Dialect::Precise), keeps paths,
+//! The default dialect, [`Precise`](consul::Dialect::Precise), keeps paths,
 //! parameters and JSON and says what went wrong in the status: an unknown server
 //! is a 404 and not a 500, a typo is a 400, no leader is a 503 at once and not a
 //! 500 after seven seconds. A keyring operation answers with every ring's
@@ -97,27 +96,20 @@ pub mod autopilot;
 mod body;
 #[cfg(feature = "client")]
 pub mod client;
-#[cfg(feature = "conformance")]
-pub mod conformance;
-#[cfg(any(feature = "openraft", feature = "serf"))]
-pub mod engine;
-mod error;
-#[cfg(feature = "http")]
-pub mod http;
+pub mod consul;
+pub mod error;
 pub mod keyring;
 #[cfg(feature = "mock")]
 pub mod mock;
-mod name;
-mod peers;
+pub mod operation;
+pub mod peers;
 pub mod raft;
-mod reply;
-mod request;
 pub mod rotation;
+#[cfg(feature = "http")]
+pub mod server;
 mod service;
-mod time;
-#[cfg(feature = "tokio")]
-mod tokio;
-pub mod wire;
+pub mod timer;
+pub mod types;
 
 pub use acl::{
     Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Identity, LoadError,
@@ -132,25 +124,18 @@ pub use keyring::{
     GossipKey, GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys,
     NodeMessage, Pool, RelayFactor, RingReport,
 };
-pub use name::{DatacenterName, NodeName, ProtocolVersion, SegmentName, ServerAddress, ServerId};
+pub use operation::{
+    InvalidRequestId, KeyFault, KeyringAction, KeyringReply, KeyringScope, KeyringWrite, Operation,
+    OperatorReply, OperatorRequest, RequestId, RingOutcome,
+};
 pub use peers::{Envelope, EnvelopeReply, Peers, SendError, SendFailure, Target};
 pub use raft::{
     ConfigVersion, Consistency, LeaderHint, Leadership, LogPosition, Membership, PeerSelector,
     PendingChange, Proof, QuorumGuard, RaftBackend, RaftConfiguration, RaftMember, RaftServer,
     RaftView, Removal, ServerStatus, Suffrage,
 };
-pub use reply::{KeyringReply, OperatorReply, RingOutcome};
-pub use request::{
-    InvalidRequestId, KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation,
-    OperatorRequest, RequestId,
-};
 pub use service::{BuildError, Caller, OperatorService, OperatorServiceBuilder};
-pub use time::{Sleep, Timer};
 #[cfg(feature = "tokio")]
-pub use tokio::TokioTimer;
-
-/// The programs of the guides compile and run.
-#[cfg(all(doctest, feature = "client", feature = "mock", feature = "openraft"))]
-#[doc = include_str!("../docs/embedding.md")]
-#[doc = include_str!("../docs/testing.md")]
-struct Guides;
+pub use timer::TokioTimer;
+pub use timer::{Sleep, Timer};
+pub use types::{DatacenterName, NodeName, ProtocolVersion, SegmentName, ServerAddress, ServerId};

@@ -5,10 +5,10 @@ use std::fmt;
 
 use crate::error::OperatorError;
 use crate::keyring::{GossipKey, NodeMessage, Pool};
-use crate::name::{DatacenterName, NodeName};
-use crate::reply::{KeyringReply, RingOutcome};
-use crate::request::KeyringScope;
+use crate::operation::KeyringScope;
+use crate::operation::{KeyringReply, RingOutcome};
 use crate::service::{Caller, OperatorService};
+use crate::types::{DatacenterName, NodeName};
 
 /// Makes `new_key` the only key of every ring of the federation.
 ///

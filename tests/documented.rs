@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::wire::{Dialect, Request, Wire};
+use cluster_operator::consul::{Dialect, Request, Wire};
 use cluster_operator::{
     AllowAll, ErrorKind, GossipKey, GossipQuery, KeyChange, KeyringBackend, Leadership,
     LogPosition, Membership, NodeKeys, NodeName, OperatorError, OperatorService, Pool, RaftBackend,

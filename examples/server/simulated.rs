@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use cluster_operator::AclAuthorizer;
-use cluster_operator::http::OperatorHttp;
 use cluster_operator::mock::MockFederation;
+use cluster_operator::server::OperatorHttp;
 
 use crate::{Arguments, Started, curls, listen, operated};
 

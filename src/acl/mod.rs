@@ -8,9 +8,8 @@ mod store;
 mod syntax;
 pub mod token;
 
-pub use authorizer::{
-    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Identity, Resource,
-};
+pub use crate::types::{Access, AccessorId, DefaultPolicy, Identity, Resource};
+pub use authorizer::{AclAuthorizer, AclError, AllowAll};
 pub use rules::{Rule, Rules, RulesError};
 use rules::{RuleFault, RulesSeed};
 pub use store::{LoadError, TokenDefinition, TokenSnapshot, TokenStore, TokenStoreBuilder};

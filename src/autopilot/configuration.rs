@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{NodeName, ServerAddress, ServerId};
+use crate::types::{NodeName, ServerAddress, ServerId};
 
 /// How autopilot looks after the servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

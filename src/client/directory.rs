@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::ServerUri;
-use crate::name::{DatacenterName, ServerId};
 use crate::peers::Target;
+use crate::types::{DatacenterName, ServerId};
 
 /// Where the other servers listen: the URIs under which their
 /// [`PeerHttp`](super::PeerHttp) is mounted.

@@ -70,7 +70,7 @@ impl ClientError {
 
     /// What went wrong.
     ///
-    /// A server that answers in [`Precise`](crate::wire::Dialect::Precise) says it
+    /// A server that answers in [`Precise`](crate::consul::Dialect::Precise) says it
     /// with all its data. For other servers, Consul among them, it is concluded from
     /// the text and the status; data that neither they nor the request hold is empty
     /// or zero.
@@ -95,7 +95,7 @@ impl ClientError {
     }
 
     /// What each ring did, for [`RingsFailed`](ErrorKind::RingsFailed) from a server
-    /// that answers in [`Precise`](crate::wire::Dialect::Precise); otherwise empty.
+    /// that answers in [`Precise`](crate::consul::Dialect::Precise); otherwise empty.
     pub fn rings(&self) -> &[RingListing] {
         &self.rings
     }

@@ -17,8 +17,8 @@ use super::transport::{Answer, Transport};
 use crate::acl::{Resource, Token};
 use crate::error::{ErrorKind, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
-use crate::name::{DatacenterName, ServerId};
 use crate::raft::{ConfigVersion, Consistency, PeerSelector, RaftConfiguration};
+use crate::types::{DatacenterName, ServerId};
 
 /// A client of Consul's operator endpoints, for programs: of servers with this
 /// library, in any dialect, and of Consul itself from 0.7 on.
@@ -223,7 +223,7 @@ impl OperatorClient {
 
     /// The gossip keys of all rings, in the order of the server's answer.
     ///
-    /// If some rings fail, a [`Precise`](crate::wire::Dialect::Precise) server
+    /// If some rings fail, a [`Precise`](crate::consul::Dialect::Precise) server
     /// answers with what it has: look at their [`error`](RingListing::error). Consul
     /// fails then.
     ///

@@ -20,7 +20,7 @@ use super::transport::{JSON, essence};
 use crate::body::{Unread, read};
 use crate::peers::{Envelope, too_old};
 use crate::service::OperatorService;
-use crate::time::Deadline;
+use crate::timer::Deadline;
 
 /// The path of the server call.
 ///
@@ -48,7 +48,7 @@ pub const PEER_PATHS: [&str; 2] = [PEER_PATH, PEER_PATH_1];
 /// as a [`tower_service::Service`] over [`http::Request`].
 ///
 /// Cheap to clone. It is always ready, never fails, and starts no task. Mount it
-/// at all of [`PEER_PATHS`], beside [`OperatorHttp`](crate::http::OperatorHttp) or
+/// at all of [`PEER_PATHS`], beside [`OperatorHttp`](crate::server::OperatorHttp) or
 /// on a listener of its own:
 ///
 /// ```

@@ -16,8 +16,8 @@ use super::peer_http::PEER_PATH;
 use super::secret::SharedSecret;
 use super::transport::{Answer, Cause, Failure, JSON, Transport};
 use super::{Directory, ServerUri};
-use crate::name::DatacenterName;
 use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, SendFailure, Target};
+use crate::types::DatacenterName;
 
 /// [`Peers`] for servers that reach each other over HTTP. The others answer with
 /// [`PeerHttp`](super::PeerHttp).

@@ -6,10 +6,10 @@ use serde::{Deserialize, Deserializer};
 
 use crate::error::Outcome;
 use crate::keyring::{KeyCounts, Pool};
-use crate::name::{
+use crate::raft::{RaftConfiguration, RaftServer};
+use crate::types::{
     DatacenterName, NodeName, ProtocolVersion, SegmentName, ServerAddress, ServerId,
 };
-use crate::raft::{RaftConfiguration, RaftServer};
 
 /// One ring as a server lists it over HTTP.
 ///
@@ -33,9 +33,9 @@ pub struct RingListing {
     /// What single nodes had to say, such as that their listing is cut off.
     pub messages: BTreeMap<NodeName, String>,
     /// The nodes that have not answered, the first 100 of them by name. Only
-    /// [`Precise`](crate::wire::Dialect::Precise) servers name them.
+    /// [`Precise`](crate::consul::Dialect::Precise) servers name them.
     pub silent: Vec<NodeName>,
-    /// What went wrong in this ring. Only [`Precise`](crate::wire::Dialect::Precise)
+    /// What went wrong in this ring. Only [`Precise`](crate::consul::Dialect::Precise)
     /// servers say it for each ring.
     pub error: Option<String>,
     /// The outcome of a change that failed in this ring.

@@ -15,9 +15,9 @@ use super::transport::JSON;
 use crate::acl::{Access, Resource};
 use crate::error::ErrorKind;
 use crate::keyring::GossipKey;
-use crate::name::DatacenterName;
 use crate::peers::write_wiped;
 use crate::raft::PeerSelector;
+use crate::types::DatacenterName;
 
 /// What RFC 3986 leaves as it is in a query.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC

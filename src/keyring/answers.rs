@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{GossipKey, NodeFailure, NodeMessage, RingReport};
-use crate::name::NodeName;
+use crate::types::NodeName;
 
 /// Collects the answers of a pool's nodes to one query.
 ///

@@ -2,13 +2,13 @@
 
 mod answers;
 mod backend;
-pub mod exposed;
-mod key;
-mod report;
 mod ring;
 
 pub use answers::{Answers, NodeKeys};
-pub use backend::{GossipQuery, InvalidRelayFactor, KeyChange, KeyringBackend, Pool, RelayFactor};
-pub use key::{GossipKey, InvalidKey};
-pub use report::{KeyCounts, NodeFailure, NodeMessage, RingFault, RingReport};
+pub use backend::{GossipQuery, KeyChange, KeyringBackend};
 pub use ring::Keyring;
+
+pub use crate::types::{
+    GossipKey, InvalidKey, InvalidRelayFactor, KeyCounts, NodeFailure, NodeMessage, Pool,
+    RelayFactor, RingFault, RingReport, exposed,
+};

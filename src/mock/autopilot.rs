@@ -10,8 +10,8 @@ use crate::autopilot::{
     AutopilotBackend, AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
 };
 use crate::error::OperatorError;
-use crate::name::NodeName;
 use crate::raft::RaftServer;
+use crate::types::NodeName;
 
 /// How long ago the leader heard of a follower that is up.
 const CONTACT: Duration = Duration::from_millis(10);

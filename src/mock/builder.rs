@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::{MockClock, MockFederation, MockServer};
 use crate::acl::{AclAuthorizer, AllowAll};
 use crate::keyring::{GossipKey, Keyring};
-use crate::name::{DatacenterName, NodeName, ProtocolVersion, SegmentName};
 use crate::service::OperatorServiceBuilder;
+use crate::types::{DatacenterName, NodeName, ProtocolVersion, SegmentName};
 
 type ServiceOptions = Box<dyn Fn(OperatorServiceBuilder) -> OperatorServiceBuilder>;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Chance;
-use crate::name::NodeName;
+use crate::types::NodeName;
 
 /// Which calls between servers a [`Fault`](super::Fault) is for.
 ///

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::lock;
 use super::runner::Task;
-use crate::time::{Sleep, Timer};
+use crate::timer::{Sleep, Timer};
 
 /// A [`Timer`] whose time passes only when the test lets it. Clones share the
 /// time.

@@ -7,11 +7,11 @@ use super::mishap::Mishaps;
 use super::{RaftChange, lock, unreachable};
 use crate::autopilot::AutopilotConfiguration;
 use crate::error::{ErrorKind, OperatorError};
-use crate::name::ServerId;
 use crate::raft::{
     ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, RaftConfiguration, RaftMember,
     RaftServer, RaftView, ServerStatus,
 };
+use crate::types::ServerId;
 
 /// The cluster that its servers share.
 pub(super) type SharedCluster = Arc<Mutex<Cluster>>;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Calls;
 use crate::error::Outcome;
 use crate::keyring::{GossipKey, Pool};
-use crate::name::{DatacenterName, NodeName};
 use crate::raft::PendingChange;
+use crate::types::{DatacenterName, NodeName};
 
 /// Something that goes wrong, from when it is
 /// [injected](super::MockFederation::inject) until it is

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use super::network::{Network, Server};
 use super::{MockFederationBuilder, MockKeyring, MockRaft};
 use crate::keyring::{GossipKey, Pool};
-use crate::name::{DatacenterName, NodeName};
 use crate::raft::RaftConfiguration;
 use crate::service::OperatorService;
+use crate::types::{DatacenterName, NodeName};
 
 /// Servers of one or more datacenters, wired together in memory.
 ///

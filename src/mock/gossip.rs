@@ -8,7 +8,7 @@ use super::transcript::{Number, Recorder};
 use super::{CallEnd, MockClock, NodeFault, unreachable};
 use crate::error::OperatorError;
 use crate::keyring::{Answers, KeyChange, Keyring, NodeFailure, NodeKeys, Pool};
-use crate::name::NodeName;
+use crate::types::NodeName;
 
 /// The pool that its nodes share.
 pub(super) type SharedGossip = Arc<Mutex<Gossip>>;

@@ -8,7 +8,7 @@ use super::fault::{CallFault, Kind};
 use super::network::{Network, Server};
 use super::{Chance, Fault, MockClock, MockFederation, Transcript, lock};
 use crate::keyring::KeyringBackend;
-use crate::name::NodeName;
+use crate::types::NodeName;
 
 /// A fault that was injected. No two federations have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,8 +14,8 @@ use super::transcript::Recorder;
 use super::{MockClock, NodeFault, lock};
 use crate::error::{OperatorError, Outcome};
 use crate::keyring::{Answers, GossipKey, GossipQuery, KeyChange, Keyring, KeyringBackend, Pool};
-use crate::name::NodeName;
-use crate::time::Timer;
+use crate::timer::Timer;
+use crate::types::NodeName;
 
 /// A [`KeyringBackend`] in memory: one node of a gossip pool that all handles
 /// share, each node with a [`Keyring`] of its own.

@@ -12,10 +12,10 @@ use super::network::{Network, Server, Undelivered};
 use super::transcript::{NewCall, Number};
 use super::{CallEnd, wording};
 use crate::error::Outcome;
-use crate::name::{DatacenterName, NodeName};
+use crate::operation::{KeyringReply, OperatorReply};
 use crate::peers::{Envelope, EnvelopeReply, Forwarded, Peers, SendError, Target};
-use crate::reply::{KeyringReply, OperatorReply};
-use crate::time::Timer;
+use crate::timer::Timer;
+use crate::types::{DatacenterName, NodeName};
 
 type Answer = Result<EnvelopeReply, Undelivered>;
 
@@ -184,7 +184,7 @@ impl Trip {
             reply if garbled => garble(reply),
             reply => reply,
         };
-        let end = match answer.open(Outcome::Unknown) {
+        let end = match answer.result(Outcome::Unknown) {
             Ok(_) => CallEnd::Answered,
             Err(error) => CallEnd::Failed(error),
         };
@@ -232,7 +232,7 @@ impl Trip {
 
 /// An answer that makes no sense.
 fn garble(reply: EnvelopeReply) -> EnvelopeReply {
-    let rings = match reply.open(Outcome::Unknown) {
+    let rings = match reply.result(Outcome::Unknown) {
         Ok(OperatorReply::Keyring(KeyringReply { rings })) => rings,
         Ok(_) => Vec::new(),
         Err(error) if error.reply().is_none() => return reply,
@@ -249,5 +249,5 @@ fn garble(reply: EnvelopeReply) -> EnvelopeReply {
     let reply = KeyringReply {
         rings: rings.collect(),
     };
-    EnvelopeReply::seal(&Ok(OperatorReply::Keyring(reply)))
+    EnvelopeReply::new(&Ok(OperatorReply::Keyring(reply)))
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::RaftChange;
 use super::cluster::Cluster;
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::name::ServerId;
 use crate::raft::{ConfigVersion, PeerSelector, PendingChange, Proof, Removal};
+use crate::types::ServerId;
 
 impl Cluster {
     /// As the leader, which the caller has made sure of.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{FaultId, MockClock};
 use crate::error::Outcome;
-use crate::name::ServerId;
 use crate::raft::{PendingChange, RaftConfiguration};
+use crate::types::ServerId;
 
 /// A server that was removed, and the configuration before and after, with the
 /// liveness that the leader saw at that moment.

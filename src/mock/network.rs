@@ -8,9 +8,9 @@ use super::inject::Injected;
 use super::transcript::Recorder;
 use super::{MockClock, MockKeyring, MockRaft};
 use crate::keyring::{KeyringBackend, Pool};
-use crate::name::{DatacenterName, NodeName};
 use crate::peers::{SendError, Target};
 use crate::service::OperatorService;
+use crate::types::{DatacenterName, NodeName};
 
 /// All servers, in the order in which the test has named them.
 #[derive(Debug)]

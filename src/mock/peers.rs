@@ -10,11 +10,11 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::error::OperatorError;
-use crate::name::DatacenterName;
+use crate::operation::OperatorReply;
+use crate::operation::OperatorRequest;
 use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
-use crate::reply::OperatorReply;
-use crate::request::OperatorRequest;
 use crate::service::OperatorService;
+use crate::types::DatacenterName;
 
 type Answer = Pin<Box<dyn Future<Output = EnvelopeReply> + Send>>;
 type Answerer = Arc<dyn Fn(Envelope) -> Answer + Send + Sync>;
@@ -109,7 +109,7 @@ impl MockPeers {
                     Ok(forwarded) => answer(forwarded.request).await,
                     Err(error) => Err(error),
                 };
-                EnvelopeReply::seal(&result)
+                EnvelopeReply::new(&result)
             })
         };
         self.add(target, Arc::new(answerer));
@@ -210,9 +210,9 @@ mod tests {
 
     use super::*;
     use crate::error::Outcome;
+    use crate::operation::Operation;
     use crate::peers::Forwarded;
     use crate::raft::{Consistency, LeaderHint};
-    use crate::request::Operation;
 
     fn send(peers: &MockPeers, target: &Target) -> Result<EnvelopeReply, SendError> {
         let request = OperatorRequest::new(Operation::RaftConfiguration(Consistency::Stale));
@@ -243,7 +243,7 @@ mod tests {
                 Ok(OperatorReply::LeadershipTransferred)
             });
         let answer = send(&peers.clone(), &dc2()).unwrap();
-        let answer = answer.open(Outcome::Unknown);
+        let answer = answer.result(Outcome::Unknown);
         assert_eq!(answer, Ok(OperatorReply::LeadershipTransferred));
         assert_eq!(peers.datacenters(), ["dc2"]);
         assert_eq!(peers.sent()[0].target, dc2());

@@ -11,9 +11,9 @@ use super::gate::Gate;
 use super::mishap::Mishaps;
 use super::{FaultId, RaftChange};
 use crate::error::OperatorError;
-use crate::name::{ServerAddress, ServerId};
 use crate::raft::{RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal};
-use crate::time::Timer;
+use crate::timer::Timer;
+use crate::types::{ServerAddress, ServerId};
 
 /// A [`RaftBackend`] in memory: one server of a cluster that all handles share.
 ///

@@ -203,7 +203,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use crate::time::Timer;
+    use crate::timer::Timer;
 
     const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,7 +1,7 @@
 //! What a test says of a server that it wants.
 
-use crate::name::{NodeName, ServerAddress, ServerId};
 use crate::raft::{RaftServer, Suffrage};
+use crate::types::{NodeName, ServerAddress, ServerId};
 
 /// A server to be wired into a [`MockFederation`](super::MockFederation). Its
 /// name alone will do.

@@ -1,6 +1,6 @@
 //! A clock that stands still.
 
-use crate::time::{Sleep, Timer};
+use crate::timer::{Sleep, Timer};
 use std::time::Duration;
 
 /// No time passes: nothing that can be answered at once is ever late.

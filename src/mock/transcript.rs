@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{MockClock, lock};
 use crate::error::OperatorError;
 use crate::keyring::Pool;
-use crate::name::NodeName;
+use crate::types::NodeName;
 
 /// How much is kept. The mock also serves in processes that run for long.
 const KEPT: usize = 100_000;

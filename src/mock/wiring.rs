@@ -11,9 +11,9 @@ use super::transcript::Recorder;
 use super::{MockAutopilot, MockFederationBuilder, MockKeyring, MockRaft, MockServer};
 use crate::acl::AclAuthorizer;
 use crate::keyring::Pool;
-use crate::name::{DatacenterName, NodeName};
 use crate::raft::{RaftServer, Suffrage};
 use crate::service::{OperatorService, OperatorServiceBuilder};
+use crate::types::{DatacenterName, NodeName};
 
 impl MockFederationBuilder {
     pub(super) fn wire(&self) -> Arc<Network> {

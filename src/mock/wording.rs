@@ -1,7 +1,7 @@
 //! How a transcript tells a request: without tokens, and with fingerprints for
 //! keys.
 
-use crate::request::{KeyringAction, KeyringScope, Operation, OperatorRequest};
+use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
 
 pub(super) fn request(request: &OperatorRequest) -> String {
     let mut text = operation(&request.operation);

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::acl::Access;
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::reply::OperatorReply;
-use crate::request::OperatorRequest;
+use crate::operation::OperatorReply;
+use crate::operation::OperatorRequest;
 
 /// The version of the server call that this library speaks.
 ///
@@ -146,6 +146,24 @@ impl Envelope {
         }
     }
 
+    /// The envelope in which a client's request begins its way, for a program that
+    /// asks servers over their own transport, and for tests of one.
+    ///
+    /// # Errors
+    /// The request cannot be written.
+    pub fn new(request: OperatorRequest) -> Result<Self, OperatorError> {
+        Envelope::seal(&request.into())
+    }
+
+    /// The request in it.
+    ///
+    /// # Errors
+    /// [`IncompatibleServer`](ErrorKind::IncompatibleServer) for bytes that this
+    /// version cannot read.
+    pub fn request(&self) -> Result<OperatorRequest, OperatorError> {
+        self.open().map(|call| call.request)
+    }
+
     /// The bytes to send.
     pub fn as_bytes(&self) -> &Bytes {
         &self.bytes
@@ -205,7 +223,8 @@ impl EnvelopeReply {
         &self.bytes
     }
 
-    pub(crate) fn seal(reply: &Result<OperatorReply, OperatorError>) -> Self {
+    /// The reply of a server that answers this.
+    pub fn new(reply: &Result<OperatorReply, OperatorError>) -> Self {
         let version = VERSION;
         let bytes = write_wiped(&Reply { version, reply }).unwrap_or_else(|_| {
             // Not a reply, so the other side takes it for one that cannot be read.
@@ -214,9 +233,13 @@ impl EnvelopeReply {
         EnvelopeReply { bytes }
     }
 
-    /// What the other service answered. A reply that cannot be read says nothing of
-    /// what has happened, so that is `unread`.
-    pub(crate) fn open(&self, unread: Outcome) -> Result<OperatorReply, OperatorError> {
+    /// What the other service answered.
+    ///
+    /// # Errors
+    /// The other service's, and [`InvalidReply`](ErrorKind::InvalidReply) for bytes
+    /// that this version cannot read. They say nothing of what has happened, so its
+    /// outcome is `unread`.
+    pub fn result(&self, unread: Outcome) -> Result<OperatorReply, OperatorError> {
         let unreadable = |reason| {
             let kind = ErrorKind::InvalidReply { reason };
             OperatorError::new(kind).with_outcome(unread)
@@ -248,8 +271,8 @@ impl fmt::Debug for EnvelopeReply {
 mod tests {
     use super::*;
     use crate::acl::Token;
+    use crate::operation::Operation;
     use crate::raft::{Consistency, PeerSelector};
-    use crate::request::Operation;
 
     fn read() -> Forwarded {
         let operation = Operation::RaftConfiguration(Consistency::Default);
@@ -308,7 +331,7 @@ mod tests {
         for bytes in ["{}", r#"{"version":3}"#, r#"{"version":2,"reply":{}}"#, "x"] {
             let reply = EnvelopeReply::from_bytes(bytes);
             for unread in [Outcome::Unknown, Outcome::NotApplied] {
-                let error = reply.open(unread).unwrap_err();
+                let error = reply.result(unread).unwrap_err();
                 assert_eq!(error.kind().name(), "invalid-reply");
                 assert_eq!(error.outcome(), unread);
             }
@@ -318,8 +341,8 @@ mod tests {
     #[test]
     fn error_comes_back_as_it_was() {
         let error = OperatorError::new(ErrorKind::LastVoter).with_outcome(Outcome::Unknown);
-        let reply = EnvelopeReply::seal(&Err(error.clone()));
+        let reply = EnvelopeReply::new(&Err(error.clone()));
         let reply = EnvelopeReply::from_bytes(reply.as_bytes().clone());
-        assert_eq!(reply.open(Outcome::NotApplied), Err(error));
+        assert_eq!(reply.result(Outcome::NotApplied), Err(error));
     }
 }

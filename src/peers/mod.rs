@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::name::DatacenterName;
 use crate::raft::LeaderHint;
+use crate::types::DatacenterName;
 
 pub(crate) use envelope::Forwarded;
 pub use envelope::{Envelope, EnvelopeReply};
@@ -95,7 +95,7 @@ impl SendError {
 /// The other servers and datacenters, over whatever transport the server has.
 ///
 /// # Contract
-/// The conformance suite `conformance::peers` checks it; the names of its checks
+/// The conformance suite `cluster_operator_conformance::peers` checks it; the names of its checks
 /// are in parentheses.
 /// - The other side hands the envelope to its own service's
 ///   [`answer`](crate::OperatorService::answer) and sends the reply back, both byte

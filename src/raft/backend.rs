@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{RaftView, Removal};
 use crate::error::OperatorError;
-use crate::name::ServerId;
+use crate::types::ServerId;
 
 /// The Raft of the server that the service runs in.
 ///
@@ -17,7 +17,7 @@ use crate::name::ServerId;
 /// change safely.
 ///
 /// # Contract
-/// The conformance suite `conformance::raft_backend` checks it; the names of its
+/// The conformance suite `cluster_operator_conformance::raft_backend` checks it; the names of its
 /// checks are in parentheses.
 ///
 /// ## Views

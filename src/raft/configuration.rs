@@ -1,11 +1,9 @@
 //! The Raft configuration as an operator sees it.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::{RaftMember, RaftView, ServerStatus};
-use crate::name::{NodeName, ProtocolVersion, ServerAddress, ServerId};
+use crate::types::{NodeName, ProtocolVersion, ServerAddress, ServerId, Suffrage};
 
 /// The servers of a Raft cluster as an operator sees them, in the order of the
 /// configuration.
@@ -35,18 +33,6 @@ impl From<&RaftView> for RaftConfiguration {
             index: view.version.index,
         }
     }
-}
-
-/// A server's right to vote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Suffrage {
-    /// It votes and counts for the quorum.
-    Voter,
-    /// It gets the log and does not vote.
-    Nonvoter,
-    /// It is to become a voter once it has caught up.
-    Staging,
 }
 
 /// One server of a Raft configuration.
@@ -144,49 +130,5 @@ impl RaftServer {
     /// Whether it votes.
     pub fn is_voter(&self) -> bool {
         self.suffrage == Suffrage::Voter
-    }
-}
-
-/// How an operator names a server of the Raft configuration. Matched byte for
-/// byte, without normalising.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum PeerSelector {
-    /// By its id.
-    Id(ServerId),
-    /// By its address.
-    Address(ServerAddress),
-}
-
-impl fmt::Display for PeerSelector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            PeerSelector::Id(id) => write!(f, "id {id:?}"),
-            PeerSelector::Address(address) => write!(f, "address {address:?}"),
-        }
-    }
-}
-
-/// How fresh a read has to be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Consistency {
-    /// From whoever leads, or has just stopped leading without knowing it.
-    #[default]
-    Default,
-    /// From the leader, after it has made sure that it still leads.
-    Consistent,
-    /// From the server that is asked, however old its view.
-    Stale,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_selector_displays_as_consul_names_it() {
-        let id = PeerSelector::Id("a\"b".into());
-        assert_eq!(id.to_string(), r#"id "a\"b""#);
-        let address = PeerSelector::Address("127.0.0.1:8300".into());
-        assert_eq!(address.to_string(), r#"address "127.0.0.1:8300""#);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{PeerSelector, Proof, RaftMember, RaftView, ServerStatus};
 use crate::error::{ErrorKind, OperatorError};
-use crate::name::ServerId;
+use crate::types::ServerId;
 
 /// Which removals of a voter the service refuses, beside that of the last one.
 ///

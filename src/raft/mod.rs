@@ -7,11 +7,14 @@ mod guard;
 mod view;
 
 pub use backend::RaftBackend;
-pub use configuration::{Consistency, PeerSelector, RaftConfiguration, RaftServer, Suffrage};
+pub use configuration::{RaftConfiguration, RaftServer};
 pub use guard::QuorumGuard;
 pub use view::{
-    ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, PendingChange, Proof,
-    RaftMember, RaftView, Removal, ServerStatus,
+    Leadership, Membership, PendingChange, Proof, RaftMember, RaftView, Removal, ServerStatus,
+};
+
+pub use crate::types::{
+    ConfigVersion, Consistency, LeaderHint, LogPosition, PeerSelector, Suffrage,
 };
 
 pub(crate) use guard::{selected, transfer_target};

@@ -1,59 +1,12 @@
 //! One server's view of its Raft cluster, and the changes that are bound to it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::{PeerSelector, Suffrage};
-use crate::name::{NodeName, ProtocolVersion, ServerAddress, ServerId};
-
-/// Identifies one Raft configuration: the log position of the entry that holds it.
-///
-/// The index alone does not identify it, because an index repeats across terms.
-///
-/// ```
-/// use cluster_operator::ConfigVersion;
-///
-/// let version = ConfigVersion { term: 3, index: 17 };
-/// assert_eq!(version.to_string(), "3-17");
-/// ```
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct ConfigVersion {
-    /// The term in which the entry was written.
-    pub term: u64,
-    /// The entry's index.
-    pub index: u64,
-}
-
-impl fmt::Display for ConfigVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.term, self.index)
-    }
-}
-
-/// A position in the Raft log.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct LogPosition {
-    /// The term in which the entry was written.
-    pub term: u64,
-    /// The entry's index.
-    pub index: u64,
-}
-
-/// Where a server believes the leader to be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct LeaderHint {
-    /// The leader's id.
-    pub id: ServerId,
-    /// The leader's Raft address.
-    pub address: ServerAddress,
-}
+use crate::types::{
+    ConfigVersion, LeaderHint, LogPosition, NodeName, PeerSelector, ProtocolVersion, ServerAddress,
+    ServerId, Suffrage,
+};
 
 /// Who leads, in the view of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]

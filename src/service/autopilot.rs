@@ -3,7 +3,7 @@
 use super::Inner;
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration};
 use crate::error::OperatorError;
-use crate::reply::OperatorReply;
+use crate::operation::OperatorReply;
 
 impl Inner {
     fn autopilot(&self) -> Result<&dyn AutopilotBackend, OperatorError> {

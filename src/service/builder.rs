@@ -10,10 +10,10 @@ use super::{Inner, OperatorService};
 use crate::acl::AclAuthorizer;
 use crate::autopilot::AutopilotBackend;
 use crate::keyring::{KeyringBackend, Pool};
-use crate::name::DatacenterName;
 use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
 use crate::raft::{QuorumGuard, RaftBackend};
-use crate::time::Timer;
+use crate::timer::Timer;
+use crate::types::DatacenterName;
 
 /// Builds an [`OperatorService`].
 ///
@@ -203,7 +203,7 @@ impl fmt::Debug for OperatorServiceBuilder {
 
 #[cfg(feature = "tokio")]
 fn default_timer() -> Option<Arc<dyn Timer>> {
-    Some(Arc::new(crate::tokio::TokioTimer))
+    Some(Arc::new(crate::timer::TokioTimer))
 }
 
 #[cfg(not(feature = "tokio"))]

@@ -1,7 +1,7 @@
 //! Who asks.
 
 use crate::acl::Token;
-use crate::name::DatacenterName;
+use crate::types::DatacenterName;
 
 /// Who asks for an operation, and of which datacenter.
 ///

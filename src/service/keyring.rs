@@ -8,11 +8,11 @@ use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{
     GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys, Pool, RelayFactor,
 };
-use crate::name::DatacenterName;
+use crate::operation::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation};
+use crate::operation::{KeyringReply, OperatorReply, RingOutcome};
 use crate::peers::{Envelope, Forwarded, Target};
-use crate::reply::{KeyringReply, OperatorReply, RingOutcome};
-use crate::request::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation};
-use crate::time::Deadline;
+use crate::timer::Deadline;
+use crate::types::DatacenterName;
 
 /// One of the things that a keyring operation asks.
 enum Part<'a> {

@@ -16,12 +16,12 @@ use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Identity, Resource};
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, KeyringBackend, RelayFactor};
-use crate::name::{DatacenterName, ServerId};
+use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
+use crate::operation::{KeyringReply, OperatorReply};
 use crate::peers::{Envelope, EnvelopeReply, Peers};
 use crate::raft::{Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration};
-use crate::reply::{KeyringReply, OperatorReply};
-use crate::request::{KeyringAction, KeyringScope, Operation, OperatorRequest};
-use crate::time::{Deadline, Timer};
+use crate::timer::{Deadline, Timer};
+use crate::types::{DatacenterName, ServerId};
 
 pub use builder::{BuildError, OperatorServiceBuilder};
 pub use caller::Caller;
@@ -120,7 +120,7 @@ impl OperatorService {
             Ok(call) => self.inner.route(call).await,
             Err(error) => Err(error),
         };
-        EnvelopeReply::seal(&result)
+        EnvelopeReply::new(&result)
     }
 
     /// Decides whether the caller may do this, without doing it, and says who it is.

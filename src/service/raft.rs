@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::Inner;
 use super::route::Progress;
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::name::ServerId;
+use crate::operation::OperatorReply;
 use crate::raft::{
     ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftView,
     Removal, selected, transfer_target,
 };
-use crate::reply::OperatorReply;
+use crate::types::ServerId;
 
 /// How often a removal is decided anew because the cluster has changed between the
 /// view that it was decided on and the change.

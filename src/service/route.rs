@@ -7,11 +7,11 @@ use super::raft::not_leading;
 use super::{Inner, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::operation::OperatorReply;
+use crate::operation::{Operation, RequestId};
 use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
 use crate::raft::{Consistency, LeaderHint, Leadership, RaftView};
-use crate::reply::OperatorReply;
-use crate::request::{Operation, RequestId};
-use crate::time::Deadline;
+use crate::timer::Deadline;
 
 /// How often a leader is looked for while there is none.
 const LEADER_POLL: Duration = Duration::from_millis(50);
@@ -166,7 +166,7 @@ impl Inner {
             Err(error) => return Err(self.unsent(target, error, operation).forwarded()),
         };
         let reply = reply
-            .open(operation.unanswered())
+            .result(operation.unanswered())
             .map_err(OperatorError::forwarded)?;
         // What another server sends is not to be taken for a success unread.
         match reply.answers(operation) {

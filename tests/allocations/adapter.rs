@@ -5,7 +5,7 @@ use axum::Router;
 use axum::http::header;
 use axum::routing::get;
 use bytes::Bytes;
-use cluster_operator::http::OperatorHttp;
+use cluster_operator::server::OperatorHttp;
 use futures_util::FutureExt;
 use http::Request;
 use http_body_util::{BodyExt, Empty};

@@ -2,7 +2,7 @@
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use cluster_operator::wire::{Dialect, Request, Wire};
+use cluster_operator::consul::{Dialect, Request, Wire};
 use futures_util::FutureExt;
 
 use super::{CONFIGURATION, TOKENS, secret, service};

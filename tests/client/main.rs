@@ -4,8 +4,6 @@
 // A test is over where something is not as it has to be.
 #![allow(clippy::unwrap_used)]
 
-#[cfg(feature = "conformance")]
-mod conformance;
 mod delivery;
 mod fleet;
 mod golden;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::Router;
 use cluster_operator::client::{ClientError, OperatorClient};
-use cluster_operator::http::OperatorHttp;
+use cluster_operator::consul::Dialect;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
-use cluster_operator::wire::Dialect;
+use cluster_operator::server::OperatorHttp;
 use cluster_operator::{
     Access, Consistency, DefaultPolicy, ErrorKind, Identity, Outcome, PeerSelector, Pool,
     RelayFactor, Resource, ServerId, Token,

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use cluster_operator::client::{OperatorClient, PeerHttp, Transport};
-use cluster_operator::http::OperatorHttp;
 use cluster_operator::mock::MockRaft;
+use cluster_operator::server::OperatorHttp;
 use cluster_operator::{AllowAll, Consistency, OperatorService};
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};

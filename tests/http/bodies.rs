@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use cluster_operator::http::OperatorHttp;
-use cluster_operator::wire::{Dialect, Wire};
+use cluster_operator::consul::{Dialect, Wire};
+use cluster_operator::server::OperatorHttp;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;

@@ -4,9 +4,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use cluster_operator::DefaultPolicy;
-use cluster_operator::http::OperatorHttp;
+use cluster_operator::consul::{Dialect, Wire};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
-use cluster_operator::wire::{Dialect, Wire};
+use cluster_operator::server::OperatorHttp;
 use http::{HeaderValue, Request};
 
 use super::{header, request, send, service, text};

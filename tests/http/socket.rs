@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::routing::get;
-use cluster_operator::http::OperatorHttp;
+use cluster_operator::server::OperatorHttp;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::service;

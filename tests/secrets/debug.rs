@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cluster_operator::consul::{Dialect, Request, Wire};
 use cluster_operator::keyring::{Answers, Keyring};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockToken};
-use cluster_operator::wire::{Dialect, Request, Wire};
 use cluster_operator::{
     Access, AclError, AllowAll, BuildError, Caller, ConfigVersion, DatacenterName, DefaultPolicy,
     Envelope, EnvelopeReply, ErrorKind, GossipKey, GossipQuery, Identity, KeyChange, KeyFault,

@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use async_trait::async_trait;
-use cluster_operator::conformance::raft::{Member, RaftFixture, Servers};
-use cluster_operator::conformance::{self, Fixture, NotSupported};
 use cluster_operator::{PendingChange, ServerId, Timer, TokioTimer};
+use cluster_operator_conformance::raft::{Member, RaftFixture, Servers};
+use cluster_operator_conformance::{Fixture, NotSupported};
 
 use crate::cluster::{Cluster, address};
 
@@ -83,7 +83,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(future)
 }
 
-conformance::raft_tests! {
+cluster_operator_conformance::raft_tests! {
     factory = cluster,
     block_on = block_on,
 }

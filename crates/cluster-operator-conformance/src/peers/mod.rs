@@ -1,0 +1,37 @@
+//! The suite for [`Peers`](cluster_operator::Peers).
+
+mod checks;
+mod delivery;
+mod far;
+mod fixture;
+mod messages;
+mod samples;
+
+pub use checks::CHECKS;
+pub use fixture::{PeersFixture, Place};
+
+use super::Check;
+use super::suite::suite;
+
+/// A check of this suite.
+pub type PeersCheck = Check<(), dyn PeersFixture>;
+
+suite! {
+    ($)
+    /// Runs the whole suite: each check on servers of its own, which `factory`
+    /// makes.
+    peers of "Peers",
+    checks: PeersCheck,
+    fixture: PeersFixture,
+    factory: (),
+}
+
+/// Generates one `#[test]` for each check of this suite, as
+/// [the module](crate#one-test-for-each-check) tells.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_peers_tests {
+    ($($arguments:tt)*) => {
+        $crate::__conformance_tests! { ($) __conformance_peers_names peers $($arguments)* }
+    };
+}

@@ -1,0 +1,181 @@
+//! The authorizers of this crate under the ACL suite.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cluster_operator::mock::{Grant, MockAcl, MockClock, MockToken};
+use cluster_operator::{
+    AccessorId, AclAuthorizer, Resource, Rule, Rules, Timer, Token, TokenDefinition, TokenStore,
+    TokenStoreBuilder,
+};
+use cluster_operator_conformance::acl::{Acl, AclFixture, TokenRules};
+use cluster_operator_conformance::{Fixture, NotSupported};
+
+const RESOURCES: [Resource; 2] = [Resource::Operator, Resource::Keyring];
+
+/// The secret of the token of this number.
+pub(crate) fn secret(number: usize) -> Token {
+    Token::new(format!("b852fbe7-Secret-{number}"))
+}
+
+pub(crate) struct Simulated {
+    clock: MockClock,
+    pub(crate) acl: MockAcl,
+    tokens: usize,
+}
+
+impl Simulated {
+    pub(crate) fn new(clock: &MockClock, wanted: Acl) -> Self {
+        let grants = |rules: TokenRules| {
+            RESOURCES.into_iter().filter_map(move |resource| {
+                let grant = match rules.about(resource)? {
+                    Rule::Read => Grant::Read,
+                    Rule::Write => Grant::Write,
+                    Rule::Deny => Grant::Deny,
+                };
+                Some((resource, grant))
+            })
+        };
+        let mut acl = MockAcl::new(wanted.default_policy);
+        for (resource, grant) in grants(wanted.anonymous) {
+            acl = acl.with_anonymous(resource, grant);
+        }
+        for (number, rules) in wanted.tokens.iter().enumerate() {
+            let token = MockToken::new(secret(number).expose());
+            acl.add(grants(*rules).fold(token, |token, (resource, grant)| {
+                token.with(resource, grant)
+            }));
+        }
+        Simulated {
+            clock: clock.clone(),
+            acl,
+            tokens: wanted.tokens.len(),
+        }
+    }
+}
+
+#[async_trait]
+impl Fixture for Simulated {
+    fn timer(&self) -> &dyn Timer {
+        &self.clock
+    }
+}
+
+#[async_trait]
+impl AclFixture for Simulated {
+    fn authorizer(&self) -> Arc<dyn AclAuthorizer> {
+        Arc::new(self.acl.clone())
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        (0..self.tokens).map(secret).collect()
+    }
+
+    async fn revoke(&self, token: &Token) -> Result<(), NotSupported> {
+        self.acl.revoke(token);
+        Ok(())
+    }
+
+    async fn lose_source(&self) -> Result<(), NotSupported> {
+        self.acl.set_unavailable("nobody answers");
+        Ok(())
+    }
+}
+
+struct Stored {
+    clock: MockClock,
+    store: Arc<TokenStore>,
+    wanted: Acl,
+}
+
+impl Stored {
+    fn new(clock: &MockClock, wanted: Acl) -> Self {
+        let numbers = 0..wanted.tokens.len();
+        Stored {
+            clock: clock.clone(),
+            store: Arc::new(builder(wanted, numbers).build().unwrap()),
+            wanted,
+        }
+    }
+}
+
+/// A store of the wanted tokens of these numbers.
+fn builder(wanted: Acl, numbers: impl IntoIterator<Item = usize>) -> TokenStoreBuilder {
+    let rules = |rules: TokenRules| {
+        RESOURCES
+            .into_iter()
+            .fold(Rules::new(), |all, resource| match rules.about(resource) {
+                Some(rule) => all.with(resource, rule),
+                None => all,
+            })
+    };
+    let mut builder = TokenStore::builder()
+        .default_policy(wanted.default_policy)
+        .policy("anonymous", rules(wanted.anonymous))
+        .anonymous_policy("anonymous");
+    for number in numbers {
+        let policy = format!("policy-{number}");
+        let accessor = AccessorId::new(format!("6a1253d2-1785-24fd-91c2-{number:012}"));
+        builder = builder
+            .policy(&policy, rules(wanted.tokens[number]))
+            .token(TokenDefinition::new(accessor, secret(number)).with_policy(policy));
+    }
+    builder
+}
+
+#[async_trait]
+impl Fixture for Stored {
+    fn timer(&self) -> &dyn Timer {
+        &self.clock
+    }
+}
+
+#[async_trait]
+impl AclFixture for Stored {
+    fn authorizer(&self) -> Arc<dyn AclAuthorizer> {
+        Arc::new(Arc::clone(&self.store))
+    }
+
+    fn tokens(&self) -> Vec<Token> {
+        (0..self.wanted.tokens.len()).map(secret).collect()
+    }
+
+    async fn revoke(&self, token: &Token) -> Result<(), NotSupported> {
+        let numbers = 0..self.wanted.tokens.len();
+        let kept = numbers.filter(|number| secret(*number) != *token);
+        self.store.replace(builder(self.wanted, kept)).unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn the_mock_keeps_the_rules_of_access_control() {
+    let clock = MockClock::new();
+    let acl = async |wanted| Ok(Simulated::new(&clock, wanted));
+    clock
+        .run(cluster_operator_conformance::acl_authorizer(acl))
+        .assert_complete();
+}
+
+#[test]
+fn the_token_store_keeps_the_rules_of_access_control() {
+    let clock = MockClock::new();
+    let acl = async |wanted| Ok(Stored::new(&clock, wanted));
+    let report = clock.run(cluster_operator_conformance::acl_authorizer(acl));
+    report.assert();
+    // It asks nobody, so it cannot lose what it asks.
+    let skipped: Vec<_> = report.skipped().map(|check| check.name).collect();
+    assert_eq!(skipped, ["what_cannot_be_told_is_unavailable"]);
+}
+
+mod one_by_one {
+    use super::*;
+
+    cluster_operator_conformance::acl_tests! {
+        factory = async |wanted| Ok(Stored::new(&MockClock::new(), wanted)),
+        block_on = futures_executor::block_on,
+        skip = {
+            what_cannot_be_told_is_unavailable: "a token store asks nobody",
+        },
+    }
+}

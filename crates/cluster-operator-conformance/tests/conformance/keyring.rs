@@ -1,0 +1,250 @@
+//! Simulated pools under the keyring suite.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cluster_operator::keyring::{Keyring, NodeKeys};
+use cluster_operator::mock::{Fault, MockClock, MockFederation, MockKeyring, NodeFault};
+use cluster_operator::{
+    GossipKey, GossipQuery, KeyChange, KeyringBackend, NodeFailure, NodeName, OperatorError, Pool,
+    Timer,
+};
+use cluster_operator_conformance::keyring::{KeyringFixture, Node, Rings};
+use cluster_operator_conformance::{CheckResult, Fixture, NotSupported};
+
+/// How many keys fit into an answer.
+pub(crate) const SHOWN: usize = 20;
+
+/// A pool in which an answer takes its time.
+pub(crate) struct Gossip {
+    clock: MockClock,
+    federation: MockFederation,
+    pub(crate) nodes: Vec<MockKeyring>,
+}
+
+impl Gossip {
+    pub(crate) fn new(clock: &MockClock, wanted: Rings) -> Self {
+        let rings = wanted.rings();
+        let names: Vec<_> = (0..rings.len())
+            .map(|number| format!("node-{number}"))
+            .collect();
+        let federation = MockFederation::builder()
+            .datacenter("dc1", names.iter().map(String::as_str))
+            .notices_failures(false)
+            .clock(clock)
+            .build();
+        let nodes: Vec<_> = names
+            .iter()
+            .map(|name| federation.keyring(name.as_str(), &Pool::Lan))
+            .collect();
+        for ((name, node), keys) in names.iter().zip(&nodes).zip(&rings) {
+            node.set_ring(name.as_str(), ring(keys));
+        }
+        for (name, number) in names.iter().zip(0..).skip(1) {
+            let fault = match rings[number as usize].len() {
+                held if held > SHOWN => NodeFault::ListsFirst(SHOWN),
+                _ => NodeFault::Late(Duration::from_millis(20) * number),
+            };
+            federation.inject(Fault::node(name.as_str(), Pool::Lan, fault));
+        }
+        Gossip {
+            clock: clock.clone(),
+            federation,
+            nodes,
+        }
+    }
+
+    /// The nodes, each with what `backend` makes of its keyring.
+    pub(crate) fn nodes_with<B: KeyringBackend + 'static>(
+        &self,
+        backend: impl Fn(MockKeyring) -> B,
+    ) -> Vec<Node> {
+        let nodes = self.nodes.iter().cloned();
+        nodes
+            .map(|node| Node::new(node.node().clone(), backend(node)))
+            .collect()
+    }
+}
+
+/// A ring of these keys, the primary first.
+pub(crate) fn ring(keys: &[GossipKey]) -> Option<Keyring> {
+    let (primary, others) = keys.split_first()?;
+    let mut ring = Keyring::new(primary.clone());
+    for key in others {
+        ring.install(key.clone());
+    }
+    Some(ring)
+}
+
+#[async_trait]
+impl Fixture for Gossip {
+    fn timer(&self) -> &dyn Timer {
+        &self.clock
+    }
+}
+
+#[async_trait]
+impl KeyringFixture for Gossip {
+    fn nodes(&self) -> Vec<Node> {
+        self.nodes_with(|node| node)
+    }
+
+    async fn ring(&self, node: &NodeName) -> Result<Vec<GossipKey>, NotSupported> {
+        Ok(self.nodes[0].keys(node.clone()))
+    }
+
+    async fn stop(&self, node: &NodeName) -> Result<(), NotSupported> {
+        self.federation.stop(node.clone());
+        Ok(())
+    }
+
+    async fn noticed(&self, node: &NodeName) -> Result<(), NotSupported> {
+        self.nodes[0].notice_failure(node.clone());
+        Ok(())
+    }
+
+    async fn slow_down(&self, node: &NodeName, by: Duration) -> Result<(), NotSupported> {
+        let fault = Fault::node(node.clone(), Pool::Lan, NodeFault::Late(by));
+        self.federation.inject(fault);
+        Ok(())
+    }
+}
+
+#[test]
+fn mock_keeps_the_rules_of_gossip() {
+    let clock = MockClock::new();
+    let pool = async |wanted| Ok(Gossip::new(&clock, wanted));
+    clock
+        .run(cluster_operator_conformance::keyring_backend(pool))
+        .assert_complete();
+}
+
+/// A pool that answers at once.
+struct Bare {
+    clock: MockClock,
+    keyring: MockKeyring,
+}
+
+impl Bare {
+    fn new(wanted: Rings) -> Self {
+        let rings = wanted.rings();
+        let names: Vec<_> = (0..rings.len()).map(|n| format!("node-{n}")).collect();
+        let keyring = MockKeyring::unencrypted(Pool::Wan, names.iter().map(String::as_str));
+        for (name, keys) in names.iter().zip(&rings) {
+            keyring.set_ring(name.as_str(), ring(keys));
+        }
+        Bare {
+            clock: MockClock::new(),
+            keyring,
+        }
+    }
+}
+
+#[async_trait]
+impl Fixture for Bare {
+    fn timer(&self) -> &dyn Timer {
+        &self.clock
+    }
+}
+
+#[async_trait]
+impl KeyringFixture for Bare {
+    fn nodes(&self) -> Vec<Node> {
+        let nodes = self.keyring.nodes().into_iter();
+        nodes
+            .map(|name| Node::new(name.clone(), self.keyring.at(name)))
+            .collect()
+    }
+
+    async fn ring(&self, node: &NodeName) -> Result<Vec<GossipKey>, NotSupported> {
+        Ok(self.keyring.keys(node.clone()))
+    }
+
+    async fn stop(&self, node: &NodeName) -> Result<(), NotSupported> {
+        self.keyring.stop(node.clone());
+        Ok(())
+    }
+
+    async fn noticed(&self, node: &NodeName) -> Result<(), NotSupported> {
+        self.keyring.notice_failure(node.clone());
+        Ok(())
+    }
+}
+
+/// A pool whose backends tell no more than they have to.
+struct Terse(Gossip);
+
+struct TerseKeyring(MockKeyring);
+
+#[async_trait]
+impl KeyringBackend for TerseKeyring {
+    fn pool(&self) -> &Pool {
+        self.0.pool()
+    }
+
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        let members = self.0.members();
+        query.answers.asking(members.iter().cloned());
+        for member in members {
+            let ring = self.0.ring(member.clone());
+            let keys = ring.map(|ring| NodeKeys::without_primary(ring.keys().iter().cloned()));
+            let answer = keys.ok_or(NodeFailure::EncryptionOff);
+            query.answers.answered(&member, answer);
+        }
+        Ok(())
+    }
+
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.0.change(change, query).await
+    }
+}
+
+#[async_trait]
+impl Fixture for Terse {
+    fn timer(&self) -> &dyn Timer {
+        self.0.timer()
+    }
+}
+
+#[async_trait]
+impl KeyringFixture for Terse {
+    fn nodes(&self) -> Vec<Node> {
+        self.0.nodes_with(TerseKeyring)
+    }
+}
+
+#[test]
+fn what_a_backend_or_its_fixture_cannot_do_is_skipped() {
+    let clock = MockClock::new();
+    let pool = async |wanted| Ok(Terse(Gossip::new(&clock, wanted)));
+    let report = clock.run(cluster_operator_conformance::keyring_backend(pool));
+    report.assert();
+    let mut skipped: BTreeMap<_, usize> = BTreeMap::new();
+    for check in report.skipped() {
+        if let CheckResult::Skipped { reason } = &check.result {
+            *skipped.entry(reason.as_str()).or_default() += 1;
+        }
+    }
+    let expected = [
+        ("the backend tells no primaries", 2),
+        ("the fixture cannot look into a node's ring", 1),
+        ("the fixture cannot slow a node down", 3),
+        ("the fixture cannot stop a node", 8),
+    ];
+    assert_eq!(skipped, expected.into(), "{report}");
+}
+
+mod one_by_one {
+    use super::*;
+
+    cluster_operator_conformance::keyring_tests! {
+        factory = async |wanted| Ok(Bare::new(wanted)),
+        block_on = futures_executor::block_on,
+        skip = {
+            late_node_is_counted_or_silent: "no node of this pool is late",
+            answers_arrive_while_a_listing_runs: "no node of this pool is late",
+            answers_arrive_while_a_change_runs: "no node of this pool is late",
+        },
+    }
+}

@@ -1,0 +1,171 @@
+//! A simulated datacenter under the Raft suite.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use cluster_operator::mock::{Fault, FaultId, MockClock, MockFederation, MockRaft, MockServer};
+use cluster_operator::{PendingChange, RaftBackend, ServerAddress, ServerId, Timer};
+use cluster_operator_conformance::raft::{CHECKS, Member, RaftFixture, Servers};
+use cluster_operator_conformance::{CheckResult, Fixture, NotSupported};
+
+pub(crate) struct Datacenter {
+    clock: MockClock,
+    pub(crate) federation: MockFederation,
+    members: Vec<(MockRaft, ServerAddress)>,
+    /// The faults of each server that was cut off.
+    cut: Mutex<Vec<(ServerId, FaultId)>>,
+}
+
+impl Datacenter {
+    pub(crate) fn new(clock: &MockClock, wanted: Servers) -> Self {
+        let voters = (0..wanted.voters).map(|number| MockServer::new(format!("voter-{number}")));
+        let nonvoters = (0..wanted.nonvoters)
+            .map(|number| MockServer::new(format!("nonvoter-{number}")).nonvoter());
+        let federation = MockFederation::builder()
+            .datacenter("dc1", voters.chain(nonvoters))
+            .clock(clock)
+            .build();
+        let servers = federation.servers("dc1").into_iter();
+        let rafts = servers.map(|server| federation.raft(server));
+        Datacenter {
+            clock: clock.clone(),
+            members: rafts
+                .map(|raft| (raft.clone(), raft.address().unwrap()))
+                .collect(),
+            cut: Mutex::default(),
+            federation,
+        }
+    }
+
+    /// The servers, each with what `backend` makes of its Raft.
+    pub(crate) fn members_with<B: RaftBackend + 'static>(
+        &self,
+        backend: impl Fn(MockRaft) -> B,
+    ) -> Vec<Member> {
+        let members = self.members.iter();
+        members
+            .map(|(raft, address)| {
+                Member::new(raft.id().clone(), address.clone(), backend(raft.clone()))
+            })
+            .collect()
+    }
+
+    /// The name of the server with this id.
+    fn name(&self, id: &ServerId) -> String {
+        let servers = self.federation.servers("dc1");
+        let mut names = servers.iter().map(|name| name.as_str());
+        let named = names.find(|name| self.federation.raft(*name).id() == id);
+        named.unwrap().into()
+    }
+}
+
+#[async_trait]
+impl Fixture for Datacenter {
+    fn timer(&self) -> &dyn Timer {
+        &self.clock
+    }
+}
+
+#[async_trait]
+impl RaftFixture for Datacenter {
+    fn members(&self) -> Vec<Member> {
+        self.members_with(|raft| raft)
+    }
+
+    async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.federation.stop(self.name(server));
+        Ok(())
+    }
+
+    async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let name = self.name(server);
+        let mut others = self.federation.servers("dc1");
+        others.retain(|other| other.as_str() != name);
+        let fault = self.federation.inject(Fault::partition([name], others));
+        self.cut.lock().unwrap().push((server.clone(), fault));
+        Ok(())
+    }
+
+    async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let fault = Fault::lose_at_removal(self.name(server));
+        let fault = self.federation.inject(fault);
+        self.cut.lock().unwrap().push((server.clone(), fault));
+        Ok(())
+    }
+
+    async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
+        for (_, fault) in self
+            .cut
+            .lock()
+            .unwrap()
+            .extract_if(.., |(id, _)| id == server)
+        {
+            self.federation.heal(fault);
+        }
+        Ok(())
+    }
+
+    async fn leave_unfinished(
+        &self,
+        removal: &ServerId,
+        at: PendingChange,
+    ) -> Result<(), NotSupported> {
+        let fault = Fault::unfinished_removal(self.name(removal), at);
+        self.federation.inject(fault);
+        Ok(())
+    }
+
+    async fn write(&self) -> Result<bool, NotSupported> {
+        Ok(self.federation.leader("dc1").is_some())
+    }
+}
+
+#[test]
+fn the_mock_keeps_the_rules_of_raft() {
+    let clock = MockClock::new();
+    let cluster = async |wanted| Ok(Datacenter::new(&clock, wanted));
+    clock
+        .run(cluster_operator_conformance::raft_backend(cluster))
+        .assert_complete();
+}
+
+#[test]
+fn a_fixture_of_other_servers_than_are_wanted_is_blamed_itself() {
+    let clock = MockClock::new();
+    let stubborn = async |_| Ok(Datacenter::new(&clock, Servers::voters(3)));
+    let report = clock.run(cluster_operator_conformance::raft_backend(stubborn));
+    assert!(report.passed().count() > 0, "{report}");
+    for (check, checked) in CHECKS.iter().zip(report.checks()) {
+        let wanted = check.wanted().voters + check.wanted().nonvoters;
+        match &checked.result {
+            CheckResult::Failed { expected, seen } if wanted != 3 => {
+                assert!(expected.contains("a fixture of"), "{report}");
+                assert!(seen.contains("a fixture of"), "{report}");
+            }
+            _ => assert_eq!(wanted, 3, "{report}"),
+        }
+    }
+}
+
+#[test]
+fn a_first_fixture_of_other_servers_than_are_wanted_ends_the_suite() {
+    let clock = MockClock::new();
+    let stubborn = async |_| Ok(Datacenter::new(&clock, Servers::voters(1)));
+    let report = clock.run(cluster_operator_conformance::raft_backend(stubborn));
+    let failures: Vec<_> = report.failures().collect();
+    assert_eq!(failures.len(), 1, "{report}");
+    assert!(
+        failures[0].to_string().contains("a fixture of 1: "),
+        "{report}"
+    );
+    assert_eq!(report.skipped().count(), CHECKS.len() - 1, "{report}");
+}
+
+mod one_by_one {
+    use super::*;
+
+    cluster_operator_conformance::raft_tests! {
+        factory = async |wanted| Ok(Datacenter::new(&MockClock::new(), wanted)),
+        block_on = futures_executor::block_on,
+    }
+}

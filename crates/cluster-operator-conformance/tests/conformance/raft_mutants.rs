@@ -1,0 +1,675 @@
+//! Each Raft check fails on a backend that breaks its rule.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cluster_operator::mock::{MockClock, MockRaft};
+use cluster_operator::{
+    ErrorKind, LeaderHint, Leadership, Membership, OperatorError, Outcome, PendingChange, Proof,
+    RaftBackend, RaftView, Removal, ServerId, Suffrage, Timer,
+};
+use cluster_operator_conformance::raft::{CHECKS, Member, RaftFixture, Servers, run};
+use cluster_operator_conformance::{Fixture, NotSupported};
+
+use crate::give_way;
+use crate::raft::Datacenter;
+
+type Answer<T> = Result<T, OperatorError>;
+
+/// What a backend does wrong, and the checks that notice it.
+const MUTANTS: &[(&str, &[&str])] = &[
+    // Views.
+    (
+        "every server leads",
+        &["one_server_leads_and_the_others_follow"],
+    ),
+    ("a single voter does not lead", &["single_voter_leads"]),
+    ("a view has the leader's id", &["view_is_the_servers_own"]),
+    (
+        "the hint has another address",
+        &["hint_is_the_leaders_id_and_address"],
+    ),
+    (
+        "a server is missing",
+        &["membership_holds_the_servers_there_are"],
+    ),
+    (
+        "every server has a vote",
+        &["membership_holds_the_servers_there_are"],
+    ),
+    (
+        "the version grows with each view",
+        &["reading_changes_nothing"],
+    ),
+    (
+        "a view is confirmed in another term",
+        &["leader_confirms_its_view"],
+    ),
+    (
+        "views are confirmed without asking",
+        &[
+            "follower_confirms_no_view",
+            "cut_off_leader_confirms_no_view",
+        ],
+    ),
+    (
+        "a dropped view stands in the way",
+        &["dropped_views_block_nothing"],
+    ),
+    ("the term stays", &["term_grows_when_another_server_leads"]),
+    (
+        "the last leader is remembered",
+        &[
+            "follower_without_a_majority_knows_no_leader",
+            "leader_without_a_majority_stops_leading",
+            "cut_off_leader_stops_leading",
+        ],
+    ),
+    (
+        "a former leader stays",
+        &[
+            "leader_without_a_majority_stops_leading",
+            "cut_off_leader_stops_leading",
+            "stopped_server_knows_no_leader",
+            "removed_leader_stops_leading",
+        ],
+    ),
+    // What is refused.
+    (
+        "an unknown server is removed",
+        &["unknown_server_is_refused"],
+    ),
+    (
+        "the last voter is removed",
+        &["last_voter_is_refused", "version_grows_with_each_removal"],
+    ),
+    ("a follower forwards", &["follower_refuses_a_removal"]),
+    (
+        "the term is ignored",
+        &[
+            "other_term_is_refused",
+            "term_of_a_former_leader_is_refused",
+        ],
+    ),
+    (
+        "the version is ignored",
+        &[
+            "other_version_is_refused",
+            "version_before_another_removal_is_refused",
+            "removals_at_the_same_version_succeed_once",
+        ],
+    ),
+    (
+        "the index of the version is compared alone",
+        &["other_version_is_refused"],
+    ),
+    (
+        "another change is not looked for",
+        &["removal_during_another_change_is_refused"],
+    ),
+    (
+        "nobody ends a joint configuration",
+        &[
+            "removal_ends_its_own_joint_configuration",
+            "removal_ends_another_joint_configuration",
+        ],
+    ),
+    // The proof.
+    (
+        "nothing is proven",
+        &[
+            "removal_after_a_death_is_refused",
+            "earlier_acknowledgements_prove_nothing",
+            "removed_leader_proves_nothing",
+            "nonvoters_prove_nothing",
+            "unproven_removal_appends_nothing",
+            "margin_needs_one_voter_more",
+            "margin_is_met_by_enough_voters",
+        ],
+    ),
+    (
+        "earlier acknowledgements count",
+        &["earlier_acknowledgements_prove_nothing"],
+    ),
+    (
+        "a leader that is removed counts",
+        &["removed_leader_proves_nothing"],
+    ),
+    ("servers without a vote count", &["nonvoters_prove_nothing"]),
+    (
+        "an unproven removal is appended",
+        &["unproven_removal_appends_nothing"],
+    ),
+    (
+        "an unproven removal is refused at the end of its timeout",
+        &["removal_after_a_death_is_refused"],
+    ),
+    (
+        "the margin is a majority",
+        &[
+            "margin_needs_one_voter_more",
+            "margin_is_met_by_enough_voters",
+        ],
+    ),
+    (
+        "the margin is everybody",
+        &["margin_is_met_by_enough_voters"],
+    ),
+    (
+        "a removal needs all servers",
+        &[
+            "dead_voter_is_removed",
+            "live_voter_is_removed_beside_a_dead_one",
+        ],
+    ),
+    // The commit.
+    (
+        "a removal is done with the old majority",
+        &[
+            "old_majority_is_no_success",
+            "leader_lost_during_a_removal_claims_nothing",
+        ],
+    ),
+    (
+        "what is unknown is not applied",
+        &["old_majority_is_no_success"],
+    ),
+    (
+        "a removal that failed stands in the way",
+        &["voter_lost_during_a_removal_can_return"],
+    ),
+    (
+        "a removal leaves no majority",
+        &["voter_may_die_after_a_removal"],
+    ),
+    (
+        "an error comes after the timeout",
+        &["removal_is_answered_in_time"],
+    ),
+    // What a removal does.
+    (
+        "a removal is answered and not done",
+        &[
+            "removal_has_happened_when_it_returns",
+            "nonvoter_is_removed",
+        ],
+    ),
+    (
+        "a removed server loses its vote alone",
+        &[
+            "removal_has_happened_when_it_returns",
+            "nonvoter_is_removed",
+        ],
+    ),
+    ("the version stays", &["version_grows_with_each_removal"]),
+    (
+        "a removal changes the order",
+        &["removal_leaves_the_others_alone"],
+    ),
+    ("followers learn nothing", &["followers_see_a_removal"]),
+    ("a leader cannot be removed", &["leader_can_be_removed"]),
+    (
+        "a removed leader forwards",
+        &["removed_leader_stops_leading"],
+    ),
+    (
+        "a server that is gone is removed again",
+        &["removals_of_one_server_at_once_succeed_once"],
+    ),
+    (
+        "a dropped removal is done by half",
+        &["dropped_removal_happens_whole_or_not_at_all"],
+    ),
+    (
+        "a dropped removal stands in the way",
+        &["dropped_removal_happens_whole_or_not_at_all"],
+    ),
+    // Transfers.
+    (
+        "a transfer is answered and not done",
+        &[
+            "transfer_makes_the_target_lead",
+            "transfer_to_an_unreachable_server_fails",
+            "follower_refuses_a_transfer",
+        ],
+    ),
+    (
+        "a follower forwards a transfer",
+        &["follower_refuses_a_transfer"],
+    ),
+];
+
+/// A Raft that does one thing wrong.
+struct Broken {
+    real: MockRaft,
+    clock: MockClock,
+    mutant: &'static str,
+    shared: Arc<Shared>,
+}
+
+/// What the servers of one broken cluster have in common.
+struct Shared {
+    /// The first leader's view at the beginning.
+    first: RaftView,
+    first_leader: LeaderHint,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    views: u64,
+    /// A call is under way, or was dropped.
+    busy: bool,
+    removed: BTreeSet<ServerId>,
+    half_removed: Option<ServerId>,
+    appended: bool,
+    isolated: usize,
+    stopped: usize,
+}
+
+impl Broken {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+
+    /// Whether this server is the one that led at the beginning.
+    fn led_first(&self) -> bool {
+        *self.real.id() == self.shared.first_leader.id
+    }
+
+    fn leads(&self) -> bool {
+        self.real.leader().as_ref() == Some(self.real.id())
+    }
+
+    /// The server that leads.
+    fn leader(&self) -> Option<MockRaft> {
+        self.real.leader().map(|leader| self.real.at(leader))
+    }
+
+    /// What is shown instead of what is so.
+    fn mutated(&self, mut view: RaftView) -> RaftView {
+        let mut state = self.state();
+        state.views += 1;
+        let first = &self.shared.first;
+        let mut servers = view.membership.servers.clone();
+        match self.mutant {
+            "every server leads" => view.leadership = Leadership::Local,
+            "a single voter does not lead" if servers.len() == 1 => {
+                view.leadership = Leadership::Unknown;
+            }
+            "a view has the leader's id" => view.id = self.shared.first_leader.id.clone(),
+            "the hint has another address" => {
+                if let Leadership::Remote(hint) = &mut view.leadership {
+                    hint.address = "127.0.0.1:1".into();
+                }
+            }
+            "a server is missing" => drop(servers.pop()),
+            "every server has a vote" => {
+                for server in &mut servers {
+                    server.suffrage = Suffrage::Voter;
+                }
+            }
+            "the version grows with each view" => view.version.index += state.views,
+            "the term stays" => view.term = first.term,
+            "the last leader is remembered" if view.leadership == Leadership::Unknown => {
+                view.leadership = Leadership::Remote(self.shared.first_leader.clone());
+            }
+            "a former leader stays" if self.led_first() => view.leadership = Leadership::Local,
+            "an unproven removal is appended" if state.appended => view.version.index += 1,
+            "a removal leaves no majority" if !state.removed.is_empty() && state.stopped > 0 => {
+                view.leadership = Leadership::Unknown;
+            }
+            "a removed server loses its vote alone" => {
+                for server in &first.membership.servers {
+                    if state.removed.contains(&server.id) {
+                        let mut server = server.clone();
+                        server.suffrage = Suffrage::Nonvoter;
+                        servers.push(server);
+                    }
+                }
+            }
+            "the version stays" => view.version = first.version,
+            "a removal changes the order" if !state.removed.is_empty() => servers.reverse(),
+            "followers learn nothing" if !self.leads() => {
+                servers.clone_from(&first.membership.servers);
+                view.version = first.version;
+            }
+            "a dropped removal is done by half" => {
+                for server in &mut servers {
+                    if state.half_removed.as_ref() == Some(&server.id) {
+                        server.suffrage = Suffrage::Nonvoter;
+                    }
+                }
+            }
+            _ => {}
+        }
+        view.membership = Arc::new(Membership { servers });
+        view
+    }
+
+    /// A removal that is done, or answered, in the wrong way from the beginning.
+    async fn remove_wrongly(&self, removal: &mut Removal) -> Option<Answer<()>> {
+        let view = self.real.view().await.ok()?;
+        let leads = self.leads();
+        match self.mutant {
+            "a follower forwards" => return Some(self.leader()?.remove_server(removal).await),
+            "a removed leader forwards" if self.led_first() => {
+                let at = self.leader()?;
+                return Some(at.remove_server(removal).await);
+            }
+            "the term is ignored" => removal.term = view.term,
+            "the version is ignored" => removal.version = view.version,
+            "the index of the version is compared alone" => {
+                removal.version.term = view.version.term;
+            }
+            "nobody ends a joint configuration" if view.change == Some(PendingChange::Joint) => {
+                return Some(Err(ErrorKind::ChangeInProgress.into()));
+            }
+            "the margin is a majority" => removal.proof = Proof::Majority,
+            "the margin is everybody" if removal.proof == Proof::Margin => {
+                return Some(Err(self.unproven(usize::MAX)));
+            }
+            "a removal needs all servers" if self.state().stopped > 0 => {
+                return Some(Err(ErrorKind::NoTransferTarget.into()));
+            }
+            "a removal is answered and not done" if leads => return Some(Ok(())),
+            "a leader cannot be removed" if removal.id == *self.real.id() => {
+                return Some(Err(OperatorError::backend("a leader stays")));
+            }
+            "a removal that failed stands in the way" if self.state().busy => {
+                return Some(Err(ErrorKind::ChangeInProgress.into()));
+            }
+            "a server that is gone is removed again"
+                if leads && view.membership.get(&removal.id).is_none() =>
+            {
+                return Some(Ok(()));
+            }
+            "a dropped removal is done by half" => {
+                self.state().half_removed = Some(removal.id.clone());
+                give_way().await;
+                self.state().half_removed = None;
+            }
+            "a dropped removal stands in the way" => {
+                if std::mem::replace(&mut self.state().busy, true) {
+                    return Some(Err(ErrorKind::ChangeInProgress.into()));
+                }
+                give_way().await;
+                self.state().busy = false;
+            }
+            _ => {}
+        }
+        None
+    }
+
+    fn unproven(&self, needed: usize) -> OperatorError {
+        let kind = ErrorKind::QuorumUnproven {
+            confirmed: 0,
+            needed,
+            after: Duration::ZERO,
+        };
+        kind.into()
+    }
+
+    /// What is answered instead of an error.
+    async fn mutated_error(&self, removal: &Removal, error: OperatorError) -> Answer<()> {
+        let unproven = match error.kind() {
+            ErrorKind::QuorumUnproven {
+                confirmed, needed, ..
+            } => Some(needed - confirmed),
+            _ => None,
+        };
+        let is_unknown = error.outcome() == Outcome::Unknown;
+        match (self.mutant, error.kind()) {
+            ("an unknown server is removed", ErrorKind::UnknownServer(_))
+            | ("the last voter is removed", ErrorKind::LastVoter) => Ok(()),
+            ("another change is not looked for", ErrorKind::ChangeInProgress) => {
+                Err(self.unproven(2))
+            }
+            ("nothing is proven", _) if unproven.is_some() => Ok(()),
+            ("earlier acknowledgements count", _)
+                if unproven.is_some_and(|missing| missing <= self.state().isolated) =>
+            {
+                Ok(())
+            }
+            ("a leader that is removed counts", _)
+                if unproven == Some(1) && removal.id == *self.real.id() =>
+            {
+                Ok(())
+            }
+            ("servers without a vote count", _) => {
+                let servers = self.real.latest().servers;
+                let more = servers.iter().filter(|server| !server.is_voter()).count();
+                match unproven {
+                    Some(missing) if missing <= more => Ok(()),
+                    _ => Err(error),
+                }
+            }
+            ("an unproven removal is appended", _) if unproven.is_some() => {
+                self.state().appended = true;
+                Err(error)
+            }
+            ("an unproven removal is refused at the end of its timeout", _)
+                if unproven.is_some() =>
+            {
+                self.clock.sleep(removal.timeout).await;
+                Err(error)
+            }
+            ("a removal is done with the old majority", _) if is_unknown => Ok(()),
+            ("what is unknown is not applied", _) if is_unknown => {
+                Err(error.with_outcome(Outcome::NotApplied))
+            }
+            ("a removal that failed stands in the way", _) if is_unknown => {
+                self.state().busy = true;
+                Err(error)
+            }
+            ("an error comes after the timeout", _) => {
+                self.clock
+                    .sleep(removal.timeout + Duration::from_secs(10))
+                    .await;
+                Err(error)
+            }
+            _ => Err(error),
+        }
+    }
+}
+
+#[async_trait]
+impl RaftBackend for Broken {
+    async fn view(&self) -> Answer<RaftView> {
+        match self.real.view().await {
+            // A server that was stopped has the view with which it began.
+            Err(_) if self.mutant == "a former leader stays" => {
+                Ok(self.mutated(self.shared.first.clone()))
+            }
+            view => view.map(|view| self.mutated(view)),
+        }
+    }
+
+    async fn confirmed_view(&self, timeout: Duration) -> Answer<RaftView> {
+        match self.mutant {
+            "views are confirmed without asking" => return self.view().await,
+            "a dropped view stands in the way" => {
+                if std::mem::replace(&mut self.state().busy, true) {
+                    return Err(OperatorError::backend("busy"));
+                }
+                give_way().await;
+                self.state().busy = false;
+            }
+            _ => {}
+        }
+        let view = self.real.confirmed_view(timeout).await;
+        let mut view = view.map(|view| self.mutated(view))?;
+        if self.mutant == "a view is confirmed in another term" {
+            view.term += 1;
+        }
+        Ok(view)
+    }
+
+    async fn remove_server(&self, removal: &Removal) -> Answer<()> {
+        let mut removal = removal.clone();
+        if let Some(answer) = self.remove_wrongly(&mut removal).await {
+            return answer;
+        }
+        match self.real.remove_server(&removal).await {
+            Ok(()) => {
+                self.state().removed.insert(removal.id);
+                Ok(())
+            }
+            Err(error) => self.mutated_error(&removal, error).await,
+        }
+    }
+
+    async fn transfer_leadership(&self, to: &ServerId, timeout: Duration) -> Answer<()> {
+        match self.mutant {
+            "a transfer is answered and not done" => Ok(()),
+            "a follower forwards a transfer" => match self.leader() {
+                Some(leader) => leader.transfer_leadership(to, timeout).await,
+                None => Err(ErrorKind::NoLeader.into()),
+            },
+            _ => self.real.transfer_leadership(to, timeout).await,
+        }
+    }
+}
+
+/// A datacenter in which every server does the same thing wrong.
+struct BrokenDatacenter {
+    sound: Datacenter,
+    clock: MockClock,
+    mutant: &'static str,
+    shared: Arc<Shared>,
+}
+
+impl BrokenDatacenter {
+    async fn new(clock: &MockClock, wanted: Servers, mutant: &'static str) -> Self {
+        let sound = Datacenter::new(clock, wanted);
+        let leader = sound.members_with(|raft| raft).remove(0);
+        let first_leader = LeaderHint {
+            id: leader.id,
+            address: leader.address,
+        };
+        let shared = Shared {
+            first: leader.backend.view().await.unwrap(),
+            first_leader,
+            state: Mutex::default(),
+        };
+        assert_eq!(shared.first.leadership, Leadership::Local);
+        BrokenDatacenter {
+            sound,
+            clock: clock.clone(),
+            mutant,
+            shared: Arc::new(shared),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl Fixture for BrokenDatacenter {
+    fn timer(&self) -> &dyn Timer {
+        self.sound.timer()
+    }
+}
+
+#[async_trait]
+impl RaftFixture for BrokenDatacenter {
+    fn members(&self) -> Vec<Member> {
+        self.sound.members_with(|real| Broken {
+            real,
+            clock: self.clock.clone(),
+            mutant: self.mutant,
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.state().stopped += 1;
+        self.sound.stop(server).await
+    }
+
+    async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.state().isolated += 1;
+        self.sound.isolate(server).await
+    }
+
+    async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.sound.lose_at_change(server).await
+    }
+
+    async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.sound.reconnect(server).await
+    }
+
+    async fn leave_unfinished(
+        &self,
+        removal: &ServerId,
+        at: PendingChange,
+    ) -> Result<(), NotSupported> {
+        self.sound.leave_unfinished(removal, at).await
+    }
+
+    async fn write(&self) -> Result<bool, NotSupported> {
+        self.sound.write().await
+    }
+}
+
+#[test]
+fn each_mutant_is_caught() {
+    let clock = MockClock::new();
+    let each = MUTANTS.iter().flat_map(|(mutant, checks)| {
+        let pair = move |check: &&'static str| (*mutant, *check);
+        checks.iter().map(pair).collect::<Vec<_>>()
+    });
+    crate::assert_caught(each.map(|(mutant, check)| {
+        let broken = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, mutant).await);
+        println!("{mutant}:");
+        clock.run(run(
+            cluster_operator_conformance::named(CHECKS, check),
+            broken,
+        ))
+    }));
+}
+
+#[test]
+fn each_check_catches_a_mutant() {
+    let caught: BTreeSet<_> = MUTANTS.iter().flat_map(|(_, checks)| *checks).collect();
+    let idle: Vec<_> = CHECKS
+        .iter()
+        .map(|check| check.name())
+        .filter(|name| !caught.contains(name))
+        .collect();
+    assert!(idle.is_empty(), "{idle:?}");
+}
+
+#[test]
+fn backend_without_a_mutation_passes() {
+    let clock = MockClock::new();
+    let sound = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, "none").await);
+    let report = clock.run(cluster_operator_conformance::raft_backend(sound));
+    report.assert_complete();
+}
+
+#[test]
+fn old_majority_is_told_with_its_cause_and_steps() {
+    let clock = MockClock::new();
+    let broken = async |wanted| {
+        let mutant = "a removal is done with the old majority";
+        Ok(BrokenDatacenter::new(&clock, wanted, mutant).await)
+    };
+    let check = cluster_operator_conformance::named(CHECKS, "old_majority_is_no_success");
+    let report = clock.run(run(check, broken)).to_string();
+    for part in [
+        "a majority of the voters that stay holds the final entry",
+        "a Raft in the manner of etcd",
+        "step 1:   ",
+        "once a change is appended, before it reaches",
+        "(term 1, version 1-1, Majority, timeout 5s): Ok",
+        "seen:     Ok(())",
+    ] {
+        assert!(report.contains(part), "no {part:?} in {report}");
+    }
+}

@@ -1,0 +1,158 @@
+//! A Raft that takes its time passes too: nothing is so at once that an engine
+//! with sockets and elections cannot have at once.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cluster_operator::mock::{Fault, MockClock, MockRaft};
+use cluster_operator::{
+    Leadership, OperatorError, PendingChange, RaftBackend, RaftView, Removal, ServerId, Timer,
+};
+use cluster_operator_conformance::raft::{Member, RaftFixture, Servers};
+use cluster_operator_conformance::{Fixture, NotSupported};
+
+use crate::raft::Datacenter;
+
+/// How long a call takes.
+const CALL: Duration = Duration::from_millis(150);
+/// How long a server does not notice that something has changed.
+const LAG: Duration = Duration::from_millis(700);
+
+/// What a server sees of something that changes, some time later.
+struct Late<T> {
+    seen: T,
+    changed: Option<Duration>,
+}
+
+impl<T: Clone + PartialEq> Late<T> {
+    fn new(seen: T) -> Self {
+        Late {
+            seen,
+            changed: None,
+        }
+    }
+
+    fn see(&mut self, real: T, now: Duration) -> T {
+        if real == self.seen {
+            self.changed = None;
+        } else if now >= *self.changed.get_or_insert(now) + LAG {
+            self.seen = real;
+            self.changed = None;
+        }
+        self.seen.clone()
+    }
+}
+
+struct Slow {
+    real: MockRaft,
+    clock: MockClock,
+    view: Mutex<Late<RaftView>>,
+}
+
+impl Slow {
+    fn new(real: MockRaft, clock: &MockClock) -> Self {
+        let nothing = RaftView::new(real.id().clone(), Arc::default());
+        Slow {
+            clock: clock.clone(),
+            view: Mutex::new(Late::new(nothing)),
+            real,
+        }
+    }
+}
+
+#[async_trait]
+impl RaftBackend for Slow {
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        let real = self.real.view().await?;
+        let mut view = self.view.lock().unwrap();
+        if real.leadership == Leadership::Local {
+            *view = Late::new(real);
+            return Ok(view.seen.clone());
+        }
+        Ok(view.see(real, self.clock.now()))
+    }
+
+    async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView, OperatorError> {
+        self.real.confirmed_view(timeout).await
+    }
+
+    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
+        self.real.remove_server(removal).await?;
+        self.clock.sleep(CALL).await;
+        Ok(())
+    }
+}
+
+struct SlowDatacenter {
+    sound: Datacenter,
+    clock: MockClock,
+    /// Made once: what a server has noticed belongs to it.
+    members: Vec<Member>,
+}
+
+impl SlowDatacenter {
+    fn new(clock: &MockClock, wanted: Servers) -> Self {
+        let sound = Datacenter::new(clock, wanted);
+        sound.federation.inject(Fault::slow_raft("dc1", CALL));
+        SlowDatacenter {
+            members: sound.members_with(|real| Slow::new(real, clock)),
+            clock: clock.clone(),
+            sound,
+        }
+    }
+}
+
+#[async_trait]
+impl Fixture for SlowDatacenter {
+    fn timer(&self) -> &dyn Timer {
+        self.sound.timer()
+    }
+}
+
+#[async_trait]
+impl RaftFixture for SlowDatacenter {
+    fn members(&self) -> Vec<Member> {
+        self.members.clone()
+    }
+
+    async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.sound.stop(server).await
+    }
+
+    async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.sound.isolate(server).await
+    }
+
+    async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.sound.lose_at_change(server).await
+    }
+
+    async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
+        self.sound.reconnect(server).await
+    }
+
+    async fn leave_unfinished(
+        &self,
+        removal: &ServerId,
+        at: PendingChange,
+    ) -> Result<(), NotSupported> {
+        self.sound.leave_unfinished(removal, at).await
+    }
+
+    async fn write(&self) -> Result<bool, NotSupported> {
+        self.clock.sleep(CALL).await;
+        self.sound.write().await
+    }
+}
+
+#[test]
+fn a_raft_that_takes_its_time_passes() {
+    let clock = MockClock::new();
+    let cluster = async |wanted| Ok(SlowDatacenter::new(&clock, wanted));
+    let report = clock.run(cluster_operator_conformance::raft_backend(cluster));
+    report.assert();
+    // It has left the transfer of the lead at the default.
+    let skipped: Vec<_> = report.skipped().map(|check| check.name).collect();
+    assert_eq!(skipped.len(), 3, "{report}");
+}

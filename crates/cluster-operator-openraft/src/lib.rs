@@ -1,0 +1,263 @@
+//! A [`RaftBackend`] over a server of [openraft] 0.9.
+//!
+//! ```no_run
+//! use cluster_operator_openraft::{OpenraftBackend, basic_node};
+//! use cluster_operator::{AllowAll, OperatorService};
+//!
+//! # fn doc(raft: openraft::Raft<TypeConfig>) -> Result<(), Box<dyn std::error::Error>> {
+//! let raft = OpenraftBackend::new(raft, basic_node)
+//!     // A command that changes nothing, needed to remove voters.
+//!     .with_noop(|| Command::Noop);
+//! let service = OperatorService::builder("dc1")
+//!     .raft(raft)
+//!     .authorizer(AllowAll)
+//!     .build()?;
+//! # Ok(()) }
+//! # use std::io::Cursor;
+//! # #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+//! # pub enum Command { Noop }
+//! # openraft::declare_raft_types!(pub TypeConfig: D = Command);
+//! ```
+//!
+//! It works with any node type and with both of openraft's storage APIs. Callers
+//! need not be in openraft's runtime.
+//!
+//! # Views
+//! A view comes from openraft's metrics. It shows the *effective* membership, which
+//! is the latest in the log, committed or not, in the order of the node ids. While
+//! a joint configuration is in effect, a server that votes in either half is a
+//! voter.
+//!
+//! `Raft::initialize` writes the first configuration at term 0, index 0, where
+//! Consul's begins at 1; so the version 0-0 with servers is a configuration like any
+//! other, and 0-0 without servers is that of a server in no cluster.
+//!
+//! The leader knows the last log entry of each server that has acknowledged one
+//! since it was elected. A follower knows none but its own, so its view shows
+//! none. openraft does not publish when a follower last answered.
+//!
+//! # Leadership
+//! openraft's leader stays leader forever when it is cut off. Here it leads as long
+//! as a majority has acknowledged it within
+//! `election_timeout_max + election_timeout_min`, before which nobody else can be
+//! elected; after that its leader is [`Unknown`](cluster_operator::Leadership::Unknown), and so
+//! is that of a new leader until a majority has acknowledged it once. This needs
+//! openraft's ticks and heartbeats, which are on by default.
+//!
+//! A learner that is cut off does not notice, and names the last leader forever.
+//!
+//! # Removals
+//! Removing a voter follows the [contract](RaftBackend#removal): the command of
+//! [`with_noop`](OpenraftBackend::with_noop) is written, and has to reach a majority
+//! of the voters that stay before the membership is changed. A learner is removed
+//! without that proof, since no quorum depends on it.
+//!
+//! The change takes two log entries, the joint configuration and the final one.
+//! openraft commits the final one with the voters that stay, so its answer is the
+//! success that the contract asks for. A leader that dies between the two leaves the
+//! joint configuration behind; the next removal finishes it, once nobody else has
+//! for an election timeout. Voters that such a change drops stay as learners, since
+//! it is not known whether they should, unless the one that is being removed is the
+//! only one.
+//!
+//! A backend and its clones remove one server at a time. Once the change is in the
+//! log it is carried to its end, with or without the caller.
+//!
+//! openraft cannot compare the version as it appends. The comparison is made inside
+//! its core, so only a change that the core has already queued can come first.
+//!
+//! # Limits
+//! - Leadership cannot be transferred: openraft 0.9 has no call for it.
+//! - Whether a server is up is not known, unless
+//!   [`with_status`](OpenraftBackend::with_status) tells it.
+//! - Calls other than `view` go through openraft's core. A timeout is not kept while
+//!   the core itself hangs, on a disk that does not answer.
+//! - A removed server is not told. It stands for election in vain until it is shut
+//!   down, and a stale read of it shows the old configuration.
+//! - openraft's feature `singlethreaded`, and responders other than
+//!   `OneshotResponder` (the default), are not supported.
+
+mod removal;
+mod view;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::openraft::async_runtime::AsyncOneshotSendExt;
+use ::openraft::raft::responder::OneshotResponder;
+use ::openraft::{AsyncRuntime, BasicNode, Raft, RaftTypeConfig};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use futures_util::lock::Mutex;
+
+use self::view::Described;
+use cluster_operator::error::{ErrorKind, OperatorError};
+use cluster_operator::raft::{RaftBackend, RaftMember, RaftView, Removal, ServerStatus};
+
+type Describe<C, T> =
+    Arc<dyn Fn(&<C as RaftTypeConfig>::NodeId, &<C as RaftTypeConfig>::Node) -> T + Send + Sync>;
+
+/// Sends the answer of a task in openraft's runtime.
+type Answer<C, T> =
+    <<C as RaftTypeConfig>::AsyncRuntime as AsyncRuntime>::OneshotSender<Result<T, OperatorError>>;
+
+/// Describes a server by its node id, as `Display` writes it, and the address of
+/// its [`BasicNode`].
+///
+/// ```
+/// use cluster_operator::RaftMember;
+/// use cluster_operator_openraft::basic_node;
+/// use openraft::BasicNode;
+///
+/// let server = basic_node(&7, &BasicNode::new("10.0.0.7:8300"));
+/// assert_eq!(server, RaftMember::voter("7", "10.0.0.7:8300"));
+/// ```
+pub fn basic_node<I: fmt::Display>(id: &I, node: &BasicNode) -> RaftMember {
+    RaftMember::voter(id.to_string(), node.addr.as_str())
+}
+
+/// The Raft of a server that runs openraft. See the [module](self).
+///
+/// Clones share the Raft, and take turns with each other.
+pub struct OpenraftBackend<C: RaftTypeConfig> {
+    raft: Raft<C>,
+    describe: Describe<C, RaftMember>,
+    status: Option<Describe<C, ServerStatus>>,
+    noop: Option<Arc<dyn Fn() -> C::D + Send + Sync>>,
+    described: Arc<ArcSwap<Described<C>>>,
+    /// Held by the removal that is under way.
+    turn: Arc<Mutex<()>>,
+    /// How long a leader leads without hearing from a majority.
+    lease: Duration,
+}
+
+impl<C: RaftTypeConfig> OpenraftBackend<C> {
+    /// Creates the backend of the server that `raft` runs.
+    ///
+    /// `describe` gives a server's id and address; [`basic_node`] does, for
+    /// [`BasicNode`]. It is called once for each server of each configuration, and
+    /// the suffrage is set afterwards. A server that shares its id with another one
+    /// cannot be removed.
+    pub fn new(
+        raft: Raft<C>,
+        describe: impl Fn(&C::NodeId, &C::Node) -> RaftMember + Send + Sync + 'static,
+    ) -> Self {
+        let config = raft.config();
+        let lease = config.election_timeout_max + config.election_timeout_min;
+        OpenraftBackend {
+            lease: Duration::from_millis(lease),
+            raft,
+            describe: Arc::new(describe),
+            status: None,
+            noop: None,
+            described: Arc::default(),
+            turn: Arc::default(),
+        }
+    }
+
+    /// Sets what gives a server's name, protocol version and liveness. It is called
+    /// for each server in each view, so it must not wait.
+    #[must_use]
+    pub fn with_status(
+        mut self,
+        status: impl Fn(&C::NodeId, &C::Node) -> ServerStatus + Send + Sync + 'static,
+    ) -> Self {
+        self.status = Some(Arc::new(status));
+        self
+    }
+
+    /// Sets the command that proves that voters are alive. The state machine must
+    /// take it and change nothing. Without it, removing a voter is
+    /// [`Unsupported`](ErrorKind::Unsupported).
+    #[must_use]
+    pub fn with_noop(mut self, noop: impl Fn() -> C::D + Send + Sync + 'static) -> Self {
+        self.noop = Some(Arc::new(noop));
+        self
+    }
+
+    /// Runs a task in openraft's runtime, and returns its answer.
+    async fn in_runtime<T, F>(
+        &self,
+        task: impl FnOnce(Answer<C, T>) -> F,
+    ) -> Result<T, OperatorError>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (sender, answer) = C::AsyncRuntime::oneshot();
+        let task = task(sender);
+        // The core is in the runtime, whoever polls this may not be.
+        let spawned = self.raft.with_raft_state(move |_| {
+            let _detached = C::AsyncRuntime::spawn(task);
+        });
+        // A Raft that has stopped leads no more.
+        spawned
+            .await
+            .map_err(|fatal| self.not_leader().with_source(fatal))?;
+        let aborted = |_| {
+            Err(OperatorError::backend(
+                "the server's Raft stopped meanwhile",
+            ))
+        };
+        answer.await.unwrap_or_else(aborted)
+    }
+}
+
+#[async_trait]
+impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for OpenraftBackend<C> {
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        Ok(self.current_view())
+    }
+
+    async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView, OperatorError> {
+        let backend = self.clone();
+        let task = |answer: Answer<C, RaftView>| async move {
+            let confirmed = C::AsyncRuntime::timeout(timeout, backend.confirm());
+            let missed = ErrorKind::DeadlineExceeded {
+                target: "a majority of the voters".into(),
+                after: timeout,
+            };
+            let confirmed = confirmed.await.unwrap_or_else(|_| Err(missed.into()));
+            // The caller may have gone.
+            let _ = answer.send(confirmed);
+        };
+        self.in_runtime(task).await
+    }
+
+    /// # Errors
+    /// Those of the trait, and
+    /// - [`InvalidRequest`](ErrorKind::InvalidRequest) for an id that several nodes
+    ///   have
+    /// - [`Unsupported`](ErrorKind::Unsupported) for a voter, without
+    ///   [`with_noop`](OpenraftBackend::with_noop)
+    ///
+    /// # Cancel safety
+    /// A removal whose future is dropped before the change is appended changes
+    /// nothing; a later one ends by itself.
+    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
+        self.remove(removal).await
+    }
+}
+
+impl<C: RaftTypeConfig> Clone for OpenraftBackend<C> {
+    fn clone(&self) -> Self {
+        OpenraftBackend {
+            raft: self.raft.clone(),
+            describe: Arc::clone(&self.describe),
+            status: self.status.clone(),
+            noop: self.noop.clone(),
+            described: Arc::clone(&self.described),
+            turn: Arc::clone(&self.turn),
+            lease: self.lease,
+        }
+    }
+}
+
+impl<C: RaftTypeConfig> fmt::Debug for OpenraftBackend<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenraftBackend")
+            .field("node", &self.raft.metrics().borrow().id)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,444 @@
+//! Removing a server, in the four steps of the trait's contract.
+
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use ::openraft::async_runtime::AsyncOneshotSendExt;
+use ::openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
+use ::openraft::raft::ClientWriteResponse;
+use ::openraft::raft::responder::OneshotResponder;
+use ::openraft::{
+    AsyncRuntime, ChangeMembers, EffectiveMembership, LeaderId, RaftState, RaftTypeConfig,
+};
+use futures_util::FutureExt;
+use futures_util::future::{Either, maybe_done, select};
+use futures_util::lock::OwnedMutexGuard;
+
+use super::view::{Metrics, version};
+use super::{Answer, OpenraftBackend};
+use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
+use cluster_operator::raft::{ConfigVersion, PeerSelector, Removal};
+
+type Ids<C> = BTreeSet<<C as RaftTypeConfig>::NodeId>;
+type Latest<C> = EffectiveMembership<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
+type State<C> = RaftState<
+    <C as RaftTypeConfig>::NodeId,
+    <C as RaftTypeConfig>::Node,
+    <<C as RaftTypeConfig>::AsyncRuntime as AsyncRuntime>::Instant,
+>;
+type Changed<C> = Result<
+    ClientWriteResponse<C>,
+    RaftError<
+        <C as RaftTypeConfig>::NodeId,
+        ClientWriteError<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>,
+    >,
+>;
+
+/// Decides, once, whether a removal is appended or given up.
+#[derive(Clone, Default)]
+struct Decision(Arc<AtomicBool>);
+
+impl Decision {
+    /// Whether this call is the one that decides.
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::SeqCst)
+    }
+}
+
+/// Gives the removal up when its caller goes.
+struct Caller(Decision);
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        self.0.take();
+    }
+}
+
+impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
+    pub(super) async fn remove(&self, removal: &Removal) -> Result<(), OperatorError> {
+        let caller = Caller(Decision::default());
+        let task = Task {
+            backend: self.clone(),
+            removal: removal.clone(),
+            arrived: Instant::now(),
+            elected: self.raft.metrics().borrow().vote.leader_id.clone(),
+            decision: caller.0.clone(),
+        };
+        self.in_runtime(|answer| task.run(answer)).await
+    }
+}
+
+struct Task<C: RaftTypeConfig> {
+    backend: OpenraftBackend<C>,
+    removal: Removal,
+    arrived: Instant,
+    /// The leader under which it began.
+    elected: LeaderId<C::NodeId>,
+    decision: Decision,
+}
+
+/// What is to be done, and who has to be alive for it.
+struct Plan<C: RaftTypeConfig> {
+    id: C::NodeId,
+    change: ChangeMembers<C::NodeId, C::Node>,
+    /// Whether voters that it drops stay as learners.
+    retain: bool,
+    /// The voters that stay, where the voters change.
+    stayers: Option<Ids<C>>,
+}
+
+impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
+    async fn run(self, answer: Answer<C, ()>) {
+        // Some time is left for the answer to arrive.
+        let allowed = self.removal.timeout - self.removal.timeout / 8;
+        let left = C::AsyncRuntime::sleep(allowed.saturating_sub(self.arrived.elapsed()));
+        // The caller may have gone, wherever it is answered.
+        match select(pin!(self.work()), pin!(left)).await {
+            Either::Left((result, _)) => {
+                let _ = answer.send(result);
+            }
+            Either::Right(((), work)) => {
+                let missed = OperatorError::new(ErrorKind::DeadlineExceeded {
+                    target: "a majority of the voters".into(),
+                    after: allowed,
+                });
+                if self.decision.take() {
+                    let _ = answer.send(Err(missed.with_outcome(Outcome::NotApplied)));
+                    return;
+                }
+                let _ = answer.send(Err(missed));
+                // It keeps its turn until it is over. openraft may not tell a leader
+                // that was replaced what became of it.
+                let replaced = self
+                    .backend
+                    .until(|metrics| metrics.vote.leader_id != self.elected);
+                select(work, pin!(replaced)).await;
+            }
+        }
+    }
+
+    async fn work(&self) -> Result<(), OperatorError> {
+        let (_turn, latest) = self.settled().await?;
+        let plan = self.plan(&latest)?;
+        if let Some(stayers) = &plan.stayers {
+            self.prove(stayers).await?;
+        }
+        let changed = self.append(&plan).await?;
+        self.finish(changed, &plan.id).await
+    }
+
+    /// How long the voters have for a proof, and somebody else for a change that is
+    /// under way.
+    fn bound(&self) -> Duration {
+        let election = self.backend.raft.config().election_timeout_max;
+        Duration::from_millis(election).min(self.removal.timeout / 4)
+    }
+
+    /// The latest membership and whether it is committed, as long as this server
+    /// leads in the term, and has the configuration, that were asked for.
+    async fn check(&self) -> Result<(Arc<Latest<C>>, bool), OperatorError> {
+        let backend = &self.backend;
+        let state = backend.raft.with_raft_state(|state| {
+            let term = state.vote_ref().leader_id.get_term();
+            let latest = Arc::clone(state.membership_state.effective());
+            (state.server_state, term, latest, is_committed::<C>(state))
+        });
+        let state = state.await;
+        let (server_state, term, latest, is_committed) =
+            state.map_err(|fatal| backend.not_leader().with_source(fatal))?;
+        // The view of whoever asks again has to be as new as the answer.
+        let seen = |metrics: &Metrics<C>| {
+            metrics.membership_config.log_id() >= latest.log_id() || !backend.leads(metrics)
+        };
+        backend.until(seen).await;
+        let leads = backend.leads(&backend.raft.metrics().borrow());
+        if !leads || !server_state.is_leader() {
+            return Err(backend.not_leader());
+        }
+        if term != self.removal.term {
+            let (expected, actual) = (self.removal.term, term);
+            return Err(ErrorKind::TermChanged { expected, actual }.into());
+        }
+        let actual = version::<C>(latest.log_id());
+        if actual != self.removal.version {
+            return Err(self.conflict(actual));
+        }
+        Ok((latest, is_committed))
+    }
+
+    fn conflict(&self, actual: ConfigVersion) -> OperatorError {
+        let expected = self.removal.version;
+        ErrorKind::Conflict { expected, actual }.into()
+    }
+
+    /// Takes its turn, and waits until nobody is changing the configuration. What is
+    /// still a joint one then, nobody finishes.
+    async fn settled(&self) -> Result<(OwnedMutexGuard<()>, Arc<Latest<C>>), OperatorError> {
+        let backend = &self.backend;
+        let busy = || OperatorError::new(ErrorKind::ChangeInProgress);
+        let turn = Arc::clone(&backend.turn).lock_owned();
+        let Ok(turn) = C::AsyncRuntime::timeout(self.bound(), turn).await else {
+            self.check().await?;
+            return Err(busy());
+        };
+        let mut bound = pin!(C::AsyncRuntime::sleep(self.bound()));
+        loop {
+            let (latest, is_committed) = self.check().await?;
+            let is_joint = latest.membership().get_joint_config().len() > 1;
+            if is_committed && !is_joint {
+                return Ok((turn, latest));
+            }
+            let at = latest.log_id().clone();
+            let moved = backend.until(|metrics| {
+                *metrics.membership_config.log_id() > at
+                    || (!is_committed && metrics.last_applied >= at)
+                    || !backend.leads(metrics)
+            });
+            match select(pin!(moved), bound.as_mut()).await {
+                Either::Left(_) => {}
+                Either::Right(_) if is_committed => return Ok((turn, latest)),
+                Either::Right(_) => return Err(busy()),
+            }
+        }
+    }
+
+    fn plan(&self, latest: &Latest<C>) -> Result<Plan<C>, OperatorError> {
+        let sets = latest.membership();
+        let id = self.find(latest)?;
+        let only = BTreeSet::from([id.clone()]);
+        let configs = sets.get_joint_config();
+        let last = configs.last().cloned().unwrap_or_default();
+        let (change, retain, stayers) = if configs.len() > 1 {
+            // openraft fails an assertion where a leader that is on its way out begins
+            // another change, so this one is finished first.
+            let all: Ids<C> = sets.voter_ids().collect();
+            if &all - &last == only {
+                (ChangeMembers::RemoveVoters(only), false, Some(last))
+            } else {
+                // Whether those that go were to stay as learners is not known.
+                (
+                    ChangeMembers::AddVoterIds(Ids::<C>::new()),
+                    true,
+                    Some(last),
+                )
+            }
+        } else if last == only {
+            return Err(ErrorKind::LastVoter.into());
+        } else if last.contains(&id) {
+            let stayers = &last - &only;
+            (ChangeMembers::RemoveVoters(only), false, Some(stayers))
+        } else {
+            (ChangeMembers::RemoveNodes(only), false, None)
+        };
+        Ok(Plan {
+            id,
+            change,
+            retain,
+            stayers,
+        })
+    }
+
+    fn find(&self, latest: &Latest<C>) -> Result<C::NodeId, OperatorError> {
+        let sets = latest.membership();
+        let described = self.backend.described(latest.log_id(), sets);
+        let members = sets.nodes().zip(&described.servers);
+        let mut named = members.filter(|(_, member)| member.id == self.removal.id);
+        match (named.next(), named.next()) {
+            (Some(((id, _), _)), None) => Ok(id.clone()),
+            (None, _) => {
+                let selector = PeerSelector::Id(self.removal.id.clone());
+                Err(ErrorKind::UnknownServer(selector).into())
+            }
+            (Some(((one, _), _)), Some(((other, _), _))) => {
+                Err(OperatorError::invalid_request(format!(
+                    "the nodes {one} and {other} both have the id {:?}: describe each node by an \
+                     id of its own",
+                    self.removal.id
+                )))
+            }
+        }
+    }
+
+    /// Proves with a new entry that enough of these voters are alive. What openraft
+    /// knows of their older entries shows a voter as up to date that has been dead
+    /// for seconds.
+    async fn prove(&self, stayers: &Ids<C>) -> Result<(), OperatorError> {
+        let backend = &self.backend;
+        let Some(noop) = &backend.noop else {
+            return Err(OperatorError::unsupported(
+                "removing a voter without a no-op command (see `OpenraftBackend::with_noop`)",
+            ));
+        };
+        let needed = self.removal.proof.needed(stayers.len());
+        let began = Instant::now();
+        let before = backend.raft.metrics().borrow().last_log_index;
+        let proof = async {
+            let written = backend.raft.client_write(noop()).await;
+            let written = written.map_err(|error| backend.not_leader().with_source(error))?;
+            let index = Some(written.log_id.index);
+            // More than all of them will not confirm it.
+            let enough = needed.min(stayers.len());
+            let confirmed = |metrics: &Metrics<C>| {
+                holders::<C>(metrics, stayers, index) >= enough || !backend.leads(metrics)
+            };
+            backend.until(confirmed).await;
+            Ok::<_, OperatorError>(index)
+        };
+        let proof = C::AsyncRuntime::timeout(self.bound(), proof).await;
+        let committed = proof.unwrap_or(Ok(None))?;
+        let index = committed.or(before.map(|before| before + 1));
+        let confirmed = holders::<C>(&backend.raft.metrics().borrow(), stayers, index);
+        if committed.is_some() && confirmed >= needed {
+            return Ok(());
+        }
+        Err(ErrorKind::QuorumUnproven {
+            confirmed,
+            // If enough of those that stay have it, it is not committed because the
+            // server that is removed, which votes until then, has not.
+            needed: needed.max(confirmed + 1),
+            after: began.elapsed(),
+        }
+        .into())
+    }
+
+    /// Appends the change, unless something has changed since it was decided on.
+    /// The outcome of what it returns is unknown until openraft answers.
+    async fn append(&self, plan: &Plan<C>) -> Result<Changed<C>, OperatorError> {
+        let raft = self.backend.raft.clone();
+        let (change, retain) = (plan.change.clone(), plan.retain);
+        let change = async move { raft.change_membership(change, retain).await };
+        let mut change = Box::pin(maybe_done(change));
+        let (term, at) = (self.removal.term, self.removal.version);
+        let decision = self.decision.clone();
+        let begun = self.backend.raft.with_raft_state(move |state| {
+            let latest = state.membership_state.effective();
+            let is_current = state.server_state.is_leader()
+                && state.vote_ref().leader_id.get_term() == term
+                && version::<C>(latest.log_id()) == at
+                && is_committed::<C>(state);
+            (is_current && decision.take()).then(|| {
+                // Sends it to the core, which is running this.
+                let mut nobody = Context::from_waker(Waker::noop());
+                let _pending = change.as_mut().poll_unpin(&mut nobody).is_pending();
+                change
+            })
+        });
+        let begun = begun.await;
+        let begun = begun.map_err(|fatal| self.backend.not_leader().with_source(fatal))?;
+        let Some(mut begun) = begun else {
+            self.check().await?;
+            // Nobody waits for this answer, or a change has come and is not committed.
+            return Err(ErrorKind::ChangeInProgress.into());
+        };
+        begun.as_mut().await;
+        begun
+            .as_mut()
+            .take_output()
+            .ok_or_else(|| OperatorError::backend("openraft has lost the change"))
+    }
+
+    /// Carries a change to its end, also where another one came between its two
+    /// entries.
+    async fn finish(&self, mut changed: Changed<C>, id: &C::NodeId) -> Result<(), OperatorError> {
+        let backend = &self.backend;
+        loop {
+            match changed {
+                Ok(done) => return self.finished(&done, id).await,
+                Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(refused))) => {
+                    // Its first entry was refused.
+                    if let ChangeMembershipError::InProgress(other) = &refused
+                        && version::<C>(&other.committed) == self.removal.version
+                    {
+                        return Err(
+                            OperatorError::from(ErrorKind::ChangeInProgress).with_source(refused)
+                        );
+                    }
+                }
+                // Also what openraft answers for an entry that another leader has
+                // replaced, or has not.
+                Err(error) => {
+                    let error = backend.not_leader().with_source(error);
+                    return Err(error.with_outcome(Outcome::Unknown));
+                }
+            }
+            let latest = self.committed().await?;
+            let sets = latest.membership();
+            if sets.get_node(id).is_none() {
+                return Ok(());
+            }
+            let configs = sets.get_joint_config();
+            if configs.last().is_some_and(|last| last.contains(id)) {
+                let put_back = self.conflict(version::<C>(latest.log_id()));
+                return Err(put_back.with_outcome(Outcome::Unknown));
+            }
+            let rest = ChangeMembers::RemoveVoters(BTreeSet::from([id.clone()]));
+            changed = backend.raft.change_membership(rest, false).await;
+        }
+    }
+
+    /// The final entry is committed, and so held by a majority of the voters that
+    /// stay: openraft counts no others for it.
+    async fn finished(
+        &self,
+        done: &ClientWriteResponse<C>,
+        id: &C::NodeId,
+    ) -> Result<(), OperatorError> {
+        let entry = Some(done.log_id.clone());
+        let seen = |metrics: &Metrics<C>| {
+            *metrics.membership_config.log_id() >= entry && metrics.last_applied >= entry
+        };
+        self.backend.until(seen).await;
+        let sets = done.membership.as_ref();
+        if sets.is_some_and(|sets| sets.get_node(id).is_some()) {
+            // It was another change that is finished now.
+            return Err(self.conflict(version::<C>(&entry)));
+        }
+        Ok(())
+    }
+
+    /// The latest membership, once it is committed.
+    async fn committed(&self) -> Result<Arc<Latest<C>>, OperatorError> {
+        let backend = &self.backend;
+        loop {
+            let state = backend.raft.with_raft_state(|state| {
+                let latest = Arc::clone(state.membership_state.effective());
+                (state.server_state, latest, is_committed::<C>(state))
+            });
+            let lost = || backend.not_leader().with_outcome(Outcome::Unknown);
+            let state = state.await;
+            let (server_state, latest, is_committed) =
+                state.map_err(|fatal| lost().with_source(fatal))?;
+            if !server_state.is_leader() {
+                return Err(lost());
+            }
+            if is_committed {
+                return Ok(latest);
+            }
+            let over = |metrics: &Metrics<C>| {
+                metrics.last_applied >= *latest.log_id() || !metrics.state.is_leader()
+            };
+            backend.until(over).await;
+        }
+    }
+}
+
+fn is_committed<C: RaftTypeConfig>(state: &State<C>) -> bool {
+    let sets = &state.membership_state;
+    sets.effective().log_id() == sets.committed().log_id()
+}
+
+/// How many of these voters hold the entry with this index.
+fn holders<C: RaftTypeConfig>(metrics: &Metrics<C>, voters: &Ids<C>, index: Option<u64>) -> usize {
+    let Some(replication) = &metrics.replication else {
+        return 0;
+    };
+    let holds = |id: &&C::NodeId| {
+        let held = replication.get(*id).and_then(Option::as_ref);
+        held.map(|entry| entry.index) >= index
+    };
+    voters.iter().filter(holds).count()
+}

@@ -1,0 +1,199 @@
+//! What openraft knows, as a [`RaftView`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::openraft::error::{CheckIsLeaderError, RaftError};
+use ::openraft::{AsyncRuntime, LogId, Membership as Sets, RaftMetrics, RaftTypeConfig};
+
+use super::OpenraftBackend;
+use cluster_operator::error::{ErrorKind, OperatorError};
+use cluster_operator::raft::{
+    ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, PendingChange, RaftView,
+    ServerStatus, Suffrage,
+};
+
+pub(super) type Metrics<C> =
+    RaftMetrics<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
+pub(super) type EntryId<C> = Option<LogId<<C as RaftTypeConfig>::NodeId>>;
+
+/// The membership of one log entry, described.
+pub(super) struct Described<C: RaftTypeConfig> {
+    entry: EntryId<C>,
+    membership: Arc<Membership>,
+}
+
+impl<C: RaftTypeConfig> Default for Described<C> {
+    fn default() -> Self {
+        Described {
+            entry: None,
+            membership: Arc::default(),
+        }
+    }
+}
+
+/// The version of the configuration that this log entry holds.
+pub(super) fn version<C: RaftTypeConfig>(entry: &EntryId<C>) -> ConfigVersion {
+    entry.as_ref().map_or_else(ConfigVersion::default, |entry| {
+        let (term, index) = (entry.leader_id.term, entry.index);
+        ConfigVersion { term, index }
+    })
+}
+
+impl<C: RaftTypeConfig> OpenraftBackend<C> {
+    pub(super) fn current_view(&self) -> RaftView {
+        let metrics = self.raft.metrics().borrow().clone();
+        let stored = &metrics.membership_config;
+        let (entry, sets) = (stored.log_id(), stored.membership());
+        let membership = self.described(entry, sets);
+        let id_of = |wanted| {
+            let mut nodes = sets.nodes().zip(&membership.servers);
+            let found = nodes.find(|((id, _), _)| *id == wanted);
+            found.map(|(_, member)| member)
+        };
+        let own = id_of(&metrics.id).map(|member| member.id.clone());
+        let own = own.unwrap_or_else(|| metrics.id.to_string().into());
+        let mut view = RaftView::new(own, Arc::clone(&membership));
+        view.leadership = match self.leader(&metrics) {
+            Some(leader) if *leader == metrics.id => Leadership::Local,
+            Some(leader) => id_of(leader).map_or(Leadership::Unknown, |member| {
+                Leadership::Remote(LeaderHint {
+                    id: member.id.clone(),
+                    address: member.address.clone(),
+                })
+            }),
+            None => Leadership::Unknown,
+        };
+        view.term = metrics.current_term;
+        view.version = version::<C>(entry);
+        // What is applied is committed.
+        view.change = if metrics.last_applied < *entry {
+            Some(PendingChange::Uncommitted)
+        } else if sets.get_joint_config().len() > 1 {
+            Some(PendingChange::Joint)
+        } else {
+            None
+        };
+        let replication = metrics.replication.as_ref();
+        let replication = replication.filter(|_| view.leadership == Leadership::Local);
+        let status = |(id, node)| {
+            let known = self.status.as_ref().map(|status| status(id, node));
+            let mut status = known.unwrap_or_default();
+            let last_log = replication.and_then(|matched| matched.get(id)?.as_ref());
+            status.last_log = last_log.map(|entry| LogPosition {
+                term: entry.leader_id.term,
+                index: entry.index,
+            });
+            if *id == metrics.id {
+                status.last_contact = Some(Duration::ZERO);
+            }
+            status
+        };
+        view.status = sets.nodes().map(status).collect::<Vec<ServerStatus>>();
+        view
+    }
+
+    /// The servers of this membership, which are described once for each log entry.
+    pub(super) fn described(
+        &self,
+        entry: &EntryId<C>,
+        sets: &Sets<C::NodeId, C::Node>,
+    ) -> Arc<Membership> {
+        let described = self.described.load();
+        if described.entry == *entry {
+            return Arc::clone(&described.membership);
+        }
+        let voters: Vec<_> = sets.voter_ids().collect();
+        let membership = Membership::new(sets.nodes().map(|(id, node)| {
+            let mut member = (self.describe)(id, node);
+            member.suffrage = if voters.contains(id) {
+                Suffrage::Voter
+            } else {
+                Suffrage::Nonvoter
+            };
+            member
+        }));
+        let membership = Arc::new(membership);
+        self.described.store(Arc::new(Described {
+            entry: entry.clone(),
+            membership: Arc::clone(&membership),
+        }));
+        membership
+    }
+
+    /// Who leads, in the view of a server with these metrics.
+    fn leader<'a>(&self, metrics: &'a Metrics<C>) -> Option<&'a C::NodeId> {
+        let leader = metrics.current_leader.as_ref()?;
+        let leads = *leader != metrics.id || self.leads(metrics);
+        (metrics.running_state.is_ok() && leads).then_some(leader)
+    }
+
+    /// Whether this server leads: openraft says so, and a majority has acknowledged
+    /// it not too long ago. One that has removed itself leads for a moment more, but
+    /// must not change anything.
+    pub(super) fn leads(&self, metrics: &Metrics<C>) -> bool {
+        let sets = metrics.membership_config.membership();
+        let silence = metrics.millis_since_quorum_ack.map(Duration::from_millis);
+        metrics.state.is_leader()
+            && silence.is_some_and(|silence| silence <= self.lease)
+            && sets.get_node(&metrics.id).is_some()
+    }
+
+    /// The error of a server that does not lead.
+    pub(super) fn not_leader(&self) -> OperatorError {
+        let kind = match self.current_view().leadership {
+            Leadership::Remote(leader) => ErrorKind::NotLeader {
+                leader: Some(leader),
+            },
+            Leadership::Local | Leadership::Unknown => ErrorKind::NoLeader,
+        };
+        kind.into()
+    }
+
+    /// Waits until the metrics are so, or Raft has stopped.
+    pub(super) async fn until(&self, mut are_so: impl FnMut(&Metrics<C>) -> bool) {
+        let mut metrics = self.raft.metrics();
+        let stopped = |metrics: &Metrics<C>| metrics.running_state.is_err();
+        let until = metrics.wait_for(|metrics| stopped(metrics) || are_so(metrics));
+        let _closed = until.await.is_err();
+    }
+
+    /// The view of a leader, after a majority has confirmed that it still leads.
+    pub(super) async fn confirm(&self) -> Result<RaftView, OperatorError> {
+        let before = self.leading_view()?;
+        // openraft waits a heartbeat interval for a majority. A busy one is asked
+        // again, as long as this server leads.
+        while let Err(error) = self.raft.get_read_log_id().await {
+            let RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)) = error else {
+                return Err(self.not_leader().with_source(error));
+            };
+            self.leading_view()?;
+            let interval = self.raft.config().heartbeat_interval;
+            C::AsyncRuntime::sleep(Duration::from_millis(interval)).await;
+        }
+        // The metrics may be behind what was in the log when the majority answered.
+        let latest = self.raft.with_raft_state(|state| {
+            let effective = state.membership_state.effective();
+            effective.log_id().clone()
+        });
+        let latest = latest
+            .await
+            .map_err(|fatal| self.not_leader().with_source(fatal))?;
+        self.until(|metrics| *metrics.membership_config.log_id() >= latest || !self.leads(metrics))
+            .await;
+        let view = self.leading_view()?;
+        if view.term != before.term {
+            let (expected, actual) = (before.term, view.term);
+            return Err(ErrorKind::TermChanged { expected, actual }.into());
+        }
+        Ok(view)
+    }
+
+    fn leading_view(&self) -> Result<RaftView, OperatorError> {
+        let view = self.current_view();
+        match view.leadership {
+            Leadership::Local => Ok(view),
+            _ => Err(self.not_leader()),
+        }
+    }
+}

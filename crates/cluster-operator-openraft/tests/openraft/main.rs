@@ -1,0 +1,18 @@
+//! The openraft backend, on real clusters whose servers share a process and whose
+//! links can be cut.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../../../../demo/src/cluster/mod.rs"]
+mod cluster;
+
+mod conformance;
+mod faults;
+mod joint;
+mod links;
+mod proofs;
+mod races;
+mod removals;
+mod runtime;
+mod servers;
+mod service;
+mod views;

@@ -1,0 +1,284 @@
+//! One query to all members of the pool.
+//!
+//! Serf's key manager sends the same queries. It does not name the nodes that
+//! succeeded, waits for members that are known to be dead, counts a key twice on a
+//! node that was told to install its own primary, and leaves some of several
+//! queries at once without an end. So they are sent from here.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use ::serf::agnostic::RuntimeLite;
+use ::serf::delegate::Delegate;
+use ::serf::transport::Transport;
+use ::serf::types::{Data, KeyRequestMessage, KeyResponseMessage, MemberStatus, SecretKey};
+use ::serf::{Serf, SerfState};
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+
+use super::{ring, wording};
+use cluster_operator::keyring::{Answers, KeyChange, NodeFailure, NodeKeys, RelayFactor};
+use cluster_operator::types::NodeName;
+
+/// How long a member may be silent before it is looked up whether serf has found
+/// it dead.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The byte before a key request that says that it is one: length-delimited, with
+/// serf's tag 9.
+const KEY_REQUEST: u8 = 2 << 3 | 9;
+
+/// A query that every member's serf answers by itself.
+pub(super) struct Request {
+    name: &'static str,
+    payload: Bytes,
+    /// What this server's own node answers, if it is known from the start.
+    own: Option<Result<NodeKeys, NodeFailure>>,
+}
+
+impl Request {
+    /// Asks for the keys of the ring.
+    pub(super) fn list<T, D>(serf: &Serf<T, D>) -> Self
+    where
+        T: Transport,
+        D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+    {
+        Request {
+            name: "_serf_list_keys",
+            payload: Bytes::new(),
+            own: Some(ring::list(serf)),
+        }
+    }
+
+    /// Asks to change the ring.
+    pub(super) fn change(change: &KeyChange, key: SecretKey) -> Result<Self, String> {
+        let name = match change {
+            KeyChange::Install(_) => "_serf_install_key",
+            KeyChange::Use(_) => "_serf_use_key",
+            KeyChange::Remove(_) => "_serf_remove_key",
+        };
+        // The type has no constructor. A message without fields is an empty one.
+        let (_, empty) = KeyRequestMessage::decode(&[]).map_err(|error| error.to_string())?;
+        let message = empty
+            .with_key(Some(key))
+            .encode_length_delimited_to_vec()
+            .map_err(|error| error.to_string())?;
+        Ok(Request {
+            name,
+            payload: [&[KEY_REQUEST], &message[..]].concat().into(),
+            own: None,
+        })
+    }
+}
+
+/// Fails unless this server's member is running: one that has left would wait for
+/// answers that nobody sends.
+pub(super) fn check_running<T, D>(serf: &Serf<T, D>) -> Result<(), String>
+where
+    T: Transport,
+    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+{
+    match serf.state() {
+        SerfState::Alive => Ok(()),
+        state => Err(format!("this server's member is {state}: start it again")),
+    }
+}
+
+/// The members that are not known to be dead. One that has announced to leave still
+/// gossips.
+async fn living<T, D>(serf: &Serf<T, D>) -> HashSet<T::Id>
+where
+    T: Transport,
+    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+{
+    let members = serf.members().await;
+    members
+        .iter()
+        .filter(|member| matches!(member.status(), MemberStatus::Alive | MemberStatus::Leaving))
+        .map(|member| member.node().id().clone())
+        .collect()
+}
+
+fn name(id: &impl std::fmt::Display) -> NodeName {
+    NodeName::new(id.to_string())
+}
+
+/// Those who wait for the answers to one query.
+pub(super) struct Audience(pub(super) Vec<Answers>);
+
+impl Audience {
+    fn asking(&self, nodes: impl IntoIterator<Item = NodeName> + Clone) {
+        for answers in &self.0 {
+            answers.asking(nodes.clone());
+        }
+    }
+
+    fn answered(&self, node: &NodeName, answer: Result<NodeKeys, NodeFailure>) {
+        if let Some((last, others)) = self.0.split_last() {
+            for answers in others {
+                answers.answered(node, answer.clone());
+            }
+            last.answered(node, answer);
+        }
+    }
+
+    /// The answer of this server's own node, which serf does not ask: to serf, the
+    /// query is one of its user's.
+    pub(super) fn answered_here<T, D>(
+        &self,
+        serf: &Serf<T, D>,
+        answer: Result<NodeKeys, NodeFailure>,
+    ) where
+        T: Transport,
+        D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+    {
+        self.answered(&name(serf.local_id()), answer);
+    }
+
+    /// Names those that joined while the others were asked, so that nobody is left
+    /// out who may lack the change.
+    pub(super) async fn joined<T, D>(&self, serf: &Serf<T, D>)
+    where
+        T: Transport,
+        D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+    {
+        let now: Vec<_> = living(serf).await.iter().map(name).collect();
+        self.asking(now);
+    }
+
+    /// Sends a query and collects the answers of all but this node. It ends when the
+    /// living members have answered, or with the timeout.
+    ///
+    /// # Errors
+    /// Nothing was sent.
+    pub(super) async fn ask<T, D>(
+        &self,
+        serf: &Serf<T, D>,
+        request: Request,
+        relay: RelayFactor,
+        timeout: Duration,
+    ) -> Result<(), String>
+    where
+        T: Transport,
+        D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+    {
+        let mut waiting = living(serf).await;
+        let named: Vec<_> = waiting.iter().map(name).collect();
+        let params = serf.default_query_param().await;
+        let params = params.with_relay_factor(relay.get()).with_timeout(timeout);
+        self.asking(named);
+        let asked = async {
+            let query = serf
+                .query(request.name, request.payload, Some(params))
+                .await
+                .map_err(|error| wording::without_keys(&error.to_string()))?;
+            waiting.remove(serf.local_id());
+            if let Some(own) = request.own {
+                self.answered_here(serf, own);
+            }
+            let answers = query.response_rx();
+            while !waiting.is_empty() {
+                match within::<T, _>(LOOK, answers.recv()).await {
+                    Some(Ok(answer)) => {
+                        let node = answer.from().id();
+                        waiting.remove(node);
+                        self.answered(&name(node), read(answer.payload()));
+                    }
+                    Some(Err(_)) => break,
+                    None => {
+                        let living = living(serf).await;
+                        waiting.retain(|node| living.contains(node));
+                    }
+                }
+            }
+            Ok(())
+        };
+        within::<T, _>(timeout, asked).await.unwrap_or(Ok(()))
+    }
+}
+
+/// The work's output, or `None` if it takes longer on the pool's own runtime.
+pub(super) async fn within<T: Transport, F: Future>(
+    timeout: Duration,
+    work: F,
+) -> Option<F::Output> {
+    let sleep = pin!(<T::Runtime as RuntimeLite>::sleep(timeout));
+    match select(pin!(work), sleep).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}
+
+/// What one node answered.
+fn read(payload: &[u8]) -> Result<NodeKeys, NodeFailure> {
+    // One byte says which message it is, and only one comes in answer.
+    let message = payload.get(1..).unwrap_or_default();
+    let Ok((_, answer)) = KeyResponseMessage::decode_length_delimited(message) else {
+        return Err(NodeFailure::Other("the node's answer is malformed".into()));
+    };
+    let words = answer.message().as_str();
+    if !answer.result() {
+        return Err(wording::failure(words));
+    }
+    // The primary has a field of its own, which is sent even if no key fits.
+    let keys = NodeKeys::ring(ring::distinct(
+        answer.primary_key().iter().chain(answer.keys()),
+    ));
+    Ok(match wording::truncated(words) {
+        Some(total) => keys.truncated(total),
+        None if words.is_empty() => keys,
+        None => keys.with_note(wording::without_keys(words)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster_operator::keyring::GossipKey;
+
+    fn read_back(answer: &KeyResponseMessage) -> Result<NodeKeys, NodeFailure> {
+        let mut payload = vec![0];
+        payload.extend(answer.encode_length_delimited_to_vec().unwrap());
+        read(&payload)
+    }
+
+    fn secret(n: u8) -> SecretKey {
+        SecretKey::from([n; 16])
+    }
+
+    #[test]
+    fn malformed_answer_is_a_failure() {
+        for payload in [&[][..], &[0], &[0, 9, 9]] {
+            assert!(matches!(read(payload), Err(NodeFailure::Other(_))));
+        }
+    }
+
+    #[test]
+    fn primary_is_known_even_if_no_key_fits() {
+        let words = "truncated key list response, showing first 0 of 9 keys";
+        let answer = KeyResponseMessage::default()
+            .with_result(true)
+            .with_message(words.into())
+            .with_primary_key(Some(secret(1)));
+        let primary = GossipKey::from_bytes(&[1; 16]).unwrap();
+        let expected = NodeKeys::ring([primary]).truncated(9);
+        assert_eq!(read_back(&answer), Ok(expected));
+    }
+
+    #[test]
+    fn key_in_a_node_s_words_is_withheld() {
+        let words = format!("cannot keep {}", secret(7).to_base64());
+        for result in [true, false] {
+            let answer = KeyResponseMessage::default()
+                .with_result(result)
+                .with_message(words.as_str().into());
+            let told = match read_back(&answer) {
+                Ok(keys) => keys.note.unwrap(),
+                Err(failure) => failure.to_string(),
+            };
+            assert!(told.contains("withheld"), "{told}");
+        }
+    }
+}

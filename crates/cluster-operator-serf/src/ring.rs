@@ -1,0 +1,97 @@
+//! The ring of this server's own node.
+//!
+//! Serf does not hand the queries that are sent from here to its own handlers, so
+//! the node is listed and changed here, in the way of those handlers.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use ::serf::Serf;
+use ::serf::delegate::Delegate;
+use ::serf::transport::Transport;
+use ::serf::types::SecretKey;
+use zeroize::Zeroizing;
+
+use super::wording;
+use cluster_operator::keyring::{GossipKey, KeyChange, NodeFailure, NodeKeys};
+
+/// Lists the ring.
+pub(super) fn list<T, D>(serf: &Serf<T, D>) -> Result<NodeKeys, NodeFailure>
+where
+    T: Transport,
+    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+{
+    match serf.memberlist().keyring() {
+        Some(ring) if serf.encryption_enabled() => Ok(NodeKeys::ring(distinct(ring.keys()))),
+        _ => Err(NodeFailure::EncryptionOff),
+    }
+}
+
+/// Changes the ring, and writes the file if there is one. If it cannot be written,
+/// the ring has changed all the same.
+pub(super) fn change<T, D>(
+    serf: &Serf<T, D>,
+    change: &KeyChange,
+    key: SecretKey,
+    file: Option<&Path>,
+) -> Result<NodeKeys, NodeFailure>
+where
+    T: Transport,
+    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+{
+    let ring = match serf.memberlist().keyring() {
+        Some(ring) if serf.encryption_enabled() => ring,
+        _ => return Err(NodeFailure::EncryptionOff),
+    };
+    let changed = match change {
+        KeyChange::Install(_) => {
+            // Memberlist keeps the primary by itself, and would add it again.
+            if ring.primary_key() != key {
+                ring.insert(key);
+            }
+            Ok(())
+        }
+        KeyChange::Use(_) => ring.use_key(&key),
+        KeyChange::Remove(_) => ring.remove(&key),
+    };
+    changed.map_err(|error| wording::failure(&error.to_string()))?;
+    match file.map(|file| save(&distinct(ring.keys()), file)) {
+        Some(Err(error)) => {
+            let words = format!("cannot write the keyring file: {error}");
+            Err(NodeFailure::Other(wording::without_keys(&words)))
+        }
+        _ => Ok(NodeKeys::done()),
+    }
+}
+
+/// Each key once, in their order.
+pub(super) fn distinct(keys: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<GossipKey> {
+    let mut ring = Vec::new();
+    for key in keys.filter_map(|key| GossipKey::from_bytes(key.as_ref()).ok()) {
+        if !ring.contains(&key) {
+            ring.push(key);
+        }
+    }
+    ring
+}
+
+/// Writes the keys as serf does: a JSON list of base64 texts, the primary first,
+/// that only the owner can read. The file is replaced in one step, so that neither a
+/// crash nor serf's own writing can leave half of it.
+fn save(keys: &[GossipKey], file: &Path) -> io::Result<()> {
+    let texts: Vec<_> = keys.iter().map(GossipKey::to_base64).collect();
+    let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+    let json = Zeroizing::new(serde_json::to_vec_pretty(&texts)?);
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = file.with_file_name(name);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut writing = options.open(&new)?;
+    writing.write_all(&json)?;
+    writing.sync_all()?;
+    fs::rename(new, file)
+}

@@ -1,0 +1,360 @@
+//! One server: its parts started, its cluster formed or joined, and its end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use openraft::SnapshotPolicy;
+use openraft::error::{Fatal, InitializeError, RaftError};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::gossip::{self, About, AgentSettings, Gossip, Pool};
+use super::log::Log;
+use super::machine::Machine;
+use super::network::Network;
+use super::routes::{self, JoinError, Newcomer};
+use super::settings::{Ports, Settings, StartError};
+use super::store::Store;
+use super::types::{Node, NodeId, Raft};
+
+/// The longest time without a leader before a server stands for election.
+pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running server. [`shutdown`](Self::shutdown) or [`leave`](Self::leave) ends
+/// it; one that is only dropped goes on gossiping.
+pub struct Server {
+    id: NodeId,
+    node: Node,
+    raft: Raft,
+    machine: Machine,
+    network: Network,
+    data: Option<PathBuf>,
+    lan: Gossip,
+    wan: Gossip,
+    stop_listening: oneshot::Sender<()>,
+    listening: JoinHandle<io::Result<()>>,
+    database: Weak<redb::Database>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("id", &self.id)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Starts Raft and both gossip agents. What the data folder holds goes on
+    /// where it stopped; a new server is in no cluster until
+    /// [`bootstrap`](Self::bootstrap) or [`join_raft`](Self::join_raft).
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let store = open_store(&settings).map_err(StartError::Data)?;
+        let machine = Machine::open(store.clone())
+            .await
+            .map_err(StartError::Data)?;
+
+        let address = SocketAddr::new(settings.ip, settings.ports.raft);
+        let listen = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let node = Node {
+            name: settings.name.clone(),
+            raft: listener.local_addr().map_err(listen)?,
+            http: settings.http,
+        };
+
+        let network = Network::new(&settings.datacenter, settings.id);
+        let database = store.downgrade();
+        let raft = start_raft(&settings, network.clone(), store, machine.clone())
+            .await
+            .map_err(StartError::Raft)?;
+        let (lan, wan) = match start_gossip(&settings).await {
+            Ok(agents) => agents,
+            Err(error) => {
+                // The error that is on its way tells more than this one could.
+                let _ = raft.shutdown().await;
+                return Err(error);
+            }
+        };
+
+        let router = routes::router(raft.clone(), &settings.datacenter, settings.id);
+        let (stop_listening, stopped) = oneshot::channel();
+        let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+            // Dropping the sender ends it as well.
+            let _ = stopped.await;
+        });
+        Ok(Self {
+            id: settings.id,
+            node,
+            raft,
+            machine,
+            network,
+            data: settings.data,
+            lan,
+            wan,
+            stop_listening,
+            listening: tokio::spawn(serving.into_future()),
+            database,
+        })
+    }
+
+    /// Its number in Raft.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Its name and addresses, as the Raft configuration shows them.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The ports it listens on, to start it there again.
+    pub fn ports(&self) -> Ports {
+        Ports {
+            raft: self.node.raft.port(),
+            lan: gossip::address(&self.lan).port(),
+            wan: gossip::address(&self.wan).port(),
+        }
+    }
+
+    /// Its Raft.
+    pub fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The replicated table, as this server sees it.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Its agent in the datacenter's pool.
+    pub fn lan(&self) -> &Gossip {
+        &self.lan
+    }
+
+    /// Its agent in the pool of all datacenters.
+    pub fn wan(&self) -> &Gossip {
+        &self.wan
+    }
+
+    /// The file in which its agent keeps a pool's keys, if it has a data folder.
+    pub fn keyring_file(&self, pool: Pool) -> Option<PathBuf> {
+        keyring_file(self.data.as_deref(), pool)
+    }
+
+    /// Forms a new cluster of these voters. One of them is enough to do it; all of
+    /// them may, if all name the same. A server that has been in a cluster stays
+    /// in that one, so a restart may do it again.
+    ///
+    /// # Errors
+    /// When Raft has stopped, or this server is not among the voters.
+    pub async fn bootstrap(
+        &self,
+        voters: BTreeMap<NodeId, Node>,
+    ) -> Result<(), RaftError<NodeId, InitializeError<NodeId, Node>>> {
+        match self.raft.initialize(voters).await {
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Asks the servers at these Raft addresses, until their leader has made this
+    /// one a voter; at once if it is one already.
+    ///
+    /// # Errors
+    /// When Raft has stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops asking. This server may be taken in all the same.
+    pub async fn join_raft(&self, peers: &[SocketAddr]) -> Result<(), Fatal<NodeId>> {
+        loop {
+            let metrics = self.raft.metrics().borrow().clone();
+            metrics.running_state?;
+            if metrics
+                .membership_config
+                .voter_ids()
+                .any(|id| id == self.id)
+            {
+                return Ok(());
+            }
+            for &peer in peers {
+                if self.ask_to_join(peer).await {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Asks one server, and whom it names as the leader.
+    async fn ask_to_join(&self, mut address: SocketAddr) -> bool {
+        let newcomer = Newcomer {
+            id: self.id,
+            node: self.node.clone(),
+        };
+        // The one asked, the leader, and one more if the lead has just passed on.
+        for _ in 0..3 {
+            let call = self.network.post(address, None, "/raft/join", &newcomer);
+            let answer: Result<(), JoinError> =
+                match tokio::time::timeout(Duration::from_secs(10), call).await {
+                    Ok(Ok(answer)) => answer,
+                    _ => return false,
+                };
+            let Err(error) = answer else { return true };
+            match error.forward_to_leader().map(|to| &to.leader_node) {
+                Some(Some(leader)) => address = leader.raft,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Tells both pools that this server goes for good, and shuts it down. It
+    /// remains in the Raft configuration until an operator removes it.
+    ///
+    /// # Errors
+    /// The first of what failed; the rest is done.
+    pub async fn leave(self) -> io::Result<()> {
+        let (lan, wan) = tokio::join!(self.lan.leave(), self.wan.leave());
+        let stopped = self.shutdown().await;
+        lan.map_err(io::Error::other)?;
+        wan.map_err(io::Error::other)?;
+        stopped
+    }
+
+    /// Stops without a word. To the others it looks like a crash, and like the end
+    /// of one when it is started again.
+    ///
+    /// # Errors
+    /// The first of what failed; the rest is done.
+    pub async fn shutdown(self) -> io::Result<()> {
+        drop(self.stop_listening);
+        let (raft, lan, wan) = tokio::join!(
+            self.raft.shutdown(),
+            self.lan.shutdown(),
+            self.wan.shutdown()
+        );
+        // A call that is not answered by now is cut off.
+        let listening = self.listening.abort_handle();
+        let served = tokio::time::timeout(Duration::from_secs(1), self.listening).await;
+        listening.abort();
+
+        // openraft's tasks let go of the database a moment after its end. The next
+        // server on this folder needs it.
+        drop(self.machine);
+        let released = async {
+            while self.database.strong_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let released = tokio::time::timeout(Duration::from_secs(10), released).await;
+
+        raft.map_err(io::Error::other)?;
+        lan.map_err(io::Error::other)?;
+        wan.map_err(io::Error::other)?;
+        if let Ok(served) = served {
+            served??;
+        }
+        Ok(released?)
+    }
+}
+
+fn open_store(settings: &Settings) -> io::Result<Store> {
+    match &settings.data {
+        None => Store::in_memory(),
+        Some(folder) => {
+            std::fs::create_dir_all(folder)?;
+            Store::open(&folder.join("raft.redb"))
+        }
+    }
+}
+
+async fn start_raft(
+    settings: &Settings,
+    network: Network,
+    store: Store,
+    machine: Machine,
+) -> io::Result<Raft> {
+    let config = openraft::Config {
+        cluster_name: settings.datacenter.clone(),
+        // openraft gives a call no longer than a heartbeat, and the other side has
+        // to sync its disk in it.
+        heartbeat_interval: 250,
+        election_timeout_min: ELECTION_TIMEOUT.as_millis() as u64 / 2,
+        election_timeout_max: ELECTION_TIMEOUT.as_millis() as u64,
+        install_snapshot_timeout: 5000,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(1000),
+        max_in_snapshot_log_to_keep: 100,
+        ..openraft::Config::default()
+    };
+    let config = config.validate().map_err(io::Error::other)?;
+    let config = Arc::new(config);
+    let raft = Raft::new(settings.id, config, network, Log::new(store), machine)
+        .await
+        .map_err(io::Error::other)?;
+    // Until Raft has run for the first time, its metrics show an empty
+    // configuration, and not the one on disk.
+    raft.with_raft_state(|_| ())
+        .await
+        .map_err(io::Error::other)?;
+    Ok(raft)
+}
+
+async fn start_gossip(settings: &Settings) -> Result<(Gossip, Gossip), StartError> {
+    let lan = start_agent(settings, Pool::Lan).await?;
+    match start_agent(settings, Pool::Wan).await {
+        Ok(wan) => Ok((lan, wan)),
+        Err(error) => {
+            // The error that is on its way tells more than this one could.
+            let _ = lan.shutdown().await;
+            Err(error)
+        }
+    }
+}
+
+fn keyring_file(data: Option<&Path>, pool: Pool) -> Option<PathBuf> {
+    let name = match pool {
+        Pool::Lan => "lan.keyring",
+        Pool::Wan => "wan.keyring",
+    };
+    data.map(|folder| folder.join(name))
+}
+
+async fn start_agent(settings: &Settings, pool: Pool) -> Result<Gossip, StartError> {
+    let (name, port) = match pool {
+        Pool::Lan => (settings.name.clone(), settings.ports.lan),
+        // Names are unique within a datacenter only.
+        Pool::Wan => (
+            format!("{}.{}", settings.name, settings.datacenter),
+            settings.ports.wan,
+        ),
+    };
+    let address = SocketAddr::new(settings.ip, port);
+    gossip::start(AgentSettings {
+        pool,
+        name,
+        bind: address,
+        key: settings.key.clone(),
+        keyring: keyring_file(settings.data.as_deref(), pool),
+        about: About {
+            datacenter: settings.datacenter.clone(),
+            http: settings.http,
+        },
+    })
+    .await
+    .map_err(|source| StartError::Gossip {
+        pool,
+        address,
+        source,
+    })
+}

@@ -1,0 +1,190 @@
+//! Which status an error has, and how it is written.
+
+use serde::Serialize;
+
+use super::message::Response;
+use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::keyring::NodeFailure;
+use crate::operation::RingOutcome;
+
+/// The status of an error in the `Precise` dialect.
+pub(super) fn of(error: &OperatorError) -> u16 {
+    match error.kind() {
+        ErrorKind::InvalidRequest { .. } | ErrorKind::InvalidKey(_) => 400,
+        ErrorKind::PermissionDenied { .. } | ErrorKind::UnknownToken => 403,
+        ErrorKind::NoPathToDatacenter { .. } | ErrorKind::UnknownServer(_) => 404,
+        ErrorKind::LastVoter
+        | ErrorKind::QuorumLoss { .. }
+        | ErrorKind::QuorumUnproven { .. }
+        | ErrorKind::Conflict { .. }
+        | ErrorKind::TermChanged { .. }
+        | ErrorKind::ChangeInProgress
+        | ErrorKind::AlreadyLeader { .. }
+        | ErrorKind::NotVoter { .. }
+        | ErrorKind::NoTransferTarget => 409,
+        ErrorKind::Unsupported { .. } => 501,
+        ErrorKind::Unreachable { .. }
+        | ErrorKind::IncompatibleServer { .. }
+        | ErrorKind::InvalidReply { .. } => 502,
+        ErrorKind::NoLeader
+        | ErrorKind::NotMember { .. }
+        | ErrorKind::Unavailable { .. }
+        | ErrorKind::NotLeader { .. }
+        | ErrorKind::TooManyHops { .. }
+        | ErrorKind::AuthorizerUnavailable { .. } => 503,
+        ErrorKind::DeadlineExceeded { .. } => 504,
+        _ => 500,
+    }
+}
+
+/// The status of a keyring operation in which these rings failed: the one that
+/// they share, else 500.
+pub(super) fn of_rings<'a>(failed: impl Iterator<Item = &'a RingOutcome>) -> u16 {
+    let mut statuses = failed.map(|ring| match (&ring.error, &ring.report) {
+        (Some(error), _) => of(error),
+        (None, None) => 500,
+        (None, Some(report)) => {
+            let refused = report.failures().all(|(_, failure)| {
+                matches!(
+                    failure,
+                    NodeFailure::KeyNotInstalled
+                        | NodeFailure::PrimaryKey
+                        | NodeFailure::EncryptionOff
+                )
+            });
+            if refused && report.errors > 0 {
+                409
+            } else {
+                500
+            }
+        }
+    });
+    let first = statuses.next().unwrap_or(500);
+    if statuses.all(|status| status == first) {
+        first
+    } else {
+        500
+    }
+}
+
+/// An error of the `Precise` dialect, with what the operator can do and what is
+/// known of the change.
+pub(super) fn precise(error: &OperatorError, writes: bool, problem: bool) -> Response {
+    let status = of(error);
+    let outcome = writes.then(|| error.outcome());
+    let mut text = super::fault::precise(error);
+    match outcome {
+        Some(Outcome::Applied) => text.push_str(" (the change has been made)"),
+        Some(Outcome::Unknown) => {
+            text.push_str(" (the change may have been made: look before you repeat it)");
+        }
+        Some(Outcome::NotApplied) | None => {}
+    }
+    let response = if problem {
+        problem_response(status, &text, outcome, Some(error.kind()))
+    } else {
+        Response::text(status, text)
+    };
+    described(response, error)
+}
+
+/// Names the kind of the error in a header, so that a program need not search the
+/// text for it.
+pub(super) fn described(response: Response, error: &OperatorError) -> Response {
+    let retry = response.status == 503;
+    let response = response.with("X-Operator-Error", error.kind().name());
+    if retry {
+        response.with("Retry-After", "1")
+    } else {
+        response
+    }
+}
+
+pub(super) fn error_response(status: u16, text: &str, problem: bool) -> Response {
+    if problem {
+        problem_response(status, text, None, None)
+    } else {
+        Response::text(status, text.to_owned())
+    }
+}
+
+/// RFC 9457, with the outcome, and the kind of the error with its data.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    #[serde(flatten)]
+    kind: Option<&'a ErrorKind>,
+}
+
+fn problem_response(
+    status: u16,
+    detail: &str,
+    outcome: Option<Outcome>,
+    kind: Option<&ErrorKind>,
+) -> Response {
+    let problem = Problem {
+        r#type: "about:blank",
+        title: title(status),
+        status,
+        detail,
+        outcome,
+        kind,
+    };
+    match serde_json::to_vec(&problem) {
+        Ok(body) => Response::new(status, "application/problem+json", body),
+        Err(_) => Response::text(status, detail.to_owned()),
+    }
+}
+
+/// The status in HTTP's own words, as RFC 9457 wants it beside `about:blank`.
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Internal Server Error",
+    }
+}
+
+/// Whether an Accept header asks for RFC 9457. A wildcard does not: whoever does
+/// not name it gets the text that Consul's clients print.
+pub(super) fn wants_problem(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts
+            .next()
+            .is_some_and(|media| media.eq_ignore_ascii_case("application/problem+json"));
+        let refused = |parameter: &str| {
+            parameter
+                .strip_prefix("q=")
+                .is_some_and(|weight| weight.parse() == Ok(0.0))
+        };
+        named && !parts.any(refused)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_has_to_be_named() {
+        assert!(wants_problem("text/html, Application/problem+json;q=0.5"));
+        assert!(!wants_problem("*/*"));
+        assert!(!wants_problem("application/json"));
+        assert!(!wants_problem("application/problem+json; q=0"));
+    }
+}

@@ -1,0 +1,206 @@
+//! What each ring did, in a reply or in the error that holds it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ErrorKind, OperatorError, Outcome};
+use crate::types::{DatacenterName, Pool, RingReport};
+
+/// What each ring answered: the WAN first, then this datacenter's LAN, its
+/// segments by name, and the other datacenters' rings by name.
+///
+/// It holds every ring, those that failed too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[must_use = "some rings may have failed: look at each one's error and report"]
+pub struct KeyringReply {
+    /// One entry for each ring, and one for each datacenter that could not be
+    /// asked for its rings.
+    pub rings: Vec<RingOutcome>,
+}
+
+/// What one ring answered: a report of its nodes' answers, an error, or both, where
+/// some nodes had answered before the call failed or its time was over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RingOutcome {
+    /// The datacenter; for the WAN ring that of the server that asked it.
+    pub datacenter: DatacenterName,
+    /// The pool.
+    pub pool: Pool,
+    /// The merged answers of its nodes; `None` if no node was asked. A report may
+    /// have a [`fault`](RingReport::fault).
+    pub report: Option<RingReport>,
+    /// Why not all answers could be had, beside what the report says.
+    pub error: Option<OperatorError>,
+}
+
+impl RingOutcome {
+    /// A ring with a report and no error.
+    pub fn new(datacenter: impl Into<DatacenterName>, pool: Pool, report: RingReport) -> Self {
+        RingOutcome {
+            datacenter: datacenter.into(),
+            pool,
+            report: Some(report),
+            error: None,
+        }
+    }
+
+    /// A ring of which no node was asked.
+    pub fn failed(datacenter: impl Into<DatacenterName>, pool: Pool, error: OperatorError) -> Self {
+        RingOutcome {
+            datacenter: datacenter.into(),
+            pool,
+            report: None,
+            error: Some(error),
+        }
+    }
+
+    /// Whether every node of the ring did what it was asked.
+    pub fn is_confirmed(&self) -> bool {
+        let report = self.report.as_ref();
+        self.error.is_none() && report.is_some_and(|report| report.fault().is_none())
+    }
+
+    /// What has become of a change: not applied only if every node refused it, or
+    /// none was asked.
+    pub fn outcome(&self) -> Outcome {
+        match (&self.report, &self.error) {
+            (None, Some(error)) => error.outcome(),
+            (None, None) => Outcome::NotApplied,
+            (Some(_), None) if self.is_confirmed() => Outcome::Applied,
+            (Some(report), _) if report.errors == report.nodes => Outcome::NotApplied,
+            (Some(_), _) => Outcome::Unknown,
+        }
+    }
+
+    fn has_keys(&self) -> bool {
+        let report = self.report.as_ref();
+        report.is_some_and(|report| !report.keys.is_empty())
+    }
+}
+
+impl KeyringReply {
+    /// The reply if every node of every ring did what it was asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RingsFailed`], which names the rings that did not and holds the
+    /// [reply](OperatorError::reply). It is not applied if no ring has changed and
+    /// none may have.
+    pub fn confirmed(self) -> Result<Self, OperatorError> {
+        let mut outcomes = self.rings.iter().map(RingOutcome::outcome);
+        let outcome = match outcomes.all(|outcome| outcome == Outcome::NotApplied) {
+            true => Outcome::NotApplied,
+            false => Outcome::Unknown,
+        };
+        match self.unconfirmed() {
+            None => Ok(self),
+            Some(error) => Err(error.with_outcome(outcome).with_reply(self)),
+        }
+    }
+
+    /// The reply to a listing if it has something to show: a ring with keys, or no
+    /// ring that failed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RingsFailed`], as for [`confirmed`](KeyringReply::confirmed).
+    pub(crate) fn listed(self) -> Result<Self, OperatorError> {
+        match self.unconfirmed() {
+            Some(error) if !self.rings.iter().any(RingOutcome::has_keys) => {
+                Err(error.with_outcome(Outcome::NotApplied).with_reply(self))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn unconfirmed(&self) -> Option<OperatorError> {
+        let failed = self.rings.iter().filter(|ring| !ring.is_confirmed());
+        let failed: Vec<_> = failed
+            .map(|ring| (ring.datacenter.clone(), ring.pool.clone()))
+            .collect();
+        let rings = self.rings.len();
+        (!failed.is_empty()).then(|| ErrorKind::RingsFailed { failed, rings }.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::NodeFailure;
+
+    fn done() -> RingReport {
+        let mut report = RingReport::new(1);
+        report.done();
+        report
+    }
+
+    fn refused() -> RingReport {
+        let mut report = RingReport::new(1);
+        report.failed("a".into(), NodeFailure::KeyNotInstalled);
+        report
+    }
+
+    fn ring(pool: Pool, report: RingReport) -> RingOutcome {
+        RingOutcome::new("dc1", pool, report)
+    }
+
+    #[test]
+    fn reply_is_confirmed_if_every_node_of_every_ring_did_it() {
+        let good = KeyringReply {
+            rings: vec![ring(Pool::Wan, done())],
+        };
+        assert_eq!(good.clone().confirmed(), Ok(good.clone()));
+
+        let mut bad = good;
+        bad.rings.push(ring(Pool::Lan, RingReport::new(1)));
+        let segment = Pool::Segment("s".into());
+        let error = ErrorKind::NoLeader.into();
+        bad.rings
+            .push(RingOutcome::failed("dc1", segment.clone(), error));
+        let error = bad.clone().confirmed().unwrap_err();
+        let failed = vec![("dc1".into(), Pool::Lan), ("dc1".into(), segment)];
+        assert_eq!(error.kind(), &ErrorKind::RingsFailed { failed, rings: 3 });
+        assert_eq!(error.outcome(), Outcome::Unknown);
+        assert_eq!(error.into_reply(), Ok(bad));
+    }
+
+    #[test]
+    fn change_that_every_node_refused_is_not_applied() {
+        let mut reply = KeyringReply {
+            rings: vec![ring(Pool::Wan, refused())],
+        };
+        let unasked = OperatorError::backend("no pool").with_outcome(Outcome::NotApplied);
+        reply
+            .rings
+            .push(RingOutcome::failed("dc1", Pool::Lan, unasked));
+        let error = reply.clone().confirmed().unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        reply.rings.push(ring(Pool::Segment("s".into()), done()));
+        assert_eq!(reply.confirmed().unwrap_err().outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn ring_with_a_report_and_an_error_is_not_confirmed() {
+        let mut ring = ring(Pool::Lan, done());
+        assert_eq!(ring.outcome(), Outcome::Applied);
+        ring.error = Some(OperatorError::backend("lost"));
+        assert!(!ring.is_confirmed());
+        assert_eq!(ring.outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn report_of_no_nodes_is_not_a_success() {
+        assert!(!ring(Pool::Lan, RingReport::new(0)).is_confirmed());
+    }
+
+    #[test]
+    fn listing_of_nothing_but_failures_is_an_error() {
+        let mut reply = KeyringReply {
+            rings: vec![ring(Pool::Lan, refused())],
+        };
+        assert!(reply.clone().listed().is_err());
+        let key = crate::keyring::GossipKey::from_bytes(&[1; 16]).unwrap();
+        let mut listed = RingReport::new(1);
+        listed.holds(&[key]);
+        reply.rings.push(ring(Pool::Wan, listed));
+        assert!(reply.listed().is_ok());
+    }
+}

@@ -1,0 +1,12 @@
+//! What can be asked of the service, and what it answers.
+
+mod reply;
+mod request;
+
+pub use reply::OperatorReply;
+pub use request::{
+    InvalidRequestId, KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation,
+    OperatorRequest, RequestId,
+};
+
+pub use crate::error::{KeyringReply, RingOutcome};

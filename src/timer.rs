@@ -1,0 +1,114 @@
+//! Time, kept out of the core.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+/// A future that a [`Timer`] makes.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Lets time pass.
+///
+/// The core has no runtime and no clock of its own; it gets them through this.
+/// Feature `tokio` has `TokioTimer`; a test can advance
+/// time by hand.
+pub trait Timer: Send + Sync {
+    /// A future that is ready once the duration has passed since this call.
+    fn sleep(&self, duration: Duration) -> Sleep;
+}
+
+impl<T: Timer + ?Sized> Timer for Arc<T> {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        (**self).sleep(duration)
+    }
+}
+
+impl<T: Timer + ?Sized> Timer for Box<T> {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        (**self).sleep(duration)
+    }
+}
+
+/// A [`Timer`] on tokio's clock. Its sleeps have to be awaited inside a tokio
+/// runtime with time enabled.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TokioTimer;
+
+#[cfg(feature = "tokio")]
+impl Timer for TokioTimer {
+    /// # Panics
+    /// Outside a tokio runtime, or in one without time enabled.
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Box::pin(::tokio::time::sleep(duration))
+    }
+}
+
+/// A point in time by which work has to end.
+///
+/// It has no clock, so it begins with the first work that is not ready at once;
+/// work that is costs no timer. Work that is ready together with the timer
+/// counts as in time.
+pub(crate) struct Deadline<'a> {
+    timer: &'a dyn Timer,
+    after: Duration,
+    sleep: Option<Sleep>,
+}
+
+impl<'a> Deadline<'a> {
+    pub(crate) fn new(timer: &'a dyn Timer, after: Duration) -> Self {
+        Deadline {
+            timer,
+            after,
+            sleep: None,
+        }
+    }
+
+    /// The work's output, or `None` if it takes longer.
+    pub(crate) async fn bound<F: Future>(&mut self, work: F) -> Option<F::Output> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => self.poll(context).map(|()| None),
+        })
+        .await
+    }
+
+    /// The outputs of works that run at once, in their order; `None` for each
+    /// that takes longer.
+    pub(crate) async fn bound_all<F: Future>(
+        &mut self,
+        works: impl Iterator<Item = F>,
+    ) -> Vec<Option<F::Output>> {
+        let mut outputs = Vec::new();
+        let mut running: FuturesUnordered<_> = works
+            .enumerate()
+            .map(|(number, work)| {
+                outputs.push(None);
+                async move { (number, work.await) }
+            })
+            .collect();
+        std::future::poll_fn(|context| {
+            while let Poll::Ready(next) = running.poll_next_unpin(context) {
+                match next {
+                    Some((number, output)) => outputs[number] = Some(output),
+                    None => return Poll::Ready(()),
+                }
+            }
+            self.poll(context)
+        })
+        .await;
+        outputs
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.sleep
+            .get_or_insert_with(|| self.timer.sleep(self.after))
+            .as_mut()
+            .poll(context)
+    }
+}

@@ -1,0 +1,392 @@
+//! The Consul dialects, where no recording shows them: the expectations come
+//! from Consul's sources.
+
+use async_trait::async_trait;
+use cluster_operator::consul::Dialect::{Consul0_7, Consul1_10, Precise};
+use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockServer, MockToken};
+use cluster_operator::{
+    AllowAll, DefaultPolicy, GossipQuery, KeyChange, KeyringBackend, NodeKeys, NodeName,
+    OperatorError, OperatorService, Pool, Resource,
+};
+
+use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
+
+#[test]
+fn a_server_that_does_not_vote_or_is_not_known_to_gossip_shows_in_each_dialect() {
+    let federation = MockFederation::builder()
+        .datacenter(
+            "dc1",
+            [
+                MockServer::new("alice").with_id("a"),
+                MockServer::new("bob").with_id("b").nonvoter(),
+                MockServer::new("carol").with_id("c").unnamed(),
+            ],
+        )
+        .protocol_version(None)
+        .raft_index(22)
+        .service_options(|service| service.timer(Never))
+        .build();
+    let shown = |dialect| {
+        let ask = ask("GET", "raft/configuration").dialect(dialect);
+        ask.send(&federation.service("alice")).text().to_owned()
+    };
+    let (one, two, three) = ("127.0.0.1:8300", "127.0.0.2:8300", "127.0.0.3:8300");
+    assert_eq!(
+        shown(Consul0_7),
+        format!(
+            "{{\"Servers\":[\
+             {{\"ID\":\"{one}\",\"Node\":\"alice\",\"Address\":\"{one}\",\"Leader\":true,\"Voter\":true}},\
+             {{\"ID\":\"{two}\",\"Node\":\"bob\",\"Address\":\"{two}\",\"Leader\":false,\"Voter\":false}},\
+             {{\"ID\":\"{three}\",\"Node\":\"(unknown)\",\"Address\":\"{three}\",\"Leader\":false,\"Voter\":true}}\
+             ],\"Index\":22}}"
+        )
+    );
+    // A member without the tag is not the same as no member.
+    assert_eq!(
+        shown(Consul1_10),
+        format!(
+            "{{\"Servers\":[\
+             {{\"ID\":\"a\",\"Node\":\"alice\",\"Address\":\"{one}\",\"Leader\":true,\"ProtocolVersion\":\"\",\"Voter\":true}},\
+             {{\"ID\":\"b\",\"Node\":\"bob\",\"Address\":\"{two}\",\"Leader\":false,\"ProtocolVersion\":\"\",\"Voter\":false}},\
+             {{\"ID\":\"c\",\"Node\":\"(unknown)\",\"Address\":\"{three}\",\"Leader\":false,\"ProtocolVersion\":\"unknown\",\"Voter\":true}}\
+             ],\"Index\":0}}"
+        )
+    );
+    assert_eq!(
+        shown(Precise),
+        format!(
+            "{{\"Servers\":[\
+             {{\"ID\":\"a\",\"Node\":\"alice\",\"Address\":\"{one}\",\"Leader\":true,\"Voter\":true}},\
+             {{\"ID\":\"b\",\"Node\":\"bob\",\"Address\":\"{two}\",\"Leader\":false,\"Voter\":false}},\
+             {{\"ID\":\"c\",\"Node\":\"(unknown)\",\"Address\":\"{three}\",\"Leader\":false,\"Voter\":true}}\
+             ],\"Index\":22}}"
+        )
+    );
+}
+
+#[test]
+fn a_segment_has_its_name_from_1_10_on() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice"])
+        .segment("dc1", "alpha", ["alice"])
+        .gossip_key(FIRST.parse().unwrap())
+        .service_options(|service| service.timer(Never))
+        .build();
+    let alice = federation.service("alice");
+    let ring = |wan: bool, segment: &str, primaries: &str| {
+        format!(
+            r#"{{"WAN":{wan},"Datacenter":"dc1",{segment}"Keys":{{"{FIRST}":1}}{primaries},"NumNodes":1}}"#
+        )
+    };
+    let primaries = format!(r#","PrimaryKeys":{{"{FIRST}":1}}"#);
+    let (none, alpha) = ("\"Segment\":\"\",", "\"Segment\":\"alpha\",");
+    for (dialect, want) in [
+        (Consul0_7, [("", ""), ("", ""), ("", "")]),
+        (
+            Consul1_10,
+            [(none, &*primaries), (none, &primaries), (alpha, &primaries)],
+        ),
+        (
+            Precise,
+            [("", &*primaries), ("", &primaries), (alpha, &primaries)],
+        ),
+    ] {
+        let [wan, lan, segment] = want;
+        let want = format!(
+            "[{},{},{}]",
+            ring(true, wan.0, wan.1),
+            ring(false, lan.0, lan.1),
+            ring(false, segment.0, segment.1)
+        );
+        let answer = ask("GET", "keyring").dialect(dialect).send(&alice);
+        assert_eq!(answer.text(), want, "{dialect:?}");
+    }
+}
+
+#[test]
+fn the_error_of_a_segment_names_it() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice"])
+        .segment("dc1", "alpha", ["alice"])
+        .unencrypted()
+        .service_options(|service| service.timer(Never))
+        .build();
+    let answer = ask("GET", "keyring")
+        .dialect(Consul1_10)
+        .send(&federation.service("alice"));
+    let text = "6 errors occurred:\
+                \n\t* WAN error: 1/1 nodes reported failure\
+                \n\t* alice.dc1: Keyring is empty (encryption not enabled)\
+                \n\t* dc1 (LAN) error: 1/1 nodes reported failure\
+                \n\t* alice: Keyring is empty (encryption not enabled)\
+                \n\t* dc1 (LAN) [segment: alpha] error: 1/1 nodes reported failure\
+                \n\t* alice: Keyring is empty (encryption not enabled)\n\n";
+    assert_eq!(answer.error(), (500, text));
+}
+
+/// A pool of one node with more keys than fit into its answer.
+struct TooMany;
+
+#[async_trait]
+impl KeyringBackend for TooMany {
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
+    }
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        let alice = NodeName::new("alice");
+        query.answers.asking([alice.clone()]);
+        let cut = NodeKeys::ring([FIRST.parse()?]).truncated(30);
+        query.answers.answered(&alice, Ok(cut));
+        Ok(())
+    }
+    async fn change(&self, _: &KeyChange, _: &GossipQuery) -> Result<(), OperatorError> {
+        Err(OperatorError::unsupported("this"))
+    }
+}
+
+#[test]
+fn a_list_of_keys_that_was_cut_is_a_200_that_says_so() {
+    let service = OperatorService::builder("dc1")
+        .keyring(TooMany)
+        .authorizer(AllowAll)
+        .timer(Never)
+        .build()
+        .unwrap();
+    let message = "truncated key list response, showing first 1 of 30 keys";
+    for dialect in [Precise, Consul1_10, Consul0_7] {
+        let answer = ask("GET", "keyring").dialect(dialect).send(&service);
+        assert_eq!(answer.status(), 200, "{dialect:?}");
+        let ring = &answer.json()[0];
+        assert_eq!(ring["Messages"]["alice"], message);
+        assert_eq!(ring["Keys"][FIRST], 1);
+        assert_eq!(ring["Error"], serde_json::Value::Null);
+    }
+}
+
+#[test]
+fn each_server_that_hands_an_error_on_puts_its_prefix_before_it() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .datacenter("dc2", ["dave", "erin"])
+        .leader("alice")
+        .leader("erin")
+        .service_options(|service| service.timer(Never))
+        .build();
+    // Alice hands it to dave, and he to erin, who leads.
+    let not_found = "address \"x\" was not found in the Raft configuration";
+    for (dialect, server, target, prefix) in [
+        (Consul1_10, "alice", "raft/peer?address=x", ""),
+        (
+            Consul1_10,
+            "bob",
+            "raft/peer?address=x",
+            "rpc error making call: ",
+        ),
+        (
+            Consul1_10,
+            "bob",
+            "raft/peer?address=x&dc=dc2",
+            "rpc error making call: rpc error making call: ",
+        ),
+        (
+            Consul0_7,
+            "alice",
+            "raft/peer?address=x&dc=dc2",
+            "rpc error: rpc error: ",
+        ),
+    ] {
+        let answer = ask("DELETE", target)
+            .dialect(dialect)
+            .send(&federation.service(server));
+        let want = format!("{prefix}{not_found}");
+        assert_eq!(answer.error(), (500, want.as_str()), "{server} {target}");
+    }
+    // Precise does not care who has handed it on.
+    let answer = ask("DELETE", "raft/peer?address=x&dc=dc2").send(&federation.service("alice"));
+    assert_eq!(answer.error(), (404, not_found));
+}
+
+#[test]
+fn a_denial_in_another_datacenter_spoils_the_whole_listing_in_consul() {
+    let allowed = || {
+        let token = MockToken::new("t").with(Resource::Keyring, Grant::Write);
+        MockAcl::new(DefaultPolicy::Deny).with_token(token)
+    };
+    let denied = || MockAcl::new(DefaultPolicy::Deny).with_token(MockToken::new("t"));
+    let unknown = || MockAcl::new(DefaultPolicy::Deny);
+    for (remote, dialect, method, status, text) in [
+        (
+            denied(),
+            Consul1_10,
+            "GET",
+            500,
+            "rpc error making call: Reading keyring denied by ACLs",
+        ),
+        (
+            denied(),
+            Consul1_10,
+            "PUT",
+            500,
+            "rpc error making call: Modifying keyring denied due to ACLs",
+        ),
+        (
+            denied(),
+            Consul0_7,
+            "GET",
+            500,
+            "rpc error: Reading keyring denied by ACLs",
+        ),
+        (
+            unknown(),
+            Consul1_10,
+            "GET",
+            403,
+            "rpc error making call: ACL not found",
+        ),
+        (unknown(), Consul0_7, "GET", 403, "rpc error: ACL not found"),
+    ] {
+        let federation = two_datacenters()
+            .authorizer(allowed())
+            .authorizer_in("dc2", remote)
+            .build();
+        let answer = ask(method, "keyring")
+            .dialect(dialect)
+            .token("t")
+            .body(key(FIRST))
+            .send(&federation.service("alice"));
+        assert_eq!(answer.error(), (status, text), "{dialect:?} {method}");
+    }
+}
+
+#[test]
+fn max_stale_lets_any_server_answer_from_1_10_on() {
+    let federation = two_datacenters().build();
+    federation.stop("alice");
+    federation.stop("carol");
+    let bob = federation.service("bob");
+    let ask = |dialect, query: &str| {
+        let ask = ask("GET", &format!("raft/configuration?{query}")).dialect(dialect);
+        let answer = ask.send(&bob);
+        (answer.status(), answer.text().to_owned())
+    };
+    let conflict = "Cannot specify ?stale with ?consistent, conflicting semantics.";
+    let no_leader = "No cluster leader";
+    assert_eq!(ask(Consul1_10, "max_stale=1s").0, 200);
+    assert_eq!(ask(Consul0_7, "stale").0, 200);
+    for (dialect, query, status, text) in [
+        (Consul1_10, "max_stale=0s", 500, no_leader),
+        (Consul1_10, "cached", 500, no_leader),
+        (Consul1_10, "max_stale=1s&consistent", 400, conflict),
+        (
+            Consul1_10,
+            "max_stale=x",
+            400,
+            "Invalid max_stale value \"x\"",
+        ),
+        (
+            Consul1_10,
+            "cached&consistent",
+            400,
+            "Cannot specify ?cached with ?consistent, conflicting semantics.",
+        ),
+        (Consul0_7, "max_stale=1s", 500, no_leader),
+        (Consul0_7, "max_stale=x&cached&consistent", 500, no_leader),
+    ] {
+        let want = (status, text.to_owned());
+        assert_eq!(ask(dialect, query), want, "{dialect:?} {query}");
+    }
+}
+
+#[test]
+fn cache_control_is_looked_at_from_1_10_on() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (dialect, value, status) in [
+        (Consul0_7, "max-age=x", 200),
+        (Consul1_10, "max-age=x", 400),
+        (Consul1_10, "no-cache, Max-Age=30, stale-if-error=1", 200),
+        (Consul1_10, "stale-if-error=1s", 400),
+        (Consul1_10, "no-store", 200),
+    ] {
+        let answer = ask("GET", "raft/configuration")
+            .dialect(dialect)
+            .header("Cache-Control", value)
+            .send(&alice);
+        assert_eq!(answer.status(), status, "{dialect:?} {value}");
+        if status == 400 {
+            assert_eq!(answer.text(), "Invalid Cache-Control header.");
+        }
+    }
+}
+
+#[test]
+fn what_precise_adds_is_not_known_to_consul() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let ask = |dialect, method, target: &str| {
+        let ask = ask(method, target).dialect(dialect).body("{}");
+        ask.send(&alice)
+    };
+    for dialect in [Consul1_10, Consul0_7] {
+        // Other endpoints, ?datacenter, ?cas on a peer, problems.
+        let answer = ask(dialect, "POST", "raft/transfer-leader");
+        assert_eq!((answer.status(), answer.text()), (404, ""));
+        assert_eq!(
+            ask(dialect, "GET", "raft/configuration?datacenter=nope").status(),
+            200
+        );
+        let answer = ask(dialect, "DELETE", "raft/peer?address=x&cas=1");
+        assert_eq!(
+            answer.error(),
+            (500, "address \"x\" was not found in the Raft configuration")
+        );
+        assert_eq!(ask(dialect, "HEAD", "keyring").status(), 405);
+    }
+    assert_eq!(ask(Consul0_7, "GET", "autopilot/health").status(), 404);
+    assert_eq!(ask(Consul1_10, "GET", "autopilot/health").status(), 200);
+}
+
+#[test]
+fn the_default_policy_is_told_in_a_header_by_1_10_alone() {
+    for (policy, text) in [
+        (DefaultPolicy::Allow, "allow"),
+        (DefaultPolicy::Deny, "deny"),
+    ] {
+        let federation = two_datacenters().authorizer(MockAcl::new(policy)).build();
+        let alice = federation.service("alice");
+        for target in ["keyring", "raft/configuration?index=x", "raft/peer"] {
+            for (dialect, want) in [(Precise, None), (Consul1_10, Some(text)), (Consul0_7, None)] {
+                let answer = ask("GET", target).dialect(dialect).send(&alice);
+                let told = answer.header("X-Consul-Default-Acl-Policy");
+                assert_eq!(told, want, "{dialect:?} {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_in_a_body_beside_the_key_is_taken_as_each_server_takes_it() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (body, old, new, precise) in [
+        (format!(r#"{{"Key":"{SECOND}"}} x"#), 200, 200, 400),
+        (format!(r#"{{"Key":"{SECOND}","Extra":1}}"#), 200, 400, 400),
+        (
+            format!(r#"{{"Key":"{SECOND}","RelayFactor":9}}"#),
+            200,
+            200,
+            400,
+        ),
+        (
+            format!(r#"{{"Key":"{SECOND}","LocalOnly":true}}"#),
+            200,
+            200,
+            400,
+        ),
+    ] {
+        for (dialect, status) in [(Consul0_7, old), (Consul1_10, new), (Precise, precise)] {
+            let ask = ask("POST", "keyring").dialect(dialect).body(body.as_str());
+            assert_eq!(ask.send(&alice).status(), status, "{dialect:?} {body}");
+        }
+    }
+}

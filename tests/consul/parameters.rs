@@ -1,0 +1,389 @@
+//! `Precise`: what is refused before the service is asked, and in which words.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use cluster_operator::consul::{Dialect, Wire};
+use cluster_operator::{
+    AllowAll, GossipQuery, KeyChange, KeyringBackend, NodeKeys, NodeName, OperatorError,
+    OperatorService, Pool,
+};
+
+use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
+
+const OUT_OF_RANGE: &str = "Invalid relay-factor: Relay factor must be in range: [0, 5]";
+const LIST_ONLY: &str = "Invalid use of local-only: local-only can only be set for list requests";
+const NOT_A_NUMBER: &str =
+    "Error parsing cas value: strconv.ParseUint: parsing \"x\": invalid syntax";
+
+#[test]
+fn each_bad_parameter_is_a_400_that_says_which_and_why() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let conflict = "Cannot specify ?stale with ?consistent, conflicting semantics.";
+    let peer =
+        "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove";
+    for (method, target, text) in [
+        ("GET", "raft/configuration?stale&consistent", conflict),
+        (
+            "GET",
+            "raft/configuration?stale=false&consistent=",
+            conflict,
+        ),
+        (
+            "GET",
+            "raft/configuration?max_stale=1s&consistent",
+            conflict,
+        ),
+        (
+            "GET",
+            "raft/configuration?cached&consistent",
+            "Cannot specify ?cached with ?consistent, conflicting semantics.",
+        ),
+        (
+            "GET",
+            "raft/configuration?max_stale=x",
+            "Invalid max_stale value \"x\"",
+        ),
+        ("GET", "raft/configuration?wait=10", "Invalid wait time"),
+        ("GET", "raft/configuration?index=-1", "Invalid index"),
+        ("GET", "raft/configuration?index=x", "Invalid index"),
+        ("GET", "autopilot/configuration?stale&consistent", conflict),
+        ("GET", "autopilot/health?wait=x", "Invalid wait time"),
+        ("GET", "autopilot/state?index=x", "Invalid index"),
+        ("DELETE", "raft/peer", peer),
+        ("DELETE", "raft/peer?cas=x", peer),
+        (
+            "DELETE",
+            "raft/peer?id=a&address=b",
+            "Must specify only one of ?id or ?address",
+        ),
+        (
+            "DELETE",
+            "raft/peer?id=&address=",
+            "Must specify only one of ?id or ?address",
+        ),
+        ("DELETE", "raft/peer?id=a&cas=x", NOT_A_NUMBER),
+        (
+            "DELETE",
+            "raft/peer?id=a&cas=",
+            "Error parsing cas value: strconv.ParseUint: parsing \"\": invalid syntax",
+        ),
+        (
+            "GET",
+            "keyring?relay-factor=x",
+            "Error parsing relay factor: strconv.Atoi: parsing \"x\": invalid syntax",
+        ),
+        ("GET", "keyring?relay-factor=6", OUT_OF_RANGE),
+        ("GET", "keyring?relay-factor=-1", OUT_OF_RANGE),
+        (
+            "GET",
+            "keyring?local-only=yes",
+            "Error parsing local-only: strconv.ParseBool: parsing \"yes\": invalid syntax",
+        ),
+    ] {
+        let answer = ask(method, target).send(&alice);
+        assert_eq!(answer.error(), (400, text), "{method} {target}");
+    }
+}
+
+#[test]
+fn a_malformed_query_or_cache_control_is_a_400() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for query in ["%zz", "a=%2", "a=1;b=2"] {
+        let answer = ask("GET", &format!("raft/configuration?{query}")).send(&alice);
+        let (status, text) = answer.error();
+        assert_eq!(status, 400, "{query}");
+        assert!(text.starts_with("Invalid query string"), "{text}");
+    }
+    let answer = ask("GET", "raft/configuration")
+        .header("cache-control", "max-age=soon")
+        .send(&alice);
+    assert_eq!(answer.error(), (400, "Invalid Cache-Control header."));
+}
+
+#[test]
+fn a_path_that_makes_no_sense_is_a_400_that_says_so() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for path in [
+        "/v1/operator/%zz",
+        "/v1/operator/%",
+        "/v1/operator/%ff",
+        "/v1/operator/a%0ab",
+        "/v1/operator/%C2%A0",
+    ] {
+        let answer = ask("GET", path).send(&alice);
+        let (status, text) = answer.error();
+        assert_eq!(status, 400, "{path}");
+        assert!(!text.is_empty(), "{path}");
+    }
+}
+
+#[test]
+fn a_line_break_in_a_request_does_not_reach_a_header_of_the_answer() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
+        for target in [
+            "/v1//operator/keyring?a\r\nSet-Cookie: b",
+            "/v1/operator//\r\nSet-Cookie: b",
+            "keyring?dc=\u{7f}",
+        ] {
+            let answer = ask("GET", target).dialect(dialect).send(&alice);
+            assert_eq!(answer.error().0, 400, "{dialect:?} {target:?}");
+            assert_eq!(answer.header("location"), None);
+        }
+    }
+}
+
+#[test]
+fn the_first_of_several_mistakes_is_told_in_consuls_order() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (method, target, body, text) in [
+        (
+            "GET",
+            "raft/configuration?stale&consistent&wait=x&index=x&dc=nope",
+            "",
+            "Cannot specify ?stale with ?consistent, conflicting semantics.",
+        ),
+        (
+            "GET",
+            "raft/configuration?wait=x&index=x",
+            "",
+            "Invalid wait time",
+        ),
+        (
+            "POST",
+            "keyring?relay-factor=9",
+            "",
+            "Request decode failed: EOF",
+        ),
+        (
+            "POST",
+            "keyring?local-only=true&relay-factor=9",
+            r#"{"Key":"no key"}"#,
+            OUT_OF_RANGE,
+        ),
+        (
+            "POST",
+            "keyring?local-only=true",
+            r#"{"Key":"no key"}"#,
+            LIST_ONLY,
+        ),
+    ] {
+        let answer = ask(method, target).body(body).send(&alice);
+        assert_eq!(answer.error(), (400, text), "{method} {target}");
+    }
+}
+
+#[test]
+fn each_bad_keyring_body_is_a_400_for_whoever_may_write() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let decode = |error: &str| format!("Request decode failed: {error}");
+    let no_key = |why: &str| format!("Invalid gossip key: {why}");
+    let size = no_key("key size must be 16, 24 or 32 bytes");
+    let good = key(SECOND);
+    for (body, text) in [
+        ("", decode("EOF")),
+        (
+            "x",
+            decode("invalid character 'x' looking for beginning of value"),
+        ),
+        ("{\"Key\":\"", decode("unexpected EOF")),
+        (
+            "[]",
+            decode("json: cannot unmarshal array into Go value of type agent.keyringArgs"),
+        ),
+        (
+            r#"{"Key":1}"#,
+            decode(
+                "json: cannot unmarshal number into Go struct field keyringArgs.Key of type string",
+            ),
+        ),
+        (r#"{"Extra":1}"#, decode("json: unknown field \"Extra\"")),
+        (
+            r#"{"RelayFactor":300}"#,
+            decode(
+                "json: cannot unmarshal number 300 into Go struct field \
+                 keyringArgs.RelayFactor of type uint8",
+            ),
+        ),
+        (
+            &*format!("{good} x"),
+            decode("something follows the JSON value"),
+        ),
+        (
+            &*format!("{good}{good}"),
+            decode("something follows the JSON value"),
+        ),
+        ("null", size.clone()),
+        ("{}", size.clone()),
+        (&*key(""), size.clone()),
+        (&*key("AAAA"), size.clone()),
+        (&*key("A"), no_key("illegal base64 data at input byte 0")),
+        (
+            &*key("AAAA*"),
+            no_key("illegal base64 data at input byte 4"),
+        ),
+        (r#"{"Key":"AAAA","RelayFactor":6}"#, OUT_OF_RANGE.to_owned()),
+        (r#"{"Key":"AAAA","LocalOnly":true}"#, LIST_ONLY.to_owned()),
+    ] {
+        for method in ["POST", "PUT", "DELETE"] {
+            let answer = ask(method, "keyring").body(body).send(&alice);
+            assert_eq!(answer.error(), (400, text.as_str()), "{method} {body}");
+        }
+    }
+}
+
+#[test]
+fn what_a_body_says_of_relaying_is_checked_as_the_query_is() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for factor in 0..=7 {
+        let field = format!(r#"{{"Key":"{SECOND}","RelayFactor":{factor}}}"#);
+        let in_body = ask("POST", "keyring").body(field).send(&alice);
+        let in_query = ask("POST", &format!("keyring?relay-factor={factor}"))
+            .body(key(SECOND))
+            .send(&alice);
+        assert_eq!(in_body.status(), if factor > 5 { 400 } else { 200 });
+        assert_eq!(in_body.status(), in_query.status());
+        assert_eq!(in_body.text(), in_query.text());
+    }
+    for local in [true, false] {
+        let field = format!(r#"{{"Key":"{SECOND}","LocalOnly":{local}}}"#);
+        let in_body = ask("PUT", "keyring").body(field).send(&alice);
+        let in_query = ask("PUT", &format!("keyring?local-only={local}"))
+            .body(key(SECOND))
+            .send(&alice);
+        assert_eq!(in_body.status(), if local { 400 } else { 200 });
+        assert_eq!(in_body.text(), in_query.text());
+    }
+}
+
+#[test]
+fn each_bad_autopilot_body_is_a_400_for_whoever_may_write() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (body, why) in [
+        ("", "EOF"),
+        ("{}{}", "something follows the JSON value"),
+        (r#"{"Extra":1}"#, "json: unknown field \"Extra\""),
+        (
+            r#"{"MinQuorum":-1}"#,
+            "json: cannot unmarshal number -1 into Go struct field \
+             AutopilotConfiguration.MinQuorum of type uint",
+        ),
+        (
+            r#"{"LastContactThreshold":"soon"}"#,
+            "time: invalid duration \"soon\"",
+        ),
+        (
+            r#"{"LastContactThreshold":"-1s"}"#,
+            "a duration must not be negative",
+        ),
+    ] {
+        let answer = ask("PUT", "autopilot/configuration")
+            .body(body)
+            .send(&alice);
+        let text = format!("Error parsing autopilot config: {why}");
+        assert_eq!(answer.error(), (400, text.as_str()), "{body}");
+    }
+    let answer = ask("PUT", "autopilot/configuration?cas=x")
+        .body("{}")
+        .send(&alice);
+    assert_eq!(answer.error(), (400, NOT_A_NUMBER));
+}
+
+/// A ring that counts how often it is asked.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicUsize>);
+
+impl Counting {
+    fn count(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let alice = NodeName::new("alice");
+        query.answers.asking([alice.clone()]);
+        query.answers.answered(&alice, Ok(NodeKeys::done()));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl KeyringBackend for Counting {
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
+    }
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.count(query)
+    }
+    async fn change(&self, _: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.count(query)
+    }
+}
+
+#[test]
+fn what_is_no_key_is_refused_without_asking_any_ring() {
+    let ring = Counting::default();
+    let service = OperatorService::builder("dc1")
+        .keyring(ring.clone())
+        .authorizer(AllowAll)
+        .timer(Never)
+        .build()
+        .unwrap();
+    let ask = |method, body: String| ask(method, "keyring").body(body).send(&service).status();
+    for method in ["POST", "PUT", "DELETE"] {
+        for bad in ["", "AAAA", "no base64", &"A".repeat(2000)] {
+            assert_eq!(ask(method, key(bad)), 400, "{method} {bad}");
+        }
+        // URL-safe, and without its padding.
+        assert_eq!(ask(method, key(&FIRST.replace('+', "-"))), 400);
+        assert_eq!(ask(method, key(FIRST.trim_end_matches('='))), 400);
+    }
+    assert_eq!(ring.0.load(Ordering::Relaxed), 0);
+    assert_eq!(ask("POST", key(FIRST)), 200);
+    assert_eq!(ring.0.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_body_over_the_cap_is_a_413_and_one_at_the_cap_is_read() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let padded = |length: usize| {
+        let body = key(SECOND);
+        format!("{body}{}", " ".repeat(length - body.len()))
+    };
+    let cap = Wire::new(Dialect::Precise).body_limit();
+    assert_eq!(cap, 64 * 1024);
+    for (wire, cap) in [
+        (Wire::new(Dialect::Precise), cap),
+        (Wire::new(Dialect::Precise).with_body_limit(100), 100),
+        (
+            Wire::new(Dialect::Precise).with_body_limit(100_000),
+            100_000,
+        ),
+    ] {
+        for method in ["POST", "PUT"] {
+            let ask = |length| ask(method, "keyring").wire(wire).body(padded(length));
+            ask(cap).send(&alice).done();
+            let answer = ask(cap + 1).send(&alice);
+            let text = format!("Request body is larger than {cap} bytes");
+            assert_eq!(answer.error(), (413, text.as_str()));
+        }
+        let answer = ask("PUT", "autopilot/configuration")
+            .wire(wire)
+            .body(padded(cap + 1))
+            .send(&alice);
+        assert_eq!(answer.error().0, 413);
+        // Where no body is read, none is too large.
+        let answer = ask("GET", "keyring")
+            .wire(wire)
+            .body(padded(cap + 1))
+            .send(&alice);
+        assert_eq!(answer.status(), 200);
+    }
+}

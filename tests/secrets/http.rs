@@ -1,0 +1,298 @@
+//! What the wire answers.
+
+use std::collections::BTreeSet;
+
+use cluster_operator::consul::{Dialect, Request, Response, Wire};
+use cluster_operator::mock::{Calls, Fault, Grant, MockAcl, MockFederation, MockToken, NodeFault};
+use cluster_operator::{DefaultPolicy, OperatorService, Pool, Resource};
+use futures_executor::block_on;
+
+use crate::needles::{TOKEN, assert_silent, escaped, found_in, key, key_text};
+
+const DIALECTS: [Dialect; 3] = [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7];
+
+/// A federation in which the token may do as much as this in the keyring.
+fn federation(grant: Option<Grant>) -> MockFederation {
+    let acl = MockAcl::new(DefaultPolicy::Deny);
+    if let Some(grant) = grant {
+        acl.add(
+            MockToken::new(TOKEN)
+                .with(Resource::Keyring, grant)
+                .with(Resource::Operator, grant),
+        );
+    }
+    MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .datacenter("dc2", ["dave"])
+        .gossip_key(key())
+        .notices_failures(false)
+        .authorizer(acl)
+        .build()
+}
+
+/// The answers to a request that brings its token in each of the three ways, and
+/// asks for errors in both forms.
+fn answers(
+    service: &OperatorService,
+    dialect: Dialect,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> Vec<Response> {
+    let bearer = format!("Bearer {TOKEN}");
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = format!("/v1/operator/{path}");
+    let with_token = format!("{query}&token={}", escaped(TOKEN));
+    let problem = ("Accept", "application/problem+json");
+    let ways: [(&str, [(&str, &str); 2]); 4] = [
+        (&with_token, [("", ""); 2]),
+        (&with_token, [problem, ("", "")]),
+        (query, [("X-Consul-Token", TOKEN), problem]),
+        (query, [("Authorization", &bearer), ("", "")]),
+    ];
+    ways.iter()
+        .map(|(query, headers)| {
+            let request = Request {
+                method,
+                path: &path,
+                query: Some(query),
+                headers,
+                body: body.to_owned().into(),
+            };
+            block_on(Wire::new(dialect).serve(service, request))
+        })
+        .collect()
+}
+
+#[track_caller]
+fn assert_silent_response(response: &Response) {
+    assert_silent(&response.body);
+    for (_, value) in &response.headers {
+        assert_silent(value.as_bytes());
+    }
+    assert_silent(format!("{response:?}"));
+}
+
+/// Bodies with which something is wrong, and secrets in their values.
+fn bad_bodies() -> Vec<String> {
+    let key = key_text();
+    let token = TOKEN;
+    let url_safe = key.replace('+', "-").replace('/', "_");
+    vec![
+        key.clone(),
+        format!("\"{key}\""),
+        format!("[\"{key}\"]"),
+        format!("{key}:{token}"),
+        format!("{{\"Key\":\"{key}"),
+        format!("{{\"Key\":\"{key}\"x}}"),
+        format!("{{\"Key\":\"{key}\" \"Token\":\"{token}\"}}"),
+        format!("{{\"Key\":\"{key}\"}}{{\"Token\":\"{token}\"}}"),
+        format!("{{\"Key\":{key}}}"),
+        format!("{{Key:\"{key}\"}}"),
+        format!("{{\"Key\":\"\\x{key}\"}}"),
+        format!("{{\"Key\":[\"{key}\"]}}"),
+        format!("{{\"Key\":{{\"{key}\":\"{token}\"}}}}"),
+        format!("{{\"Key\":\"{key}\",\"Token\":[\"{token}\"]}}"),
+        format!("{{\"Key\":5,\"Token\":\"{token}\"}}"),
+        format!("{{\"Key\":\"{key}\",\"RelayFactor\":\"{token}\"}}"),
+        format!("{{\"Key\":\"{key}\",\"LocalOnly\":\"{token}\"}}"),
+        format!("{{\"Key\":\"{key}\",\"Extra\":\"{token}\"}}"),
+        format!("{{\"Key\":\"{}\"}}", &key[..20]),
+        format!("{{\"Key\":\"{}\"}}", &key[1..]),
+        format!("{{\"Key\":\"{url_safe}\"}}"),
+        format!("{{\"Key\":\"{key}{key}\"}}"),
+        format!("{{\"Key\":\"{token}\"}}"),
+        format!("{{\"Key\":\"{}\"}}", key.repeat(40)),
+    ]
+}
+
+#[test]
+fn a_body_that_is_refused_is_not_repeated_whoever_sends_it() {
+    for grant in [None, Some(Grant::Read), Some(Grant::Write)] {
+        let federation = federation(grant);
+        for dialect in DIALECTS {
+            for body in bad_bodies() {
+                for method in ["POST", "PUT", "DELETE"] {
+                    let alice = federation.service("alice");
+                    for response in answers(&alice, dialect, method, "keyring", &body) {
+                        assert_silent_response(&response);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_field_is_named_and_its_value_is_not() {
+    let federation = federation(Some(Grant::Write));
+    let body = format!("{{\"Surplus\":\"{}\"}}", key_text());
+    for (dialect, prefix) in [
+        (Dialect::Precise, ""),
+        (Dialect::Consul1_10, "Bad request: "),
+    ] {
+        let alice = federation.service("alice");
+        let response = &answers(&alice, dialect, "POST", "keyring", &body)[0];
+        let text = format!("{prefix}Request decode failed: json: unknown field \"Surplus\"");
+        assert_eq!(response.body, text);
+    }
+}
+
+#[test]
+fn a_key_that_rings_refuse_is_not_repeated_in_any_outcome() {
+    let body = format!("{{\"Key\":\"{}\"}}", key_text());
+    for dialect in DIALECTS {
+        for unencrypted in [false, true] {
+            let federation = federation(Some(Grant::Write));
+            if unencrypted {
+                for (server, pool) in [("bob", Pool::Lan), ("dave", Pool::Lan)] {
+                    federation.keyring(server, &pool).set_ring(server, None);
+                }
+            }
+            let alice = federation.service("alice");
+            // The primary, which can be installed and used, and not removed.
+            for method in ["POST", "PUT", "DELETE"] {
+                for response in answers(&alice, dialect, method, "keyring", &body) {
+                    assert_silent_response(&response);
+                }
+            }
+            federation.stop("bob");
+            federation.stop("dave");
+            for method in ["POST", "PUT", "DELETE"] {
+                for response in answers(&alice, dialect, method, "keyring", &body) {
+                    assert!(response.status >= 400, "{dialect:?} {method}");
+                    assert_silent_response(&response);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_endpoint_repeats_the_token_whatever_it_allows() {
+    let body = format!("{{\"Key\":\"{}\"}}", key_text());
+    let requests = [
+        ("GET", "raft/configuration"),
+        ("GET", "raft/configuration?wait=x"),
+        ("GET", "raft/configuration?dc=nope"),
+        ("GET", "raft/configuration?%zz"),
+        ("DELETE", "raft/peer"),
+        ("DELETE", "raft/peer?id=x"),
+        ("DELETE", "raft/peer?id=x&cas=y"),
+        ("POST", "raft/transfer-leader?id=x"),
+        ("GET", "autopilot/health"),
+        ("PUT", "autopilot/configuration"),
+        ("PATCH", "keyring"),
+        ("OPTIONS", "keyring"),
+        ("POST", "keyring?relay-factor=x"),
+        ("GET", "%zz"),
+        ("GET", "nowhere"),
+    ];
+    for grant in [None, Some(Grant::Read), Some(Grant::Write)] {
+        let federation = federation(grant);
+        for dialect in DIALECTS {
+            for (method, target) in requests {
+                let alice = federation.service("alice");
+                for response in answers(&alice, dialect, method, target, &body) {
+                    assert_silent_response(&response);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn problem_document_and_error_header_show_no_secret() {
+    let body = format!("{{\"Key\":\"{}\"}}", key_text());
+    let short = format!("{{\"Key\":\"{}\"}}", &key_text()[4..]);
+    let requests = [
+        ("GET", "raft/configuration", ""),
+        ("GET", "raft/configuration?dc=nope", ""),
+        ("GET", "raft/configuration?dc=dc2", ""),
+        ("DELETE", "raft/peer?id=x", ""),
+        ("DELETE", "raft/peer?id=x&cas=7", ""),
+        ("POST", "raft/transfer-leader?id=x", ""),
+        ("POST", "keyring", &body),
+        ("PUT", "keyring", &body),
+        ("DELETE", "keyring", &body),
+        ("PUT", "keyring", &short),
+        ("POST", "keyring?local-only=1", &body),
+        ("GET", "keyring", ""),
+    ];
+    let refuses = |server| Fault::node(server, Pool::Lan, NodeFault::Refuses);
+    let faults: [&[Fault]; 5] = [
+        &[],
+        &[refuses("bob"), refuses("dave")],
+        &[Fault::stop("bob"), Fault::stop("dave")],
+        &[Fault::refuse(Calls::all())],
+        &[Fault::garble(Calls::all())],
+    ];
+    let mut named = BTreeSet::new();
+    let mut problems = 0;
+    for grant in [
+        None,
+        Some(Grant::Deny),
+        Some(Grant::Read),
+        Some(Grant::Write),
+    ] {
+        for faults in faults {
+            let federation = federation(grant);
+            for fault in faults {
+                federation.inject(fault.clone());
+            }
+            let alice = federation.service("alice");
+            for (method, target, body) in requests {
+                for response in answers(&alice, Dialect::Precise, method, target, body) {
+                    let Some(name) = response.header("X-Operator-Error") else {
+                        continue;
+                    };
+                    let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+                    assert!(name.bytes().all(plain), "{name}");
+                    named.insert(name.to_owned());
+                    let content_type = response.header("Content-Type");
+                    problems += usize::from(content_type == Some("application/problem+json"));
+                    assert_silent_response(&response);
+                }
+            }
+        }
+    }
+    for met in [
+        "conflict",
+        "no-leader",
+        "no-path-to-datacenter",
+        "permission-denied",
+        "rings-failed",
+        "unknown-server",
+        "unknown-token",
+        "unreachable",
+        "invalid-reply",
+    ] {
+        assert!(named.contains(met), "{met} was not met: {named:?}");
+    }
+    assert!(problems > 50, "{problems}");
+}
+
+#[test]
+fn a_listing_shows_the_keys_to_those_alone_who_may_read_them() {
+    for (grant, shown) in [
+        (None, false),
+        (Some(Grant::Deny), false),
+        (Some(Grant::Read), true),
+    ] {
+        let federation = federation(grant);
+        for dialect in DIALECTS {
+            let alice = federation.service("alice");
+            let bearer_counts = dialect != Dialect::Consul0_7;
+            for (way, response) in answers(&alice, dialect, "GET", "keyring", "")
+                .iter()
+                .enumerate()
+            {
+                let shown = shown && (bearer_counts || way < 3);
+                assert_eq!(found_in(&response.body).is_some(), shown, "{dialect:?}");
+                // The token is not there even then, nor is anything in the log.
+                assert!(!String::from_utf8_lossy(&response.body).contains(TOKEN));
+                assert_silent(format!("{response:?}"));
+            }
+        }
+    }
+}
