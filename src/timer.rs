@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
@@ -19,17 +19,31 @@ pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub trait Timer: Send + Sync {
     /// A future that is ready once the duration has passed since this call.
     fn sleep(&self, duration: Duration) -> Sleep;
+
+    /// The time by the same clock; the system's, unless it is overridden. Override it
+    /// where `sleep` does not take real time.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 impl<T: Timer + ?Sized> Timer for Arc<T> {
     fn sleep(&self, duration: Duration) -> Sleep {
         (**self).sleep(duration)
     }
+
+    fn now(&self) -> Instant {
+        (**self).now()
+    }
 }
 
 impl<T: Timer + ?Sized> Timer for Box<T> {
     fn sleep(&self, duration: Duration) -> Sleep {
         (**self).sleep(duration)
+    }
+
+    fn now(&self) -> Instant {
+        (**self).now()
     }
 }
 
@@ -45,6 +59,52 @@ impl Timer for TokioTimer {
     /// Outside a tokio runtime, or in one without time enabled.
     fn sleep(&self, duration: Duration) -> Sleep {
         Box::pin(::tokio::time::sleep(duration))
+    }
+
+    fn now(&self) -> Instant {
+        ::tokio::time::Instant::now().into_std()
+    }
+}
+
+/// How long a call may take, and how much of that is left.
+#[derive(Clone, Copy)]
+pub(crate) struct Budget<'a> {
+    timer: &'a dyn Timer,
+    whole: Duration,
+    began: Instant,
+}
+
+impl<'a> Budget<'a> {
+    /// It begins now.
+    pub(crate) fn new(timer: &'a dyn Timer, whole: Duration) -> Self {
+        Budget {
+            timer,
+            whole,
+            began: timer.now(),
+        }
+    }
+
+    pub(crate) fn whole(&self) -> Duration {
+        self.whole
+    }
+
+    /// In whole milliseconds less, so that errors name round numbers.
+    pub(crate) fn left(&self) -> Duration {
+        let passed = self.timer.now().saturating_duration_since(self.began);
+        let passed = passed - Duration::from_nanos(u64::from(passed.subsec_nanos() % 1_000_000));
+        self.whole.saturating_sub(passed)
+    }
+
+    /// The time that a backend or the next server may take, so that its answer
+    /// arrives before this server gives up.
+    pub(crate) fn share(&self) -> Duration {
+        let left = self.left();
+        left - left / 10
+    }
+
+    /// The end of the budget, for work that begins with it.
+    pub(crate) fn deadline(&self) -> Deadline<'a> {
+        Deadline::new(self.timer, self.whole)
     }
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::{
     Access, ConfigVersion, DatacenterName, Identity, InvalidKey, LeaderHint, PeerSelector, Pool,
@@ -19,7 +19,8 @@ pub use rings::{KeyringReply, RingOutcome};
 /// Why an operation failed, and whether it happened all the same.
 ///
 /// It serializes with everything but its source, so that the server that asked
-/// knows as much as the one that failed. Neither it nor its texts contain keys or
+/// knows as much as the one that failed. An error of a kind that this version does
+/// not know yet is read as [`Backend`](ErrorKind::Backend), with its text. Neither it nor its texts contain keys or
 /// tokens; a backend that makes one sees to it.
 ///
 /// ```
@@ -30,19 +31,63 @@ pub use rings::{KeyringReply, RingOutcome};
 /// assert_eq!(error.outcome(), Outcome::NotApplied);
 /// assert!(error.to_string().starts_with("no cluster leader"));
 /// ```
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct OperatorError {
-    #[serde(flatten)]
     kind: Box<ErrorKind>,
     outcome: Outcome,
     /// What each ring did, where rings were asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     reply: Option<Box<KeyringReply>>,
     /// How many servers have handed this error on.
-    #[serde(default)]
     forwards: u8,
-    #[serde(skip)]
     source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl Serialize for OperatorError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            #[serde(flatten)]
+            kind: &'a ErrorKind,
+            text: String,
+            outcome: Outcome,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reply: Option<&'a KeyringReply>,
+            forwards: u8,
+        }
+        let written = Written {
+            kind: &self.kind,
+            text: self.kind.to_string(),
+            outcome: self.outcome,
+            reply: self.reply.as_deref(),
+            forwards: self.forwards,
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for OperatorError {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Read {
+            /// `None` if this version does not know it.
+            #[serde(flatten)]
+            kind: Option<Box<ErrorKind>>,
+            text: String,
+            outcome: Outcome,
+            reply: Option<Box<KeyringReply>>,
+            #[serde(default)]
+            forwards: u8,
+        }
+        let read = Read::deserialize(deserializer)?;
+        let unknown = || Box::new(ErrorKind::Backend { message: read.text });
+        Ok(OperatorError {
+            kind: read.kind.unwrap_or_else(unknown),
+            outcome: read.outcome,
+            reply: read.reply,
+            forwards: read.forwards,
+            source: None,
+        })
+    }
 }
 
 /// Whether a failed operation changed something.
@@ -468,6 +513,12 @@ impl OperatorError {
         }
     }
 
+    /// The same error without rings, of an operation that asks none.
+    pub(crate) fn without_reply(mut self) -> Self {
+        self.reply = None;
+        self
+    }
+
     /// How many servers have forwarded this error to the one that was asked.
     pub(crate) fn forwards(&self) -> u8 {
         self.forwards
@@ -522,6 +573,19 @@ mod tests {
         let back: OperatorError = serde_json::from_str(&json).unwrap();
         assert_eq!(back, error);
         assert!(back.source().is_none());
+    }
+
+    #[test]
+    fn error_of_a_kind_that_is_not_known_yet_keeps_its_text_and_outcome() {
+        let json = r#"{"kind":"on-strike","data":{"until":7},"text":"come back at 7",
+            "outcome":"not-applied","forwards":1}"#;
+        let error: OperatorError = serde_json::from_str(json).unwrap();
+        assert_eq!(error.kind().name(), "backend");
+        assert_eq!(error.to_string(), "come back at 7");
+        assert_eq!(
+            (error.outcome(), error.forwards()),
+            (Outcome::NotApplied, 1)
+        );
     }
 
     #[test]

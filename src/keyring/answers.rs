@@ -167,15 +167,13 @@ impl Answers {
         report.is_some_and(|report| report.responses == report.nodes)
     }
 
-    /// The nodes that were asked, by name.
-    pub(crate) fn asked(&self) -> Vec<NodeName> {
+    /// The nodes that were asked, and whether they have answered.
+    pub(crate) fn asked(&self) -> HashMap<NodeName, bool> {
         let collected = self.lock();
-        let asked = collected
-            .iter()
-            .flat_map(|collected| collected.asked.keys());
-        let mut asked: Vec<_> = asked.cloned().collect();
-        asked.sort_unstable();
-        asked
+        collected
+            .as_ref()
+            .map(|collected| collected.asked.clone())
+            .unwrap_or_default()
     }
 
     /// A panic elsewhere does not leave it half changed.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lock;
 use super::runner::Task;
@@ -87,6 +87,17 @@ impl Timer for MockClock {
             until: (time.now.saturating_add(duration), time.slept),
         })
     }
+
+    fn now(&self) -> Instant {
+        instant(MockClock::now(self))
+    }
+}
+
+/// A time of a simulated clock: all begin at one instant.
+pub(super) fn instant(passed: Duration) -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    let origin = *ORIGIN.get_or_init(Instant::now);
+    origin.checked_add(passed).unwrap_or(origin)
 }
 
 impl fmt::Debug for MockClock {

@@ -1,8 +1,8 @@
 //! Keyring operations: every ring of the federation at once.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use super::route::{budget, share};
 use super::{Inner, mismatched};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{
@@ -11,7 +11,7 @@ use crate::keyring::{
 use crate::operation::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation};
 use crate::operation::{KeyringReply, OperatorReply, RingOutcome};
 use crate::peers::{Envelope, Forwarded, Target};
-use crate::timer::Deadline;
+use crate::timer::Budget;
 use crate::types::DatacenterName;
 
 /// One of the things that a keyring operation asks.
@@ -30,14 +30,14 @@ impl Inner {
         scope: KeyringScope,
         relay: RelayFactor,
     ) -> Result<OperatorReply, OperatorError> {
-        let budget = budget(self.keyring_deadline, call);
-        let mut deadline = Deadline::new(&*self.timer, budget);
+        let budget = self.budget(self.keyring_deadline, call);
+        let mut deadline = budget.deadline();
         let request = &call.request;
         let decision = self.authorize(request.token.as_ref(), request.operation.permission());
         deadline.bound(decision).await.unwrap_or_else(|| {
             Err(too_late(
                 "the authorizer".into(),
-                budget,
+                budget.whole(),
                 Outcome::NotApplied,
             ))
         })?;
@@ -50,6 +50,9 @@ impl Inner {
             ));
         }
         let parts = self.parts(call, scope, relay, budget);
+        if parts.is_empty() && scope == KeyringScope::Remote {
+            return Err(OperatorError::unsupported("gossip inside this datacenter"));
+        }
         let asked = parts.iter().map(async |part| match part {
             Part::Ring(ring, query) => {
                 let result = ask(*ring, action, query).await;
@@ -57,13 +60,13 @@ impl Inner {
             }
             Part::Datacenter(datacenter, envelope) => {
                 let operation = &request.operation;
-                self.remote_rings(datacenter, envelope, operation, budget)
+                self.remote_rings(datacenter, envelope, operation, budget.left())
                     .await
             }
         });
         let answers = deadline.bound_all(asked).await;
         let rings = std::iter::zip(&parts, answers).flat_map(|(part, answer)| {
-            answer.unwrap_or_else(|| vec![self.late(part, call, budget)])
+            answer.unwrap_or_else(|| vec![self.late(part, call, budget.whole())])
         });
         let reply = KeyringReply {
             rings: rings.collect(),
@@ -81,12 +84,13 @@ impl Inner {
         call: &Forwarded,
         scope: KeyringScope,
         relay: RelayFactor,
-        budget: Duration,
+        budget: Budget<'_>,
     ) -> Vec<Part<'_>> {
         let rings = self.rings.iter().map(|ring| &**ring);
         let rings =
             rings.filter(|ring| scope == KeyringScope::Federation || *ring.pool() != Pool::Wan);
-        let query = || GossipQuery::new(share(budget)).with_relay(relay);
+        let timeout = budget.share();
+        let query = || GossipQuery::new(timeout).with_relay(relay);
         let mut parts: Vec<_> = rings.map(|ring| Part::Ring(ring, query())).collect();
         let datacenters = match scope {
             KeyringScope::Federation => self.other_datacenters(),
@@ -230,18 +234,24 @@ async fn rehearse(
         KeyFault::TooLong { .. } => return Err(OperatorError::invalid_request(fault.to_string())),
     }
     let listing = GossipQuery::new(query.timeout).with_relay(query.relay);
-    ring.list(&listing).await?;
+    // What has arrived counts, also if the listing has failed.
+    let result = ring.list(&listing).await;
     let Some(listed) = listing.answers.report() else {
-        return Ok(());
+        return result;
     };
     let is_off = |failure: &NodeFailure| *failure == NodeFailure::EncryptionOff;
     let off = listed.failures().any(|(_, failure)| is_off(failure));
+    let failures: HashMap<_, _> = listed.failures().collect();
+    let all_named = failures.len() == listed.errors;
     let asked = listing.answers.asked();
-    query.answers.asking(asked.iter().cloned());
-    for node in asked.iter().filter(|node| !listed.silent.contains(node)) {
-        let said = listed.failures().find(|(name, _)| *name == node);
+    query.answers.asking(asked.keys().cloned());
+    for (node, _) in asked.iter().filter(|(_, answered)| **answered) {
         let answer = match (off, write) {
-            (true, _) => said.map_or(Ok(()), |(_, failure)| Err(failure.clone())),
+            (true, _) => match failures.get(node) {
+                Some(failure) => Err((*failure).clone()),
+                None if all_named => Ok(()),
+                None => Err(NodeFailure::EncryptionOff),
+            },
             (false, KeyringWrite::Install) => Err(NodeFailure::KeySize),
             (false, KeyringWrite::Use) => Err(NodeFailure::KeyNotInstalled),
             (false, KeyringWrite::Remove) => Ok(()),
@@ -249,7 +259,7 @@ async fn rehearse(
         let done = answer.map(|()| NodeKeys::done());
         query.answers.answered(node, done);
     }
-    Ok(())
+    result
 }
 
 /// Stands for all rings of a datacenter that could not be asked for them.

@@ -1,7 +1,5 @@
 //! Raft operations on the server that serves them.
 
-use std::time::Duration;
-
 use super::Inner;
 use super::route::Progress;
 use crate::error::{ErrorKind, OperatorError, Outcome};
@@ -10,6 +8,7 @@ use crate::raft::{
     ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftView,
     Removal, selected, transfer_target,
 };
+use crate::timer::Budget;
 use crate::types::ServerId;
 
 /// How often a removal is decided anew because the cluster has changed between the
@@ -47,11 +46,11 @@ impl Inner {
         &self,
         consistency: Consistency,
         view: Option<RaftView>,
-        timeout: Duration,
+        budget: Budget<'_>,
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
         let view = match (consistency, view) {
-            (Consistency::Consistent, _) => raft.confirmed_view(timeout).await?,
+            (Consistency::Consistent, _) => raft.confirmed_view(budget.share()).await?,
             (_, Some(view)) => view,
             (_, None) => raft.view().await?,
         };
@@ -65,7 +64,7 @@ impl Inner {
         server: &PeerSelector,
         expected_index: Option<u64>,
         mut view: RaftView,
-        timeout: Duration,
+        budget: Budget<'_>,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
@@ -79,9 +78,11 @@ impl Inner {
             }
             let server = selected(&view, server)?;
             let proof = self.quorum_guard.check(&view, server)?;
-            let removal = Removal::new(server.id.clone(), &view, timeout).with_proof(proof);
+            let removal = Removal::new(server.id.clone(), &view, budget.share()).with_proof(proof);
             progress.begin();
-            match raft.remove_server(&removal).await {
+            let result = raft.remove_server(&removal).await;
+            progress.note(&result);
+            match result {
                 Ok(()) => return Ok(OperatorReply::PeerRemoved),
                 Err(error)
                     if is_out_of_date(&error)
@@ -100,11 +101,12 @@ impl Inner {
         &self,
         to: Option<&ServerId>,
         view: &RaftView,
-        timeout: Duration,
+        budget: Budget<'_>,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let target = transfer_target(view, to)?;
         progress.begin();
+        let timeout = budget.share();
         self.raft()?.transfer_leadership(&target, timeout).await?;
         Ok(OperatorReply::LeadershipTransferred)
     }
@@ -120,6 +122,6 @@ fn is_out_of_date(error: &OperatorError) -> bool {
 }
 
 /// The same error of an operation that has changed nothing.
-fn unchanged(error: OperatorError) -> OperatorError {
+pub(super) fn unchanged(error: OperatorError) -> OperatorError {
     error.with_outcome(Outcome::NotApplied)
 }

@@ -3,27 +3,35 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::raft::not_leading;
+use super::raft::{not_leading, unchanged};
 use super::{Inner, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::operation::OperatorReply;
-use crate::operation::{Operation, RequestId};
+use crate::operation::{Operation, OperatorReply, RequestId};
 use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
 use crate::raft::{Consistency, LeaderHint, Leadership, RaftView};
-use crate::timer::Deadline;
+use crate::timer::Budget;
 
 /// How often a leader is looked for while there is none.
 const LEADER_POLL: Duration = Duration::from_millis(50);
 
-/// Whether a write has begun: a backend was asked for it, or another server. Until
-/// then, a call that runs out of time has changed nothing.
+/// Whether a write is under way: a backend was asked for it, or another server, and
+/// has not said that nothing happened. Otherwise a call that runs out of time has
+/// changed nothing.
 #[derive(Default)]
 pub(super) struct Progress(AtomicBool);
 
 impl Progress {
     pub(super) fn begin(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of how that ended.
+    pub(super) fn note<T>(&self, result: &Result<T, OperatorError>) {
+        let undone = |error: &OperatorError| error.outcome() == Outcome::NotApplied;
+        if result.as_ref().is_err_and(undone) {
+            self.0.store(false, Ordering::Relaxed);
+        }
     }
 
     /// The outcome of an operation that was given up now.
@@ -45,7 +53,7 @@ impl Inner {
         {
             return self.keyring(&call, action, *scope, *relay_factor).await;
         }
-        let budget = budget(self.deadline, &call);
+        let budget = self.budget(self.deadline, &call);
         let progress = Progress::default();
         let answer = async {
             match &call.request.datacenter {
@@ -62,7 +70,7 @@ impl Inner {
                 _ => self.at_leader(&call, budget, &progress).await,
             }
         };
-        match Deadline::new(&*self.timer, budget).bound(answer).await {
+        match budget.deadline().bound(answer).await {
             Some(result) => result,
             None => Err(self.too_late(&call, budget, &progress)),
         }
@@ -71,7 +79,7 @@ impl Inner {
     async fn at_leader(
         &self,
         call: &Forwarded,
-        budget: Duration,
+        budget: Budget<'_>,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
@@ -80,11 +88,11 @@ impl Inner {
         let leader_wait = if call.to_leader {
             Duration::ZERO
         } else {
-            self.leader_wait.min(share(budget))
+            self.leader_wait.min(budget.share())
         };
         let mut waited = Duration::ZERO;
         loop {
-            let view = raft.view().await?;
+            let view = raft.view().await.map_err(unchanged)?;
             let result = match &view.leadership {
                 Leadership::Local => match self.serve(call, Some(view), budget, progress).await {
                     Err(error) => match deposed(error)? {
@@ -112,7 +120,7 @@ impl Inner {
         &self,
         leader: LeaderHint,
         call: &Forwarded,
-        budget: Duration,
+        budget: Budget<'_>,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let target = Target::Server(leader);
@@ -124,14 +132,17 @@ impl Inner {
         &self,
         target: &Target,
         call: &Forwarded,
-        budget: Duration,
+        budget: Budget<'_>,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let to_leader = matches!(target, Target::Server(_));
         let envelope = self.envelope(call.clone(), to_leader, budget)?;
         progress.begin();
-        self.send(target, envelope, &call.request.operation, budget)
-            .await
+        let result = self
+            .send(target, envelope, &call.request.operation, budget.left())
+            .await;
+        progress.note(&result);
+        result
     }
 
     /// Puts a request into an envelope for the next server.
@@ -139,14 +150,14 @@ impl Inner {
         &self,
         mut call: Forwarded,
         to_leader: bool,
-        budget: Duration,
+        budget: Budget<'_>,
     ) -> Result<Envelope, OperatorError> {
         if call.hops >= self.hop_limit {
             return Err(ErrorKind::TooManyHops { hops: call.hops }.into());
         }
         call.hops += 1;
         call.to_leader = to_leader;
-        call.timeout = Some(share(budget));
+        call.timeout = Some(budget.share());
         call.request
             .request_id
             .get_or_insert_with(RequestId::generate);
@@ -159,15 +170,20 @@ impl Inner {
         target: &Target,
         envelope: Envelope,
         operation: &Operation,
-        budget: Duration,
+        timeout: Duration,
     ) -> Result<OperatorReply, OperatorError> {
-        let reply = match self.peers.send(target, envelope, budget).await {
+        let reply = match self.peers.send(target, envelope, timeout).await {
             Ok(reply) => reply,
             Err(error) => return Err(self.unsent(target, error, operation).forwarded()),
         };
-        let reply = reply
-            .result(operation.unanswered())
-            .map_err(OperatorError::forwarded)?;
+        let reply = reply.result(operation.unanswered()).map_err(|error| {
+            let error = error.forwarded();
+            match operation {
+                Operation::Keyring { .. } => error,
+                // Rings in it are not what this caller is allowed to see.
+                _ => error.without_reply(),
+            }
+        })?;
         // What another server sends is not to be taken for a success unread.
         match reply.answers(operation) {
             true => Ok(reply),
@@ -217,16 +233,15 @@ impl Inner {
         &self,
         call: &Forwarded,
         view: Option<RaftView>,
-        budget: Duration,
+        budget: Budget<'_>,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let request = &call.request;
         self.authorize(request.token.as_ref(), request.operation.permission())
             .await?;
-        let timeout = share(budget);
         match (&request.operation, view) {
             (Operation::RaftConfiguration(consistency), view) => {
-                self.raft_configuration(*consistency, view, timeout).await
+                self.raft_configuration(*consistency, view, budget).await
             }
             (Operation::AutopilotConfiguration(_), _) => self.autopilot_configuration().await,
             (Operation::AutopilotState(_), _) => self.autopilot_state().await,
@@ -237,11 +252,11 @@ impl Inner {
                 },
                 Some(view),
             ) => {
-                self.remove_peer(server, *expected_index, view, timeout, progress)
+                self.remove_peer(server, *expected_index, view, budget, progress)
                     .await
             }
             (Operation::TransferLeadership { to }, Some(view)) => {
-                self.transfer_leadership(to.as_ref(), &view, timeout, progress)
+                self.transfer_leadership(to.as_ref(), &view, budget, progress)
                     .await
             }
             (
@@ -262,6 +277,15 @@ impl Inner {
         }
     }
 
+    /// How long this server may take: as long as it is set to, or as long as the
+    /// server that forwarded the request waits.
+    pub(super) fn budget(&self, deadline: Duration, call: &Forwarded) -> Budget<'_> {
+        let whole = call
+            .timeout
+            .map_or(deadline, |timeout| timeout.min(deadline));
+        Budget::new(&*self.timer, whole)
+    }
+
     pub(super) async fn authorize(
         &self,
         token: Option<&Token>,
@@ -273,12 +297,12 @@ impl Inner {
             .map_err(|error| error.into_operator_error(resource, access))
     }
 
-    fn too_late(&self, call: &Forwarded, budget: Duration, progress: &Progress) -> OperatorError {
+    fn too_late(&self, call: &Forwarded, budget: Budget<'_>, progress: &Progress) -> OperatorError {
         let datacenter = call.request.datacenter.as_ref();
         let datacenter = datacenter.unwrap_or(&self.datacenter);
         OperatorError::new(ErrorKind::DeadlineExceeded {
             target: format!("datacenter {datacenter}"),
-            after: budget,
+            after: budget.whole(),
         })
         .with_outcome(progress.outcome(&call.request.operation))
     }
@@ -289,19 +313,6 @@ fn name(target: &Target) -> String {
         Target::Server(leader) => format!("server {}", leader.address),
         Target::Datacenter(datacenter) => format!("datacenter {datacenter}"),
     }
-}
-
-/// How long this server may take: as long as it is set to, or as long as the server
-/// that forwarded the request waits.
-pub(super) fn budget(deadline: Duration, call: &Forwarded) -> Duration {
-    call.timeout
-        .map_or(deadline, |timeout| timeout.min(deadline))
-}
-
-/// The time that a backend or the next server may take, so that its answer arrives
-/// before this server gives up.
-pub(super) fn share(budget: Duration) -> Duration {
-    budget - budget / 10
 }
 
 fn is_stale(operation: &Operation) -> bool {

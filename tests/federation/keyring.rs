@@ -436,8 +436,70 @@ async fn a_ring_that_hangs_in_another_datacenter_does_not_hide_its_others() {
     assert_eq!(error.outcome(), Outcome::Unknown);
 }
 
+/// A pool of 150 nodes that answer a listing and 150 that are silent, and whose
+/// listing then fails.
+struct HalfSilent;
+
+#[async_trait]
+impl KeyringBackend for HalfSilent {
+    fn pool(&self) -> &Pool {
+        &Pool::Lan
+    }
+
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        let nodes: Vec<NodeName> = (0..300).map(|node| format!("{node:03}").into()).collect();
+        query.answers.asking(nodes.iter().cloned());
+        for node in &nodes[150..] {
+            let ring = NodeKeys::ring([first_key()]);
+            query.answers.answered(node, Ok(ring));
+        }
+        Err(OperatorError::backend("the rest is silent"))
+    }
+
+    async fn change(&self, _: &KeyChange, _: &GossipQuery) -> Result<(), OperatorError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn malformed_key_is_rehearsed_for_the_nodes_that_have_answered() {
+    let service = OperatorService::builder("dc1")
+        .keyring(HalfSilent)
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let fault = KeyFault::Invalid(InvalidKey::Size { bytes: 3 });
+    let error = service.call(rehearse(KeyringWrite::Use, fault)).await;
+    let reply = error.unwrap_err().into_reply().unwrap();
+    let ring = &reply.rings[0];
+    assert_eq!(
+        ring.error.as_ref().unwrap().to_string(),
+        "the rest is silent"
+    );
+    let report = ring.report.as_ref().unwrap();
+    assert_eq!(
+        (report.nodes, report.responses, report.errors),
+        (300, 150, 150)
+    );
+}
+
+#[tokio::test]
+async fn datacenter_that_has_only_the_wan_says_so() {
+    let dave = OperatorService::builder("dc2")
+        .keyring(MockKeyring::new(Pool::Wan, first_key(), ["dave.dc2"]))
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let alice = lonely(MockPeers::new().with_service(datacenter("dc2"), dave));
+    let error = alice.install_key(&anyone(), new_key()).await.unwrap_err();
+    let reply = error.into_reply().unwrap();
+    let error = ring(&reply, "dc2", Pool::Lan).error.clone().unwrap();
+    assert_eq!(error.kind().name(), "unsupported");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+}
+
 /// An authorizer that takes its time.
-struct Slow(Duration);
+pub(super) struct Slow(pub(super) Duration);
 
 #[async_trait]
 impl AclAuthorizer for Slow {

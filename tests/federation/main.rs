@@ -12,6 +12,7 @@ mod leadership;
 mod removal;
 mod routing;
 mod serialized;
+mod time;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -52,7 +52,7 @@ async fn a_live_voter_whose_removal_would_lose_the_quorum_stays() {
     assert_eq!(federation.configuration("dc1").servers.len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn removal_without_a_proof_is_refused_whatever_the_guard() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])

@@ -226,6 +226,28 @@ async fn the_token_and_the_time_that_is_left_travel_with_the_request() {
 }
 
 #[tokio::test]
+async fn rings_in_the_error_of_a_raft_call_are_not_handed_on() {
+    let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
+        let mut report = RingReport::new(1);
+        report.holds(&[new_key()]);
+        let ring = RingOutcome::new("dc2", Pool::Lan, report);
+        let rings = KeyringReply { rings: vec![ring] };
+        Err(OperatorError::from(ErrorKind::NoLeader).with_reply(rings))
+    });
+    let service = OperatorService::builder("dc1")
+        .raft(MockRaft::voters(["alice"]))
+        .authorizer(AllowAll)
+        .peers(peers)
+        .build()
+        .unwrap();
+    let there = anyone().in_datacenter("dc2");
+    let error = configuration(&service, there, Consistency::Default).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), &ErrorKind::NoLeader);
+    assert_eq!(error.reply(), None);
+}
+
+#[tokio::test]
 async fn request_id_travels_through_all_servers_and_is_made_if_missing() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
         Err(ErrorKind::NoLeader.into())

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use cluster_operator::client::{ClientError, OperatorClient};
 use cluster_operator::{Consistency, GossipKey, RaftConfiguration, ServerId};
 
-use cluster_operator_demo::operated::Process;
 use crate::patient;
+use cluster_operator_demo::operated::Process;
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 const PATIENCE: Duration = Duration::from_secs(90);

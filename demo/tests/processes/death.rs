@@ -13,12 +13,12 @@ use cluster_operator::client::ClientError;
 use cluster_operator::{Consistency, Outcome, PeerSelector, RaftConfiguration};
 use openraft::{Entry, EntryPayload, RaftLogReader};
 
-use cluster_operator_demo::cluster::log::Log;
-use cluster_operator_demo::cluster::store::Store;
-use cluster_operator_demo::cluster::{ELECTION_TIMEOUT, NodeId, Request, TypeConfig};
 use crate::datacenter::{Datacenter, eventually, ids};
 use crate::removal::{WHOLE, replace};
 use crate::{in_time, moment, rounds};
+use cluster_operator_demo::cluster::log::Log;
+use cluster_operator_demo::cluster::store::Store;
+use cluster_operator_demo::cluster::{ELECTION_TIMEOUT, NodeId, Request, TypeConfig};
 
 /// Without a leader for so long, the cluster is taken for one that has none. An
 /// election is over within four election timeouts, on a machine that is not busy.
