@@ -7,34 +7,31 @@
 //! Consul's own command line, its SDKs and curl operate your cluster.
 //!
 //! ```
-//! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
-//! # #[cfg(all(feature = "mock", feature = "tokio"))] {
-//! use cluster_operator::mock::{MockKeyring, MockRaft};
-//! use cluster_operator::consul::{Dialect, Request, Wire};
-//! use cluster_operator::{AllowAll, GossipKey, OperatorService, Pool};
+//! # #[cfg(all(feature = "http", feature = "mock", feature = "tokio"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, routing::get};
+//! use cluster_operator::server::OperatorHttp;
+//! use cluster_operator::{AllowAll, OperatorService};
+//! # use cluster_operator::Pool;
+//! # use cluster_operator::mock::{MockKeyring, MockRaft};
+//! # let key = "0eK8RjnsGC/+I1fJErQsBA==".parse::<cluster_operator::GossipKey>()?;
+//! # let my_raft = MockRaft::voters(["alice", "bob", "carol"]);
+//! # let my_gossip = MockKeyring::new(Pool::Lan, key, ["alice", "bob", "carol"]);
 //!
-//! let key: GossipKey = "0eK8RjnsGC/+I1fJErQsBA==".parse()?;
 //! let service = OperatorService::builder("dc1")
-//!     .raft(MockRaft::voters(["alice", "bob", "carol"])) // your Raft
-//!     .keyring(MockKeyring::new(Pool::Lan, key, ["alice", "bob", "carol"])) // your gossip
-//!     .authorizer(AllowAll) // has to be named
+//!     .raft(my_raft) // implements RaftBackend
+//!     .keyring(my_gossip) // implements KeyringBackend
+//!     .authorizer(AllowAll) // or a TokenStore, or your own
 //!     .build()?;
-//!
-//! // Over HTTP this is `axum::Router::new().fallback_service(OperatorHttp::new(service))`.
-//! let request = Request {
-//!     method: "GET",
-//!     path: "/v1/operator/keyring",
-//!     query: None,
-//!     headers: &[("X-Consul-Token", "b852fbe7")],
-//!     body: Default::default(),
-//! };
-//! let response = Wire::new(Dialect::Precise).serve(&service, request).await;
-//! assert_eq!(response.status, 200);
-//! # }
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "the rest of your server" }))
+//!     .fallback_service(OperatorHttp::new(service));
 //! # Ok(()) }
-//! # #[cfg(all(feature = "mock", feature = "tokio"))]
-//! # futures_executor::block_on(doc()).unwrap();
+//! # #[cfg(not(all(feature = "http", feature = "mock", feature = "tokio")))]
+//! # fn main() {}
 //! ```
+//!
+//! Without the feature `http`, [`consul::Wire`] serves requests that are plain values.
 //!
 //! # For whom
 //! - **Authors of servers** build an [`OperatorService`] and mount it, over HTTP

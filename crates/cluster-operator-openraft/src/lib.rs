@@ -1,8 +1,8 @@
 //! A [`RaftBackend`] over a server of [openraft] 0.9.
 //!
 //! ```no_run
-//! use cluster_operator_openraft::{OpenraftBackend, basic_node};
 //! use cluster_operator::{AllowAll, OperatorService};
+//! use cluster_operator_openraft::{OpenraftBackend, basic_node};
 //!
 //! # fn doc(raft: openraft::Raft<TypeConfig>) -> Result<(), Box<dyn std::error::Error>> {
 //! let raft = OpenraftBackend::new(raft, basic_node)

@@ -1,11 +1,10 @@
 //! A [`KeyringBackend`] over a pool of the [serf crate](::serf).
 //!
-//! That crate is under the MPL-2.0, unlike this one and its other dependencies; only
-//! the feature `serf` brings it in.
+//! That crate is under the MPL-2.0, unlike this one and its other dependencies.
 //!
 //! ```
-//! use cluster_operator_serf::SerfKeyring;
 //! use cluster_operator::{AllowAll, Caller, KeyringScope, OperatorService, Pool};
+//! use cluster_operator_serf::SerfKeyring;
 //! use serf::net::NetTransportOptions;
 //! use serf::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};
 //! use serf::types::{EncryptionAlgorithm, SecretKey, SmolStr};
