@@ -140,7 +140,7 @@ impl Peers for Broken {
         // What is sent instead.
         match self.rule {
             "the_request_arrives_as_it_was_sent" => {
-                envelope = edited(&envelope, "/call/hops", |_| 0.into());
+                envelope = edited(&envelope, "/call/request/request_id", |_| Value::Null);
             }
             "the_token_arrives_and_no_token_arrives_as_none" => {
                 envelope = edited(&envelope, "/call/request/token", |token| {
