@@ -60,14 +60,21 @@ impl RingOutcome {
         self.error.is_none() && report.is_some_and(|report| report.fault().is_none())
     }
 
-    /// What has become of a change: not applied only if every node refused it, or
-    /// none was asked.
+    /// What has become of a change: not applied only if every node refused it for a
+    /// reason that has a [name](crate::NodeFailure), or none was asked.
+    ///
+    /// A node that failed for another reason may have changed its ring all the same.
     pub fn outcome(&self) -> Outcome {
         match (&self.report, &self.error) {
             (None, Some(error)) => error.outcome(),
-            (None, None) => Outcome::NotApplied,
+            (None, None) => Outcome::Unknown,
             (Some(_), None) if self.is_confirmed() => Outcome::Applied,
-            (Some(report), _) if report.errors == report.nodes => Outcome::NotApplied,
+            (Some(report), _) if report.is_refusal() => Outcome::NotApplied,
+            // The nodes were about to be asked, and nothing was sent.
+            (Some(report), Some(error)) if report.responses == 0 => match error.outcome() {
+                Outcome::NotApplied => Outcome::NotApplied,
+                _ => Outcome::Unknown,
+            },
             (Some(_), _) => Outcome::Unknown,
         }
     }
@@ -175,6 +182,50 @@ mod tests {
         assert_eq!(error.outcome(), Outcome::NotApplied);
         reply.rings.push(ring(Pool::Segment("s".into()), done()));
         assert_eq!(reply.confirmed().unwrap_err().outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn ring_is_not_applied_only_if_all_refused_for_a_named_reason() {
+        let outcome = |nodes, failures: &[NodeFailure]| {
+            let mut report = RingReport::new(nodes);
+            for (node, failure) in failures.iter().enumerate() {
+                report.failed(format!("node-{node}").into(), failure.clone());
+            }
+            ring(Pool::Lan, report).outcome()
+        };
+        let named = NodeFailure::KeyNotInstalled;
+        // A node of serf whose keyring file cannot be written has changed its ring.
+        let other = NodeFailure::Other("disk full".into());
+        let both = [named.clone(), NodeFailure::PrimaryKey];
+        assert_eq!(outcome(2, &both), Outcome::NotApplied);
+        assert_eq!(outcome(2, &both[..1]), Outcome::Unknown);
+        assert_eq!(outcome(2, &[named, other]), Outcome::Unknown);
+        assert_eq!(outcome(0, &[]), Outcome::Unknown);
+        // Beyond those that are named, the reasons are not known.
+        let many = vec![NodeFailure::KeyNotInstalled; RingReport::NAMED + 1];
+        assert_eq!(outcome(many.len(), &many), Outcome::Unknown);
+    }
+
+    #[test]
+    fn ring_without_report_and_error_is_unknown() {
+        let mut ring = ring(Pool::Lan, done());
+        ring.report = None;
+        assert_eq!(ring.outcome(), Outcome::Unknown);
+    }
+
+    #[test]
+    fn query_that_was_not_sent_is_not_applied() {
+        let mut ring = ring(Pool::Lan, RingReport::new(2));
+        let unsent = OperatorError::backend("cannot ask").with_outcome(Outcome::NotApplied);
+        ring.error = Some(unsent);
+        assert_eq!(ring.outcome(), Outcome::NotApplied);
+        ring.error = Some(OperatorError::backend("lost"));
+        assert_eq!(ring.outcome(), Outcome::Unknown);
+        // A node that has answered was asked.
+        let unsent = OperatorError::backend("cannot ask").with_outcome(Outcome::NotApplied);
+        ring.error = Some(unsent);
+        ring.report.as_mut().unwrap().done();
+        assert_eq!(ring.outcome(), Outcome::Unknown);
     }
 
     #[test]

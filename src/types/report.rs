@@ -254,6 +254,15 @@ impl RingReport {
         }
     }
 
+    /// Whether every node refused, for a reason that has a name. The reasons of nodes
+    /// that are not named in the report are not known, so it is no refusal then.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let named = self
+            .failures()
+            .filter(|(_, failure)| !matches!(failure, NodeFailure::Other(_)));
+        self.nodes > 0 && self.errors == self.nodes && named.count() == self.errors
+    }
+
     /// The reasons of the nodes that failed.
     pub fn failures(&self) -> impl Iterator<Item = (&NodeName, &NodeFailure)> {
         self.messages
