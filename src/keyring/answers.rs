@@ -132,7 +132,7 @@ impl Answers {
             Err(failure) => return report.failed(node.clone(), failure),
         };
         report.responses += 1;
-        keys.iter().for_each(|key| report.keys.add(key));
+        report.keys.add_ring(&keys);
         if let Some(primary) = &primary {
             report.primary_keys.add(primary);
         }
@@ -218,6 +218,18 @@ mod tests {
         answers.clone().answered(&node(2), Ok(NodeKeys::done()));
         assert!(answers.is_complete());
         assert!(answers.report().unwrap().silent.is_empty());
+    }
+
+    #[test]
+    fn key_that_a_node_lists_twice_counts_once() {
+        let answers = Answers::default();
+        answers.asking([node(1), node(2)]);
+        let twice = [key(1), key(2), key(1), key(2)];
+        answers.answered(&node(1), Ok(NodeKeys::ring(twice)));
+        answers.answered(&node(2), Ok(NodeKeys::ring([key(1)])));
+        let report = answers.report().unwrap();
+        assert_eq!(report.keys, [(key(1), 2), (key(2), 1)].into_iter().collect());
+        assert_eq!(report.primary_keys.get(&key(1)), 2);
     }
 
     #[test]

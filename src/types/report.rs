@@ -72,6 +72,15 @@ impl KeyCounts {
         }
     }
 
+    /// Counts each of a node's keys on one node more, once even if it lists one twice.
+    pub(crate) fn add_ring(&mut self, keys: &[GossipKey]) {
+        for (at, key) in keys.iter().enumerate() {
+            if !keys[..at].contains(key) {
+                self.add(key);
+            }
+        }
+    }
+
     /// On how many nodes the key is.
     pub fn get(&self, key: &GossipKey) -> usize {
         self.0.get(key).copied().unwrap_or(0)
@@ -195,9 +204,7 @@ impl RingReport {
     /// One node lists its ring, the primary first.
     pub fn holds(&mut self, keys: &[GossipKey]) {
         self.responses += 1;
-        for key in keys {
-            self.keys.add(key);
-        }
+        self.keys.add_ring(keys);
         if let Some(primary) = keys.first() {
             self.primary_keys.add(primary);
         }
@@ -333,6 +340,16 @@ mod tests {
         assert_eq!(
             (KeyCounts::new().len(), KeyCounts::new().is_empty()),
             (0, true)
+        );
+    }
+
+    #[test]
+    fn key_that_a_node_lists_twice_counts_once() {
+        let mut report = RingReport::new(2);
+        report.holds(&[key(1), key(2), key(1)]);
+        assert_eq!(
+            report.keys,
+            [(key(1), 1), (key(2), 1)].into_iter().collect()
         );
     }
 
