@@ -38,25 +38,24 @@ pub(super) fn of(error: &OperatorError) -> u16 {
 }
 
 /// The status of a keyring operation in which these rings failed: the one that
-/// they share, else 500.
+/// they share, else 500. A ring that may have changed has no status of 4xx, since
+/// a client takes that for a refusal.
 pub(super) fn of_rings<'a>(failed: impl Iterator<Item = &'a RingOutcome>) -> u16 {
-    let mut statuses = failed.map(|ring| match (&ring.error, &ring.report) {
-        (Some(error), _) => of(error),
-        (None, None) => 500,
-        (None, Some(report)) => {
-            let refused = report.failures().all(|(_, failure)| {
-                matches!(
-                    failure,
-                    NodeFailure::KeyNotInstalled
-                        | NodeFailure::PrimaryKey
-                        | NodeFailure::EncryptionOff
-                )
-            });
-            if refused && report.errors > 0 {
-                409
-            } else {
-                500
+    let mut statuses = failed.map(|ring| {
+        let status = match (&ring.error, &ring.report) {
+            (Some(error), _) => of(error),
+            (None, None) => 500,
+            (None, Some(report)) => {
+                let is_size = |failure: &NodeFailure| *failure == NodeFailure::KeySize;
+                match report.failures().any(|(_, failure)| is_size(failure)) {
+                    true => 500,
+                    false => 409,
+                }
             }
+        };
+        match status {
+            400..=499 if ring.outcome() != Outcome::NotApplied => 500,
+            _ => status,
         }
     });
     let first = statuses.next().unwrap_or(500);
@@ -179,6 +178,40 @@ pub(super) fn wants_problem(accept: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyring::{Pool, RingReport};
+
+    fn refused(nodes: usize, failures: &[NodeFailure]) -> RingOutcome {
+        let mut report = RingReport::new(nodes);
+        for (node, failure) in failures.iter().enumerate() {
+            report.failed(format!("node-{node}").into(), failure.clone());
+        }
+        RingOutcome::new("dc1", Pool::Lan, report)
+    }
+
+    #[test]
+    fn ring_is_a_conflict_only_if_every_node_refused() {
+        let named = NodeFailure::KeyNotInstalled;
+        let all = refused(2, &[named.clone(), NodeFailure::PrimaryKey]);
+        assert_eq!(of_rings([&all].into_iter()), 409);
+        let silent = refused(2, std::slice::from_ref(&named));
+        let mut partly = silent.clone();
+        partly.report.as_mut().unwrap().done();
+        let other = refused(2, &[named, NodeFailure::Other("disk full".into())]);
+        for ring in [silent, partly, other] {
+            assert_eq!(of_rings([&ring].into_iter()), 500, "{ring:?}");
+        }
+    }
+
+    #[test]
+    fn ring_that_may_have_changed_has_no_4xx_status() {
+        let denied = OperatorError::new(ErrorKind::UnknownToken);
+        let unasked = RingOutcome::failed("dc1", Pool::Lan, denied.clone());
+        assert_eq!(of_rings([&unasked].into_iter()), 403);
+        let mut changed = RingOutcome::new("dc1", Pool::Lan, RingReport::new(2));
+        changed.report.as_mut().unwrap().done();
+        changed.error = Some(denied);
+        assert_eq!(of_rings([&changed].into_iter()), 500);
+    }
 
     #[test]
     fn a_problem_has_to_be_named() {
