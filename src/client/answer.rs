@@ -125,7 +125,14 @@ impl Asked<'_> {
 
     /// From a listing of rings some of which have failed.
     fn of_rings(&self, document: &Value) -> Option<ClientError> {
+        if self.call.resource != Resource::Keyring {
+            return None;
+        }
         let rings = Vec::<RingListing>::deserialize(document).ok()?;
+        // It would say that no ring has changed.
+        if rings.is_empty() {
+            return None;
+        }
         let mut failed = Vec::new();
         let mut reasons = Vec::new();
         for ring in &rings {
@@ -330,7 +337,7 @@ const TEXTS: [(&str, Meaning); 12] = [
     ("was not found in the Raft configuration", unknown_server),
     ("ould not find address for server id", unknown_server),
     ("eed at least one voter", |_, _| Some(ErrorKind::LastVoter)),
-    ("nodes reported ", |_, _| Some(some_rings_failed())),
+    ("nodes reported ", some_rings_failed),
     ("connection refused", |asked, text| {
         Some(asked.unreachable(text))
     }),
@@ -345,11 +352,11 @@ fn unknown_server(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
 }
 
 /// Which ones, Consul says for people only.
-fn some_rings_failed() -> ErrorKind {
-    ErrorKind::RingsFailed {
+fn some_rings_failed(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
+    (asked.call.resource == Resource::Keyring).then(|| ErrorKind::RingsFailed {
         failed: Vec::new(),
         rings: 0,
-    }
+    })
 }
 
 fn invalid_request(reason: &str) -> ErrorKind {
@@ -499,6 +506,22 @@ mod tests {
             let error = refused(&rings(), &answer(500, content_type, body));
             assert!(error.message().contains(".."));
             assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn only_a_list_of_rings_about_the_keyring_is_read_as_rings() {
+        let ring = r#"[{"WAN":true,"Datacenter":"dc1","Keys":{},"NumNodes":1,
+            "Error":"1/1 nodes reported failure","Outcome":"not-applied"}]"#;
+        for (call, body, kind, outcome) in [
+            (rings(), ring, "rings-failed", Outcome::NotApplied),
+            (rings(), "[]", "backend", Outcome::Unknown),
+            (raft(), "[]", "backend", Outcome::Unknown),
+            (raft(), ring, "backend", Outcome::Unknown),
+        ] {
+            let error = refused(&call, &answer(500, JSON, body));
+            assert_eq!(error.kind().name(), kind, "{body}");
+            assert_eq!(error.outcome(), outcome, "{body}");
         }
     }
 
