@@ -14,11 +14,9 @@ use super::request::Call;
 use super::transport::{Answer, Cause, Failure, JSON};
 use crate::acl::{Access, AccessorId, Identity, Resource};
 use crate::error::{ErrorKind, Outcome};
+use crate::types::text;
 
 const PROBLEM: &str = "application/problem+json";
-
-/// The longest text of an error that is kept, in bytes.
-const TEXT_LIMIT: usize = 4096;
 
 /// Accepts the answer of an operation without a result. An answer with a body does
 /// not come from a server that has done what it was asked.
@@ -382,15 +380,8 @@ fn permission(text: &str) -> Option<(Resource, Access)> {
     ))
 }
 
-fn cut(mut text: String) -> String {
-    if text.len() > TEXT_LIMIT {
-        let mut end = TEXT_LIMIT;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push_str(" ...");
-    }
+fn cut(text: String) -> String {
+    let mut text = text::cut(text);
     text.truncate(text.trim_end().len());
     text
 }
@@ -403,6 +394,7 @@ mod tests {
 
     use super::*;
     use crate::raft::PeerSelector;
+    use crate::types::text::TEXT_LIMIT;
 
     fn answer(status: u16, content_type: &str, body: &str) -> Answer {
         Answer {

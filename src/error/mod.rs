@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::types::text::{self, TEXT_LIMIT};
 use crate::types::{
     Access, ConfigVersion, DatacenterName, Identity, InvalidKey, LeaderHint, PeerSelector, Pool,
     Resource, ServerId,
@@ -357,20 +358,26 @@ fn not_leader(leader: &Option<LeaderHint>, f: &mut fmt::Formatter<'_>) -> fmt::R
     }
 }
 
+/// How many of the rings that failed an error's text names.
+const RINGS_NAMED: usize = 8;
+
 fn rings_failed(
     failed: &[(DatacenterName, Pool)],
     rings: &usize,
     f: &mut fmt::Formatter<'_>,
 ) -> fmt::Result {
     write!(f, "{} of {rings} rings did not confirm:", failed.len())?;
-    for (at, (datacenter, pool)) in failed.iter().enumerate() {
+    for (at, (datacenter, pool)) in failed.iter().take(RINGS_NAMED).enumerate() {
         write!(
             f,
             "{} {datacenter} ({pool})",
             if at == 0 { "" } else { "," }
         )?;
     }
-    Ok(())
+    match failed.len().saturating_sub(RINGS_NAMED) {
+        0 => Ok(()),
+        more => write!(f, " and {more} more"),
+    }
 }
 
 impl ErrorKind {
@@ -486,6 +493,20 @@ impl OperatorError {
         self
     }
 
+    /// The same error of another server, no larger than one of this server would be:
+    /// without what each ring did, and in words if its kind holds more than
+    /// [`TEXT_LIMIT`] bytes.
+    #[must_use]
+    pub(crate) fn bounded(mut self) -> Self {
+        self.reply = None;
+        let size = serde_json::to_vec(&self.kind).map(|kind| kind.len());
+        if size.is_ok_and(|size| size > TEXT_LIMIT) {
+            let message = text::cut(self.to_string());
+            self.kind = Box::new(ErrorKind::Backend { message });
+        }
+        self
+    }
+
     /// What went wrong.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
@@ -598,5 +619,16 @@ mod tests {
             error.to_string(),
             "2 of 3 rings did not confirm: dc1 (WAN), dc2 (LAN)"
         );
+    }
+
+    #[test]
+    fn only_the_first_of_many_failed_rings_are_named() {
+        let segment = |n: u32| ("dc1".into(), Pool::Segment(format!("{n}").into()));
+        let text = |failed: u32| {
+            let failed = (0..failed).map(segment).collect();
+            OperatorError::new(ErrorKind::RingsFailed { failed, rings: 99 }).to_string()
+        };
+        assert!(text(8).ends_with(", dc1 (segment 7)"));
+        assert!(text(48).ends_with(", dc1 (segment 7) and 40 more"));
     }
 }

@@ -228,7 +228,10 @@ mod tests {
         answers.answered(&node(1), Ok(NodeKeys::ring(twice)));
         answers.answered(&node(2), Ok(NodeKeys::ring([key(1)])));
         let report = answers.report().unwrap();
-        assert_eq!(report.keys, [(key(1), 2), (key(2), 1)].into_iter().collect());
+        assert_eq!(
+            report.keys,
+            [(key(1), 2), (key(2), 1)].into_iter().collect()
+        );
         assert_eq!(report.primary_keys.get(&key(1)), 2);
     }
 

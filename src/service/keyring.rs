@@ -7,12 +7,16 @@ use super::{Inner, mismatched};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{
     GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys, Pool, RelayFactor,
+    RingReport,
 };
 use crate::operation::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation};
 use crate::operation::{KeyringReply, OperatorReply, RingOutcome};
 use crate::peers::{Envelope, Forwarded, Target};
 use crate::timer::Budget;
-use crate::types::DatacenterName;
+use crate::types::{DatacenterName, text};
+
+/// How many rings another datacenter can have.
+const RINGS: usize = 256;
 
 /// One of the things that a keyring operation asks.
 enum Part<'a> {
@@ -173,24 +177,29 @@ impl Inner {
         };
         let mut rings = match reply {
             Ok(reply) => reply.rings,
-            Err(error) => return vec![unasked(datacenter.clone(), error)],
+            Err(error) => return vec![unasked(datacenter.clone(), error.bounded())],
         };
+        let unread = operation.unanswered();
+        if rings.len() > RINGS {
+            let reason = format!(
+                "it tells of {} rings, and at most {RINGS} are believed of a datacenter",
+                rings.len()
+            );
+            return vec![unasked(datacenter.clone(), unreadable(reason, unread))];
+        }
         // Each datacenter speaks for itself, and only this server for the WAN: no
         // ring is reported twice.
         rings.retain(|ring| ring.datacenter == *datacenter && ring.pool != Pool::Wan);
         rings.sort_by(|a, b| a.pool.cmp(&b.pool));
         rings.dedup_by(|a, b| a.pool == b.pool);
         if rings.is_empty() {
-            let outcome = operation.unanswered();
             return vec![unasked(
                 datacenter.clone(),
-                mismatched().with_outcome(outcome),
+                mismatched().with_outcome(unread),
             )];
         }
-        for ring in &mut rings {
-            ring.error = ring.error.take().map(OperatorError::forwarded);
-        }
-        rings
+        let rings = rings.into_iter();
+        rings.map(|ring| accepted(ring, unread)).collect()
     }
 
     fn other_datacenters(&self) -> Vec<DatacenterName> {
@@ -200,6 +209,42 @@ impl Inner {
         datacenters.dedup();
         datacenters
     }
+}
+
+/// A ring as another server reports it, within bounds. One that no server would
+/// report fails with the outcome of an answer that cannot be read.
+fn accepted(ring: RingOutcome, unread: Outcome) -> RingOutcome {
+    let RingOutcome {
+        datacenter,
+        pool,
+        report,
+        error,
+    } = ring;
+    let pool = match pool {
+        Pool::Segment(name) => Pool::Segment(text::cut_name(name)),
+        pool => pool,
+    };
+    let error = error.map(|error| error.bounded().forwarded());
+    let told = match report.map(RingReport::accepted) {
+        None if error.is_some() => Some(None),
+        None | Some(None) => None,
+        Some(report) => Some(report),
+    };
+    let Some(report) = told else {
+        let reason = "a ring's report does not add up: check that all servers run the same version";
+        return RingOutcome::failed(datacenter, pool, unreadable(reason, unread));
+    };
+    RingOutcome {
+        datacenter,
+        pool,
+        report,
+        error,
+    }
+}
+
+fn unreadable(reason: impl Into<String>, unread: Outcome) -> OperatorError {
+    let reason = reason.into();
+    OperatorError::new(ErrorKind::InvalidReply { reason }).with_outcome(unread)
 }
 
 async fn ask(

@@ -7,6 +7,7 @@ mod key;
 mod name;
 mod raft;
 mod report;
+pub mod text;
 
 pub use access::{Access, AccessorId, DefaultPolicy, Identity, Resource};
 pub use gossip::{InvalidRelayFactor, Pool, RelayFactor};

@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::NodeName;
-use super::{GossipKey, exposed};
+use super::{GossipKey, exposed, text};
 
 /// Why a node did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -46,6 +46,19 @@ pub enum NodeMessage {
     },
     /// It did what it was asked, and remarks something.
     Note(String),
+}
+
+impl NodeMessage {
+    /// The same message with its text cut.
+    fn cut(self) -> Self {
+        match self {
+            NodeMessage::Failed(NodeFailure::Other(words)) => {
+                NodeMessage::Failed(NodeFailure::Other(text::cut(words)))
+            }
+            NodeMessage::Note(note) => NodeMessage::Note(text::cut(note)),
+            message => message,
+        }
+    }
 }
 
 /// On how many nodes each key is, in the order of the keys' base64 texts.
@@ -259,6 +272,30 @@ impl RingReport {
         } else {
             None
         }
+    }
+
+    /// The report of another server, naming no more nodes and holding no longer texts
+    /// than this server keeps; `None` if its counts do not add up.
+    pub(crate) fn accepted(mut self) -> Option<Self> {
+        let is_cut = |message: &&NodeMessage| matches!(message, NodeMessage::Truncated { .. });
+        let listed_some = self.messages.values().filter(is_cut).count();
+        // An older server does not count them.
+        self.truncated = self.truncated.max(listed_some);
+        let adds_up = self.nodes > 0
+            && self.responses <= self.nodes
+            && self.errors <= self.responses
+            && self.failures().count() <= self.errors
+            && self.truncated <= self.responses;
+        if !adds_up {
+            return None;
+        }
+        self.silent.truncate(RingReport::NAMED);
+        self.silent = self.silent.into_iter().map(text::cut_name).collect();
+        let messages = self.messages.into_iter().take(RingReport::NAMED);
+        self.messages = messages
+            .map(|(node, message)| (text::cut_name(node), message.cut()))
+            .collect();
+        Some(self)
     }
 
     /// Whether every node refused, for a reason that has a name. The reasons of nodes

@@ -592,6 +592,125 @@ async fn a_datacenter_that_tells_nothing_of_itself_has_failed() {
     }
 }
 
+/// What a server makes of the rings that dc2 reports after a write.
+async fn reported(told: Vec<RingOutcome>) -> OperatorError {
+    let peers = MockPeers::new().with_answer(datacenter("dc2"), move |_| {
+        std::future::ready(telling(told.clone()))
+    });
+    let written = lonely(peers).install_key(&anyone(), new_key()).await;
+    written.unwrap_err()
+}
+
+fn refused(nodes: usize) -> RingReport {
+    let mut report = RingReport::new(nodes);
+    for node in 0..nodes {
+        report.failed(format!("{node}").into(), NodeFailure::EncryptionOff);
+    }
+    report
+}
+
+#[tokio::test]
+async fn nonsense_about_a_write_is_unknown() {
+    let mut nothing = told("dc2", Pool::Lan);
+    nothing.report = None;
+    let mut reports = vec![RingReport::new(0)];
+    let mut more_responses = refused(1);
+    more_responses.responses = 2;
+    let mut more_errors = refused(1);
+    more_errors.responses = 0;
+    let mut more_failures = refused(2);
+    more_failures.errors = 1;
+    let mut more_truncated = refused(1);
+    more_truncated.truncated = 2;
+    reports.extend([more_responses, more_errors, more_failures, more_truncated]);
+    let reports = reports.into_iter();
+    let told = reports.map(|report| RingOutcome::new("dc2", Pool::Lan, report));
+    for told in std::iter::once(nothing).chain(told) {
+        let error = reported(vec![told.clone()]).await;
+        let ring = ring(error.reply().unwrap(), "dc2", Pool::Lan);
+        assert_eq!(ring.report, None, "{told:?}");
+        let kind = ring.error.as_ref().unwrap().kind();
+        assert_eq!(kind.name(), "invalid-reply", "{told:?}");
+        assert_eq!(ring.outcome(), Outcome::Unknown, "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn datacenter_with_too_many_rings_is_not_believed() {
+    let segments = (0..1000).map(|n| told("dc2", Pool::Segment(format!("{n}").into())));
+    let error = reported(segments.collect()).await;
+    let reply = error.reply().unwrap();
+    assert_eq!(rings(reply), ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)"]);
+    let error = ring(reply, "dc2", Pool::Lan).error.as_ref().unwrap();
+    assert_eq!(error.kind().name(), "invalid-reply");
+    assert_eq!(error.outcome(), Outcome::Unknown);
+}
+
+#[tokio::test]
+async fn report_of_another_server_names_as_many_nodes_as_an_own_one() {
+    let node = |n: usize| NodeName::from(format!("{n:04}"));
+    let mut report = RingReport::new(2000);
+    for n in 0..500 {
+        report.holds(&[]);
+        let cut = NodeMessage::Truncated { shown: 0, total: 9 };
+        report.messages.insert(node(n), cut);
+    }
+    report.silent = (500..2000).map(node).collect();
+    let error = reported(vec![RingOutcome::new("dc2", Pool::Lan, report)]).await;
+    let lan = ring(error.reply().unwrap(), "dc2", Pool::Lan);
+    let report = lan.report.as_ref().unwrap();
+    assert_eq!(report.messages.len(), RingReport::NAMED);
+    assert_eq!(report.silent.len(), RingReport::NAMED);
+    // An older server does not count them.
+    assert_eq!(report.truncated, 500);
+    assert_eq!((report.nodes, report.responses), (2000, 500));
+}
+
+#[tokio::test]
+async fn texts_of_another_server_are_cut() {
+    let long = "é".repeat(10_000);
+    let mut report = RingReport::new(3);
+    report.failed(
+        long.as_str().into(),
+        NodeFailure::Other(long.as_str().into()),
+    );
+    report.done();
+    let note = NodeMessage::Note(long.clone());
+    report.messages.insert("b".into(), note);
+    report.silent = vec![long.as_str().into()];
+    let segment = Pool::Segment(long.as_str().into());
+    let mut named = RingOutcome::new("dc2", segment, report);
+    let nested = KeyringReply {
+        rings: vec![told("dc2", Pool::Lan)],
+    };
+    named.error = Some(OperatorError::backend(long.clone()).with_reply(nested));
+    let failed = ErrorKind::RingsFailed {
+        failed: vec![("dc2".into(), Pool::Lan); 10_000],
+        rings: 10_000,
+    };
+    let many = RingOutcome::failed("dc2", Pool::Lan, failed.into());
+    let error = reported(vec![named, many]).await;
+    for ring in &error.reply().unwrap().rings[2..] {
+        let json = serde_json::to_string(ring).unwrap();
+        assert!(json.len() < 6 * 4200, "{} bytes", json.len());
+        assert!(ring.error.as_ref().unwrap().reply().is_none());
+        assert_eq!(ring.outcome(), Outcome::Unknown);
+    }
+    assert!(error.to_string().len() < 5000);
+}
+
+#[tokio::test]
+async fn long_text_of_a_datacenter_that_failed_is_cut() {
+    let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| {
+        std::future::ready(Err(OperatorError::backend("a".repeat(10_000))))
+    });
+    let written = lonely(peers).install_key(&anyone(), new_key()).await;
+    let reply = written.unwrap_err().into_reply().unwrap();
+    let error = ring(&reply, "dc2", Pool::Lan).error.as_ref().unwrap();
+    assert!(error.to_string().len() <= 4100);
+    assert!(error.to_string().ends_with("a ..."));
+}
+
 #[tokio::test]
 async fn another_datacenter_is_asked_for_its_own_rings_and_not_for_the_wan() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
