@@ -3,8 +3,8 @@
 //! Both are JSON with a version. The formats that were ever sent stand in
 //! `tests/envelopes/` as bytes.
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io, mem};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -101,10 +101,40 @@ impl From<serde_json::Error> for Unreadable {
 
 /// Writes JSON that is wiped when it is dropped.
 pub(crate) fn write_wiped(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
-    // Large enough for any request, so that none leaves a copy behind by growing.
-    let mut json = Zeroizing::new(Vec::with_capacity(4096));
-    serde_json::to_writer(&mut *json, value)?;
-    Ok(Bytes::from_owner(json))
+    // Large enough for any request. A reply may be longer.
+    let mut json = Wiped(Zeroizing::new(Vec::with_capacity(4096)));
+    serde_json::to_writer(&mut json, value)?;
+    Ok(Bytes::from_owner(json.0))
+}
+
+/// A buffer that grows without leaving a copy behind, as a `Vec` does by itself.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl Wiped {
+    /// Makes room for so many bytes more. The buffer that was too small is returned
+    /// and wiped when it is dropped.
+    fn reserve(&mut self, more: usize) -> Option<Zeroizing<Vec<u8>>> {
+        let needed = self.0.len() + more;
+        if needed <= self.0.capacity() {
+            return None;
+        }
+        let size = needed.max(2 * self.0.capacity());
+        let mut larger = Zeroizing::new(Vec::with_capacity(size));
+        larger.extend_from_slice(&self.0);
+        Some(mem::replace(&mut self.0, larger))
+    }
+}
+
+impl io::Write for Wiped {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        drop(self.reserve(bytes.len()));
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn wiped(bytes: Vec<u8>) -> Bytes {
@@ -336,6 +366,31 @@ mod tests {
                 assert_eq!(error.outcome(), unread);
             }
         }
+    }
+
+    #[test]
+    fn buffer_grows_by_a_new_one_and_the_old_one_is_wiped() {
+        use io::Write;
+
+        let mut buffer = Wiped(Zeroizing::new(Vec::with_capacity(4)));
+        buffer.write_all(b"hunt").unwrap();
+        let first = buffer.0.as_ptr();
+        assert!(buffer.reserve(0).is_none());
+        // Not handed to the allocator yet, so its wiping is its own.
+        let old = buffer.reserve(1).unwrap();
+        assert_eq!((old.as_ptr(), old.as_slice()), (first, &b"hunt"[..]));
+        assert_ne!(buffer.0.as_ptr(), first);
+        assert_eq!(buffer.0.capacity(), 8);
+        buffer.write_all(b"er2").unwrap();
+        buffer.write_all(&[b'!'; 99]).unwrap();
+        assert_eq!(buffer.0[..], [&b"hunter2"[..], &[b'!'; 99]].concat()[..]);
+    }
+
+    #[test]
+    fn long_reply_arrives_whole() {
+        let error = OperatorError::backend("é\"".repeat(10_000));
+        let reply = EnvelopeReply::new(&Err(error.clone()));
+        assert_eq!(reply.result(Outcome::NotApplied), Err(error));
     }
 
     #[test]
