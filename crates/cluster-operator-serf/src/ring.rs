@@ -82,16 +82,63 @@ pub(super) fn distinct(keys: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<Goss
 fn save(keys: &[GossipKey], file: &Path) -> io::Result<()> {
     let texts: Vec<_> = keys.iter().map(GossipKey::to_base64).collect();
     let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
-    let json = Zeroizing::new(serde_json::to_vec_pretty(&texts)?);
+    // Large enough for all, since one that grows leaves a copy behind: a line is of 44
+    // letters at most, with indentation, quotes, comma and newline.
+    let mut json = Zeroizing::new(Vec::with_capacity(64 * (texts.len() + 1)));
+    serde_json::to_writer_pretty(&mut *json, &texts)?;
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = file.with_file_name(name);
+    // One that a crash has left would keep its mode, and a link would be followed.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut writing = options.open(&new)?;
     writing.write_all(&json)?;
     writing.sync_all()?;
     fs::rename(new, file)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn keys() -> [GossipKey; 1] {
+        [GossipKey::from_bytes(&[1; 16]).unwrap()]
+    }
+
+    fn mode(file: &Path) -> u32 {
+        fs::metadata(file).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn leftover_new_file_does_not_open_the_keyring_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keyring.json");
+        let left = directory.path().join("keyring.json.new");
+        fs::write(&left, "[").unwrap();
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o644)).unwrap();
+        save(&keys(), &file).unwrap();
+        assert_eq!(mode(&file), 0o600);
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn keys_are_not_written_through_a_leftover_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keyring.json");
+        let other = directory.path().join("other");
+        fs::write(&other, "other").unwrap();
+        symlink(&other, directory.path().join("keyring.json.new")).unwrap();
+        save(&keys(), &file).unwrap();
+        assert_eq!(fs::read_to_string(other).unwrap(), "other");
+        assert!(!fs::symlink_metadata(file).unwrap().is_symlink());
+    }
 }
