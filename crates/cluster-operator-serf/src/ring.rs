@@ -105,6 +105,8 @@ fn save(keys: &[GossipKey], file: &Path) -> io::Result<()> {
 }
 
 #[cfg(all(test, unix))]
+// A test is over where something is not as it has to be.
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
