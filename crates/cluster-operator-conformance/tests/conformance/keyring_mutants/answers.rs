@@ -1,5 +1,7 @@
 //! What a broken keyring hands over instead of what a node answers.
 
+use cluster_operator::GossipKey;
+
 use super::{
     Answer, Broken, GossipQuery, KeyChange, Keyring, NodeFailure, NodeKeys, NodeName, RelayFactor,
 };
@@ -50,13 +52,16 @@ impl Broken {
             "node_with_another_primary_is_seen" => {
                 told.primary = self.real.keys(self.real.node().clone()).first().cloned();
             }
-            "every_node_lists_the_same" if is_own => told.keys.extend(told.primary.clone()),
+            "every_node_lists_the_same" if is_own => {
+                let primary = told.primary.clone();
+                told.keys.retain(|key| Some(key) != primary.as_ref());
+            }
             "listing_changes_nothing" if is_own && state.listings.is_multiple_of(5) => {
-                told.keys.extend(told.primary.clone());
+                told.keys.push(stray_key());
             }
             "many_keys_are_counted_or_reported_as_truncated" => told.total = None,
             "listing_is_the_same_with_every_relay_factor" if relay.get() > 0 => {
-                told.keys.extend(told.primary.clone());
+                told.keys.push(stray_key());
             }
             "late_node_is_counted_or_silent" if node.as_str() == "node-2" => {
                 return Err(NodeFailure::Other("too late".into()));
@@ -119,4 +124,9 @@ impl Broken {
             (_, answer) => answer,
         })
     }
+}
+
+/// A key that no ring holds.
+fn stray_key() -> GossipKey {
+    GossipKey::from_bytes(&[0xee; 32]).unwrap()
 }
