@@ -692,7 +692,7 @@ async fn texts_of_another_server_are_cut() {
     let error = reported(vec![named, many]).await;
     for ring in &error.reply().unwrap().rings[2..] {
         let json = serde_json::to_string(ring).unwrap();
-        assert!(json.len() < 6 * 4200, "{} bytes", json.len());
+        assert!(json.len() < 7 * 4200, "{} bytes", json.len());
         assert!(ring.error.as_ref().unwrap().reply().is_none());
         assert_eq!(ring.outcome(), Outcome::Unknown);
     }
