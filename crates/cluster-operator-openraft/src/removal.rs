@@ -85,8 +85,9 @@ struct Task<C: RaftTypeConfig> {
 struct Plan<C: RaftTypeConfig> {
     id: C::NodeId,
     change: ChangeMembers<C::NodeId, C::Node>,
-    /// Whether voters that it drops stay as learners.
-    retain: bool,
+    /// Whether it only ends a joint configuration of somebody else. The voters that
+    /// this drops stay as learners.
+    ends_another: bool,
     /// The voters that stay, where the voters change.
     stayers: Option<Ids<C>>,
 }
@@ -128,7 +129,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             self.prove(stayers).await?;
         }
         let changed = self.append(&plan).await?;
-        self.finish(changed, &plan.id).await
+        self.finish(changed, &plan).await
     }
 
     /// How long the voters have for a proof, and somebody else for a change that is
@@ -212,7 +213,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let only = BTreeSet::from([id.clone()]);
         let configs = sets.get_joint_config();
         let last = configs.last().cloned().unwrap_or_default();
-        let (change, retain, stayers) = if configs.len() > 1 {
+        let (change, ends_another, stayers) = if configs.len() > 1 {
             // openraft fails an assertion where a leader that is on its way out begins
             // another change, so this one is finished first.
             let all: Ids<C> = sets.voter_ids().collect();
@@ -237,7 +238,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         Ok(Plan {
             id,
             change,
-            retain,
+            ends_another,
             stayers,
         })
     }
@@ -309,7 +310,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     /// The outcome of what it returns is unknown until openraft answers.
     async fn append(&self, plan: &Plan<C>) -> Result<Changed<C>, OperatorError> {
         let raft = self.backend.raft.clone();
-        let (change, retain) = (plan.change.clone(), plan.retain);
+        let (change, retain) = (plan.change.clone(), plan.ends_another);
         let change = async move { raft.change_membership(change, retain).await };
         let mut change = Box::pin(maybe_done(change));
         let (term, at) = (self.removal.term, self.removal.version);
@@ -343,15 +344,27 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
 
     /// Carries a change to its end, also where another one came between its two
     /// entries.
-    async fn finish(&self, mut changed: Changed<C>, id: &C::NodeId) -> Result<(), OperatorError> {
-        let backend = &self.backend;
+    async fn finish(&self, mut changed: Changed<C>, plan: &Plan<C>) -> Result<(), OperatorError> {
+        let (backend, id) = (&self.backend, &plan.id);
         loop {
             match changed {
-                Ok(done) => return self.finished(&done, id).await,
+                Ok(done) => {
+                    self.seen(&done).await;
+                    let sets = done.membership.as_ref();
+                    if sets.is_none_or(|sets| sets.get_node(id).is_none()) {
+                        // openraft commits the final entry with the voters that stay.
+                        return Ok(());
+                    }
+                    if plan.ends_another {
+                        return Err(self.conflict(version::<C>(&Some(done.log_id))));
+                    }
+                    // Somebody has ended the joint configuration and kept the server.
+                }
                 Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(refused))) => {
-                    // Its first entry was refused.
+                    // Its first entry was refused, or its only one.
                     if let ChangeMembershipError::InProgress(other) = &refused
-                        && version::<C>(&other.committed) == self.removal.version
+                        && (plan.ends_another
+                            || version::<C>(&other.committed) == self.removal.version)
                     {
                         return Err(
                             OperatorError::from(ErrorKind::ChangeInProgress).with_source(refused)
@@ -375,29 +388,23 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                 let put_back = self.conflict(version::<C>(latest.log_id()));
                 return Err(put_back.with_outcome(Outcome::Unknown));
             }
-            let rest = ChangeMembers::RemoveVoters(BTreeSet::from([id.clone()]));
+            let only = BTreeSet::from([id.clone()]);
+            let rest = if configs.iter().any(|voters| voters.contains(id)) {
+                ChangeMembers::RemoveVoters(only)
+            } else {
+                ChangeMembers::RemoveNodes(only)
+            };
             changed = backend.raft.change_membership(rest, false).await;
         }
     }
 
-    /// The final entry is committed, and so held by a majority of the voters that
-    /// stay: openraft counts no others for it.
-    async fn finished(
-        &self,
-        done: &ClientWriteResponse<C>,
-        id: &C::NodeId,
-    ) -> Result<(), OperatorError> {
+    /// Waits until the view shows a change that is done.
+    async fn seen(&self, done: &ClientWriteResponse<C>) {
         let entry = Some(done.log_id.clone());
         let seen = |metrics: &Metrics<C>| {
             *metrics.membership_config.log_id() >= entry && metrics.last_applied >= entry
         };
         self.backend.until(seen).await;
-        let sets = done.membership.as_ref();
-        if sets.is_some_and(|sets| sets.get_node(id).is_some()) {
-            // It was another change that is finished now.
-            return Err(self.conflict(version::<C>(&entry)));
-        }
-        Ok(())
     }
 
     /// The latest membership, once it is committed.

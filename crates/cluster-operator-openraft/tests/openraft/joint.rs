@@ -342,3 +342,51 @@ async fn removal_that_is_overtaken_between_its_entries_ends() {
     .await;
     cluster.close().await;
 }
+
+#[tokio::test]
+async fn removed_voter_that_was_kept_as_learner_is_removed() {
+    let cluster = Cluster::start(4, 0, Elections::Never).await;
+    let leader = cluster.leader().await;
+    let victim = cluster.followers().await[0];
+    // The program ends the joint configuration itself, until it comes before the
+    // removal's own final entry.
+    until("a removal to be overtaken", async || {
+        let before = cluster.view(leader).await.version.index;
+        let ending = (0..8).map(|_| {
+            let raft = cluster.raft(leader).clone();
+            tokio::spawn(async move {
+                let mut metrics = raft.metrics();
+                let begun = metrics.wait_for(|metrics| {
+                    let at = metrics.membership_config.log_id();
+                    at.is_some_and(|at| at.index > before)
+                });
+                drop(begun.await.unwrap());
+                loop {
+                    let nobody = ChangeMembers::AddVoterIds(BTreeSet::new());
+                    if let Ok(ended) = raft.change_membership(nobody, true).await {
+                        return ended.membership.unwrap().get_node(&victim).is_some();
+                    }
+                }
+            })
+        });
+        let ending: Vec<_> = ending.collect();
+        soon("the removal", cluster.remove(leader, victim))
+            .await
+            .unwrap();
+        assert!(!ids(&cluster.view(leader).await).contains(&victim));
+        let mut overtaken = false;
+        for ended in ending {
+            overtaken |= soon("the end", ended).await.unwrap();
+        }
+        if overtaken {
+            return Some(());
+        }
+        let raft = cluster.raft(leader);
+        raft.add_learner(victim, node(victim), true).await.unwrap();
+        let voter = ChangeMembers::AddVoterIds(BTreeSet::from([victim]));
+        raft.change_membership(voter, true).await.unwrap();
+        None
+    })
+    .await;
+    cluster.close().await;
+}
