@@ -292,9 +292,14 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let proof = C::AsyncRuntime::timeout(self.bound(), proof).await;
         let committed = proof.unwrap_or(Ok(None))?;
         let index = committed.or(before.map(|before| before + 1));
-        let confirmed = holders::<C>(&backend.raft.metrics().borrow(), stayers, index);
+        let metrics = backend.raft.metrics().borrow().clone();
+        let confirmed = holders::<C>(&metrics, stayers, index);
         if committed.is_some() && confirmed >= needed {
             return Ok(());
+        }
+        if !backend.leads(&metrics) {
+            // Only a leader knows who holds the entry.
+            return Err(backend.not_leader());
         }
         Err(ErrorKind::QuorumUnproven {
             confirmed,

@@ -1,12 +1,15 @@
 //! Removals while other servers die: before the proof, and in the window after it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use cluster_operator::{ErrorKind, OperatorError, Outcome, Proof, RaftBackend};
+use openraft::Vote;
+use openraft::raft::AppendEntriesRequest;
 
 use crate::cluster::NodeId;
 use crate::servers::{
-    Cluster, Elections, brings_final, brings_joint, ids, name, soon, until, voters,
+    Cluster, Elections, PATIENCE, brings_final, brings_joint, ids, name, soon, until, voters,
 };
 
 /// Removes a server with this proof, while others are cut off.
@@ -117,6 +120,43 @@ async fn margin_asks_for_one_voter_more_than_a_majority() {
     let error = remove(&cluster, leader, followers[2], Proof::Margin).await;
     assert_unproven(&error.unwrap_err(), 2, 3);
     cluster.write(leader).await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn lead_lost_during_the_proof_is_not_a_missing_quorum() {
+    let cluster = Cluster::start(3, 0, Elections::Never).await;
+    let leader = cluster.leader().await;
+    let followers = cluster.followers().await;
+    let (victim, other) = (followers[0], followers[1]);
+    cluster.links.cut(other);
+    let mut removal = cluster.removal(leader, victim).await;
+    removal.timeout = PATIENCE;
+    let raft = cluster.raft(leader);
+    let committed = || raft.metrics().borrow().last_applied;
+    let before = committed();
+    let mut call = pin!(cluster.backend(leader).remove_server(&removal));
+    until("the proof's entry to be committed", async || {
+        assert!(futures_util::poll!(&mut call).is_pending());
+        (committed() > before).then_some(())
+    })
+    .await;
+    let from_a_new_leader = AppendEntriesRequest {
+        vote: Vote::new_committed(removal.term + 1, other),
+        prev_log_id: None,
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    raft.append_entries(from_a_new_leader).await.unwrap();
+    let error = soon("the removal", call).await.unwrap_err();
+    assert!(
+        matches!(
+            error.kind(),
+            ErrorKind::NotLeader { .. } | ErrorKind::NoLeader
+        ),
+        "{error:?}"
+    );
+    assert_eq!(error.outcome(), Outcome::NotApplied);
     cluster.close().await;
 }
 
