@@ -15,7 +15,7 @@ use ::openraft::{
     AsyncRuntime, ChangeMembers, EffectiveMembership, LeaderId, RaftState, RaftTypeConfig,
 };
 use futures_util::FutureExt;
-use futures_util::future::{Either, maybe_done, select};
+use futures_util::future::{AbortHandle, Abortable, Either, maybe_done, select};
 use futures_util::lock::OwnedMutexGuard;
 
 use super::view::{Metrics, version};
@@ -49,26 +49,38 @@ impl Decision {
     }
 }
 
-/// Gives the removal up when its caller goes.
-struct Caller(Decision);
+/// Gives the removal up, with its turn, when its caller goes before it is appended.
+struct Caller {
+    decision: Decision,
+    task: AbortHandle,
+}
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        self.0.take();
+        if self.decision.take() {
+            self.task.abort();
+        }
     }
 }
 
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
     pub(super) async fn remove(&self, removal: &Removal) -> Result<(), OperatorError> {
-        let caller = Caller(Decision::default());
+        let (handle, registration) = AbortHandle::new_pair();
+        let caller = Caller {
+            decision: Decision::default(),
+            task: handle,
+        };
         let task = Task {
             backend: self.clone(),
             removal: removal.clone(),
             arrived: Instant::now(),
             elected: self.raft.metrics().borrow().vote.leader_id.clone(),
-            decision: caller.0.clone(),
+            decision: caller.decision.clone(),
         };
-        self.in_runtime(|answer| task.run(answer)).await
+        self.in_runtime(|answer| async {
+            let _given_up = Abortable::new(task.run(answer), registration).await;
+        })
+        .await
     }
 }
 

@@ -213,6 +213,35 @@ async fn removal_dropped_during_the_proof_appends_nothing() {
 }
 
 #[tokio::test]
+async fn removal_dropped_during_the_proof_gives_its_turn_back() {
+    let cluster = Cluster::start(3, 0, Elections::Never).await;
+    let leader = cluster.leader().await;
+    let victim = cluster.followers().await[0];
+    let mut removal = cluster.removal(leader, victim).await;
+    removal.timeout = PATIENCE;
+    cluster.links.cut(leader);
+    let last_log = || cluster.raft(leader).metrics().borrow().last_log_index;
+    let before = last_log();
+    {
+        let mut call = pin!(cluster.backend(leader).remove_server(&removal));
+        until("the proof to begin", async || {
+            assert!(futures_util::poll!(&mut call).is_pending());
+            (last_log() > before).then_some(())
+        })
+        .await;
+    }
+    // Long before the proof that was given up would have failed.
+    removal.timeout = Duration::from_secs(2);
+    let again = cluster.backend(leader).remove_server(&removal);
+    let error = soon("the same removal", again).await.unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::QuorumUnproven { .. }),
+        "{error:?}"
+    );
+    cluster.close().await;
+}
+
+#[tokio::test]
 async fn removal_that_was_begun_is_finished_without_its_caller() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
