@@ -87,6 +87,8 @@ pub trait RaftBackend: Send + Sync {
     /// - [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if no majority
     ///   confirmed it within `timeout`, or one of the former
     ///
+    /// All of them have the outcome [`NotApplied`](crate::Outcome::NotApplied).
+    ///
     /// # Cancel safety
     /// It only reads; the future can be dropped.
     async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView, OperatorError>;

@@ -92,7 +92,7 @@ use async_trait::async_trait;
 use futures_util::lock::Mutex;
 
 use self::view::Described;
-use cluster_operator::error::{ErrorKind, OperatorError};
+use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::raft::{RaftBackend, RaftMember, RaftView, Removal, ServerStatus};
 
 type Describe<C, T> =
@@ -222,7 +222,9 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for Openraf
             // The caller may have gone.
             let _ = answer.send(confirmed);
         };
-        self.in_runtime(task).await
+        let confirmed = self.in_runtime(task).await;
+        // Whatever becomes of a read, it changes nothing.
+        confirmed.map_err(|error| error.with_outcome(Outcome::NotApplied))
     }
 
     /// # Errors

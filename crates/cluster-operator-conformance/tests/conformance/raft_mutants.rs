@@ -55,6 +55,10 @@ const MUTANTS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "the outcome of a read is unknown",
+        &["cut_off_leader_confirms_no_view"],
+    ),
+    (
         "a dropped view stands in the way",
         &["dropped_views_block_nothing"],
     ),
@@ -499,8 +503,13 @@ impl RaftBackend for Broken {
             }
             _ => {}
         }
-        let view = self.real.confirmed_view(timeout).await;
-        let mut view = view.map(|view| self.mutated(view))?;
+        let mut view = match self.real.confirmed_view(timeout).await {
+            Ok(view) => self.mutated(view),
+            Err(error) if self.mutant == "the outcome of a read is unknown" => {
+                return Err(error.with_outcome(Outcome::Unknown));
+            }
+            Err(error) => return Err(error),
+        };
         if self.mutant == "a view is confirmed in another term" {
             view.term += 1;
         }

@@ -77,6 +77,7 @@ async fn confirmed_view_ends_at_its_timeout() {
         error.kind(),
         ErrorKind::DeadlineExceeded { after, .. } if *after == timeout
     ));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
     cluster.close().await;
 }
 
