@@ -183,8 +183,8 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
             .await;
         let view = self.leading_view()?;
         if view.term != before.term {
-            let (expected, actual) = (before.term, view.term);
-            return Err(ErrorKind::TermChanged { expected, actual }.into());
+            // It has lost the lead meanwhile, and won it again.
+            return Err(ErrorKind::NoLeader.into());
         }
         Ok(view)
     }

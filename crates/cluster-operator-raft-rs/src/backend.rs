@@ -124,7 +124,7 @@ impl RaftBackend for RaftRsBackend {
         if leads(&state) {
             Ok(view(&state))
         } else {
-            Err(not_leading(&state, term))
+            Err(not_leader(&state))
         }
     }
 
@@ -282,19 +282,26 @@ fn leading(state: &NodeState) -> Result<u64> {
     if state.leads() {
         Ok(state.term)
     } else {
-        Err(not_leading(state, state.term))
+        Err(not_leader(state))
     }
 }
 
 /// Why this server does not lead in this term.
 fn not_leading(state: &NodeState, term: u64) -> OperatorError {
-    match leadership(state) {
-        Leadership::Local => OperatorError::new(ErrorKind::TermChanged {
+    if state.leads() {
+        return OperatorError::new(ErrorKind::TermChanged {
             expected: term,
             actual: state.term,
-        }),
+        });
+    }
+    not_leader(state)
+}
+
+/// The error of a server that does not lead, or has not led all the time.
+fn not_leader(state: &NodeState) -> OperatorError {
+    match leadership(state) {
         Leadership::Remote(hint) => OperatorError::new(ErrorKind::NotLeader { leader: Some(hint) }),
-        Leadership::Unknown => ErrorKind::NoLeader.into(),
+        Leadership::Local | Leadership::Unknown => ErrorKind::NoLeader.into(),
     }
 }
 

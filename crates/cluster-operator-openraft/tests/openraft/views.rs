@@ -1,7 +1,7 @@
 //! What the servers of a cluster show of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cluster_operator::{
@@ -9,11 +9,15 @@ use cluster_operator::{
     RaftBackend, RaftMember, RaftView, ServerStatus,
 };
 use cluster_operator_openraft::OpenraftBackend;
+use openraft::raft::AppendEntriesRequest;
+use openraft::{RaftMetrics, Vote};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
 
 use crate::cluster::{Node, NodeId};
 use crate::links::Links;
 use crate::servers::{
-    Cluster, Elections, Server, TIMEOUT, address, describe, ids, name, node, until, voters,
+    Cluster, Elections, Server, TIMEOUT, address, describe, ids, name, node, soon, until, voters,
 };
 
 fn hint(id: NodeId) -> LeaderHint {
@@ -228,6 +232,42 @@ async fn members_are_described_once_and_status_is_fresh() {
     assert!(Arc::ptr_eq(&one.membership, &other.membership));
     let debug = format!("OpenraftBackend {{ node: {leader}, .. }}");
     assert_eq!(format!("{backend:?}"), debug);
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn view_confirmed_in_a_later_term_is_refused() {
+    let cluster = Cluster::voters(1).await;
+    let raft = cluster.raft(1).clone();
+    let term = cluster.view(1).await.term;
+    let backend = OpenraftBackend::new(raft.clone(), describe);
+    // The lead is lost and won again while the first view is taken.
+    let between = Mutex::new(Some(async move {
+        let from_a_new_leader = AppendEntriesRequest {
+            vote: Vote::new_committed(term + 1, 2),
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: None,
+        };
+        raft.append_entries(from_a_new_leader).await.unwrap();
+        raft.trigger().elect().await.unwrap();
+        let won = |metrics: &RaftMetrics<_, _>| {
+            metrics.current_term > term + 1 && metrics.millis_since_quorum_ack.is_some()
+        };
+        drop(raft.metrics().wait_for(won).await.unwrap());
+    }));
+    let backend = backend.with_status(move |_, _: &Node| {
+        let between = between.lock().unwrap().take();
+        if let Some(between) = between {
+            block_in_place(|| Handle::current().block_on(between));
+        }
+        ServerStatus::default()
+    });
+    let confirmed = soon("a view", backend.confirmed_view(TIMEOUT)).await;
+    let error = confirmed.unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::NoLeader);
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(backend.confirmed_view(TIMEOUT).await.unwrap().term > term);
     cluster.close().await;
 }
 

@@ -1,14 +1,16 @@
 //! Servers that die or are cut off around a change of the configuration.
 
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use cluster_operator::{
     ErrorKind, Leadership, OperatorError, Outcome, PendingChange, Proof, RaftBackend,
 };
-
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Server, not_applied, removal_of, soon};
+use crate::cluster::{Cluster, Server, TIMEOUT, not_applied, removal_of, soon};
 
 fn unproven(kind: &ErrorKind) -> bool {
     matches!(kind, ErrorKind::QuorumUnproven { .. })
@@ -356,6 +358,32 @@ async fn lead_is_handed_to_the_voter_that_is_named() {
     }
     assert_eq!(cluster.leader().await.id, target.id);
     cluster.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn view_is_not_confirmed_across_terms() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let other = &cluster.others(&leader)[0];
+    cluster.set_latency(Duration::from_millis(2));
+    let mut view = pin!(leader.backend.confirmed_view(TIMEOUT));
+    begin(&mut view, 8).await;
+    // The lead is lost and won again, and the call sees the end of it alone.
+    leader.hand_lead_to(other.name().as_str()).await.unwrap();
+    other.hand_lead_to(leader.name().as_str()).await.unwrap();
+    not_applied(soon("a view", view).await, |kind| {
+        *kind == ErrorKind::NoLeader
+    });
+    cluster.close().await;
+}
+
+/// Polls a call so often, and lets the servers run after each poll.
+async fn begin<T>(call: &mut Pin<&mut impl Future<Output = T>>, polls: usize) {
+    for _ in 0..polls {
+        let polled = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending()));
+        assert!(polled.await, "it is over");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// At each moment of a removal, which takes some ten messages one after another.
