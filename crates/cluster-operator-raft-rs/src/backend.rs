@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::{
-    ErrorKind, LeaderHint, Leadership, LogPosition, OperatorError, Outcome, PeerSelector,
-    PendingChange, RaftBackend, RaftMember, RaftView, Removal, ServerId, ServerStatus,
+    ConfigVersion, ErrorKind, LeaderHint, Leadership, LogPosition, OperatorError, Outcome,
+    PeerSelector, PendingChange, RaftBackend, RaftMember, RaftView, Removal, ServerId,
+    ServerStatus,
 };
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use tokio::time::{Instant, timeout_at};
@@ -159,17 +160,15 @@ impl RaftBackend for RaftRsBackend {
             })
             .await?;
         self.settle(at, removal, deadline).await?;
-
-        let state = self.node.state();
-        let configuration = Arc::clone(&state.borrow().configuration);
-        if configuration.membership.get(&removal.id).is_some() {
-            // What was finished is the change of somebody else.
-            return Err(OperatorError::new(ErrorKind::Conflict {
-                expected: removal.version,
-                actual: configuration.version,
-            }));
+        // The present configuration may be a later one, with the server added again.
+        if plan.removes {
+            return Ok(());
         }
-        Ok(())
+        let LogPosition { term, index } = at;
+        Err(OperatorError::new(ErrorKind::Conflict {
+            expected: removal.version,
+            actual: ConfigVersion { term, index },
+        }))
     }
 
     async fn transfer_leadership(&self, to: &ServerId, timeout: Duration) -> Result<()> {
@@ -216,6 +215,9 @@ struct Plan {
     change: ConfChangeV2,
     /// The voters that stay.
     stayers: Vec<u64>,
+    /// Whether the server is gone afterwards. Otherwise this only ends the joint
+    /// configuration of another change.
+    removes: bool,
 }
 
 impl Plan {
@@ -236,11 +238,20 @@ impl Plan {
         }
         let server = find(state, &removal.id)?;
         // In a joint configuration, those of the last set.
-        let mut stayers = configuration.raft.voters.clone();
+        let last = &configuration.raft;
+        let mut stayers = last.voters.clone();
         let mut change = ConfChangeV2::default();
         match state.change {
-            // An empty change ends it.
-            Some(PendingChange::Joint) => return Ok(Plan { change, stayers }),
+            Some(PendingChange::Joint) => {
+                let stay = [&last.voters, &last.learners, &last.learners_next];
+                let removes = !stay.iter().any(|ids| ids.contains(&server));
+                // An empty change ends it.
+                return Ok(Plan {
+                    change,
+                    stayers,
+                    removes,
+                });
+            }
             Some(_) => return Err(ErrorKind::ChangeInProgress.into()),
             None => {}
         }
@@ -253,7 +264,11 @@ impl Plan {
             change_type: ConfChangeType::RemoveNode,
             ..ConfChangeSingle::default()
         });
-        Ok(Plan { change, stayers })
+        Ok(Plan {
+            change,
+            stayers,
+            removes: true,
+        })
     }
 }
 

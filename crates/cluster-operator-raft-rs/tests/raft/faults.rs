@@ -8,6 +8,7 @@ use std::time::Duration;
 use cluster_operator::{
     ErrorKind, Leadership, OperatorError, Outcome, PendingChange, Proof, RaftBackend,
 };
+use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Server, TIMEOUT, not_applied, removal_of, soon};
@@ -383,6 +384,38 @@ async fn begin<T>(call: &mut Pin<&mut impl Future<Output = T>>, polls: usize) {
         let polled = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending()));
         assert!(polled.await, "it is over");
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn removal_counts_although_the_server_is_added_again() {
+    for is_joint in [false, true] {
+        let cluster = Cluster::start(3, 0);
+        let leader = cluster.leader().await;
+        let victim = cluster.others(&leader)[0].id;
+        if is_joint {
+            cluster.leave_unfinished(victim, PendingChange::Joint).await;
+        }
+        cluster.set_latency(Duration::from_millis(2));
+        let removal = leader.removal(victim).await;
+        let mut answer = pin!(leader.backend.remove_server(&removal));
+        while leader.view().await.change != Some(PendingChange::Uncommitted) {
+            begin(&mut answer, 1).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The call sees the end of this alone.
+        let left = ids(&cluster.others(cluster.server(victim)));
+        leader.sees_voters(&left).await;
+        let mut addition = ConfChangeV2::default();
+        addition.mut_changes().push(ConfChangeSingle {
+            node_id: victim,
+            change_type: ConfChangeType::AddNode,
+            ..ConfChangeSingle::default()
+        });
+        leader.node.change(addition).await.unwrap();
+        leader.sees_voters(&[1, 2, 3]).await;
+        soon("the removal", answer).await.unwrap();
+        cluster.close().await;
     }
 }
 
