@@ -35,6 +35,9 @@ use crate::types::ServerId;
 /// - Several groups in one process are several backends; nothing is shared between
 ///   them.
 ///
+/// ## Timeouts
+/// A call takes any timeout, from [`Duration::ZERO`] to [`Duration::MAX`].
+///
 /// ## Removal
 /// Only entries that were written after the request arrived prove that a voter is
 /// alive: what a leader remembers of a voter that has been dead for seconds looks

@@ -14,6 +14,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::node::{Core, Node, NodeState};
 
+/// Thirty years.
+const FAR_FUTURE: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
+
 type Result<T> = std::result::Result<T, OperatorError>;
 
 /// A [`RaftBackend`] over a [`Node`].
@@ -109,7 +112,7 @@ impl RaftBackend for RaftRsBackend {
     }
 
     async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         let late = |_| {
             let error = OperatorError::new(late("a majority of the voters", timeout));
             error.with_outcome(Outcome::NotApplied)
@@ -130,7 +133,7 @@ impl RaftBackend for RaftRsBackend {
     }
 
     async fn remove_server(&self, removal: &Removal) -> Result<()> {
-        let deadline = Instant::now() + removal.timeout;
+        let deadline = deadline(removal.timeout);
         let gate = self.gate(removal.timeout);
 
         let asked = removal.clone();
@@ -172,7 +175,7 @@ impl RaftBackend for RaftRsBackend {
     }
 
     async fn transfer_leadership(&self, to: &ServerId, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         let gate = self.gate(timeout);
 
         let server = to.clone();
@@ -323,6 +326,12 @@ fn not_leader(state: &NodeState) -> OperatorError {
 fn dropped(error: raft::Error) -> OperatorError {
     let reason = "the leader takes no writes at this moment, try again".into();
     OperatorError::new(ErrorKind::Unavailable { reason }).with_source(error)
+}
+
+/// The end of a call, which is far away where no instant is late enough.
+fn deadline(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + FAR_FUTURE)
 }
 
 fn late(target: &str, after: Duration) -> ErrorKind {

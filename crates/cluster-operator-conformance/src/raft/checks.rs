@@ -654,6 +654,22 @@ checks! {
         Ok(())
     }
 
+    /// A timeout may have no end: `Duration::MAX` is taken like any other.
+    #[source("the contract of `RaftBackend`; `Instant + Duration` panics on overflow")]
+    #[needs(Servers::voters(3))]
+    async fn endless_timeouts_are_taken(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        let limit = raft.timeout() * 2;
+        let call = leader.backend.confirmed_view(Duration::MAX);
+        let confirmed = within(raft.fixture(), limit, call).await;
+        let holds = matches!(confirmed, Some(Ok(_)));
+        ensure(holds, "a confirmed view", confirmed)?;
+        let mut removal = raft.removal(&leader, &raft.others(&leader)[0]).await?;
+        removal.timeout = Duration::MAX;
+        let answer = raft.ask_within(limit, &leader, &removal).await?;
+        ensure(answer.is_ok(), "the server to be removed", answer)
+    }
+
     /// When a removal returns, the leader's next view shows it: the server is gone,
     /// and has not stayed as one without a vote. So does a confirmed view.
     #[source("etcd#1483, redpanda#3446; openraft change_membership with retain")]

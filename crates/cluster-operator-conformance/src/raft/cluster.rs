@@ -184,7 +184,7 @@ impl<'a> Cluster<'a> {
         self.ask_within(limit, at, removal).await
     }
 
-    async fn ask_within(
+    pub(super) async fn ask_within(
         &self,
         limit: Duration,
         at: &Member,

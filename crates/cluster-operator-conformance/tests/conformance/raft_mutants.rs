@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cluster_operator::mock::{MockClock, MockRaft};
@@ -192,6 +192,10 @@ const MUTANTS: &[(&str, &[&str])] = &[
         "an error comes after the timeout",
         &["removal_is_answered_in_time"],
     ),
+    (
+        "a timeout is added to the present",
+        &["endless_timeouts_are_taken"],
+    ),
     // What a removal does.
     (
         "a removal is answered and not done",
@@ -362,6 +366,9 @@ impl Broken {
             "a removed leader forwards" if self.led_first() => {
                 let at = self.leader()?;
                 return Some(at.remove_server(removal).await);
+            }
+            "a timeout is added to the present" => {
+                let _deadline = Instant::now() + removal.timeout;
             }
             "the term is ignored" => removal.term = view.term,
             "the version is ignored" => removal.version = view.version,

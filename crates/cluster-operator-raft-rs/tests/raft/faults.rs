@@ -419,6 +419,24 @@ async fn removal_counts_although_the_server_is_added_again() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn endless_timeouts_are_taken() {
+    let cluster = Cluster::start(3, 0);
+    let leader = cluster.leader().await;
+    let others = cluster.others(&leader);
+    let view = leader.backend.confirmed_view(Duration::MAX);
+    soon("a view", view).await.unwrap();
+    let target = others[0].name();
+    let transfer = leader.backend.transfer_leadership(&target, Duration::MAX);
+    soon("a transfer", transfer).await.unwrap();
+    let leader = cluster.leader().await;
+    let mut removal = leader.removal(others[1].id).await;
+    removal.timeout = Duration::MAX;
+    let answer = leader.backend.remove_server(&removal);
+    soon("a removal", answer).await.unwrap();
+    cluster.close().await;
+}
+
 /// At each moment of a removal, which takes some ten messages one after another.
 #[tokio::test(start_paused = true)]
 async fn answer_is_true_whenever_a_server_dies() {
