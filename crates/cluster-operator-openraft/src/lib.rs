@@ -32,6 +32,10 @@
 //! Consul's begins at 1; so the version 0-0 with servers is a configuration like any
 //! other, and 0-0 without servers is that of a server in no cluster.
 //!
+//! A version is a term and an index. Without openraft's feature `single-term-leader`
+//! a term can have several leaders, so in theory a configuration that was never
+//! committed can have the same version as the one that replaced it.
+//!
 //! The leader knows the last log entry of each server that has acknowledged one
 //! since it was elected. A follower knows none but its own, so its view shows
 //! none. openraft does not publish when a follower last answered.
