@@ -178,7 +178,10 @@ const MUTANTS: &[(&str, &[&str])] = &[
     ),
     (
         "what is unknown is not applied",
-        &["old_majority_is_no_success"],
+        &[
+            "old_majority_is_no_success",
+            "leader_lost_during_a_removal_claims_nothing",
+        ],
     ),
     (
         "a removal that failed stands in the way",
