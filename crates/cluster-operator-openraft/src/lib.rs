@@ -148,7 +148,8 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         describe: impl Fn(&C::NodeId, &C::Node) -> RaftMember + Send + Sync + 'static,
     ) -> Self {
         let config = raft.config();
-        let lease = config.election_timeout_max + config.election_timeout_min;
+        let (min, max) = (config.election_timeout_min, config.election_timeout_max);
+        let lease = max.saturating_add(min);
         OpenraftBackend {
             lease: Duration::from_millis(lease),
             raft,
