@@ -57,6 +57,7 @@
 //! | `server` | the same as a tower service |
 //! | `client` | the other servers over HTTP, and a client for programs |
 //! | `mock` | a simulated federation |
+//! | [`guide`] | how to embed it, with whole programs |
 //!
 //! Beside it stand crates of their own: `cluster-operator-openraft` and
 //! `cluster-operator-serf`, the backends over these engines, and
@@ -95,6 +96,10 @@ mod body;
 pub mod client;
 pub mod consul;
 pub mod error;
+// Its programs are tested by the demo, since some need an engine.
+#[cfg(not(doctest))]
+#[doc = include_str!("../docs/embedding.md")]
+pub mod guide {}
 pub mod keyring;
 #[cfg(feature = "mock")]
 pub mod mock;

@@ -58,7 +58,7 @@ impl AclError {
 /// - What a token that is unknown would be allowed does not matter: it is
 ///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow
 ///   (`a_token_that_nobody_has_is_unknown_where_the_default_allows`).
-/// - A decision, a denial too, names the token by its [`AccessorId`], always the
+/// - A decision, a denial too, names the token by its [`AccessorId`](super::AccessorId), always the
 ///   same one, unless tokens have no such ids (`a_denial_tells_whose_token_it_is`).
 ///   Who shows the id instead of the secret shows a token that is unknown
 ///   (`an_accessor_id_is_no_secret`).
