@@ -49,17 +49,16 @@ impl AclError {
 /// and before any lookup.
 ///
 /// # Contract
-/// `cluster_operator_conformance::acl_authorizer` holds an authorizer to it; in parentheses are
-/// the names of its checks.
-/// - No token means the anonymous one
-///   (`who_shows_no_token_has_the_anonymous_rules`).
+/// `cluster_operator_conformance::acl_authorizer` holds an authorizer to it; in
+/// parentheses are the names of its checks.
+/// - No token means the anonymous one (`anonymous_rules_apply_without_a_token`).
 /// - Write implies read (`a_write_rule_allows_to_read_too`); deny and read hold
 ///   whatever the default is (`a_deny_rule_denies_what_the_default_allows`).
 /// - What a token that is unknown would be allowed does not matter: it is
 ///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow
-///   (`a_token_that_nobody_has_is_unknown_where_the_default_allows`).
-/// - A decision, a denial too, names the token by its [`AccessorId`](super::AccessorId), always the
-///   same one, unless tokens have no such ids (`a_denial_tells_whose_token_it_is`).
+///   (`default_allow_does_not_cover_unknown_tokens`).
+/// - A decision, a denial too, names the token by its
+///   [`AccessorId`](super::AccessorId), always the same one, unless tokens have no such ids (`a_denial_tells_whose_token_it_is`).
 ///   Who shows the id instead of the secret shows a token that is unknown
 ///   (`an_accessor_id_is_no_secret`).
 /// - An answer does not depend on earlier requests
@@ -67,7 +66,7 @@ impl AclError {
 /// - The secret is not logged, not kept, and no part of it put into an error
 ///   (`no_secret_is_in_an_error`).
 /// - Where it cannot be told what a token allows, nothing is allowed
-///   (`what_cannot_be_told_is_unavailable`).
+///   (`lost_source_is_unavailable`).
 #[async_trait]
 pub trait AclAuthorizer: Send + Sync {
     /// Decides whether the token allows this access to the resource, and says whose

@@ -127,7 +127,7 @@
 //!     factory = my_tokens,
 //!     block_on = futures_executor::block_on,
 //!     skip = {
-//!         what_cannot_be_told_is_unavailable: "my tokens are in memory",
+//!         lost_source_is_unavailable: "my tokens are in memory",
 //!     },
 //! }
 //! ```

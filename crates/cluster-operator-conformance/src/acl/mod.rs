@@ -1,7 +1,8 @@
 //! The suite for [`AclAuthorizer`](cluster_operator::AclAuthorizer).
 //!
 //! Of an authorizer whose denials never name an
-//! [accessor id](cluster_operator::AccessorId), the checks of just that are skipped.
+//! [accessor id](cluster_operator::AccessorId), the checks of just that are skipped. A check
+//! that failed lists what it asked and how that was answered.
 //!
 //! # Example
 //! ```
@@ -104,10 +105,6 @@
 mod ask;
 mod checks;
 mod fixture;
-mod ready;
-mod rules;
-mod secrets;
-mod steadiness;
 
 pub use checks::CHECKS;
 pub use fixture::{Acl, AclFixture, TokenRules};
@@ -126,7 +123,6 @@ suite! {
     checks: AclCheck,
     fixture: AclFixture,
     factory: (wanted: Acl),
-    names: __conformance_acl_names,
 }
 
 /// Generates one `#[test]` for each check of this suite, as

@@ -165,7 +165,7 @@ fn the_token_store_keeps_the_rules_of_access_control() {
     report.assert();
     // It asks nobody, so it cannot lose what it asks.
     let skipped: Vec<_> = report.skipped().map(|check| check.name).collect();
-    assert_eq!(skipped, ["what_cannot_be_told_is_unavailable"]);
+    assert_eq!(skipped, ["lost_source_is_unavailable"]);
 }
 
 mod one_by_one {
@@ -175,7 +175,7 @@ mod one_by_one {
         factory = async |wanted| Ok(Stored::new(&MockClock::new(), wanted)),
         block_on = futures_executor::block_on,
         skip = {
-            what_cannot_be_told_is_unavailable: "a token store asks nobody",
+            lost_source_is_unavailable: "a token store asks nobody",
         },
     }
 }

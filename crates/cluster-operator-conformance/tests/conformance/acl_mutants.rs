@@ -63,7 +63,7 @@ impl AclAuthorizer for Broken {
         // What is asked instead.
         let (mut token, mut resource, mut access) = (token.cloned(), resource, access);
         match (self.rule, &token) {
-            ("a_rule_about_one_resource_is_none_about_the_other", _) => {
+            ("a_rule_covers_its_own_resource_only", _) => {
                 let both = [Resource::Operator, Resource::Keyring];
                 for other in both {
                     if real.authorize(token.as_ref(), other, access).await.is_ok() {
@@ -71,11 +71,11 @@ impl AclAuthorizer for Broken {
                     }
                 }
             }
-            ("who_shows_no_token_has_the_anonymous_rules", None) => {
+            ("anonymous_rules_apply_without_a_token", None) => {
                 return Err(AclError::UnknownToken);
             }
             ("a_token_does_not_have_the_anonymous_rules", Some(_)) => token = None,
-            ("an_empty_token_opens_no_more_than_none", Some(shown))
+            ("an_empty_token_allows_no_more_than_none", Some(shown))
                 if shown.expose().is_empty() =>
             {
                 return Ok(Identity::Unnamed);
@@ -86,7 +86,7 @@ impl AclAuthorizer for Broken {
             ("an_accessor_id_is_no_secret", Some(shown)) => {
                 token = self.of_accessor(shown).or(token);
             }
-            ("no_word_is_a_token_by_itself", Some(shown)) if shown.expose() == "anonymous" => {
+            ("well_known_names_are_no_tokens", Some(shown)) if shown.expose() == "anonymous" => {
                 token = None;
             }
             ("odd_tokens_are_unknown", Some(shown)) => {
@@ -98,7 +98,7 @@ impl AclAuthorizer for Broken {
                 give_way().await;
                 token = self.state().current.clone();
             }
-            ("a_dropped_question_leaves_the_next_one_alone", _) => {
+            ("a_dropped_question_affects_no_other", _) => {
                 if std::mem::replace(&mut self.state().busy, true) {
                     let reason = "busy".into();
                     return Err(AclError::Unavailable { reason });
@@ -117,7 +117,7 @@ impl AclAuthorizer for Broken {
         // What is answered instead.
         match (self.rule, answer) {
             (
-                "a_read_rule_denies_a_write_that_the_default_allows"
+                "a_read_rule_holds_under_default_allow"
                 | "a_deny_rule_denies_what_the_default_allows",
                 Err(AclError::Denied { .. }),
             ) if default_allows && access == Access::Write => Ok(Identity::Unnamed),
@@ -141,10 +141,11 @@ impl AclAuthorizer for Broken {
                     identity: Identity::Unnamed,
                 })
             }
-            (
-                "a_token_that_nobody_has_is_unknown_where_the_default_allows",
-                Err(AclError::UnknownToken),
-            ) if default_allows => Ok(Identity::Unnamed),
+            ("default_allow_does_not_cover_unknown_tokens", Err(AclError::UnknownToken))
+                if default_allows =>
+            {
+                Ok(Identity::Unnamed)
+            }
             ("a_denial_tells_whose_token_it_is", Err(AclError::Denied { .. })) => {
                 let identity = AccessorId::new(format!("question-{questions}"));
                 Err(AclError::Denied {
@@ -193,7 +194,7 @@ impl AclAuthorizer for Broken {
                 Err(AclError::Unavailable { reason })
             }
             // A cache without an end.
-            ("a_token_that_was_taken_back_is_unknown", answer) => {
+            ("a_revoked_token_is_unknown", answer) => {
                 let mut state = self.state();
                 if let Some(token) = token {
                     match answer {
@@ -204,7 +205,7 @@ impl AclAuthorizer for Broken {
                 }
                 answer
             }
-            ("what_cannot_be_told_is_unavailable", Err(AclError::Unavailable { .. })) => {
+            ("lost_source_is_unavailable", Err(AclError::Unavailable { .. })) => {
                 Ok(Identity::Unnamed)
             }
             ("an_answer_does_not_depend_on_earlier_ones", _) if questions > 20 => {
