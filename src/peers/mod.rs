@@ -103,11 +103,11 @@ impl SendError {
 ///   `bytes_arrive_and_come_back_unchanged`).
 /// - An envelope is sent once (`a_request_is_sent_once`). One whose reply was lost
 ///   is [`Lost`](SendError::Lost)
-///   (`a_write_whose_answer_is_lost_has_an_unknown_outcome`); if it
+///   (`a_lost_reply_is_reported_as_lost`); if it
 ///   [writes](Envelope::is_write), it is not sent again.
 /// - Where nobody listens, that is the answer: the transport does not wait without
 ///   end (`a_server_that_is_down_is_unreachable`,
-///   `a_server_that_there_never_was_is_unreachable`).
+///   `an_unknown_address_is_unreachable`).
 /// - Envelopes do not wait for each other, nor get each other's replies
 ///   (`a_request_does_not_wait_for_another_one`,
 ///   `requests_at_once_get_their_own_answers`).

@@ -40,25 +40,10 @@ pub struct Check<W, F: ?Sized> {
     pub(super) run: for<'a> fn(&'a F, &'a Steps) -> Checking<'a>,
 }
 
-/// A row in a suite's list: the test function, what it needs, the rule, and
-/// where that comes from.
-macro_rules! check {
-    ($module:ident :: $name:ident, $wanted:expr, $rule:literal, $source:literal $(,)?) => {
-        $crate::Check {
-            name: stringify!($name),
-            rule: $rule,
-            source: $source,
-            wanted: $wanted,
-            run: |fixture, _| Box::pin($module::$name(fixture)),
-        }
-    };
-}
-pub(super) use check;
-
 /// Checks, each written once: the rule as its doc comment, where the rule comes
-/// from, what the check needs, and the check itself. Generates the functions, the
-/// list `CHECKS`, and a macro that hands each name to another one, which the
-/// suite's `#[test]`s are made with.
+/// from, what the check needs, if anything, and the check itself. Generates the
+/// functions, the list `CHECKS`, and a macro that hands each name to another one,
+/// which the suite's `#[test]`s are made with.
 ///
 /// `$context::new(fixture, steps)` is what a check is given. The first argument
 /// is a `$`.
@@ -68,18 +53,20 @@ macro_rules! checks {
         $(
             $(#[doc = $rule:literal])+
             #[source($source:literal)]
-            #[needs($wanted:expr)]
+            $(#[needs($wanted:expr)])?
             async fn $name:ident($cluster:ident: $given:ty) -> $verdict:ty $body:block
         )+
     ) => {
         $(async fn $name($cluster: $given) -> $verdict $body)+
 
         /// Every check of the suite, in the order in which it runs them.
+        // They are the whole of what a check needs that needs nothing.
+        #[allow(unused_parens)]
         pub const CHECKS: &[$check] = &[$($crate::Check {
             name: stringify!($name),
             rule: concat!($($rule),+).trim_ascii(),
             source: $source,
-            wanted: $wanted,
+            wanted: ($($wanted)?),
             run: |fixture, steps| Box::pin($name($context::new(fixture, steps))),
         },)+];
 

@@ -1,17 +1,15 @@
 //! What all suites have beside their checks.
 
-/// A suite's two ways to run, the whole of it and one check alone, and the test
-/// that its two lists of names agree. What is in the factory's parentheses is what
-/// it is given, and the first argument is a `$`.
+/// A suite's two ways to run: the whole of it, and one check alone. What is in the
+/// factory's parentheses is what it is given.
 macro_rules! suite {
     (
-        ($d:tt)
+        $(($dollar:tt))?
         $(#[$docs:meta])*
         $suite:ident of $trait:literal,
         checks: $check:ty,
         fixture: $fixture:path,
-        factory: ($($wanted:ident: $wanted_type:ty)?)
-        $(, names: $names:ident)? $(,)?
+        factory: ($($wanted:ident: $wanted_type:ty)?) $(,)?
     ) => {
         $(#[$docs])*
         ///
@@ -51,24 +49,6 @@ macro_rules! suite {
             })
             .await
         }
-
-        $(#[cfg(test)]
-        mod tests {
-            use super::CHECKS;
-
-            #[test]
-            fn the_names_for_the_tests_are_those_of_the_checks() {
-                let mut names = Vec::new();
-                macro_rules! push {
-                    (@ $d name:ident) => {
-                        names.push(stringify!($d name));
-                    };
-                }
-                crate::$names! { push }
-                let checks: Vec<_> = CHECKS.iter().map(|check| check.name()).collect();
-                assert_eq!(names, checks);
-            }
-        })?
     };
 }
 pub(super) use suite;

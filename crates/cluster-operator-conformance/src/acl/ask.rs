@@ -186,7 +186,7 @@ impl<'a> Authorizer<'a> {
 }
 
 fn expected(answer: &str, (bearer, resource, access): Question<'_>) -> String {
-    format!("{answer}: {}, {resource}:{access}", bearer.name)
+    format!("{}, {resource}:{access}: {answer}", bearer.name)
 }
 
 /// That questions were answered as before.

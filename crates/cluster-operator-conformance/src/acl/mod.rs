@@ -116,7 +116,6 @@ use super::suite::suite;
 pub type AclCheck = Check<Acl, dyn AclFixture>;
 
 suite! {
-    ($)
     /// Runs the whole suite: each check on an authorizer of its own, which
     /// `factory` makes with the tokens that the check wants.
     acl_authorizer of "AclAuthorizer",

@@ -188,7 +188,6 @@ use super::suite::suite;
 pub type KeyringCheck = Check<Rings, dyn KeyringFixture>;
 
 suite! {
-    ($)
     /// Runs the whole suite: each check on a pool of its own, which `factory` makes
     /// of nodes with the rings that the check wants.
     keyring_backend of "KeyringBackend",

@@ -1,11 +1,10 @@
 //! The suite for [`Peers`](cluster_operator::Peers).
+//!
+//! A check that failed lists what it sent where and how that ended.
 
 mod checks;
-mod delivery;
-mod far;
 mod fixture;
-mod messages;
-mod samples;
+mod transport;
 
 pub use checks::CHECKS;
 pub use fixture::{PeersFixture, Place};
@@ -17,7 +16,6 @@ use super::suite::suite;
 pub type PeersCheck = Check<(), dyn PeersFixture>;
 
 suite! {
-    ($)
     /// Runs the whole suite: each check on servers of its own, which `factory`
     /// makes.
     peers of "Peers",
