@@ -78,8 +78,8 @@ impl GossipQuery {
 /// what is there when the call ends, or when its time is over.
 ///
 /// # Contract
-/// The conformance suite `cluster_operator_conformance::keyring_backend` checks it; the names of its
-/// checks are in parentheses.
+/// The suite `cluster_operator_conformance::keyring_backend` checks it; the names of
+/// its checks are in parentheses.
 ///
 /// - A call names the nodes that it asks with [`Answers::asking`], just before it
 ///   sends: every member that is not known to be dead, this node included,

@@ -95,15 +95,14 @@ impl SendError {
 /// The other servers and datacenters, over whatever transport the server has.
 ///
 /// # Contract
-/// The conformance suite `cluster_operator_conformance::peers` checks it; the names of its checks
+/// The suite `cluster_operator_conformance::peers` checks it; the names of its checks
 /// are in parentheses.
 /// - The other side hands the envelope to its own service's
 ///   [`answer`](crate::OperatorService::answer) and sends the reply back, both byte
 ///   for byte (`the_request_arrives_as_it_was_sent`,
 ///   `bytes_arrive_and_come_back_unchanged`).
 /// - An envelope is sent once (`a_request_is_sent_once`). One whose reply was lost
-///   is [`Lost`](SendError::Lost)
-///   (`a_lost_reply_is_reported_as_lost`); if it
+///   is [`Lost`](SendError::Lost) (`a_lost_reply_is_reported_as_lost`); if it
 ///   [writes](Envelope::is_write), it is not sent again.
 /// - Where nobody listens, that is the answer: the transport does not wait without
 ///   end (`a_server_that_is_down_is_unreachable`,

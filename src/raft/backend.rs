@@ -17,7 +17,7 @@ use crate::types::ServerId;
 /// change safely.
 ///
 /// # Contract
-/// The conformance suite `cluster_operator_conformance::raft_backend` checks it; the names of its
+/// The suite `cluster_operator_conformance::raft_backend` checks it; the names of its
 /// checks are in parentheses.
 ///
 /// ## Views

@@ -38,7 +38,7 @@ checks! {
         Ok(())
     }
 
-    /// The same from another datacenter.
+    /// What a service in another datacenter replies comes back byte for byte too.
     #[source("the contract of `Peers`")]
     async fn a_reply_comes_back_from_another_datacenter(peers: Transport<'_>) -> Verdict {
         let server = Server::answering(REMOVED);
@@ -298,7 +298,10 @@ async fn as_answered(
     let told = |asked: &[Envelope]| -> Vec<_> { asked.iter().map(Envelope::request).collect() };
     ensure(
         bytes(&asked) == bytes(&arrived),
-        format_args!("the request, byte for byte: {:?}", told(&asked)),
+        format_args!(
+            "the request, byte for byte, count of forwards and timeout too: {:?}",
+            told(&asked)
+        ),
         told(&arrived),
     )
 }

@@ -115,7 +115,7 @@ impl<'a> Transport<'a> {
 
 fn name(target: &Target) -> String {
     match target {
-        Target::Server(leader) => format!("server {} at {:?}", leader.id, leader.address.as_str()),
+        Target::Server(leader) => format!("{} at {:?}", leader.id, leader.address.as_str()),
         Target::Datacenter(datacenter) => format!("datacenter {datacenter}"),
     }
 }
