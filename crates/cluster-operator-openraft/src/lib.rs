@@ -65,7 +65,9 @@
 //! only one.
 //!
 //! A backend and its clones remove one server at a time. Once the change is in the
-//! log it is carried to its end, with or without the caller.
+//! log it is carried to its end, with or without the caller: also where the program
+//! ends the joint configuration itself and keeps the server as a learner. A removal
+//! whose caller goes before that ends at once.
 //!
 //! openraft cannot compare the version as it appends. The comparison is made inside
 //! its core, so only a change that the core has already queued can come first.
