@@ -8,7 +8,7 @@ use std::time::Duration;
 use cluster_operator::{ErrorKind, Outcome, PendingChange, RaftBackend, RaftView};
 use openraft::{ChangeMembers, EntryPayload};
 
-use crate::cluster::NodeId;
+use crate::cluster::{NodeId, Raft};
 use crate::servers::{Cluster, Elections, brings_joint, ids, node, soon, until, voters};
 
 /// Who leads once the leader is cut off.
@@ -296,6 +296,16 @@ async fn last_voter_to_be_is_kept() {
     cluster.close().await;
 }
 
+/// Waits until the membership is a later one than that at this index.
+async fn changed_after(raft: &Raft, before: u64) {
+    let mut metrics = raft.metrics();
+    let changed = metrics.wait_for(|metrics| {
+        let at = metrics.membership_config.log_id();
+        at.is_some_and(|at| at.index > before)
+    });
+    drop(changed.await.unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn removal_that_is_overtaken_between_its_entries_ends() {
     let cluster = Cluster::start(4, 0, Elections::Never).await;
@@ -308,12 +318,7 @@ async fn removal_that_is_overtaken_between_its_entries_ends() {
         let adding = (100..108).map(|id| {
             let raft = cluster.raft(leader).clone();
             tokio::spawn(async move {
-                let mut metrics = raft.metrics();
-                let begun = metrics.wait_for(|metrics| {
-                    let at = metrics.membership_config.log_id();
-                    at.is_some_and(|at| at.index > before)
-                });
-                drop(begun.await.unwrap());
+                changed_after(&raft, before).await;
                 loop {
                     if let Ok(added) = raft.add_learner(id, node(id), false).await {
                         return added.membership.unwrap().get_joint_config().len() > 1;
@@ -358,12 +363,7 @@ async fn removed_voter_that_was_kept_as_learner_is_removed() {
         let ending = (0..8).map(|_| {
             let raft = cluster.raft(leader).clone();
             tokio::spawn(async move {
-                let mut metrics = raft.metrics();
-                let begun = metrics.wait_for(|metrics| {
-                    let at = metrics.membership_config.log_id();
-                    at.is_some_and(|at| at.index > before)
-                });
-                drop(begun.await.unwrap());
+                changed_after(&raft, before).await;
                 loop {
                     let nobody = ChangeMembers::AddVoterIds(BTreeSet::new());
                     if let Ok(ended) = raft.change_membership(nobody, true).await {
