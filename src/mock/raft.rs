@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn stale(raft: &MockRaft) -> RaftConfiguration {
-        RaftConfiguration::from(&view(raft))
+        RaftConfiguration::from(view(raft))
     }
 
     #[test]

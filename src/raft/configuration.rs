@@ -1,5 +1,7 @@
 //! The Raft configuration as an operator sees it.
 
+use std::iter;
+
 use serde::{Deserialize, Serialize};
 
 use super::{RaftMember, RaftView, ServerStatus};
@@ -15,21 +17,31 @@ pub struct RaftConfiguration {
     pub index: u64,
 }
 
-impl From<&RaftView> for RaftConfiguration {
-    fn from(view: &RaftView) -> Self {
+impl From<RaftView> for RaftConfiguration {
+    fn from(mut view: RaftView) -> Self {
+        let status = std::mem::take(&mut view.status);
+        let status = status
+            .into_iter()
+            .chain(iter::repeat_with(Default::default));
         let leader = view.leader();
-        let server = |(member, status): (&RaftMember, Option<&ServerStatus>)| RaftServer {
+        let server = |(member, status): (&RaftMember, ServerStatus)| RaftServer {
             id: member.id.clone(),
-            name: status.and_then(|status| status.name.clone()),
+            name: status.name,
             address: member.address.clone(),
             leader: leader == Some(&member.id),
             suffrage: member.suffrage,
-            protocol_version: status.and_then(|status| status.protocol_version.clone()),
-            last_index: status.and_then(|status| Some(status.last_log?.index)),
-            alive: status.and_then(|status| status.alive),
+            protocol_version: status.protocol_version,
+            last_index: status.last_log.map(|position| position.index),
+            alive: status.alive,
         };
         RaftConfiguration {
-            servers: view.servers().map(server).collect(),
+            servers: view
+                .membership
+                .servers
+                .iter()
+                .zip(status)
+                .map(server)
+                .collect(),
             index: view.version.index,
         }
     }

@@ -5,8 +5,8 @@ use super::route::Progress;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::operation::OperatorReply;
 use crate::raft::{
-    ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftView,
-    Removal, selected, transfer_target,
+    ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftView, Removal, selected,
+    transfer_target,
 };
 use crate::timer::Budget;
 use crate::types::ServerId;
@@ -54,9 +54,7 @@ impl Inner {
             (_, Some(view)) => view,
             (_, None) => raft.view().await?,
         };
-        Ok(OperatorReply::RaftConfiguration(RaftConfiguration::from(
-            &view,
-        )))
+        Ok(OperatorReply::RaftConfiguration(view.into()))
     }
 
     pub(super) async fn remove_peer(

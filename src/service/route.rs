@@ -1,5 +1,6 @@
 //! Where an operation is served.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ impl Progress {
     }
 }
 
+/// What a plain read of the configuration does not need is boxed, so that its future
+/// stays small: it is moved several times.
 impl Inner {
     pub(super) async fn route(&self, call: Forwarded) -> Result<OperatorReply, OperatorError> {
         if let Operation::Keyring {
@@ -51,7 +54,8 @@ impl Inner {
             relay_factor,
         } = &call.request.operation
         {
-            return self.keyring(&call, action, *scope, *relay_factor).await;
+            let answer = self.keyring(&call, action, *scope, *relay_factor);
+            return Box::pin(answer).await;
         }
         let budget = self.budget(self.deadline, &call);
         let progress = Progress::default();
@@ -62,7 +66,7 @@ impl Inner {
                         return Err(self.no_path(&Target::Datacenter(datacenter.clone())));
                     }
                     let target = Target::Datacenter(datacenter.clone());
-                    self.forward(&target, &call, budget, &progress).await
+                    Box::pin(self.forward(&target, &call, budget, &progress)).await
                 }
                 _ if is_stale(&call.request.operation) => {
                     self.serve(&call, None, budget, &progress).await
@@ -70,7 +74,8 @@ impl Inner {
                 _ => self.at_leader(&call, budget, &progress).await,
             }
         };
-        match budget.deadline().bound(answer).await {
+        // Pinned here, since `bound` would hold a second place for it.
+        match budget.deadline().bound(pin!(answer)).await {
             Some(result) => result,
             None => Err(self.too_late(&call, budget, &progress)),
         }
@@ -85,7 +90,7 @@ impl Inner {
         let raft = self.raft()?;
         // Only the first server of a datacenter waits: if each on the way did,
         // the waits would add up to more than the deadline.
-        let leader_wait = if call.to_leader {
+        let leader_wait = if call.to_leader || self.leader_wait.is_zero() {
             Duration::ZERO
         } else {
             self.leader_wait.min(budget.share())
@@ -124,7 +129,7 @@ impl Inner {
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let target = Target::Server(leader);
-        self.forward(&target, call, budget, progress).await
+        Box::pin(self.forward(&target, call, budget, progress)).await
     }
 
     /// Sends a request to another server, with a little less time than there is.
@@ -252,12 +257,12 @@ impl Inner {
                 },
                 Some(view),
             ) => {
-                self.remove_peer(server, *expected_index, view, budget, progress)
-                    .await
+                let removal = self.remove_peer(server, *expected_index, view, budget, progress);
+                Box::pin(removal).await
             }
             (Operation::TransferLeadership { to }, Some(view)) => {
-                self.transfer_leadership(to.as_ref(), &view, budget, progress)
-                    .await
+                let transfer = self.transfer_leadership(to.as_ref(), &view, budget, progress);
+                Box::pin(transfer).await
             }
             (
                 Operation::SetAutopilotConfiguration {

@@ -50,16 +50,14 @@ impl Accessor {
         match self {
             Accessor::Text(text) => AccessorId::new(&**text),
             Accessor::Uuid(bytes) => {
-                let mut text = String::with_capacity(36);
-                for byte in bytes {
-                    if HYPHENS.contains(&text.len()) {
-                        text.push('-');
-                    }
-                    for digit in [byte >> 4, byte & 0xf] {
-                        text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
-                    }
+                let mut text = [b'-'; 36];
+                let places = (0..36).filter(|at| !HYPHENS.contains(at));
+                let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+                for (at, digit) in places.zip(digits) {
+                    text[at] = b"0123456789abcdef"[usize::from(digit)];
                 }
-                AccessorId::new(text)
+                // Digits and hyphens are UTF-8.
+                AccessorId::new(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
     }
