@@ -88,7 +88,9 @@ impl KeyCounts {
     /// Counts each of a node's keys on one node more, once even if it lists one twice.
     pub(crate) fn add_ring(&mut self, keys: &[GossipKey]) {
         for (at, key) in keys.iter().enumerate() {
-            if !keys[..at].contains(key) {
+            // By order, as the map looks keys up: equality in constant time costs
+            // ten times as much.
+            if !keys[..at].iter().any(|earlier| earlier.cmp(key).is_eq()) {
                 self.add(key);
             }
         }
