@@ -30,6 +30,7 @@ use axum::response::Response;
 use axum::routing::get;
 use clap::{Parser, ValueEnum};
 use cluster_operator::consul::Dialect;
+use cluster_operator::mock::MockFederation;
 use cluster_operator_demo::cluster::{self, Server};
 use cluster_operator_demo::operated::{self, Member, Operator};
 use tokio::net::TcpListener;
@@ -96,6 +97,8 @@ struct Started {
     endpoints: Vec<(TcpListener, Router)>,
     /// The servers behind them, unless they are simulated.
     servers: Vec<(Server, Operator)>,
+    /// Those that are simulated, which live as long as this.
+    federation: Option<MockFederation>,
     /// What to tell the user.
     introduction: String,
 }
@@ -157,6 +160,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         drop(operator);
         server.shutdown().await?;
     }
+    drop(started.federation);
     println!("Stopped.");
     Ok(())
 }

@@ -30,6 +30,7 @@ pub(crate) async fn start(
     Ok(Started {
         endpoints: vec![(listener, operator.routes(arguments.dialect.into()))],
         servers: vec![(server, operator)],
+        federation: None,
         introduction,
     })
 }

@@ -39,6 +39,7 @@ pub(crate) async fn start(
     Ok(Started {
         endpoints: vec![(listener, Router::new().fallback_service(endpoints))],
         servers: Vec::new(),
+        federation: Some(federation),
         introduction,
     })
 }

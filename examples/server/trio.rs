@@ -59,6 +59,7 @@ pub(crate) async fn start(
     Ok(Started {
         endpoints,
         servers,
+        federation: None,
         introduction,
     })
 }
