@@ -182,13 +182,21 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 }
 
 /// Things to try, over a server's HTTP address.
-fn curls(http: SocketAddr, acl: Switch, removable: &str) -> String {
+fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
     let url = format!("http://{http}/v1/operator");
-    let token = match acl {
-        Switch::On => " -H 'X-Consul-Token: root'",
-        Switch::Off => "",
+    let (token, tokens) = match (&arguments.acl_file, arguments.acl) {
+        (Some(file), _) => (
+            " -H \"X-Consul-Token: $TOKEN\"",
+            format!("\n\nTOKEN is a secret of {}.", file.display()),
+        ),
+        (None, Switch::On) => (
+            " -H 'X-Consul-Token: root'",
+            "\n\nTokens: root may do everything, viewer may look. Nobody else may do anything."
+                .to_owned(),
+        ),
+        (None, Switch::Off) => ("", String::new()),
     };
-    let mut text = format!(
+    format!(
         "Try:
 
   curl{token} '{url}/raft/configuration?pretty'
@@ -198,13 +206,9 @@ fn curls(http: SocketAddr, acl: Switch, removable: &str) -> String {
   curl{token} -X PUT {url}/keyring -d '{{\"Key\": \"z90lFx3sZZLtTOkutXcwYg==\"}}'
   curl{token} -X DELETE {url}/keyring -d '{{\"Key\": \"{}\"}}'
 
-or Consul's own command line: CONSUL_HTTP_ADDR={http} consul operator raft list-peers",
+or Consul's own command line: CONSUL_HTTP_ADDR={http} consul operator raft list-peers{tokens}",
         operated::PUBLISHED_KEY
-    );
-    if acl == Switch::On {
-        text += "\n\nTokens: root may do everything, viewer may look. Nobody else may do anything.";
-    }
-    text
+    )
 }
 
 /// An error with all that caused it.

@@ -25,7 +25,7 @@ pub(crate) async fn start(
     let introduction = format!(
         "Listening on http://{http} as {} of {datacenter}. {}",
         server.node().name,
-        curls(http, arguments.acl, &server.node().raft.to_string())
+        curls(http, arguments, &server.node().raft.to_string())
     );
     Ok(Started {
         endpoints: vec![(listener, operator.routes(arguments.dialect.into()))],

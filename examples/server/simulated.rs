@@ -34,7 +34,7 @@ pub(crate) async fn start(
     let introduction = format!(
         "Listening on http://{http} as alice of {datacenter}, who leads bob and carol. They are \
          simulated, and so is dave of {other} (?dc={other}). {}",
-        curls(http, arguments.acl, "127.0.0.3:8300")
+        curls(http, arguments, "127.0.0.3:8300")
     );
     Ok(Started {
         endpoints: vec![(listener, Router::new().fallback_service(endpoints))],

@@ -88,7 +88,7 @@ fn introduction(arguments: &Arguments, servers: &[(Server, Operator)], leader: &
         arguments.datacenter,
         curls(
             nodes[0].http,
-            arguments.acl,
+            arguments,
             &follower
                 .map(|node| node.raft.to_string())
                 .unwrap_or_default()
