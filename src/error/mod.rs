@@ -457,6 +457,13 @@ impl OperatorError {
         OperatorError::new(ErrorKind::Unsupported { what: what.into() })
     }
 
+    /// Another server's answer that cannot be read.
+    pub(crate) fn invalid_reply(reason: impl Into<String>) -> Self {
+        OperatorError::new(ErrorKind::InvalidReply {
+            reason: reason.into(),
+        })
+    }
+
     /// A parameter that makes no sense.
     pub fn invalid_request(reason: impl Into<String>) -> Self {
         OperatorError::new(ErrorKind::InvalidRequest {

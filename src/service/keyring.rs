@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::{Inner, mismatched};
-use crate::error::{ErrorKind, OperatorError, Outcome};
+use super::{Inner, mismatched, too_late};
+use crate::error::{OperatorError, Outcome};
 use crate::keyring::{
     GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys, Pool, RelayFactor,
     RingReport,
@@ -37,14 +37,9 @@ impl Inner {
         let budget = self.budget(self.keyring_deadline, call);
         let mut deadline = budget.deadline();
         let request = &call.request;
-        let decision = self.authorize(request.token.as_ref(), request.operation.permission());
-        deadline.bound(decision).await.unwrap_or_else(|| {
-            Err(too_late(
-                "the authorizer".into(),
-                budget.whole(),
-                Outcome::NotApplied,
-            ))
-        })?;
+        let (token, permission) = (request.token.as_ref(), request.operation.permission());
+        self.authorize_within(budget, &mut deadline, token, permission)
+            .await?;
         if self.rings.is_empty() {
             return Err(OperatorError::unsupported("gossip"));
         }
@@ -122,14 +117,12 @@ impl Inner {
     ) -> RingOutcome {
         // A pool without nodes is one of which nobody was asked.
         let report = query.answers.report().filter(|report| report.nodes > 0);
-        let error = match (result, &report) {
-            (Ok(()), Some(_)) => None,
-            (Ok(()), None) => Some(OperatorError::backend("no node was asked")),
-            (Err(error), _) => Some(error),
-        };
-        let error = match report {
-            None => error.map(|error| error.with_outcome(Outcome::NotApplied)),
-            Some(_) => error,
+        let error = match (&report, result.err()) {
+            (Some(_), error) => error,
+            (None, error) => {
+                let error = error.unwrap_or_else(|| OperatorError::backend("no node was asked"));
+                Some(error.with_outcome(Outcome::NotApplied))
+            }
         };
         RingOutcome {
             datacenter: self.datacenter.clone(),
@@ -181,11 +174,11 @@ impl Inner {
         };
         let unread = operation.unanswered();
         if rings.len() > RINGS {
-            let reason = format!(
+            let error = OperatorError::invalid_reply(format!(
                 "it tells of {} rings, and at most {RINGS} are believed of a datacenter",
                 rings.len()
-            );
-            return vec![unasked(datacenter.clone(), unreadable(reason, unread))];
+            ));
+            return vec![unasked(datacenter.clone(), error.with_outcome(unread))];
         }
         // Each datacenter speaks for itself, and only this server for the WAN: no
         // ring is reported twice.
@@ -225,14 +218,15 @@ fn accepted(ring: RingOutcome, unread: Outcome) -> RingOutcome {
         pool => pool,
     };
     let error = error.map(|error| error.bounded().forwarded());
-    let told = match report.map(RingReport::accepted) {
-        None if error.is_some() => Some(None),
-        None | Some(None) => None,
-        Some(report) => Some(report),
-    };
-    let Some(report) = told else {
-        let reason = "a ring's report does not add up: check that all servers run the same version";
-        return RingOutcome::failed(datacenter, pool, unreadable(reason, unread));
+    let report = match (report.map(RingReport::accepted), &error) {
+        (Some(Some(report)), _) => Some(report),
+        (None, Some(_)) => None,
+        (Some(None), _) | (None, None) => {
+            let error = OperatorError::invalid_reply(
+                "a ring's report does not add up: check that all servers run the same version",
+            );
+            return RingOutcome::failed(datacenter, pool, error.with_outcome(unread));
+        }
     };
     RingOutcome {
         datacenter,
@@ -240,11 +234,6 @@ fn accepted(ring: RingOutcome, unread: Outcome) -> RingOutcome {
         report,
         error,
     }
-}
-
-fn unreadable(reason: impl Into<String>, unread: Outcome) -> OperatorError {
-    let reason = reason.into();
-    OperatorError::new(ErrorKind::InvalidReply { reason }).with_outcome(unread)
 }
 
 async fn ask(
@@ -310,8 +299,4 @@ async fn rehearse(
 /// Stands for all rings of a datacenter that could not be asked for them.
 fn unasked(datacenter: DatacenterName, error: OperatorError) -> RingOutcome {
     RingOutcome::failed(datacenter, Pool::Lan, error)
-}
-
-fn too_late(target: String, after: Duration, outcome: Outcome) -> OperatorError {
-    OperatorError::new(ErrorKind::DeadlineExceeded { target, after }).with_outcome(outcome)
 }

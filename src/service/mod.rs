@@ -20,7 +20,7 @@ use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
 use crate::operation::{KeyringReply, OperatorReply};
 use crate::peers::{Envelope, EnvelopeReply, Peers};
 use crate::raft::{Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration};
-use crate::timer::{Deadline, Timer};
+use crate::timer::{Budget, Timer};
 use crate::types::{DatacenterName, ServerId};
 
 pub use builder::{BuildError, OperatorServiceBuilder};
@@ -136,19 +136,11 @@ impl OperatorService {
         resource: Resource,
         access: Access,
     ) -> Result<Identity, OperatorError> {
-        let deadline = self.inner.deadline;
-        let decision = self
-            .inner
-            .authorize(caller.token.as_ref(), (resource, access));
-        Deadline::new(&*self.inner.timer, deadline)
-            .bound(decision)
+        let budget = Budget::new(&*self.inner.timer, self.inner.deadline);
+        let token = caller.token.as_ref();
+        self.inner
+            .authorize_within(budget, &mut budget.deadline(), token, (resource, access))
             .await
-            .unwrap_or_else(|| {
-                let target = "the authorizer".into();
-                let after = deadline;
-                let late = OperatorError::new(ErrorKind::DeadlineExceeded { target, after });
-                Err(late.with_outcome(Outcome::NotApplied))
-            })
     }
 
     /// The Raft configuration.
@@ -356,8 +348,12 @@ impl fmt::Debug for OperatorService {
 
 /// Another server's reply does not answer what it was asked.
 fn mismatched() -> OperatorError {
-    OperatorError::new(ErrorKind::InvalidReply {
-        reason: "it does not belong to the request: check that all servers run the same version"
-            .into(),
-    })
+    OperatorError::invalid_reply(
+        "it does not belong to the request: check that all servers run the same version",
+    )
+}
+
+fn too_late(target: impl Into<String>, after: Duration, outcome: Outcome) -> OperatorError {
+    let target = target.into();
+    OperatorError::new(ErrorKind::DeadlineExceeded { target, after }).with_outcome(outcome)
 }

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::raft::{not_leading, unchanged};
-use super::{Inner, mismatched};
+use super::{Inner, mismatched, too_late};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::operation::{Operation, OperatorReply, RequestId};
 use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
 use crate::raft::{Consistency, LeaderHint, Leadership, RaftView};
-use crate::timer::Budget;
+use crate::timer::{Budget, Deadline};
 
 /// How often a leader is looked for while there is none.
 const LEADER_POLL: Duration = Duration::from_millis(50);
@@ -77,7 +77,7 @@ impl Inner {
         // Pinned here, since `bound` would hold a second place for it.
         match budget.deadline().bound(pin!(answer)).await {
             Some(result) => result,
-            None => Err(self.too_late(&call, budget, &progress)),
+            None => Err(self.out_of_time(&call, budget, &progress)),
         }
     }
 
@@ -302,14 +302,31 @@ impl Inner {
             .map_err(|error| error.into_operator_error(resource, access))
     }
 
-    fn too_late(&self, call: &Forwarded, budget: Budget<'_>, progress: &Progress) -> OperatorError {
+    /// The same within a deadline, the budget's: nothing has changed if it is missed.
+    pub(super) async fn authorize_within(
+        &self,
+        budget: Budget<'_>,
+        deadline: &mut Deadline<'_>,
+        token: Option<&Token>,
+        permission: (Resource, Access),
+    ) -> Result<Identity, OperatorError> {
+        let decision = self.authorize(token, permission);
+        deadline.bound(decision).await.unwrap_or_else(|| {
+            let outcome = Outcome::NotApplied;
+            Err(too_late("the authorizer", budget.whole(), outcome))
+        })
+    }
+
+    fn out_of_time(
+        &self,
+        call: &Forwarded,
+        budget: Budget<'_>,
+        progress: &Progress,
+    ) -> OperatorError {
         let datacenter = call.request.datacenter.as_ref();
         let datacenter = datacenter.unwrap_or(&self.datacenter);
-        OperatorError::new(ErrorKind::DeadlineExceeded {
-            target: format!("datacenter {datacenter}"),
-            after: budget.whole(),
-        })
-        .with_outcome(progress.outcome(&call.request.operation))
+        let outcome = progress.outcome(&call.request.operation);
+        too_late(format!("datacenter {datacenter}"), budget.whole(), outcome)
     }
 }
 
