@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::{fmt, io, mem};
 
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -149,7 +150,21 @@ pub(crate) fn too_old() -> String {
     )
 }
 
-/// Looks at the version before anything else.
+/// Reads a message. If it is not one of this version, that is the reason, whatever
+/// else may be wrong with it.
+fn read<T: DeserializeOwned>(
+    json: &[u8],
+    sender: &str,
+    version: impl Fn(&T) -> u32,
+) -> Result<T, String> {
+    let message = serde_json::from_slice::<T>(json);
+    if !message.as_ref().is_ok_and(|read| version(read) == VERSION) {
+        check_version(json, sender)?;
+    }
+    message.map_err(|error| Unreadable::from(error).to_string())
+}
+
+/// Fails unless the message says that it is of this version.
 fn check_version(json: &[u8], sender: &str) -> Result<(), String> {
     let versioned: Versioned =
         serde_json::from_slice(json).map_err(|error| Unreadable::from(error).to_string())?;
@@ -232,11 +247,10 @@ impl Envelope {
     }
 
     pub(crate) fn open(&self) -> Result<Forwarded, OperatorError> {
-        let unreadable = |reason| OperatorError::new(ErrorKind::IncompatibleServer { reason });
-        check_version(&self.bytes, "sent").map_err(unreadable)?;
-        serde_json::from_slice(&self.bytes)
-            .map(|read: Call<Forwarded>| read.call)
-            .map_err(|error| unreadable(Unreadable::from(error).to_string()))
+        match read(&self.bytes, "sent", |call: &Call<_>| call.version) {
+            Ok(read) => Ok(read.call),
+            Err(reason) => Err(ErrorKind::IncompatibleServer { reason }.into()),
+        }
     }
 }
 
@@ -270,15 +284,9 @@ impl EnvelopeReply {
     /// that this version cannot read. They say nothing of what has happened, so its
     /// outcome is `unread`.
     pub fn result(&self, unread: Outcome) -> Result<OperatorReply, OperatorError> {
-        let unreadable = |reason| {
-            let kind = ErrorKind::InvalidReply { reason };
-            OperatorError::new(kind).with_outcome(unread)
-        };
-        check_version(&self.bytes, "answered").map_err(unreadable)?;
-        let read: Result<Reply<Result<_, _>>, _> = serde_json::from_slice(&self.bytes);
-        match read {
+        match read(&self.bytes, "answered", |reply: &Reply<_>| reply.version) {
             Ok(read) => read.reply,
-            Err(error) => Err(unreadable(Unreadable::from(error).to_string())),
+            Err(reason) => Err(OperatorError::invalid_reply(reason).with_outcome(unread)),
         }
     }
 }
