@@ -131,15 +131,9 @@ impl Answers {
             Ok(answer) => answer,
             Err(failure) => return report.failed(node.clone(), failure),
         };
-        report.responses += 1;
-        report.keys.add_ring(&keys);
-        if let Some(primary) = &primary {
-            report.primary_keys.add(primary);
-        }
+        report.listed(&keys, primary.as_ref());
         if let Some(total) = total {
-            let shown = keys.len();
-            report.truncated += 1;
-            report.tell(node.clone(), NodeMessage::Truncated { shown, total });
+            report.listed_some(node.clone(), keys.len(), total);
         } else if let Some(note) = note {
             report.tell(node.clone(), NodeMessage::Note(note));
         }

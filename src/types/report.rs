@@ -218,9 +218,14 @@ impl RingReport {
 
     /// One node lists its ring, the primary first.
     pub fn holds(&mut self, keys: &[GossipKey]) {
+        self.listed(keys, keys.first());
+    }
+
+    /// One node lists its ring, and says which key is the primary, if it tells it.
+    pub(crate) fn listed(&mut self, keys: &[GossipKey], primary: Option<&GossipKey>) {
         self.responses += 1;
         self.keys.add_ring(keys);
-        if let Some(primary) = keys.first() {
+        if let Some(primary) = primary {
             self.primary_keys.add(primary);
         }
     }
@@ -229,7 +234,11 @@ impl RingReport {
     /// primary first, out of `total`.
     pub fn holds_more(&mut self, node: NodeName, keys: &[GossipKey], total: usize) {
         self.holds(keys);
-        let shown = keys.len();
+        self.listed_some(node, keys.len(), total);
+    }
+
+    /// The node that has just listed its ring has more keys than that.
+    pub(crate) fn listed_some(&mut self, node: NodeName, shown: usize, total: usize) {
         self.truncated += 1;
         self.tell(node, NodeMessage::Truncated { shown, total });
     }
@@ -245,14 +254,6 @@ impl RingReport {
     pub(crate) fn tell(&mut self, node: NodeName, message: NodeMessage) {
         if self.messages.len() < RingReport::NAMED || self.messages.contains_key(&node) {
             self.messages.insert(node, message);
-        }
-    }
-
-    /// One node did what it was asked, or says why not.
-    pub fn answered<T>(&mut self, node: NodeName, answer: Result<T, NodeFailure>) {
-        match answer {
-            Ok(_) => self.done(),
-            Err(failure) => self.failed(node, failure),
         }
     }
 
