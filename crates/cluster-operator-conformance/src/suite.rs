@@ -4,7 +4,6 @@
 /// factory's parentheses is what it is given.
 macro_rules! suite {
     (
-        $(($dollar:tt))?
         $(#[$docs:meta])*
         $suite:ident of $trait:literal,
         checks: $check:ty,

@@ -22,7 +22,6 @@ use super::suite::suite;
 pub type RaftCheck = Check<Servers, dyn RaftFixture>;
 
 suite! {
-    ($)
     /// Runs the whole suite: each check on a cluster of its own, which `factory`
     /// makes of the servers that the check wants.
     raft_backend of "RaftBackend",
