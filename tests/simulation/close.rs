@@ -157,15 +157,21 @@ pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
     }
 }
 
-/// One more voter dies around a removal that would leave just a majority. Before
-/// the look the guard refuses; between the look and the deed nobody can prove the
-/// majority any more; after the deed it is too late.
-pub(crate) fn late_death(world: &mut World) -> Result<(), Violation> {
+/// A datacenter, its leader, and its other voters in any order.
+fn cast(world: &mut World) -> (&'static str, NodeName, Vec<NodeName>) {
     let datacenter = *world.chance.pick(&DATACENTERS);
     let leader = world.federation.leader(datacenter).unwrap();
     let mut others = world.federation.servers(datacenter);
     others.retain(|server| is_voter(server) && *server != leader);
     shuffle(&mut world.chance, &mut others);
+    (datacenter, leader, others)
+}
+
+/// One more voter dies around a removal that would leave just a majority. Before
+/// the look the guard refuses; between the look and the deed nobody can prove the
+/// majority any more; after the deed it is too late.
+pub(crate) fn late_death(world: &mut World) -> Result<(), Violation> {
+    let (datacenter, leader, others) = cast(world);
     let mut account = Account::open(world);
     world.federation.inject(Fault::stop(others[0].clone()));
     let ask = Ask::Remove(others[1].clone(), None);
@@ -182,24 +188,15 @@ pub(crate) fn late_death(world: &mut World) -> Result<(), Violation> {
         federation.inject(Fault::stop(others[2].clone()));
     };
     let answered = meanwhile(world, &mut account, (leader, ask), (after, dies))?;
-    has_ended_in(
-        world,
-        &answered,
-        datacenter,
-        expected,
-        usize::from(expected.is_none()),
-    )
+    let removed = usize::from(expected.is_none());
+    has_ended_in(world, &answered, datacenter, expected, removed)
 }
 
 /// The leader loses the lead and gets it back around a removal. Who has named the
 /// index of the configuration is told that the term has changed between the look
 /// and the deed; for all others it is decided anew.
 pub(crate) fn reelection(world: &mut World) -> Result<(), Violation> {
-    let datacenter = *world.chance.pick(&DATACENTERS);
-    let leader = world.federation.leader(datacenter).unwrap();
-    let mut others = world.federation.servers(datacenter);
-    others.retain(|server| is_voter(server) && *server != leader);
-    shuffle(&mut world.chance, &mut others);
+    let (datacenter, leader, others) = cast(world);
     let mut account = Account::open(world);
     let index = world.federation.configuration(datacenter).index;
     let index = Some(index).filter(|_| world.chance.one_in(2));
@@ -212,24 +209,15 @@ pub(crate) fn reelection(world: &mut World) -> Result<(), Violation> {
     let moves = || assert!(federation.elect(first) && federation.elect(second));
     let answered = meanwhile(world, &mut account, (leader, ask), (after, moves))?;
     let expected = Some("term-changed").filter(|_| between && index.is_some());
-    has_ended_in(
-        world,
-        &answered,
-        datacenter,
-        expected,
-        usize::from(expected.is_none()),
-    )
+    let removed = usize::from(expected.is_none());
+    has_ended_in(world, &answered, datacenter, expected, removed)
 }
 
 /// Somebody else's removal is not finished. While it is uncommitted, nobody gets on;
 /// a joint configuration is ended by the next removal, after a proof of its own. The
 /// removal then begins anew, unless its server is gone or it has named an index.
 pub(crate) fn unfinished(world: &mut World) -> Result<(), Violation> {
-    let datacenter = *world.chance.pick(&DATACENTERS);
-    let leader = world.federation.leader(datacenter).unwrap();
-    let mut others = world.federation.servers(datacenter);
-    others.retain(|server| is_voter(server) && *server != leader);
-    shuffle(&mut world.chance, &mut others);
+    let (datacenter, leader, others) = cast(world);
     let mut account = Account::open(world);
     let index = world.federation.configuration(datacenter).index;
     let index = Some(index).filter(|_| world.chance.one_in(2));
