@@ -174,6 +174,21 @@ impl Datacenter {
         Ok(keys)
     }
 
+    /// Waits until every server that runs, but this one, has the leader's configuration.
+    pub(crate) async fn agree_but(&self, but: &str) {
+        for name in self.running().iter().filter(|name| name.as_str() != but) {
+            eventually("the leader's configuration", || async {
+                let view = self.view(name).await?;
+                if ids(&view) == ids(&self.led().await) {
+                    Ok(())
+                } else {
+                    Err(format!("{name} has {view:?}"))
+                }
+            })
+            .await;
+        }
+    }
+
     /// Starts a killed server again, and sees that it stays.
     pub(crate) async fn restart(&mut self, name: &str) {
         self.server_mut(name).restart(None).unwrap();

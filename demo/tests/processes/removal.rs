@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cluster_operator::{Outcome, PeerSelector};
+use cluster_operator::client::ClientError;
+use cluster_operator::{Outcome, PeerSelector, RaftConfiguration, ServerId};
 
 use crate::datacenter::{Datacenter, eventually, ids};
 use crate::{in_time, moment, rounds};
@@ -52,35 +53,40 @@ async fn kill_during_removal(datacenter: &mut Datacenter, round: u32) -> (String
 
     // There is a leader, and what it has is the old configuration or the new one.
     let after = datacenter.led().await;
-    let others = after.servers.iter();
-    let others = others.filter(|server| PeerSelector::Id(server.id.clone()) != selector);
-    assert_eq!(others.count(), 4, "nobody but {victim} has gone: {after:?}");
+    agrees(&answer, &after, &before, &selector);
     let removed = after.servers.len() == 4;
-    match &answer {
-        Ok(()) => assert!(removed, "what was confirmed has happened"),
-        Err(error) if error.outcome() == Outcome::NotApplied => {
-            assert!(!removed, "what was denied has not happened: {error}");
-        }
-        Err(_) => {}
-    }
     let outcome = answer.map_or_else(|error| format!("{:?}", error.outcome()), |()| "done".into());
 
     // So it is on every server that the leader reaches, and on the killed one too.
     datacenter.restart(&leader).await;
-    for name in datacenter.running().iter().filter(|name| **name != victim) {
-        eventually("the leader's configuration", || async {
-            let view = datacenter.view(name).await?;
-            if ids(&view) == ids(&datacenter.led().await) {
-                Ok(())
-            } else {
-                Err(format!("{name} has {view:?}"))
-            }
-        })
-        .await;
-    }
+    datacenter.agree_but(&victim).await;
 
     replace(datacenter, &asked, &victim, &selector).await;
     (outcome, removed)
+}
+
+/// Nobody but the victim has gone, and it has where that was answered.
+pub(crate) fn agrees(
+    answer: &Result<(), ClientError>,
+    after: &RaftConfiguration,
+    before: &RaftConfiguration,
+    victim: &PeerSelector,
+) {
+    let is_victim = |id: &ServerId| PeerSelector::Id(id.clone()) == *victim;
+    let others = |configuration: &RaftConfiguration| {
+        let mut others = ids(configuration);
+        others.retain(|id| !is_victim(id));
+        others
+    };
+    assert_eq!(others(after), others(before), "nobody else has gone");
+    let is_there = ids(after).iter().any(is_victim);
+    match answer {
+        Ok(()) => assert!(!is_there, "what was confirmed has happened"),
+        Err(error) if error.outcome() == Outcome::NotApplied => {
+            assert!(is_there, "what was denied has not happened: {error}");
+        }
+        Err(_) => {}
+    }
 }
 
 /// Ends the removal if it has not ended, and has the victim join anew.
