@@ -127,8 +127,8 @@ pub use keyring::{
     NodeMessage, Pool, RelayFactor, RingReport,
 };
 pub use operation::{
-    InvalidRequestId, KeyFault, KeyringAction, KeyringReply, KeyringScope, KeyringWrite, Operation,
-    OperatorReply, OperatorRequest, RequestId, RingOutcome,
+    InvalidRequestId, KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply,
+    OperatorRequest, RequestId, RingOutcome,
 };
 pub use peers::{Envelope, EnvelopeReply, Peers, SendError, SendFailure, Target};
 pub use raft::{

@@ -10,6 +10,7 @@ use super::endpoint::{Endpoint, PREFIX};
 use super::go::number::parse_uint;
 use super::go::path;
 use super::go::query::Query;
+use super::malformed_key::MalformedKey;
 use super::message::{Headers, Request, Response};
 use super::{Call, Permission, Refusal, View, Wire, autopilot, keyring, status};
 use crate::acl::{Access, Resource};
@@ -84,16 +85,21 @@ pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal
     } else {
         operation(endpoint, &parts)
     };
-    let view = |access| View {
+    let view = |access, malformed_key| View {
         endpoint,
         access,
+        malformed_key,
         pretty: query.has("pretty"),
         problem,
         head,
     };
     match read {
-        Ok(operation) => {
-            let view = view(operation.permission().1);
+        Ok((operation, malformed_key)) => {
+            let access = match malformed_key {
+                Some(_) => Access::Write,
+                None => operation.permission().1,
+            };
+            let view = view(access, malformed_key);
             let mut request = OperatorRequest::new(operation);
             request.token = token;
             request.datacenter = datacenter(query, rules);
@@ -104,12 +110,12 @@ pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal
         Err(Fault::TooLarge) => Err(refuse(413, &wire.too_large())),
         Err(Fault::Private(text, resource)) => {
             let mut refusal = refuse(400, &text);
-            refusal.only_for = Some(Permission {
+            refusal.only_for = Some(Box::new(Permission {
                 caller: token.map_or_else(Caller::anonymous, Caller::with_token),
                 resource,
                 access: Access::Write,
-                view: view(Access::Write),
-            });
+                view: view(Access::Write, None),
+            }));
             Err(refusal)
         }
     }
@@ -209,9 +215,13 @@ fn datacenter(query: Query<'_>, rules: &Rules) -> Option<DatacenterName> {
     name.map(|name| DatacenterName::new(&*name))
 }
 
-fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Operation, Fault> {
+fn operation(
+    endpoint: Endpoint,
+    parts: &Parts<'_>,
+) -> Result<(Operation, Option<MalformedKey>), Fault> {
     let freshness = || consistency(parts.query, parts.headers, parts.rules).map_err(Fault::Bare);
-    match endpoint {
+    let operation = match endpoint {
+        Endpoint::Keyring => return keyring::operation(parts),
         Endpoint::RaftConfiguration => freshness().map(Operation::RaftConfiguration),
         Endpoint::RaftPeer => remove_peer(parts),
         Endpoint::TransferLeader => Ok(Operation::TransferLeadership {
@@ -221,7 +231,6 @@ fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Operation, Fault> 
                 .filter(|id| !id.is_empty())
                 .map(|id| id.into_owned().into()),
         }),
-        Endpoint::Keyring => keyring::operation(parts),
         Endpoint::AutopilotConfiguration if parts.method == "PUT" => {
             autopilot::set_configuration(parts)
         }
@@ -229,7 +238,8 @@ fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Operation, Fault> 
         Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
             freshness().map(Operation::AutopilotState)
         }
-    }
+    };
+    operation.map(|operation| (operation, None))
 }
 
 fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Fault> {

@@ -22,6 +22,10 @@ pub(super) fn encode(
     result: Result<OperatorReply, OperatorError>,
 ) -> Response {
     let rules = wire.dialect.rules();
+    let result = match view.malformed_key {
+        Some(key) => key.answer(result),
+        None => result,
+    };
     let response = match result {
         Err(error) => match error.reply() {
             Some(reply) => rings::response(reply, Some(&error), view, rules),

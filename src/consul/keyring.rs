@@ -10,14 +10,10 @@ use super::go::json::Document;
 use super::go::mapstructure;
 use super::go::number::{atoi, parse_bool};
 use super::go::unmarshal::{Field, GoType, Struct, unmarshal};
+use super::malformed_key::{Change, MalformedKey};
 use crate::acl::Resource;
-use crate::keyring::{GossipKey, InvalidKey, RelayFactor};
-use crate::operation::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation};
-
-/// Serf's limit for a query, and what a key may take of it: the rest are the
-/// query's own fields.
-const QUERY_LIMIT: usize = 1024;
-const KEY_LIMIT: usize = 887;
+use crate::keyring::{GossipKey, RelayFactor};
+use crate::operation::{KeyringAction, KeyringScope, Operation};
 
 const OUT_OF_RANGE: &str = "Invalid relay-factor: Relay factor must be in range: [0, 5]";
 const LIST_ONLY: &str = "Invalid use of local-only: local-only can only be set for list requests";
@@ -40,11 +36,12 @@ struct Arguments {
     local_only: bool,
 }
 
-pub(super) fn operation(parts: &Parts<'_>) -> Result<Operation, Fault> {
+/// The operation, and the malformed key for which it stands, if there is one.
+pub(super) fn operation(parts: &Parts<'_>) -> Result<(Operation, Option<MalformedKey>), Fault> {
     let write = match parts.method {
-        "POST" => Some(KeyringWrite::Install),
-        "PUT" => Some(KeyringWrite::Use),
-        "DELETE" => Some(KeyringWrite::Remove),
+        "POST" => Some(Change::Install),
+        "PUT" => Some(Change::Use),
+        "DELETE" => Some(Change::Remove),
         _ => None,
     };
     let read = |parts: &Parts<'_>| {
@@ -61,34 +58,39 @@ pub(super) fn operation(parts: &Parts<'_>) -> Result<Operation, Fault> {
         None if arguments.local_only => KeyringScope::LocalOnly,
         _ => KeyringScope::Federation,
     };
+    let mut malformed = None;
     let action = match write {
         None => KeyringAction::List,
         Some(write) => match GossipKey::from_base64(&arguments.key) {
             Ok(key) => match write {
-                KeyringWrite::Install => KeyringAction::Install(key),
-                KeyringWrite::Use => KeyringAction::Use(key),
-                KeyringWrite::Remove => KeyringAction::Remove(key),
+                Change::Install => KeyringAction::Install(key),
+                Change::Use => KeyringAction::Use(key),
+                Change::Remove => KeyringAction::Remove(key),
             },
             Err(error) if parts.rules.refuse_keys => {
                 let text = format!("Invalid gossip key: {error}");
                 return Err(refuse(parts, Some(write), text));
             }
-            Err(error) => KeyringAction::Rehearse {
-                write,
-                fault: fault(error),
-            },
+            Err(error) => {
+                malformed = Some(MalformedKey {
+                    change: write,
+                    error,
+                });
+                KeyringAction::List
+            }
         },
     };
-    Ok(Operation::Keyring {
+    let operation = Operation::Keyring {
         action,
         scope,
         relay_factor,
-    })
+    };
+    Ok((operation, malformed))
 }
 
 /// What is wrong with a body is nobody's business who may not write keys, in the
 /// dialect that can choose.
-fn refuse(parts: &Parts<'_>, write: Option<KeyringWrite>, text: String) -> Fault {
+fn refuse(parts: &Parts<'_>, write: Option<Change>, text: String) -> Fault {
     match write {
         Some(_) if parts.rules.refuse_keys => Fault::Private(text, Resource::Keyring),
         _ => Fault::Bad(text),
@@ -131,7 +133,7 @@ fn body(parts: &Parts<'_>) -> Result<Arguments, String> {
 
 fn parameters(
     parts: &Parts<'_>,
-    write: Option<KeyringWrite>,
+    write: Option<Change>,
     arguments: &mut Arguments,
 ) -> Result<(), String> {
     if !parts.rules.keyring_parameters {
@@ -167,12 +169,5 @@ fn relay_factor(parts: &Parts<'_>, factor: u64) -> Result<RelayFactor, String> {
         Some(factor) => Ok(factor),
         None if parts.rules.refuse_keys => Err(OUT_OF_RANGE.into()),
         None => Ok(RelayFactor::MAX),
-    }
-}
-
-fn fault(error: InvalidKey) -> KeyFault {
-    match error {
-        InvalidKey::Size { bytes } if bytes > KEY_LIMIT => KeyFault::TooLong { limit: QUERY_LIMIT },
-        error => error.into(),
     }
 }

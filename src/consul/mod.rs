@@ -62,6 +62,7 @@ mod fault;
 mod go;
 mod json;
 mod keyring;
+mod malformed_key;
 mod message;
 mod rings;
 mod status;
@@ -76,6 +77,7 @@ pub use dialect::Dialect;
 pub use message::{Headers, Request, Response};
 
 use endpoint::Endpoint;
+use malformed_key::MalformedKey;
 
 /// Translates between Consul's HTTP API and the service.
 ///
@@ -101,6 +103,8 @@ pub struct Call {
 pub struct View {
     endpoint: Endpoint,
     access: Access,
+    /// The key of the change for which the rings are listed.
+    malformed_key: Option<MalformedKey>,
     pretty: bool,
     /// Errors are to be `application/problem+json`.
     problem: bool,
@@ -115,7 +119,7 @@ pub struct Refusal {
     pub response: Response,
     /// What the caller has to be allowed to see the response; `None` if everyone
     /// may. [`Wire::serve`] asks the service.
-    pub only_for: Option<Permission>,
+    pub only_for: Option<Box<Permission>>,
 }
 
 /// What a caller has to be allowed.
@@ -193,7 +197,23 @@ impl Wire {
             false => *self,
         };
         match wire.decode(&request) {
-            Ok(Call { request, view }) => wire.encode(&view, service.call(request).await),
+            Ok(Call { request, view }) => {
+                // The rings are listed for a change: who may not write is denied it.
+                let allowed = match view.malformed_key {
+                    Some(_) => {
+                        let token = request.token.clone();
+                        let caller = token.map_or_else(Caller::anonymous, Caller::with_token);
+                        let asked = service.authorize(&caller, Resource::Keyring, Access::Write);
+                        asked.await.map(drop)
+                    }
+                    None => Ok(()),
+                };
+                let result = match allowed {
+                    Ok(()) => service.call(request).await,
+                    Err(error) => Err(error),
+                };
+                wire.encode(&view, result)
+            }
             Err(Refusal {
                 response,
                 only_for: None,

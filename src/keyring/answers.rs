@@ -1,6 +1,7 @@
 //! Collecting the answers of a pool's nodes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +30,7 @@ use crate::types::NodeName;
 /// let report = answers.report().unwrap();
 /// assert_eq!((report.nodes, report.responses, report.errors), (3, 2, 1));
 /// assert_eq!(report.keys.get(&key), 1);
+/// assert_eq!(report.asked, [alice, bob, carol.clone()]);
 /// assert_eq!(report.silent, [carol]);
 /// # Ok::<(), cluster_operator::InvalidKey>(())
 /// ```
@@ -106,7 +108,12 @@ impl Answers {
         let nodes = nodes.into_iter();
         collected.asked.reserve(nodes.size_hint().0);
         for node in nodes {
-            collected.asked.entry(node).or_default();
+            if let Entry::Vacant(asked) = collected.asked.entry(node) {
+                if collected.report.asked.len() < RingReport::NAMED {
+                    collected.report.asked.push(asked.key().clone());
+                }
+                asked.insert(false);
+            }
         }
         collected.report.nodes = collected.asked.len();
     }
@@ -159,15 +166,6 @@ impl Answers {
         let collected = self.lock();
         let report = collected.as_ref().map(|collected| &collected.report);
         report.is_some_and(|report| report.responses == report.nodes)
-    }
-
-    /// The nodes that were asked, and whether they have answered.
-    pub(crate) fn asked(&self) -> HashMap<NodeName, bool> {
-        let collected = self.lock();
-        collected
-            .as_ref()
-            .map(|collected| collected.asked.clone())
-            .unwrap_or_default()
     }
 
     /// A panic elsewhere does not leave it half changed.
@@ -240,7 +238,7 @@ mod tests {
         assert_eq!((report.responses, report.errors), (150, 150));
         assert_eq!(report.silent, (0..100).map(node).collect::<Vec<_>>());
         assert_eq!(report.failures().count(), 100);
-        assert_eq!(answers.asked().len(), 300);
+        assert_eq!(report.asked, (0..100).map(node).collect::<Vec<_>>());
     }
 
     #[test]

@@ -46,6 +46,5 @@ fn action(action: &KeyringAction) -> String {
         KeyringAction::Install(key) => format!("install {}", key.fingerprint()),
         KeyringAction::Use(key) => format!("use {}", key.fingerprint()),
         KeyringAction::Remove(key) => format!("remove {}", key.fingerprint()),
-        KeyringAction::Rehearse { .. } => "rehearse with what is no key".into(),
     }
 }

@@ -5,8 +5,7 @@ mod request;
 
 pub use reply::OperatorReply;
 pub use request::{
-    InvalidRequestId, KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation,
-    OperatorRequest, RequestId,
+    InvalidRequestId, KeyringAction, KeyringScope, Operation, OperatorRequest, RequestId,
 };
 
 pub use crate::error::{KeyringReply, RingOutcome};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::acl::{Access, Resource, Token};
 use crate::autopilot::AutopilotConfiguration;
 use crate::error::Outcome;
-use crate::keyring::{GossipKey, InvalidKey, RelayFactor};
+use crate::keyring::{GossipKey, RelayFactor};
 use crate::raft::{Consistency, PeerSelector};
 use crate::types::{DatacenterName, ServerId};
 
@@ -227,40 +227,6 @@ pub enum KeyringAction {
     Use(#[serde(with = "crate::keyring::exposed")] GossipKey),
     /// To remove a key.
     Remove(#[serde(with = "crate::keyring::exposed")] GossipKey),
-    /// Nothing: what was given is no key. No ring is changed; each reports what
-    /// its nodes would have answered, because a client written against Consul
-    /// expects to see that.
-    Rehearse {
-        /// What was to be done with it.
-        write: KeyringWrite,
-        /// Why it is no key.
-        fault: KeyFault,
-    },
-}
-
-/// A change to a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum KeyringWrite {
-    /// Add a key.
-    Install,
-    /// Make a key the primary.
-    Use,
-    /// Remove a key.
-    Remove,
-}
-
-/// Why what was given cannot go to a ring.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub enum KeyFault {
-    /// It is no key.
-    #[error(transparent)]
-    Invalid(#[from] InvalidKey),
-    /// It is too long for a gossip query.
-    #[error("query exceeds limit of {limit} bytes")]
-    TooLong {
-        /// The longest query in bytes.
-        limit: usize,
-    },
 }
 
 /// Which rings are asked.

@@ -1,15 +1,11 @@
 //! Keyring operations: every ring of the federation at once.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Inner, mismatched, too_late};
 use crate::error::{OperatorError, Outcome};
-use crate::keyring::{
-    GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys, Pool, RelayFactor,
-    RingReport,
-};
-use crate::operation::{KeyFault, KeyringAction, KeyringScope, KeyringWrite, Operation};
+use crate::keyring::{GossipQuery, KeyChange, KeyringBackend, Pool, RelayFactor, RingReport};
+use crate::operation::{KeyringAction, KeyringScope, Operation};
 use crate::operation::{KeyringReply, OperatorReply, RingOutcome};
 use crate::peers::{Envelope, Forwarded, Target};
 use crate::timer::Budget;
@@ -246,54 +242,8 @@ async fn ask(
         KeyringAction::Install(key) => KeyChange::Install(key.clone()),
         KeyringAction::Use(key) => KeyChange::Use(key.clone()),
         KeyringAction::Remove(key) => KeyChange::Remove(key.clone()),
-        KeyringAction::Rehearse { write, fault } => {
-            return rehearse(ring, *write, *fault, query).await;
-        }
     };
     ring.change(&change, query).await
-}
-
-/// Answers for the nodes of a ring what they would say to a malformed key, as
-/// memberlist's nodes do: only installing looks at the size, and only where there is
-/// a ring at all.
-async fn rehearse(
-    ring: &dyn KeyringBackend,
-    write: KeyringWrite,
-    fault: KeyFault,
-    query: &GossipQuery,
-) -> Result<(), OperatorError> {
-    match fault {
-        KeyFault::Invalid(InvalidKey::Size { .. }) => {}
-        KeyFault::Invalid(invalid) => return Err(invalid.into()),
-        KeyFault::TooLong { .. } => return Err(OperatorError::invalid_request(fault.to_string())),
-    }
-    let listing = GossipQuery::new(query.timeout).with_relay(query.relay);
-    // What has arrived counts, also if the listing has failed.
-    let result = ring.list(&listing).await;
-    let Some(listed) = listing.answers.report() else {
-        return result;
-    };
-    let is_off = |failure: &NodeFailure| *failure == NodeFailure::EncryptionOff;
-    let off = listed.failures().any(|(_, failure)| is_off(failure));
-    let failures: HashMap<_, _> = listed.failures().collect();
-    let all_named = failures.len() == listed.errors;
-    let asked = listing.answers.asked();
-    query.answers.asking(asked.keys().cloned());
-    for (node, _) in asked.iter().filter(|(_, answered)| **answered) {
-        let answer = match (off, write) {
-            (true, _) => match failures.get(node) {
-                Some(failure) => Err((*failure).clone()),
-                None if all_named => Ok(()),
-                None => Err(NodeFailure::EncryptionOff),
-            },
-            (false, KeyringWrite::Install) => Err(NodeFailure::KeySize),
-            (false, KeyringWrite::Use) => Err(NodeFailure::KeyNotInstalled),
-            (false, KeyringWrite::Remove) => Ok(()),
-        };
-        let done = answer.map(|()| NodeKeys::done());
-        query.answers.answered(node, done);
-    }
-    result
 }
 
 /// Stands for all rings of a datacenter that could not be asked for them.

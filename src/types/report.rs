@@ -180,6 +180,11 @@ pub struct RingReport {
     pub responses: usize,
     /// How many answered that they did not do it.
     pub errors: usize,
+    /// The nodes that were asked: the first [`NAMED`](RingReport::NAMED) of them, in
+    /// the order in which they were asked. Empty if the server that reports the ring
+    /// does not name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<NodeName>,
     /// The nodes that have not answered: the first [`NAMED`](RingReport::NAMED) of
     /// them by name. The rest is counted by `nodes` and `responses`.
     #[serde(default)]
@@ -199,8 +204,8 @@ pub struct RingReport {
 }
 
 impl RingReport {
-    /// How many nodes a report names, of those that are silent and of those that
-    /// have something to say.
+    /// How many nodes a report names, of those that were asked, of those that are
+    /// silent and of those that have something to say.
     pub const NAMED: usize = 100;
 
     /// The report of a pool of so many nodes, of which none has answered.
@@ -292,8 +297,12 @@ impl RingReport {
         if !adds_up {
             return None;
         }
-        self.silent.truncate(RingReport::NAMED);
-        self.silent = self.silent.into_iter().map(text::cut_name).collect();
+        for names in [&mut self.asked, &mut self.silent] {
+            names.truncate(RingReport::NAMED);
+            for name in names {
+                *name = text::cut_name(name.clone());
+            }
+        }
         let messages = self.messages.into_iter().take(RingReport::NAMED);
         self.messages = messages
             .map(|(node, message)| (text::cut_name(node), message.cut()))

@@ -4,6 +4,7 @@
 use std::future::pending;
 
 use async_trait::async_trait;
+use cluster_operator::consul::Dialect;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::{
     Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Identity, Pool, Resource, Token,
@@ -133,6 +134,22 @@ fn a_denied_caller_does_not_learn_what_is_wrong_with_the_body() {
         assert_eq!(ask("reader").error(), (403, want.as_str()), "{body}");
         assert_eq!(ask("mistyped").error(), (403, "ACL not found"), "{body}");
         assert_eq!(ask("writer").error().0, 400, "{body}");
+    }
+}
+
+#[test]
+fn malformed_key_of_a_reader_is_a_denied_write_as_in_consul() {
+    let federation = guarded();
+    let alice = federation.service("alice");
+    for key in ["no key", "AAAA"] {
+        let ask = |token: &str| {
+            let body = format!(r#"{{"Key":"{key}"}}"#);
+            let ask = ask("POST", "keyring").dialect(Dialect::Consul1_10);
+            ask.token(token).body(body).send(&alice)
+        };
+        let denied = "Modifying keyring denied due to ACLs";
+        assert_eq!(ask("reader").text(), denied);
+        assert!(ask("writer").text().contains("dc1 (LAN) error: "));
     }
 }
 

@@ -26,6 +26,8 @@ use seal::{concluded, reply, sealed};
 
 const REQUESTS_1: &str = include_str!("requests-1.txt");
 const REQUESTS_2: &str = include_str!("requests-2.txt");
+/// Of operations that servers do not ask of each other any more.
+const WITHDRAWN_2: &str = include_str!("requests-2-withdrawn.txt");
 const REPLIES_1: &str = include_str!("replies-1.txt");
 const REPLIES_2: &str = include_str!("replies-2.txt");
 
@@ -132,6 +134,18 @@ fn request_of_version_1_is_told_that_its_server_is_too_old() {
         );
     }
     assert!(lines(REQUESTS_1).len() > 5);
+}
+
+#[test]
+fn withdrawn_operation_is_not_applied() {
+    for (name, bytes) in lines(WITHDRAWN_2) {
+        let reply = block_on(server().answer(&Envelope::from_bytes(bytes)));
+        let (_, request) = requests().remove(0);
+        let error = block_on(concluded(request, Ok(reply))).unwrap_err();
+        assert_eq!(error.kind().name(), "incompatible-server", "{name}");
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{name}");
+    }
+    assert_eq!(lines(WITHDRAWN_2).len(), 2);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use cluster_operator::{
     Access, AccessorId, AutopilotConfiguration, AutopilotServer, AutopilotState, ConfigVersion,
-    Consistency, ErrorKind, GossipKey, Identity, InvalidKey, KeyFault, KeyringAction, KeyringReply,
-    KeyringScope, KeyringWrite, LeaderHint, NodeFailure, Operation, OperatorError, OperatorReply,
+    Consistency, ErrorKind, GossipKey, Identity, InvalidKey, KeyringAction, KeyringReply,
+    KeyringScope, LeaderHint, NodeFailure, Operation, OperatorError, OperatorReply,
     OperatorRequest, Outcome, PeerSelector, Pool, RaftConfiguration, RaftRole, RaftServer,
     RelayFactor, RequestId, Resource, RingOutcome, RingReport, Token,
 };
@@ -61,7 +61,6 @@ pub(crate) fn requests() -> Vec<(&'static str, OperatorRequest)> {
         server,
         expected_index,
     };
-    let rehearse = |write, fault| keyring(KeyringAction::Rehearse { write, fault });
     vec![
         (
             "raft-configuration",
@@ -97,14 +96,6 @@ pub(crate) fn requests() -> Vec<(&'static str, OperatorRequest)> {
         ("keyring-install", keyring(KeyringAction::Install(key()))),
         ("keyring-use", keyring(KeyringAction::Use(key()))),
         ("keyring-remove", keyring(KeyringAction::Remove(key()))),
-        (
-            "keyring-rehearse-install",
-            rehearse(KeyringWrite::Install, InvalidKey::Size { bytes: 3 }.into()),
-        ),
-        (
-            "keyring-rehearse-use",
-            rehearse(KeyringWrite::Use, KeyFault::TooLong { limit: 1024 }),
-        ),
         (
             "autopilot-configuration",
             to_dc2(Operation::AutopilotConfiguration(Consistency::Default)),

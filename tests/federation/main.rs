@@ -24,11 +24,11 @@ use cluster_operator::mock::{
 use cluster_operator::{
     Access, AccessorId, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, BuildError,
     Caller, ConfigVersion, Consistency, DefaultPolicy, ErrorKind, GossipKey, GossipQuery, Identity,
-    InvalidKey, KeyChange, KeyFault, KeyringAction, KeyringBackend, KeyringReply, KeyringScope,
-    KeyringWrite, LeaderHint, NodeFailure, NodeKeys, NodeMessage, NodeName, Operation,
-    OperatorError, OperatorReply, OperatorRequest, OperatorService, Outcome, PeerSelector, Pool,
-    QuorumGuard, RaftBackend, RaftConfiguration, RaftView, RelayFactor, Removal, RequestId,
-    Resource, RingOutcome, RingReport, ServerId, Target, Token,
+    InvalidKey, KeyChange, KeyringAction, KeyringBackend, KeyringReply, KeyringScope, LeaderHint,
+    NodeFailure, NodeKeys, NodeMessage, NodeName, Operation, OperatorError, OperatorReply,
+    OperatorRequest, OperatorService, Outcome, PeerSelector, Pool, QuorumGuard, RaftBackend,
+    RaftConfiguration, RaftView, RelayFactor, Removal, RequestId, Resource, RingOutcome,
+    RingReport, ServerId, Target, Token,
 };
 use tokio::time::Instant;
 

@@ -20,27 +20,13 @@ fn pools() -> [Pool; 3] {
     [Pool::Wan, Pool::Lan, Pool::Segment("alpha".into())]
 }
 
-const KEY_FAULTS: [KeyFault; 3] = [
-    KeyFault::Invalid(InvalidKey::Base64 { offset: 3 }),
-    KeyFault::Invalid(InvalidKey::Size { bytes: 17 }),
-    KeyFault::TooLong { limit: 1024 },
-];
-
 fn actions() -> Vec<KeyringAction> {
-    let mut actions = vec![
+    vec![
         KeyringAction::List,
         KeyringAction::Install(new_key()),
         KeyringAction::Use(first_key()),
         KeyringAction::Remove(GossipKey::from_bytes(&[3; 24]).unwrap()),
-    ];
-    for write in [
-        KeyringWrite::Install,
-        KeyringWrite::Use,
-        KeyringWrite::Remove,
-    ] {
-        actions.extend(KEY_FAULTS.map(|fault| KeyringAction::Rehearse { write, fault }));
-    }
-    actions
+    ]
 }
 
 #[test]

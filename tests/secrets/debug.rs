@@ -12,11 +12,10 @@ use cluster_operator::keyring::{Answers, Keyring};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockToken};
 use cluster_operator::{
     Access, AclError, AllowAll, BuildError, Caller, ConfigVersion, DatacenterName, DefaultPolicy,
-    Envelope, EnvelopeReply, ErrorKind, GossipKey, GossipQuery, Identity, KeyChange, KeyFault,
-    KeyringAction, KeyringReply, KeyringScope, KeyringWrite, LeaderHint, NodeFailure, NodeKeys,
-    NodeName, Operation, OperatorError, OperatorReply, OperatorRequest, OperatorService, Outcome,
-    PeerSelector, Peers, Pool, RequestId, Resource, RingOutcome, RingReport, SendError,
-    SendFailure, Target,
+    Envelope, EnvelopeReply, ErrorKind, GossipKey, GossipQuery, Identity, KeyChange, KeyringAction,
+    KeyringReply, KeyringScope, LeaderHint, NodeFailure, NodeKeys, NodeName, Operation,
+    OperatorError, OperatorReply, OperatorRequest, OperatorService, Outcome, PeerSelector, Peers,
+    Pool, RequestId, Resource, RingOutcome, RingReport, SendError, SendFailure, Target,
 };
 use futures_executor::block_on;
 use serde_json::Value;
@@ -36,15 +35,10 @@ fn says_nothing(value: &(impl Debug + Display)) {
 }
 
 fn actions() -> Vec<KeyringAction> {
-    let fault = KeyFault::TooLong { limit: 1024 };
     vec![
         KeyringAction::Install(key()),
         KeyringAction::Use(key()),
         KeyringAction::Remove(key()),
-        KeyringAction::Rehearse {
-            write: KeyringWrite::Install,
-            fault,
-        },
     ]
 }
 
@@ -348,7 +342,6 @@ fn what_is_no_key_is_not_repeated_in_the_error() {
     ] {
         let error = GossipKey::from_base64(&bad).unwrap_err();
         says_nothing(&error);
-        says_nothing(&KeyFault::from(error));
         says_nothing(&OperatorError::from(error));
     }
     says_nothing(&GossipKey::from_bytes(&key().as_bytes()[..31]).unwrap_err());
