@@ -1,11 +1,82 @@
-//! The rules that autopilot follows, and its view of the servers.
+//! Autopilot: its configuration, by which dead servers are removed and new ones get
+//! to vote, and the health of the servers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::error::OperatorError;
 use crate::types::{NodeName, ServerAddress, ServerId};
+
+/// The autopilot of the server that the service runs in. A server without one
+/// leaves it out; its autopilot endpoints then say that they are unsupported.
+///
+/// # Contract
+/// The service calls it on the leader only. A change is replicated before the
+/// method returns; an error says in its outcome whether it may yet be.
+#[async_trait]
+pub trait AutopilotBackend: Send + Sync {
+    /// The rules in force.
+    ///
+    /// # Errors
+    /// What keeps it from knowing.
+    ///
+    /// # Cancel safety
+    /// It reads only; the future can be dropped.
+    async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError>;
+
+    /// Replaces the rules; the indexes of `configuration` are ignored. With
+    /// `expected_index`, only if they were last changed at that index, else
+    /// nothing changes and the answer is `false`.
+    ///
+    /// # Errors
+    /// What keeps it from replicating the change.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either the old or the new rules.
+    async fn set_configuration(
+        &self,
+        configuration: AutopilotConfiguration,
+        expected_index: Option<u64>,
+    ) -> Result<bool, OperatorError>;
+
+    /// What it knows of the servers.
+    ///
+    /// # Errors
+    /// What keeps it from knowing.
+    ///
+    /// # Cancel safety
+    /// It reads only; the future can be dropped.
+    async fn state(&self) -> Result<AutopilotState, OperatorError>;
+}
+
+macro_rules! forward {
+    ($($pointer:ident),+) => {$(
+        #[async_trait]
+        impl<A: AutopilotBackend + ?Sized> AutopilotBackend for $pointer<A> {
+            async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
+                (**self).configuration().await
+            }
+
+            async fn set_configuration(
+                &self,
+                configuration: AutopilotConfiguration,
+                expected_index: Option<u64>,
+            ) -> Result<bool, OperatorError> {
+                (**self).set_configuration(configuration, expected_index).await
+            }
+
+            async fn state(&self) -> Result<AutopilotState, OperatorError> {
+                (**self).state().await
+            }
+        }
+    )+};
+}
+
+forward!(Arc, Box);
 
 /// How autopilot looks after the servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
