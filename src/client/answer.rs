@@ -14,7 +14,7 @@ use super::request::Call;
 use super::transport::{Answer, Cause, Failure, JSON};
 use crate::acl::{Access, AccessorId, Identity, Resource};
 use crate::error::{ErrorKind, Outcome};
-use crate::types::text;
+use crate::types::cut_text;
 
 const PROBLEM: &str = "application/problem+json";
 
@@ -381,7 +381,7 @@ fn permission(text: &str) -> Option<(Resource, Access)> {
 }
 
 fn cut(text: String) -> String {
-    let mut text = text::cut(text);
+    let mut text = cut_text(text);
     text.truncate(text.trim_end().len());
     text
 }
@@ -394,7 +394,7 @@ mod tests {
 
     use super::*;
     use crate::raft::PeerSelector;
-    use crate::types::text::TEXT_LIMIT;
+    use crate::types::TEXT_LIMIT;
 
     fn answer(status: u16, content_type: &str, body: &str) -> Answer {
         Answer {

@@ -9,7 +9,7 @@ use crate::operation::{KeyringAction, KeyringScope, Operation};
 use crate::operation::{KeyringReply, OperatorReply, RingOutcome};
 use crate::peers::{Envelope, Forwarded, Target};
 use crate::timer::Budget;
-use crate::types::{DatacenterName, text};
+use crate::types::{DatacenterName, cut_name};
 
 /// How many rings another datacenter can have.
 const RINGS: usize = 256;
@@ -210,7 +210,7 @@ fn accepted(ring: RingOutcome, unread: Outcome) -> RingOutcome {
         error,
     } = ring;
     let pool = match pool {
-        Pool::Segment(name) => Pool::Segment(text::cut_name(name)),
+        Pool::Segment(name) => Pool::Segment(cut_name(name)),
         pool => pool,
     };
     let error = error.map(|error| error.bounded().forwarded());

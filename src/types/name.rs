@@ -159,6 +159,31 @@ name! {
     ProtocolVersion
 }
 
+/// The longest text of another server that is kept, in bytes.
+pub(crate) const TEXT_LIMIT: usize = 4096;
+
+/// Cuts a text that is longer than [`TEXT_LIMIT`], and says so with three dots.
+pub(crate) fn cut_text(mut text: String) -> String {
+    if text.len() > TEXT_LIMIT {
+        let mut end = TEXT_LIMIT;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push_str(" ...");
+    }
+    text
+}
+
+/// Cuts a name as [`cut_text`] does a text.
+pub(crate) fn cut_name<T: AsRef<str> + From<String>>(name: T) -> T {
+    if name.as_ref().len() > TEXT_LIMIT {
+        cut_text(name.as_ref().to_owned()).into()
+    } else {
+        name
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
