@@ -109,7 +109,7 @@ pub mod raft;
 pub mod rotation;
 #[cfg(feature = "http")]
 pub mod server;
-mod service;
+pub mod service;
 pub mod timer;
 pub mod types;
 

@@ -1,9 +1,7 @@
 //! The service: routes an operation to the server that has to serve it,
 //! authorizes it there, and does it.
 
-mod autopilot;
 mod builder;
-mod caller;
 mod keyring;
 mod raft;
 mod route;
@@ -12,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Identity, Resource};
+use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Identity, Resource, Token};
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, KeyringBackend, RelayFactor};
@@ -24,7 +22,6 @@ use crate::timer::{Budget, Timer};
 use crate::types::{DatacenterName, ServerId};
 
 pub use builder::{BuildError, OperatorServiceBuilder};
-pub use caller::Caller;
 
 /// Consul's operator operations for one server.
 ///
@@ -335,6 +332,41 @@ impl OperatorService {
         request.token = caller.token.clone();
         request.datacenter = caller.datacenter.clone();
         self.call(request).await
+    }
+}
+
+/// Who asks for an operation, and of which datacenter.
+///
+/// ```
+/// use cluster_operator::{Caller, Token};
+///
+/// let caller = Caller::with_token(Token::new("b852fbe7")).in_datacenter("dc2");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    pub(crate) token: Option<Token>,
+    pub(crate) datacenter: Option<DatacenterName>,
+}
+
+impl Caller {
+    /// Someone without a token, who asks of the local datacenter.
+    pub fn anonymous() -> Self {
+        Caller::default()
+    }
+
+    /// The owner of a token, who asks of the local datacenter.
+    pub fn with_token(token: Token) -> Self {
+        Caller {
+            token: Some(token),
+            datacenter: None,
+        }
+    }
+
+    /// The same caller, who asks of this datacenter.
+    #[must_use]
+    pub fn in_datacenter(mut self, datacenter: impl Into<DatacenterName>) -> Self {
+        self.datacenter = Some(datacenter.into());
+        self
     }
 }
 
