@@ -320,8 +320,8 @@ impl ErrorKind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::OperatorError;
     use super::*;
+    use crate::error::OperatorError;
 
     #[test]
     fn rings_that_failed_are_named() {

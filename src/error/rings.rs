@@ -94,9 +94,10 @@ impl KeyringReply {
     /// none may have.
     pub fn confirmed(self) -> Result<Self, OperatorError> {
         let mut outcomes = self.rings.iter().map(RingOutcome::outcome);
-        let outcome = match outcomes.all(|outcome| outcome == Outcome::NotApplied) {
-            true => Outcome::NotApplied,
-            false => Outcome::Unknown,
+        let outcome = if outcomes.all(|outcome| outcome == Outcome::NotApplied) {
+            Outcome::NotApplied
+        } else {
+            Outcome::Unknown
         };
         match self.unconfirmed() {
             None => Ok(self),
@@ -131,7 +132,7 @@ impl KeyringReply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyring::NodeFailure;
+    use crate::types::{GossipKey, NodeFailure};
 
     fn done() -> RingReport {
         let mut report = RingReport::new(1);
@@ -248,7 +249,7 @@ mod tests {
             rings: vec![ring(Pool::Lan, refused())],
         };
         assert!(reply.clone().listed().is_err());
-        let key = crate::keyring::GossipKey::from_bytes(&[1; 16]).unwrap();
+        let key = GossipKey::from_bytes(&[1; 16]).unwrap();
         let mut listed = RingReport::new(1);
         listed.holds(&[key]);
         reply.rings.push(ring(Pool::Wan, listed));

@@ -13,8 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::acl::Access;
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::operation::OperatorReply;
-use crate::operation::OperatorRequest;
+use crate::operation::{OperatorReply, OperatorRequest};
 
 /// The version of the server call that this library speaks.
 ///

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{Inner, mismatched, too_late};
 use crate::error::{OperatorError, Outcome};
 use crate::keyring::{GossipQuery, KeyChange, KeyringBackend, Pool, RelayFactor, RingReport};
-use crate::operation::{KeyringAction, KeyringScope, Operation};
-use crate::operation::{KeyringReply, OperatorReply, RingOutcome};
+use crate::operation::{
+    KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply, RingOutcome,
+};
 use crate::peers::{Envelope, Forwarded, Target};
 use crate::timer::Budget;
 use crate::types::{DatacenterName, cut_name};

@@ -14,8 +14,9 @@ use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Identity, Resource, Token
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, KeyringBackend, RelayFactor};
-use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
-use crate::operation::{KeyringReply, OperatorReply};
+use crate::operation::{
+    KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply, OperatorRequest,
+};
 use crate::peers::{Envelope, EnvelopeReply, Peers};
 use crate::raft::{Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration};
 use crate::timer::{Budget, Timer};
@@ -64,6 +65,16 @@ struct Inner {
     keyring_deadline: Duration,
     leader_wait: Duration,
     hop_limit: u8,
+}
+
+/// Takes the value out of a reply of this kind.
+macro_rules! value_of {
+    ($reply:expr, $kind:ident) => {
+        match $reply {
+            OperatorReply::$kind(value) => Ok(value),
+            _ => Err(mismatched()),
+        }
+    };
 }
 
 impl OperatorService {
@@ -149,13 +160,8 @@ impl OperatorService {
         caller: &Caller,
         consistency: Consistency,
     ) -> Result<RaftConfiguration, OperatorError> {
-        match self
-            .ask(caller, Operation::RaftConfiguration(consistency))
-            .await?
-        {
-            OperatorReply::RaftConfiguration(configuration) => Ok(configuration),
-            _ => Err(mismatched()),
-        }
+        let operation = Operation::RaftConfiguration(consistency);
+        value_of!(self.ask(caller, operation).await?, RaftConfiguration)
     }
 
     /// Removes a server from the Raft configuration.
@@ -174,10 +180,7 @@ impl OperatorService {
             server,
             expected_index,
         };
-        match self.ask(caller, operation).await? {
-            OperatorReply::PeerRemoved => Ok(()),
-            _ => Err(mismatched()),
-        }
+        self.ask(caller, operation).await.map(drop)
     }
 
     /// Hands the lead to this voter, or to the best suited.
@@ -189,13 +192,8 @@ impl OperatorService {
         caller: &Caller,
         to: Option<ServerId>,
     ) -> Result<(), OperatorError> {
-        match self
-            .ask(caller, Operation::TransferLeadership { to })
-            .await?
-        {
-            OperatorReply::LeadershipTransferred => Ok(()),
-            _ => Err(mismatched()),
-        }
+        let operation = Operation::TransferLeadership { to };
+        self.ask(caller, operation).await.map(drop)
     }
 
     /// The gossip keys of all rings, or of the local datacenter's.
@@ -265,10 +263,7 @@ impl OperatorService {
         caller: &Caller,
     ) -> Result<AutopilotConfiguration, OperatorError> {
         let operation = Operation::AutopilotConfiguration(Consistency::Default);
-        match self.ask(caller, operation).await? {
-            OperatorReply::AutopilotConfiguration(configuration) => Ok(configuration),
-            _ => Err(mismatched()),
-        }
+        value_of!(self.ask(caller, operation).await?, AutopilotConfiguration)
     }
 
     /// Replaces autopilot's rules; with `expected_index`, only if they were last
@@ -286,10 +281,10 @@ impl OperatorService {
             configuration,
             expected_index,
         };
-        match self.ask(caller, operation).await? {
-            OperatorReply::AutopilotConfigurationSet(replaced) => Ok(replaced),
-            _ => Err(mismatched()),
-        }
+        value_of!(
+            self.ask(caller, operation).await?,
+            AutopilotConfigurationSet
+        )
     }
 
     /// Autopilot's view of the servers.
@@ -297,13 +292,8 @@ impl OperatorService {
     /// # Errors
     /// As [`call`](OperatorService::call).
     pub async fn autopilot_state(&self, caller: &Caller) -> Result<AutopilotState, OperatorError> {
-        match self
-            .ask(caller, Operation::AutopilotState(Consistency::Default))
-            .await?
-        {
-            OperatorReply::AutopilotState(state) => Ok(state),
-            _ => Err(mismatched()),
-        }
+        let operation = Operation::AutopilotState(Consistency::Default);
+        value_of!(self.ask(caller, operation).await?, AutopilotState)
     }
 
     async fn keyring(
@@ -317,12 +307,11 @@ impl OperatorService {
             scope,
             relay_factor: RelayFactor::default(),
         };
-        match self.ask(caller, operation).await? {
-            OperatorReply::Keyring(reply) => Ok(reply),
-            _ => Err(mismatched()),
-        }
+        value_of!(self.ask(caller, operation).await?, Keyring)
     }
 
+    /// Calls the service. The reply always answers the operation: that of another
+    /// server was checked when it arrived.
     async fn ask(
         &self,
         caller: &Caller,

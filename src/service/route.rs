@@ -37,9 +37,10 @@ impl Progress {
 
     /// The outcome of an operation that was given up now.
     fn outcome(&self, operation: &Operation) -> Outcome {
-        match self.0.load(Ordering::Relaxed) {
-            true => operation.unanswered(),
-            false => Outcome::NotApplied,
+        if self.0.load(Ordering::Relaxed) {
+            operation.unanswered()
+        } else {
+            Outcome::NotApplied
         }
     }
 }
@@ -190,9 +191,10 @@ impl Inner {
             }
         })?;
         // What another server sends is not to be taken for a success unread.
-        match reply.answers(operation) {
-            true => Ok(reply),
-            false => Err(mismatched().with_outcome(operation.unanswered())),
+        if reply.answers(operation) {
+            Ok(reply)
+        } else {
+            Err(mismatched().with_outcome(operation.unanswered()))
         }
     }
 
