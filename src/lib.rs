@@ -55,7 +55,8 @@
 //! | [`rotation`] | replacing the gossip key of a whole federation |
 //! | [`consul`] | Consul's HTTP API as plain values, in three dialects |
 //! | `server` | the same as a tower service |
-//! | `client` | the other servers over HTTP, and a client for programs |
+//! | `peer_http` | servers that reach each other over HTTP |
+//! | `client` | a client for programs |
 //! | `mock` | a simulated federation |
 //! | [`guide`] | how to embed it, with whole programs |
 //!
@@ -72,7 +73,8 @@
 //! |---|---|---|
 //! | `tokio` | `TokioTimer`, the clock that the builder takes by itself | yes |
 //! | `http` | `server::OperatorHttp`, a tower service | no |
-//! | `client` | `client::HttpPeers`, `PeerHttp` and `OperatorClient`, over hyper without TLS | no |
+//! | `client` | `client::OperatorClient`, a client for programs, over hyper without TLS | no |
+//! | `peer-http` | `peer_http::HttpPeers` and `PeerHttp`, for servers that reach each other over HTTP | no |
 //! | `hcl` | rules and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
 //!
@@ -104,6 +106,8 @@ pub mod keyring;
 #[cfg(feature = "mock")]
 pub mod mock;
 pub mod operation;
+#[cfg(feature = "peer-http")]
+pub mod peer_http;
 pub mod peers;
 pub mod raft;
 pub mod rotation;
@@ -111,6 +115,8 @@ pub mod rotation;
 pub mod server;
 pub mod service;
 pub mod timer;
+#[cfg(any(feature = "client", feature = "peer-http"))]
+mod transport;
 pub mod types;
 
 pub use acl::{

@@ -1,27 +1,30 @@
-//! Reading answers: what was asked for, or why it failed.
+//! Reading answers: the result, or why the operation failed.
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+use http::Response;
 use serde::Deserialize;
 use serde::de::value::Error as Unreadable;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::ServerUri;
 use super::error::ClientError;
 use super::replies::{RingListing, outcome};
-use super::request::Call;
-use super::transport::{Answer, Cause, Failure, JSON};
 use crate::acl::{Access, AccessorId, Identity, Resource};
 use crate::error::{ErrorKind, Outcome};
-use crate::types::cut_text;
+use crate::operation::{KeyringAction, Operation};
+use crate::raft::PeerSelector;
+use crate::transport::{Cause, Failure, JSON, ServerUri, media_type};
+use crate::types::{DatacenterName, cut_text};
 
 const PROBLEM: &str = "application/problem+json";
 
-/// Accepts the answer of an operation without a result. An answer with a body does
-/// not come from a server that has done what it was asked.
-pub(super) fn empty(answer: &Answer) -> Result<(), ClientError> {
-    if answer.body.trim_ascii().is_empty() {
+/// Accepts the answer to an operation without a result. An answer with a body does
+/// not come from a server that has executed the operation.
+pub(super) fn empty(answer: &Response<Bytes>) -> Result<(), ClientError> {
+    if answer.body().trim_ascii().is_empty() {
         return Ok(());
     }
     Err(invalid(answer, Outcome::Unknown))
@@ -29,43 +32,55 @@ pub(super) fn empty(answer: &Answer) -> Result<(), ClientError> {
 
 /// Reads a result. `unread` is the outcome if that fails.
 pub(super) fn read<T: DeserializeOwned>(
-    answer: &Answer,
+    answer: &Response<Bytes>,
     unread: Outcome,
 ) -> Result<T, ClientError> {
-    serde_json::from_slice(&answer.body).map_err(|_| invalid(answer, unread))
+    serde_json::from_slice(answer.body()).map_err(|_| invalid(answer, unread))
 }
 
-fn invalid(answer: &Answer, outcome: Outcome) -> ClientError {
-    let reason = "it is not what such a server sends".into();
+fn invalid(answer: &Response<Bytes>, outcome: Outcome) -> ClientError {
+    let reason = "it does not have the expected format".into();
     let mut error = ClientError::new(ErrorKind::InvalidReply { reason });
-    error.status = Some(answer.status.as_u16());
+    error.status = Some(answer.status().as_u16());
     error.with_outcome(outcome)
 }
 
-/// What was asked of which server.
+/// What was asked of which server: the meaning of an error depends on it.
 pub(super) struct Asked<'a> {
-    pub(super) call: &'a Call,
-    pub(super) uri: &'a ServerUri,
+    pub(super) operation: &'a Operation,
+    /// The method and the path.
+    pub(super) endpoint: String,
+    pub(super) server: &'a ServerUri,
+    pub(super) datacenter: Option<&'a DatacenterName>,
     pub(super) token: Option<&'a str>,
+    pub(super) begin: Instant,
 }
 
 impl Asked<'_> {
+    fn access(&self) -> Access {
+        self.operation.permission().1
+    }
+
+    fn resource(&self) -> Resource {
+        self.operation.permission().0
+    }
+
     /// The error of a request that was not answered.
     pub(super) fn unanswered(&self, failure: Failure) -> ClientError {
-        let target = self.uri.to_string();
+        let target = self.server.to_string();
         let kind = match failure.cause {
             Cause::TimedOut(after) => ErrorKind::DeadlineExceeded { target, after },
             Cause::TooLarge(limit) => ErrorKind::InvalidReply {
                 reason: format!("it is larger than {limit} bytes"),
             },
-            cause @ (Cause::NoConnection(_) | Cause::Broken(_)) => ErrorKind::Unreachable {
+            cause @ (Cause::NoConnection(_) | Cause::Failed(_)) => ErrorKind::Unreachable {
                 target,
                 reason: cause.to_string(),
             },
         };
-        let outcome = match self.call.access() {
-            Access::Write if failure.sent => Outcome::Unknown,
-            _ => Outcome::NotApplied,
+        let outcome = match failure.sent {
+            true => self.operation.unanswered(),
+            false => Outcome::NotApplied,
         };
         ClientError::new(kind)
             .with_outcome(outcome)
@@ -73,26 +88,27 @@ impl Asked<'_> {
     }
 
     /// The error of an answer that is not a success.
-    pub(super) fn refused(&self, answer: &Answer) -> ClientError {
-        let document = match answer.content_type.as_str() {
-            PROBLEM | JSON => serde_json::from_slice(&answer.body).ok(),
+    pub(super) fn refused(&self, answer: &Response<Bytes>) -> ClientError {
+        let media_type = media_type(answer.headers());
+        let document = match media_type.as_str() {
+            PROBLEM | JSON => serde_json::from_slice(answer.body()).ok(),
             _ => None,
         };
         let error = document.and_then(|mut document| {
             // Decoded first, since escapes could hide a secret.
             self.clean_document(&mut document);
-            match answer.content_type.as_str() {
+            match media_type.as_str() {
                 PROBLEM => self.of_problem(&document, answer),
                 _ => self.of_rings(&document),
             }
         });
         let mut error = error.unwrap_or_else(|| self.of_text(answer));
-        error.status = Some(answer.status.as_u16());
+        error.status = Some(answer.status().as_u16());
         error
     }
 
     /// From a problem document, which says what to do and what has happened.
-    fn of_problem(&self, document: &Value, answer: &Answer) -> Option<ClientError> {
+    fn of_problem(&self, document: &Value, answer: &Response<Bytes>) -> Option<ClientError> {
         /// RFC 9457, with two of the members that this library's servers add. With
         /// the third, `kind` and `data` are an [`ErrorKind`].
         #[derive(Deserialize)]
@@ -103,7 +119,7 @@ impl Asked<'_> {
         }
 
         let problem = Problem::deserialize(document).ok()?;
-        let status = answer.status.as_u16();
+        let status = answer.status().as_u16();
         let message = problem.detail;
         let kind = ErrorKind::deserialize(document).unwrap_or_else(|_| match problem.kind {
             // A newer server's.
@@ -123,7 +139,7 @@ impl Asked<'_> {
 
     /// From a listing of rings some of which have failed.
     fn of_rings(&self, document: &Value) -> Option<ClientError> {
-        if self.call.resource != Resource::Keyring {
+        if self.resource() != Resource::Keyring {
             return None;
         }
         let rings = Vec::<RingListing>::deserialize(document).ok()?;
@@ -142,7 +158,7 @@ impl Asked<'_> {
         let unchanged = rings
             .iter()
             .all(|ring| ring.error.is_some() && ring.outcome == Some(Outcome::NotApplied));
-        let outcome = match self.call.access() {
+        let outcome = match self.access() {
             Access::Write if !unchanged => Outcome::Unknown,
             _ => Outcome::NotApplied,
         };
@@ -164,13 +180,13 @@ impl Asked<'_> {
     }
 
     /// From Consul, or from something in front of it.
-    fn of_text(&self, answer: &Answer) -> ClientError {
-        let status = answer.status.as_u16();
-        let text = self.clean(&String::from_utf8_lossy(&answer.body));
-        let named = answer
-            .error
-            .as_ref()
-            // Those that have no data.
+    fn of_text(&self, answer: &Response<Bytes>) -> ClientError {
+        let status = answer.status().as_u16();
+        let text = self.clean(&String::from_utf8_lossy(answer.body()));
+        let named = answer.headers().get("x-operator-error");
+        let named = named
+            .and_then(|name| name.to_str().ok())
+            // The kinds without data.
             .and_then(|name| ErrorKind::deserialize(json!({ "kind": name })).ok());
         let kind = match (named, status) {
             (Some(kind), _) => kind,
@@ -189,16 +205,16 @@ impl Asked<'_> {
         }
     }
 
-    fn by_status(&self, text: &str, answer: &Answer) -> ErrorKind {
-        let target = || self.uri.to_string();
-        match answer.status.as_u16() {
+    fn by_status(&self, text: &str, answer: &Response<Bytes>) -> ErrorKind {
+        let target = || self.server.to_string();
+        match answer.status().as_u16() {
             401 | 403 => self.denied(text),
             300..=399 | 404 | 405 | 501 => ErrorKind::Unsupported {
-                what: self.call.endpoint(),
+                what: self.endpoint.clone(),
             },
             408 | 504 => ErrorKind::DeadlineExceeded {
                 target: target(),
-                after: answer.elapsed,
+                after: self.begin.elapsed(),
             },
             429 | 503 => ErrorKind::Unavailable {
                 reason: text.to_owned(),
@@ -217,7 +233,7 @@ impl Asked<'_> {
     fn denied(&self, text: &str) -> ErrorKind {
         let quoted = |before| Some(text.split_once(before)?.1.split_once('\'')?.0);
         let named = quoted("lacks permission '").and_then(permission);
-        let (resource, access) = named.unwrap_or((self.call.resource, self.call.access()));
+        let (resource, access) = named.unwrap_or((self.resource(), self.access()));
         let identity = match quoted("AccessorID '") {
             Some(id) => Identity::Accessor(AccessorId::new(id)),
             None if self.token.is_none() || text.contains("anonymous token") => Identity::Anonymous,
@@ -233,15 +249,14 @@ impl Asked<'_> {
     fn no_path(&self) -> ErrorKind {
         // A keyring operation asks all datacenters, and Consul does not say which
         // one it did not reach.
-        let datacenter = self.call.datacenter.clone();
         ErrorKind::NoPathToDatacenter {
-            datacenter: datacenter.unwrap_or_else(|| "".into()),
+            datacenter: self.datacenter.cloned().unwrap_or_else(|| "".into()),
         }
     }
 
     fn unreachable(&self, text: &str) -> ErrorKind {
         ErrorKind::Unreachable {
-            target: format!("a server behind {}", self.uri),
+            target: format!("a server behind {}", self.server),
             reason: text.to_owned(),
         }
     }
@@ -252,7 +267,7 @@ impl Asked<'_> {
             kind,
             ErrorKind::PermissionDenied { .. } | ErrorKind::UnknownToken
         );
-        let refused = match (self.call.access(), self.call.resource) {
+        let refused = match (self.access(), self.resource()) {
             (Access::Read, _) => true,
             // Consul changes its own rings before it asks the other datacenters, and
             // then answers with the first error that comes from there.
@@ -286,7 +301,14 @@ impl Asked<'_> {
 
     /// The text without the secrets of the request, which a proxy might repeat.
     fn clean(&self, text: &str) -> String {
-        let key = self.call.key.as_ref().map(|key| key.as_str());
+        let key = match self.operation {
+            Operation::Keyring {
+                action:
+                    KeyringAction::Install(key) | KeyringAction::Use(key) | KeyringAction::Remove(key),
+                ..
+            } => Some(key.as_base64()),
+            _ => None,
+        };
         let secrets = self.token.into_iter().chain(key);
         let text = secrets
             .filter(|secret| !secret.is_empty())
@@ -346,12 +368,17 @@ const TEXTS: [(&str, Meaning); 12] = [
 ];
 
 fn unknown_server(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
-    asked.call.server.clone().map(ErrorKind::UnknownServer)
+    let server = match asked.operation {
+        Operation::RemovePeer { server, .. } => server.clone(),
+        Operation::TransferLeadership { to: Some(id) } => PeerSelector::Id(id.clone()),
+        _ => return None,
+    };
+    Some(ErrorKind::UnknownServer(server))
 }
 
 /// Which ones, Consul says for people only.
 fn some_rings_failed(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
-    (asked.call.resource == Resource::Keyring).then(|| ErrorKind::RingsFailed {
+    (asked.resource() == Resource::Keyring).then(|| ErrorKind::RingsFailed {
         failed: Vec::new(),
         rings: 0,
     })
@@ -388,46 +415,60 @@ fn cut(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use http::{Method, StatusCode};
+    use http::HeaderValue;
+    use http::header::CONTENT_TYPE;
 
     use super::*;
-    use crate::raft::PeerSelector;
+    use crate::keyring::{GossipKey, RelayFactor};
+    use crate::operation::KeyringScope;
     use crate::types::TEXT_LIMIT;
 
-    fn answer(status: u16, content_type: &str, body: &str) -> Answer {
-        Answer {
-            status: StatusCode::from_u16(status).unwrap(),
-            content_type: content_type.into(),
-            error: None,
-            body: body.to_owned().into(),
-            elapsed: Duration::from_millis(7),
+    fn answer(status: u16, content_type: &str, body: &str) -> Response<Bytes> {
+        let body = Bytes::from(body.to_owned());
+        let answer = Response::builder().status(status);
+        answer
+            .header(CONTENT_TYPE, content_type)
+            .body(body)
+            .unwrap()
+    }
+
+    fn keyring(action: KeyringAction) -> Operation {
+        Operation::Keyring {
+            action,
+            scope: KeyringScope::Federation,
+            relay_factor: RelayFactor::default(),
         }
     }
 
-    fn rings() -> Call {
-        Call::new(Method::POST, "keyring", Resource::Keyring)
+    fn install() -> Operation {
+        let key = GossipKey::from_bytes(&[7; 16]).unwrap();
+        keyring(KeyringAction::Install(key))
     }
 
-    fn raft() -> Call {
-        let mut call = Call::new(Method::DELETE, "raft/peer", Resource::Operator);
-        call.about(PeerSelector::Id("carol".into()));
-        call
+    fn list() -> Operation {
+        keyring(KeyringAction::List)
     }
 
-    fn read() -> Call {
-        Call::new(Method::GET, "keyring", Resource::Keyring)
+    fn remove() -> Operation {
+        Operation::RemovePeer {
+            server: PeerSelector::Id("carol".into()),
+            expected_index: None,
+        }
     }
 
-    fn refused(call: &Call, answer: &Answer) -> ClientError {
-        let uri = "http://a".parse().unwrap();
-        let token = Some("hunter2");
-        let uri = &uri;
-        Asked { call, uri, token }.refused(answer)
+    fn refused(operation: &Operation, answer: &Response<Bytes>) -> ClientError {
+        let asked = Asked {
+            operation,
+            endpoint: "GET /v1/operator".into(),
+            server: &"http://a".parse().unwrap(),
+            datacenter: None,
+            token: Some("hunter2"),
+            begin: Instant::now(),
+        };
+        asked.refused(answer)
     }
 
-    fn outcome_of(call: &Call, status: u16, text: &str) -> Outcome {
+    fn outcome_of(call: &Operation, status: u16, text: &str) -> Outcome {
         refused(call, &answer(status, "text/plain", text)).outcome()
     }
 
@@ -436,41 +477,41 @@ mod tests {
         let denied = "Permission denied";
         let remote = "rpc error making call: Permission denied";
         for (call, text, outcome) in [
-            (rings(), denied, Outcome::NotApplied),
-            (rings(), remote, Outcome::Unknown),
-            (raft(), remote, Outcome::NotApplied),
-            (read(), remote, Outcome::NotApplied),
+            (install(), denied, Outcome::NotApplied),
+            (install(), remote, Outcome::Unknown),
+            (remove(), remote, Outcome::NotApplied),
+            (list(), remote, Outcome::NotApplied),
         ] {
             assert_eq!(outcome_of(&call, 403, text), outcome, "{text}");
         }
         let path = "No path to datacenter";
-        assert_eq!(outcome_of(&rings(), 500, path), Outcome::Unknown);
-        assert_eq!(outcome_of(&raft(), 500, path), Outcome::NotApplied);
+        assert_eq!(outcome_of(&install(), 500, path), Outcome::Unknown);
+        assert_eq!(outcome_of(&remove(), 500, path), Outcome::NotApplied);
     }
 
     #[test]
     fn failure_without_a_text_may_have_happened() {
         for status in [500, 502, 503, 504] {
-            for call in [raft(), rings()] {
+            for call in [remove(), install()] {
                 assert_eq!(outcome_of(&call, status, ""), Outcome::Unknown);
             }
         }
         let lost = "leadership lost while committing log";
-        assert_eq!(outcome_of(&raft(), 500, lost), Outcome::Unknown);
+        assert_eq!(outcome_of(&remove(), 500, lost), Outcome::Unknown);
     }
 
     #[test]
     fn denial_of_consul_1_12_names_token_and_permission() {
         let text = "Permission denied: token with AccessorID '6a1253d2' lacks permission \
                     'operator:write'";
-        let error = refused(&read(), &answer(403, "text/plain", text));
+        let error = refused(&list(), &answer(403, "text/plain", text));
         let kind = ErrorKind::PermissionDenied {
             resource: Resource::Operator,
             access: Access::Write,
             identity: Identity::Accessor(AccessorId::new("6a1253d2")),
         };
         assert_eq!(error.kind(), &kind);
-        let older = refused(&read(), &answer(403, "text/plain", "Permission denied"));
+        let older = refused(&list(), &answer(403, "text/plain", "Permission denied"));
         let kind = ErrorKind::PermissionDenied {
             resource: Resource::Keyring,
             access: Access::Read,
@@ -482,7 +523,7 @@ mod tests {
     #[test]
     fn repeated_secret_is_left_out_and_long_text_cut() {
         let long = format!("no hunter2 here: {}", "é".repeat(4096));
-        let error = refused(&read(), &answer(500, "text/plain", &long));
+        let error = refused(&list(), &answer(500, "text/plain", &long));
         assert!(error.message().starts_with("no .. here: é"));
         assert!(error.message().ends_with(" ..."));
         assert!(error.message().len() <= TEXT_LIMIT + 4);
@@ -495,7 +536,7 @@ mod tests {
         let problem =
             r#"{"detail":"hun\u0074er2","kind":"backend","data":{"message":"hunte\u00722"}}"#;
         for (content_type, body) in [(JSON, ring), (PROBLEM, problem)] {
-            let error = refused(&rings(), &answer(500, content_type, body));
+            let error = refused(&install(), &answer(500, content_type, body));
             assert!(error.message().contains(".."));
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }
@@ -506,10 +547,10 @@ mod tests {
         let ring = r#"[{"WAN":true,"Datacenter":"dc1","Keys":{},"NumNodes":1,
             "Error":"1/1 nodes reported failure","Outcome":"not-applied"}]"#;
         for (call, body, kind, outcome) in [
-            (rings(), ring, "rings-failed", Outcome::NotApplied),
-            (rings(), "[]", "backend", Outcome::Unknown),
-            (raft(), "[]", "backend", Outcome::Unknown),
-            (raft(), ring, "backend", Outcome::Unknown),
+            (install(), ring, "rings-failed", Outcome::NotApplied),
+            (install(), "[]", "backend", Outcome::Unknown),
+            (remove(), "[]", "backend", Outcome::Unknown),
+            (remove(), ring, "backend", Outcome::Unknown),
         ] {
             let error = refused(&call, &answer(500, JSON, body));
             assert_eq!(error.kind().name(), kind, "{body}");
@@ -522,7 +563,7 @@ mod tests {
         let body = r#"{"type":"about:blank","title":"Conflict","status":409,
             "detail":"removing this voter would ...","outcome":"not-applied",
             "kind":"quorum-loss","data":{"voters":3,"alive":1,"needed":2}}"#;
-        let error = refused(&raft(), &answer(409, PROBLEM, body));
+        let error = refused(&remove(), &answer(409, PROBLEM, body));
         let kind = ErrorKind::QuorumLoss {
             voters: 3,
             alive: 1,
@@ -541,7 +582,7 @@ mod tests {
     fn kind_of_a_newer_server_is_a_backend_error_in_its_words() {
         let body = r#"{"detail":"the plan is stale","outcome":"applied","kind":"stale-plan",
             "data":{"plan":7}}"#;
-        let error = refused(&raft(), &answer(409, PROBLEM, body));
+        let error = refused(&remove(), &answer(409, PROBLEM, body));
         let message = "the plan is stale".into();
         assert_eq!(error.kind(), &ErrorKind::Backend { message });
         assert_eq!(error.outcome(), Outcome::Applied);
@@ -550,12 +591,14 @@ mod tests {
     #[test]
     fn header_names_the_kind_of_an_answer_without_a_document() {
         let mut answer = answer(503, "text/html", "<h1>Service Unavailable</h1>");
-        answer.error = Some("no-leader".into());
-        let error = refused(&raft(), &answer);
+        let named = HeaderValue::from_static("no-leader");
+        answer.headers_mut().insert("x-operator-error", named);
+        let error = refused(&remove(), &answer);
         assert_eq!(error.kind(), &ErrorKind::NoLeader);
         // What needs data is concluded from the rest.
-        answer.error = Some("quorum-loss".into());
-        let error = refused(&raft(), &answer);
+        let named = HeaderValue::from_static("quorum-loss");
+        answer.headers_mut().insert("x-operator-error", named);
+        let error = refused(&remove(), &answer);
         assert_eq!(error.kind().name(), "unavailable");
     }
 }

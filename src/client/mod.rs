@@ -1,69 +1,15 @@
-//! Servers that reach each other over HTTP, and a client for programs.
+//! A client for programs.
 //!
-//! # Servers
-//! [`HttpPeers`] sends the envelopes that a server forwards, to the leader or to
-//! another datacenter, and [`PeerHttp`] answers on the other side:
-//!
-//! ```
-//! # #[cfg(feature = "mock")]
-//! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
-//! use cluster_operator::client::{AddressBook, HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
-//! use cluster_operator::mock::MockRaft;
-//! use cluster_operator::{AllowAll, Caller, Consistency, OperatorService};
-//!
-//! let secret = SharedSecret::new("3f8a0c6e51d94b7e9a2c")?;
-//!
-//! // A server of dc2 answers the others, on a listener of its own.
-//! let dave = OperatorService::builder("dc2")
-//!     .raft(MockRaft::voters(["dave"]))
-//!     .authorizer(AllowAll)
-//!     .build()?;
-//! let peers = PeerHttp::new(dave).with_shared_secret(&secret);
-//! let mut app = axum::Router::new();
-//! for path in PEER_PATHS {
-//!     app = app.route_service(path, peers.clone());
-//! }
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-//! let uri = format!("http://{}", listener.local_addr()?);
-//! tokio::spawn(async { axum::serve(listener, app).await });
-//!
-//! // A server of dc1 reaches it.
-//! let book = AddressBook::new().with_datacenter("dc2", [uri.as_str()])?;
-//! let alice = OperatorService::builder("dc1")
-//!     .raft(MockRaft::voters(["alice"]))
-//!     .authorizer(AllowAll)
-//!     .peers(HttpPeers::new(book).with_shared_secret(secret))
-//!     .build()?;
-//! let there = Caller::anonymous().in_datacenter("dc2");
-//! let configuration = alice.raft_configuration(&there, Consistency::Default).await?;
-//! assert_eq!(configuration.servers[0].id, "dave");
-//! # Ok(()) }
-//! # #[cfg(feature = "mock")]
-//! # tokio::runtime::Runtime::new().unwrap().block_on(doc()).unwrap();
-//! ```
-//!
-//! # Programs
 //! [`OperatorClient`] asks any server that speaks Consul's operator API, Consul
 //! included.
 
 mod answer;
-mod directory;
 mod error;
 mod operator;
-mod peer_http;
-mod peers;
 mod replies;
-mod request;
-mod secret;
-mod transport;
-mod uri;
 
-pub use directory::{AddressBook, Directory};
 pub use error::ClientError;
 pub use operator::{OperatorClient, UnsendableToken};
-pub use peer_http::{PEER_PATH, PEER_PATHS, PeerHttp};
-pub use peers::HttpPeers;
 pub use replies::RingListing;
-pub use secret::{InvalidSecret, SharedSecret};
-pub use transport::Transport;
-pub use uri::{InvalidServerUri, ServerUri};
+
+pub use crate::transport::{InvalidServerUri, ServerUri, Transport};

@@ -1,27 +1,29 @@
-//! A client for programs.
+//! The client, and how it writes its requests.
 
 use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderValue, Method};
-use serde::Deserialize;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::ServerUri;
 use super::answer::{Asked, empty, read};
 use super::error::ClientError;
 use super::replies::{Configuration, RingListing};
-use super::request::Call;
-use super::secret::sensitive;
-use super::transport::{Answer, Transport};
 use crate::acl::{Resource, Token};
 use crate::error::{ErrorKind, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
+use crate::operation::{KeyringAction, KeyringScope, Operation};
+use crate::peers::write_wiped;
 use crate::raft::{ConfigVersion, Consistency, PeerSelector, RaftConfiguration};
+use crate::transport::{JSON, ServerUri, Transport, sensitive};
 use crate::types::{DatacenterName, ServerId};
 
-/// A client of Consul's operator endpoints, for programs: of servers with this
-/// library, in any dialect, and of Consul itself from 0.7 on.
+/// A client of Consul's operator endpoints: of servers with this library, in any
+/// dialect, and of Consul itself from 0.7 on.
 ///
 /// Cheap to clone; clones share the connections. The token travels in a header,
 /// never in the URL, so that no log of URLs shows it. Nothing is sent twice.
@@ -54,7 +56,7 @@ use crate::types::{DatacenterName, ServerId};
 /// [outcome](ClientError::outcome) says whether something has changed.
 ///
 /// # Cancel safety
-/// A future can be dropped; a write that was on its way may then happen or not.
+/// Dropping a future leaves the outcome of a write unknown.
 ///
 /// It has to be used inside a tokio runtime with time and I/O enabled.
 #[derive(Clone)]
@@ -69,13 +71,13 @@ pub struct OperatorClient {
 }
 
 /// A token that a header cannot carry: it is empty, begins or ends in a space, or
-/// has a control character. What was read from a file wants trimming.
+/// has a control character. Trim what was read from a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a header cannot carry the token: trim it, and leave out control characters")]
 pub struct UnsendableToken;
 
 impl OperatorClient {
-    /// A client of this server, over TCP without TLS and without a token.
+    /// Creates a client of this server, over TCP without TLS and without a token.
     pub fn new(server: ServerUri) -> Self {
         OperatorClient {
             server,
@@ -98,7 +100,7 @@ impl OperatorClient {
     /// Sets the token.
     ///
     /// # Errors
-    /// [`UnsendableToken`] for one that does not arrive as it is.
+    /// [`UnsendableToken`] for one that would not arrive unchanged.
     pub fn with_token(mut self, token: &Token) -> Result<Self, UnsendableToken> {
         let text = token.expose();
         if text.is_empty() || text.trim_matches([' ', '\t']) != text {
@@ -108,16 +110,16 @@ impl OperatorClient {
         Ok(self)
     }
 
-    /// The same client for the Raft of another datacenter. Keyring operations
-    /// concern all datacenters whatever is set here.
+    /// Sets the datacenter whose Raft is operated. Keyring operations concern all
+    /// datacenters.
     #[must_use]
     pub fn in_datacenter(mut self, datacenter: impl Into<DatacenterName>) -> Self {
         self.datacenter = Some(datacenter.into());
         self
     }
 
-    /// Sets through how many other nodes each gossip node sends its answer as
-    /// well. Consul 0.7 ignores it.
+    /// Sets how many other nodes relay each gossip node's answer as well. Consul 0.7
+    /// ignores it.
     #[must_use]
     pub fn with_relay_factor(mut self, factor: RelayFactor) -> Self {
         self.relay_factor = factor;
@@ -139,10 +141,10 @@ impl OperatorClient {
         self
     }
 
-    /// The Raft configuration.
+    /// Reads the Raft configuration.
     ///
-    /// Consul 1.10 says that every configuration is at index 0, and 0.7 that a
-    /// server's address is its id.
+    /// Consul 1.10 reports index 0 for every configuration, and 0.7 a server's
+    /// address as its id.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -150,7 +152,16 @@ impl OperatorClient {
         &self,
         consistency: Consistency,
     ) -> Result<RaftConfiguration, ClientError> {
-        self.configuration(consistency, self.deadline).await
+        let operation = Operation::RaftConfiguration(consistency);
+        let call = Call::new(Method::GET, "raft/configuration", operation);
+        let call = match consistency {
+            Consistency::Default => call,
+            Consistency::Consistent => call.with("consistent", ""),
+            Consistency::Stale => call.with("stale", ""),
+        };
+        let answer = self.send(call, self.deadline).await?;
+        let configuration: Configuration = read(&answer, Outcome::NotApplied)?;
+        Ok(configuration.into())
     }
 
     /// Removes a server from the Raft configuration. Consul 0.7 knows addresses
@@ -159,7 +170,7 @@ impl OperatorClient {
     /// With `expected_index`, only if that is the configuration's index. Consul
     /// does not know this condition and would remove the server whatever the
     /// index, so the client reads the configuration first and compares. This
-    /// library's servers compare once more, at the moment of the removal.
+    /// library's servers compare again when they remove it.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -169,11 +180,17 @@ impl OperatorClient {
         expected_index: Option<u64>,
     ) -> Result<(), ClientError> {
         let begin = Instant::now();
+        let operation = Operation::RemovePeer {
+            server: server.clone(),
+            expected_index,
+        };
+        let mut call = Call::new(Method::DELETE, "raft/peer", operation);
+        call = match server {
+            PeerSelector::Id(id) => call.with("id", id.as_str()),
+            PeerSelector::Address(address) => call.with("address", address.as_str()),
+        };
         if let Some(expected) = expected_index {
-            let actual = self
-                .configuration(Consistency::Default, self.deadline)
-                .await?
-                .index;
+            let actual = self.raft_configuration(Consistency::Default).await?.index;
             if actual != expected {
                 // The term is not on the wire.
                 let version = |index| ConfigVersion { term: 0, index };
@@ -184,18 +201,14 @@ impl OperatorClient {
                 error.complete = true;
                 return Err(error);
             }
-        }
-        let mut call = self.raft(Method::DELETE, "raft/peer");
-        call.about(server.clone());
-        if let Some(index) = expected_index {
-            call.parameter("cas", &index.to_string());
+            call = call.with("cas", &expected.to_string());
         }
         let left = self.deadline.saturating_sub(begin.elapsed());
         empty(&self.send(call, left).await?)
     }
 
-    /// Transfers the leadership to this voter, or to the best suited. Consul 1.10
-    /// cannot do it yet.
+    /// Transfers the leadership to this voter, or to the best suited one. Consul
+    /// before 1.17 cannot do it.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -206,43 +219,41 @@ impl OperatorClient {
             success: bool,
         }
 
-        let mut call = self.raft(Method::POST, "raft/transfer-leader");
+        let operation = Operation::TransferLeadership { to: to.cloned() };
+        let mut call = Call::new(Method::POST, "raft/transfer-leader", operation);
         if let Some(id) = to {
-            call.about(PeerSelector::Id(id.clone()));
+            call = call.with("id", id.as_str());
         }
         let answer = self.send(call, self.deadline).await?;
         let transferred: Transferred = read(&answer, Outcome::Unknown)?;
         if transferred.success {
             return Ok(());
         }
-        let message = "the server says that the lead was not transferred".into();
+        let message = "the server reports that the leadership was not transferred".into();
         let mut error = ClientError::new(ErrorKind::Backend { message });
-        error.status = Some(answer.status.as_u16());
+        error.status = Some(answer.status().as_u16());
         Err(error.with_outcome(Outcome::Unknown))
     }
 
-    /// The gossip keys of all rings, in the order of the server's answer.
+    /// Lists the gossip keys of all rings, in the order of the server's answer.
     ///
     /// If some rings fail, a [`Precise`](crate::consul::Dialect::Precise) server
-    /// answers with what it has: look at their [`error`](RingListing::error). Consul
+    /// answers with what it has: check their [`error`](RingListing::error). Consul
     /// fails then.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn list_keys(&self) -> Result<Vec<RingListing>, ClientError> {
-        self.list(Call::new(Method::GET, "keyring", Resource::Keyring))
-            .await
+        self.list(KeyringScope::Federation).await
     }
 
-    /// The gossip keys of the rings of the server's own datacenter, without the
-    /// WAN's. Consul 0.7 lists all rings.
+    /// Lists the gossip keys of the rings of the server's own datacenter, without
+    /// the WAN's. Consul 0.7 lists all rings.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn list_local_keys(&self) -> Result<Vec<RingListing>, ClientError> {
-        let mut call = Call::new(Method::GET, "keyring", Resource::Keyring);
-        call.parameter("local-only", "true");
-        self.list(call).await
+        self.list(KeyringScope::LocalOnly).await
     }
 
     /// Adds a key to every ring of every datacenter.
@@ -250,7 +261,8 @@ impl OperatorClient {
     /// # Errors
     /// [`ClientError`], unless every ring confirmed it.
     pub async fn install_key(&self, key: &GossipKey) -> Result<(), ClientError> {
-        self.change(Method::POST, key).await
+        let action = KeyringAction::Install(key.clone());
+        self.change(Method::POST, key, action).await
     }
 
     /// Makes a key the primary of every ring of every datacenter.
@@ -258,7 +270,8 @@ impl OperatorClient {
     /// # Errors
     /// [`ClientError`], unless every ring confirmed it.
     pub async fn use_key(&self, key: &GossipKey) -> Result<(), ClientError> {
-        self.change(Method::PUT, key).await
+        let action = KeyringAction::Use(key.clone());
+        self.change(Method::PUT, key, action).await
     }
 
     /// Removes a key from every ring of every datacenter.
@@ -266,72 +279,146 @@ impl OperatorClient {
     /// # Errors
     /// [`ClientError`], unless every ring confirmed it.
     pub async fn remove_key(&self, key: &GossipKey) -> Result<(), ClientError> {
-        self.change(Method::DELETE, key).await
+        let action = KeyringAction::Remove(key.clone());
+        self.change(Method::DELETE, key, action).await
     }
 
-    async fn configuration(
-        &self,
-        consistency: Consistency,
-        deadline: Duration,
-    ) -> Result<RaftConfiguration, ClientError> {
-        let mut call = self.raft(Method::GET, "raft/configuration");
-        match consistency {
-            Consistency::Default => {}
-            Consistency::Consistent => call.flag("consistent"),
-            Consistency::Stale => call.flag("stale"),
+    async fn list(&self, scope: KeyringScope) -> Result<Vec<RingListing>, ClientError> {
+        let mut call = self.keyring(Method::GET, KeyringAction::List, scope);
+        if scope == KeyringScope::LocalOnly {
+            call = call.with("local-only", "true");
         }
-        let answer = self.send(call, deadline).await?;
-        let configuration: Configuration = read(&answer, Outcome::NotApplied)?;
-        Ok(configuration.into())
-    }
-
-    async fn list(&self, call: Call) -> Result<Vec<RingListing>, ClientError> {
-        let answer = self.send(self.relayed(call), self.deadline);
-        let rings: Option<Vec<RingListing>> = read(&answer.await?, Outcome::NotApplied)?;
+        let answer = self.send(call, self.deadline).await?;
+        let rings: Option<Vec<RingListing>> = read(&answer, Outcome::NotApplied)?;
         Ok(rings.unwrap_or_default())
     }
 
-    async fn change(&self, method: Method, key: &GossipKey) -> Result<(), ClientError> {
-        let mut call = self.relayed(Call::new(method, "keyring", Resource::Keyring));
-        call.carry(key)?;
+    async fn change(
+        &self,
+        method: Method,
+        key: &GossipKey,
+        action: KeyringAction,
+    ) -> Result<(), ClientError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Change<'a> {
+            #[serde(with = "crate::keyring::exposed")]
+            key: &'a GossipKey,
+        }
+
+        let mut call = self.keyring(method, action, KeyringScope::Federation);
+        call.body = write_wiped(&Change { key }).map_err(not_written)?;
         empty(&self.send(call, self.deadline).await?)
     }
 
-    fn raft(&self, method: Method, path: &str) -> Call {
-        let mut call = Call::new(method, path, Resource::Operator);
-        if let Some(datacenter) = &self.datacenter {
-            call.parameter("dc", datacenter.as_str());
-            call.datacenter = Some(datacenter.clone());
+    fn keyring(&self, method: Method, action: KeyringAction, scope: KeyringScope) -> Call {
+        let relay_factor = self.relay_factor;
+        let operation = Operation::Keyring {
+            action,
+            scope,
+            relay_factor,
+        };
+        let call = Call::new(method, "keyring", operation);
+        if relay_factor == RelayFactor::default() {
+            return call;
         }
-        call
+        call.with("relay-factor", &relay_factor.get().to_string())
     }
 
-    fn relayed(&self, mut call: Call) -> Call {
-        if self.relay_factor != RelayFactor::default() {
-            call.parameter("relay-factor", &self.relay_factor.get().to_string());
+    /// Returns the answer, if it is a success.
+    async fn send(
+        &self,
+        mut call: Call,
+        deadline: Duration,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let (resource, _) = call.operation.permission();
+        let datacenter = self.datacenter.as_ref();
+        let datacenter = datacenter.filter(|_| resource == Resource::Operator);
+        if let Some(datacenter) = datacenter {
+            call = call.with("dc", datacenter.as_str());
         }
-        call
-    }
-
-    /// The answer, if it is a success.
-    async fn send(&self, call: Call, deadline: Duration) -> Result<Answer, ClientError> {
         let token = self.token.as_ref().map(HeaderValue::as_bytes);
         let asked = Asked {
-            call: &call,
-            uri: &self.server,
+            operation: &call.operation,
+            endpoint: format!("{} {}", call.method, call.path),
+            server: &self.server,
+            datacenter,
             token: token.and_then(|token| std::str::from_utf8(token).ok()),
+            begin: Instant::now(),
         };
-        let request = call.request(&self.server, self.token.as_ref())?;
+        let request = self.request(&call).map_err(not_written)?;
         let answer = self
             .transport
             .exchange(request, self.answer_limit, deadline)
             .await
             .map_err(|failure| asked.unanswered(failure))?;
-        if answer.status.is_success() {
-            return Ok(answer);
+        match answer.status().is_success() {
+            true => Ok(answer),
+            false => Err(asked.refused(&answer)),
         }
-        Err(asked.refused(&answer))
     }
+
+    fn request(&self, call: &Call) -> Result<Request<Bytes>, http::Error> {
+        let target = format!("{}{}", call.path, call.query);
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(self.server.join(&target)?)
+            // This library's servers say more in a problem document; Consul ignores
+            // the header.
+            .header(ACCEPT, "application/json, application/problem+json");
+        if !call.body.is_empty() {
+            request = request.header(CONTENT_TYPE, JSON);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("x-consul-token", token);
+        }
+        request.body(call.body.clone())
+    }
+}
+
+/// The characters that RFC 3986 does not reserve in a query.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// An operation as an HTTP request.
+struct Call {
+    operation: Operation,
+    method: Method,
+    path: String,
+    query: String,
+    body: Bytes,
+}
+
+impl Call {
+    fn new(method: Method, path: &str, operation: Operation) -> Self {
+        Call {
+            operation,
+            method,
+            path: format!("/v1/operator/{path}"),
+            query: String::new(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// Adds a query parameter; a flag has an empty value.
+    fn with(mut self, name: &str, value: &str) -> Self {
+        self.query
+            .push(if self.query.is_empty() { '?' } else { '&' });
+        self.query.push_str(name);
+        if !value.is_empty() {
+            self.query.push('=');
+            self.query.extend(utf8_percent_encode(value, QUERY));
+        }
+        self
+    }
+}
+
+fn not_written(error: impl std::error::Error + Send + Sync + 'static) -> ClientError {
+    let reason = format!("the request cannot be written: {error}");
+    ClientError::new(ErrorKind::InvalidRequest { reason }).with_source(Some(Box::new(error)))
 }
 
 impl fmt::Debug for OperatorClient {

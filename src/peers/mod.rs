@@ -12,9 +12,11 @@ use crate::raft::LeaderHint;
 use crate::types::DatacenterName;
 
 pub(crate) use envelope::Forwarded;
-pub use envelope::{Envelope, EnvelopeReply};
+#[cfg(feature = "peer-http")]
+pub(crate) use envelope::too_old;
 #[cfg(feature = "client")]
-pub(crate) use envelope::{too_old, write_wiped};
+pub(crate) use envelope::write_wiped;
+pub use envelope::{Envelope, EnvelopeReply};
 
 /// The server that an envelope is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

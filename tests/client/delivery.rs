@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt;
-use cluster_operator::client::{PEER_PATH, PeerHttp, Transport};
 use cluster_operator::mock::MockRaft;
+use cluster_operator::peer_http::{PEER_PATH, PeerHttp, Transport};
 use cluster_operator::{AllowAll, ErrorKind, OperatorReply, OperatorService, Outcome, SendError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::serve::ListenerExt;
-use cluster_operator::client::{AddressBook, HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::mock::MockFederation;
+use cluster_operator::peer_http::{AddressBook, HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::{AclAuthorizer, OperatorService, Pool};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;

@@ -1,10 +1,9 @@
 //! Which servers are answered, and how much is read.
 
 use axum::body::Body;
-use cluster_operator::client::{
-    AddressBook, HttpPeers, OperatorClient, PEER_PATH, PeerHttp, SharedSecret,
-};
+use cluster_operator::client::OperatorClient;
 use cluster_operator::mock::{MockFederation, MockPeers, MockRaft};
+use cluster_operator::peer_http::{AddressBook, HttpPeers, PEER_PATH, PeerHttp, SharedSecret};
 use cluster_operator::{
     AllowAll, Consistency, ErrorKind, OperatorReply, OperatorService, Outcome, SendError, Token,
 };
@@ -227,7 +226,7 @@ async fn secret_and_token_travel_where_they_belong() {
         let (line, head) = request.split_once("\r\n").unwrap();
         assert_eq!(
             line,
-            "GET /v1/operator/raft/configuration?dc=d%26c&stale HTTP/1.1"
+            "GET /v1/operator/raft/configuration?stale&dc=d%26c HTTP/1.1"
         );
         assert!(head.contains("x-consul-token: b852fbe7\r\n"));
         Turn::Answer(http(200, "application/json", r#"{"Servers":[],"Index":7}"#))

@@ -1,6 +1,6 @@
 //! Servers that reach each other over HTTP, and the client for programs, over
 //! real sockets on the loopback device.
-#![cfg(all(feature = "client", feature = "mock"))]
+#![cfg(all(feature = "client", feature = "peer-http", feature = "mock"))]
 // A test is over where something is not as it has to be.
 #![allow(clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ mod versions;
 
 use std::time::Duration;
 
-use cluster_operator::client::{AddressBook, HttpPeers};
+use cluster_operator::peer_http::{AddressBook, HttpPeers};
 use cluster_operator::{
     Consistency, GossipKey, KeyringAction, KeyringScope, LeaderHint, Operation, OperatorError,
     OperatorReply, OperatorRequest, PeerSelector, Peers, RelayFactor, Target,

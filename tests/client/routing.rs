@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use cluster_operator::client::{AddressBook, HttpPeers, PEER_PATH, PeerHttp};
 use cluster_operator::mock::{Grant, MockAcl, MockRaft, MockToken};
+use cluster_operator::peer_http::{AddressBook, HttpPeers, PEER_PATH, PeerHttp};
 use cluster_operator::{
     AllowAll, Caller, Consistency, DefaultPolicy, ErrorKind, LeaderHint, Leadership, OperatorError,
     OperatorService, Outcome, PeerSelector, Peers, Pool, RaftBackend, RaftView, Removal, Resource,

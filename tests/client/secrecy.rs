@@ -5,10 +5,9 @@ use std::error::Error;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use cluster_operator::client::{
-    AddressBook, HttpPeers, OperatorClient, PeerHttp, SharedSecret, Transport,
-};
+use cluster_operator::client::{OperatorClient, Transport};
 use cluster_operator::mock::MockRaft;
+use cluster_operator::peer_http::{AddressBook, HttpPeers, PeerHttp, SharedSecret};
 use cluster_operator::{AllowAll, Consistency, GossipKey, OperatorService, PeerSelector, Token};
 
 use super::socket::{Scripted, Turn, http, nobody};

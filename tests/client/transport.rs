@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use cluster_operator::client::{OperatorClient, PeerHttp, Transport};
+use cluster_operator::client::{OperatorClient, Transport};
 use cluster_operator::mock::MockRaft;
+use cluster_operator::peer_http::PeerHttp;
 use cluster_operator::server::OperatorHttp;
 use cluster_operator::{AllowAll, Consistency, OperatorService};
 use http::Uri;
@@ -143,7 +144,7 @@ async fn connector_that_speaks_tls_can_be_given() {
         .unwrap();
     let app = axum::Router::new()
         .route_service(
-            cluster_operator::client::PEER_PATH,
+            cluster_operator::peer_http::PEER_PATH,
             PeerHttp::new(service.clone()),
         )
         .fallback_service(OperatorHttp::new(service));

@@ -3,8 +3,8 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::post;
-use cluster_operator::client::{PEER_PATH, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::mock::MockFederation;
+use cluster_operator::peer_http::{PEER_PATH, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::{ErrorKind, Outcome};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, StatusCode};

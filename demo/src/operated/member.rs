@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use cluster_operator::GossipKey;
-use cluster_operator::client::SharedSecret;
+use cluster_operator::peer_http::SharedSecret;
 use tokio::net::TcpListener;
 
 use crate::cluster::{Node, NodeId, Ports, Server, Settings, gossip};

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use axum::Router;
-use cluster_operator::client::{HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::consul::Dialect;
+use cluster_operator::peer_http::{HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::server::OperatorHttp;
 use cluster_operator::{AclAuthorizer, BuildError, OperatorService, Pool, RaftMember};
 use cluster_operator_openraft::OpenraftBackend;

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use cluster_operator::DatacenterName;
-use cluster_operator::client::{Directory, ServerUri};
+use cluster_operator::peer_http::{Directory, ServerUri};
 use cluster_operator::{ServerStatus, Target};
 use serf::types::MemberStatus;
 use tokio::task::AbortHandle;

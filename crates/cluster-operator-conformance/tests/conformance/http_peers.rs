@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use cluster_operator::client::{
+use cluster_operator::peer_http::{
     Directory, HttpPeers, PEER_PATH, PeerHttp, ServerUri, SharedSecret,
 };
 use cluster_operator::{

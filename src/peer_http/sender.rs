@@ -1,7 +1,6 @@
 //! The sending side of server calls.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,14 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::peer_http::PEER_PATH;
+use super::Directory;
+use super::receiver::PEER_PATH;
 use super::secret::SharedSecret;
-use super::transport::{Answer, Cause, Failure, JSON, Transport};
-use super::{Directory, ServerUri};
 use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, SendFailure, Target};
+use crate::transport::{Cause, Failure, JSON, ServerUri, Transport, media_type};
 use crate::types::DatacenterName;
 
 /// [`Peers`] for servers that reach each other over HTTP. The others answer with
@@ -24,7 +23,7 @@ use crate::types::DatacenterName;
 ///
 /// ```
 /// # use cluster_operator::{AllowAll, OperatorService, OperatorServiceBuilder};
-/// use cluster_operator::client::{AddressBook, HttpPeers, SharedSecret};
+/// use cluster_operator::peer_http::{AddressBook, HttpPeers, SharedSecret};
 ///
 /// # fn build(builder: OperatorServiceBuilder) -> Result<(), Box<dyn std::error::Error>> {
 /// let book = AddressBook::new()
@@ -41,8 +40,8 @@ use crate::types::DatacenterName;
 /// Any server of a datacenter can serve it. The one that answered last is asked
 /// first. The next one is asked only if the envelope has certainly not reached the
 /// service of the one before, because there was no connection or a 4xx answer said
-/// so, or if it only reads. A write that may have arrived is sent to nobody else:
-/// it is [`Lost`](SendError::Lost).
+/// so, or if it only reads. A write that may have arrived is sent to no other
+/// server: it is [`Lost`](SendError::Lost).
 ///
 /// # Errors
 /// - [`NoPath`](SendError::NoPath) for a target that the [`Directory`] does not
@@ -51,7 +50,7 @@ use crate::types::DatacenterName;
 ///   refused the envelope. A 404 means that the other server is too old, or that
 ///   its `PeerHttp` is not mounted.
 /// - [`Lost`](SendError::Lost) if the connection broke, the timeout was over, or
-///   something else than a `PeerHttp` answered.
+///   the answer does not come from a `PeerHttp`.
 ///
 /// They name the servers that were tried.
 ///
@@ -65,7 +64,7 @@ pub struct HttpPeers {
 }
 
 impl HttpPeers {
-    /// Peers over TCP without TLS, without a shared secret.
+    /// Creates peers over TCP without TLS, without a shared secret.
     pub fn new(directory: impl Directory + 'static) -> Self {
         HttpPeers {
             directory: Box::new(directory),
@@ -83,15 +82,15 @@ impl HttpPeers {
         self
     }
 
-    /// Sets the secret that the other servers ask for.
+    /// Sets the secret that the other servers require.
     #[must_use]
     pub fn with_shared_secret(mut self, secret: SharedSecret) -> Self {
         self.secret = Some(secret);
         self
     }
 
-    /// Sets the largest reply that is read, in bytes. Default: 8 MiB, which is
-    /// what the listing of some 50,000 nodes takes if each has something to say.
+    /// Sets the largest reply that is read, in bytes. Default: 8 MiB, the size of a
+    /// listing with messages of some 50,000 nodes.
     #[must_use]
     pub fn with_reply_limit(mut self, bytes: usize) -> Self {
         self.reply_limit = bytes;
@@ -104,27 +103,31 @@ impl HttpPeers {
         uri: &ServerUri,
         envelope: &Envelope,
         timeout: Duration,
-    ) -> Result<EnvelopeReply, Unanswered> {
-        let request = self
-            .request(uri, envelope)
-            .map_err(Unanswered::not_written)?;
-        let answer = self
-            .transport
-            .exchange(request, self.reply_limit, timeout)
-            .await?;
-        reply(answer)
+    ) -> Result<EnvelopeReply, Failure> {
+        let request = self.request(uri, envelope).map_err(|error| Failure {
+            sent: false,
+            cause: Cause::Failed(format!("the request cannot be written: {error}")),
+            source: Some(error.into()),
+        })?;
+        let limit = self.reply_limit;
+        reply(self.transport.exchange(request, limit, timeout).await?)
     }
 
     fn request(&self, uri: &ServerUri, envelope: &Envelope) -> Result<Request<Bytes>, http::Error> {
-        let mut request = Request::new(envelope.as_bytes().clone());
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri.join(PEER_PATH)?;
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        let mut request = Request::post(uri.join(PEER_PATH)?).header(CONTENT_TYPE, JSON);
         if let Some(secret) = &self.secret {
-            headers.insert(AUTHORIZATION, secret.header()?);
+            request = request.header(AUTHORIZATION, secret.header()?);
         }
-        Ok(request)
+        request.body(envelope.as_bytes().clone())
+    }
+
+    fn unknown(&self, target: &Target) -> SendError {
+        match target {
+            Target::Datacenter(datacenter) if self.datacenters().contains(datacenter) => {
+                SendError::not_sent("the directory knows no server of it")
+            }
+            _ => SendError::NoPath,
+        }
     }
 }
 
@@ -151,19 +154,19 @@ impl Peers for HttpPeers {
             let left = timeout.saturating_sub(begin.elapsed());
             if at > 0 {
                 // The server before has used up some of the time, and the other
-                // side has to be done before this one gives up.
+                // side has to finish before this one gives up.
                 envelope = envelope.with_timeout(left - left / 10);
             }
-            let attempt = self.preference.attempt(target, &uris, at);
+            let mut attempt = self.preference.attempt(target, &uris, at);
             match self.send_to(uri, &envelope, left).await {
                 Ok(reply) => {
-                    attempt.answered();
+                    attempt.preferred = uri;
                     return Ok(reply);
                 }
-                Err(unanswered) => {
-                    drop(attempt);
-                    let last = unanswered.timed_out || (unanswered.arrived && envelope.is_write());
-                    tried.push((uri, unanswered));
+                Err(failure) => {
+                    let last = matches!(failure.cause, Cause::TimedOut(_))
+                        || (failure.sent && envelope.is_write());
+                    tried.push((uri, failure));
                     if last {
                         break;
                     }
@@ -171,17 +174,6 @@ impl Peers for HttpPeers {
             }
         }
         Err(failed(tried, timeout))
-    }
-}
-
-impl HttpPeers {
-    fn unknown(&self, target: &Target) -> SendError {
-        match target {
-            Target::Datacenter(datacenter) if self.datacenters().contains(datacenter) => {
-                SendError::not_sent("the directory knows no server of it")
-            }
-            _ => SendError::NoPath,
-        }
     }
 }
 
@@ -194,63 +186,29 @@ impl fmt::Debug for HttpPeers {
     }
 }
 
-/// Why one server has not answered.
-struct Unanswered {
-    /// Its service may have got the envelope.
-    arrived: bool,
-    timed_out: bool,
-    reason: String,
-    source: Option<Box<dyn Error + Send + Sync>>,
+/// Returns the other service's reply, if the answer is one.
+fn reply(answer: Response<Bytes>) -> Result<EnvelopeReply, Failure> {
+    let status = answer.status();
+    let reason = if status != StatusCode::OK {
+        refusal(status)
+    } else if media_type(answer.headers()) != JSON {
+        "the answer does not come from a PeerHttp: check the address, and what is between the \
+         servers"
+            .into()
+    } else {
+        return Ok(EnvelopeReply::from_bytes(answer.into_body()));
+    };
+    Err(Failure {
+        // A 4xx says that the service has not received the envelope, also if it
+        // comes from a proxy.
+        sent: !status.is_client_error(),
+        cause: Cause::Failed(reason),
+        source: None,
+    })
 }
 
-impl Unanswered {
-    fn new(arrived: bool, reason: impl Into<String>) -> Self {
-        Unanswered {
-            arrived,
-            timed_out: false,
-            reason: reason.into(),
-            source: None,
-        }
-    }
-
-    fn not_written(error: http::Error) -> Self {
-        let reason = format!("the request cannot be written: {error}");
-        Unanswered {
-            source: Some(Box::new(error)),
-            ..Unanswered::new(false, reason)
-        }
-    }
-}
-
-impl From<Failure> for Unanswered {
-    fn from(failure: Failure) -> Self {
-        Unanswered {
-            arrived: failure.sent,
-            timed_out: matches!(failure.cause, Cause::TimedOut(_)),
-            reason: failure.cause.to_string(),
-            source: failure.source,
-        }
-    }
-}
-
-/// The other service's reply, if the answer is one.
-fn reply(answer: Answer) -> Result<EnvelopeReply, Unanswered> {
-    if answer.status != StatusCode::OK {
-        // A 4xx says that the service has not got the envelope, also if a proxy
-        // says it.
-        let arrived = !answer.status.is_client_error();
-        return Err(Unanswered::new(arrived, refusal(answer.status)));
-    }
-    if answer.content_type != JSON {
-        let reason = "the answer does not come from a PeerHttp: check the address, and what is \
-                      between the servers";
-        return Err(Unanswered::new(true, reason));
-    }
-    Ok(EnvelopeReply::from_bytes(answer.body))
-}
-
-/// The status, and what to do about it. The answer's text is left out: it may come
-/// from anyone, and repeat anything.
+/// Returns the status and what to do about it. The answer's text is left out: it may
+/// come from anyone, and repeat anything.
 fn refusal(status: StatusCode) -> String {
     let advice = match status {
         StatusCode::UNAUTHORIZED => "give both servers the same shared secret",
@@ -264,97 +222,78 @@ fn refusal(status: StatusCode) -> String {
     format!("HTTP {} at {PEER_PATH}: {advice}", status.as_u16())
 }
 
-/// The error of all servers that were tried.
-fn failed(tried: Vec<(&ServerUri, Unanswered)>, timeout: Duration) -> SendError {
-    let arrived = tried.iter().any(|(_, unanswered)| unanswered.arrived);
+/// Returns the error of all servers that were tried.
+fn failed(tried: Vec<(&ServerUri, Failure)>, timeout: Duration) -> SendError {
+    let sent = tried.iter().any(|(_, failure)| failure.sent);
     let reasons: Vec<_> = tried
         .iter()
-        .map(|(uri, unanswered)| format!("{uri}: {}", unanswered.reason))
+        .map(|(uri, failure)| format!("{uri}: {failure}"))
         .collect();
-    let mut failure = SendFailure::new(reasons.join("; "));
+    let mut error = SendFailure::new(reasons.join("; "));
     if let Some((_, last)) = tried.into_iter().next_back() {
-        if last.timed_out {
-            failure = failure.timed_out(timeout);
+        if matches!(last.cause, Cause::TimedOut(_)) {
+            error = error.timed_out(timeout);
         }
-        failure.source = last.source;
+        error.source = last.source;
     }
-    match arrived {
-        true => SendError::Lost(failure),
-        false => SendError::NotSent(failure),
+    match sent {
+        true => SendError::Lost(error),
+        false => SendError::NotSent(error),
     }
 }
 
-/// Which server of each datacenter answered last, so that a dead one costs its connect
-/// timeout once and not with each request.
+/// The server of each datacenter that answered last, so that a dead one costs its
+/// connect timeout once and not with each request.
 #[derive(Default)]
-struct Preference {
-    first: Mutex<HashMap<DatacenterName, ServerUri>>,
-}
+struct Preference(Mutex<HashMap<DatacenterName, ServerUri>>);
 
 impl Preference {
-    /// The same servers in the order in which to ask them: from the preferred one
-    /// on, and around.
+    /// Rotates the servers so that the preferred one comes first.
     fn order(&self, target: &Target, mut uris: Vec<ServerUri>) -> Vec<ServerUri> {
         if let Target::Datacenter(datacenter) = target
-            && let Some(first) = self.lock().get(datacenter)
-            && let Some(at) = uris.iter().position(|uri| uri == first)
+            && let Some(preferred) = self.lock().get(datacenter)
+            && let Some(at) = uris.iter().position(|uri| uri == preferred)
         {
             uris.rotate_left(at);
         }
         uris
     }
 
-    /// An attempt at the server at this place.
+    /// Begins an attempt at the server at this place.
     fn attempt<'a>(&'a self, target: &'a Target, uris: &'a [ServerUri], at: usize) -> Attempt<'a> {
         Attempt {
             preference: self,
-            target,
-            uris,
-            at,
-            answered: false,
+            // Without a choice there is nothing to remember.
+            datacenter: match target {
+                Target::Datacenter(datacenter) if uris.len() > 1 => Some(datacenter),
+                _ => None,
+            },
+            preferred: &uris[(at + 1) % uris.len()],
         }
     }
 
-    /// Puts this server first from now on. Only a choice is remembered, so there
-    /// are no more entries than datacenters with several servers.
-    fn prefer(&self, target: &Target, uris: &[ServerUri], uri: &ServerUri) {
-        if let Target::Datacenter(datacenter) = target
-            && uris.len() > 1
-        {
-            let mut first = self.lock();
-            if first.get(datacenter) != Some(uri) {
-                first.insert(datacenter.clone(), uri.clone());
-            }
-        }
-    }
-
-    /// The map is whole after each statement.
+    /// The map is complete after each statement.
     fn lock(&self) -> MutexGuard<'_, HashMap<DatacenterName, ServerUri>> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An attempt at one server. If it is dropped without an answer, also because the
-/// caller gave up, the next server is preferred.
+/// An attempt at one server, which remembers the preferred one when it is dropped:
+/// the next server, also if the caller gives up, unless this one has answered.
 struct Attempt<'a> {
     preference: &'a Preference,
-    target: &'a Target,
-    uris: &'a [ServerUri],
-    at: usize,
-    answered: bool,
-}
-
-impl Attempt<'_> {
-    fn answered(mut self) {
-        self.answered = true;
-    }
+    datacenter: Option<&'a DatacenterName>,
+    preferred: &'a ServerUri,
 }
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let next = if self.answered { self.at } else { self.at + 1 };
-        let next = &self.uris[next % self.uris.len()];
-        self.preference.prefer(self.target, self.uris, next);
+        if let Some(datacenter) = self.datacenter {
+            let mut preferred = self.preference.lock();
+            if preferred.get(datacenter) != Some(self.preferred) {
+                preferred.insert(datacenter.clone(), self.preferred.clone());
+            }
+        }
     }
 }
 
@@ -369,19 +308,17 @@ mod tests {
     }
 
     #[test]
-    fn preferred_server_comes_first_and_the_rest_follow_around() {
+    fn preferred_server_comes_first_and_the_rest_follow() {
         let preference = Preference::default();
         let target = Target::Datacenter("dc2".into());
         let all = uris(&["a", "b", "c"]);
-        assert_eq!(preference.order(&target, all.clone()), all);
-        preference.attempt(&target, &all, 1).answered();
-        assert_eq!(
-            preference.order(&target, all.clone()),
-            uris(&["b", "c", "a"])
-        );
+        let order = || preference.order(&target, all.clone());
+        assert_eq!(order(), all);
+        preference.attempt(&target, &all, 1).preferred = &all[1];
+        assert_eq!(order(), uris(&["b", "c", "a"]));
         drop(preference.attempt(&target, &all, 2));
-        assert_eq!(preference.order(&target, all.clone()), all);
-        preference.attempt(&target, &all, 1).answered();
+        assert_eq!(order(), all);
+        preference.attempt(&target, &all, 1).preferred = &all[1];
         // The preferred one may have left.
         let left = uris(&["a", "c"]);
         assert_eq!(preference.order(&target, left.clone()), left);

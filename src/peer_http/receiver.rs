@@ -11,49 +11,49 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 
-use super::secret::{Accepted, SharedSecret};
-use super::transport::{JSON, essence};
+use super::secret::SharedSecret;
 use crate::body::{Unread, read};
 use crate::peers::{Envelope, too_old};
 use crate::service::OperatorService;
 use crate::timer::Deadline;
+use crate::transport::{JSON, media_type};
 
 /// The path of the server call.
 ///
-/// It is none of Consul's paths, and is not below `/v1`, so that a proxy that lets
-/// operators in to `/v1/operator` does not let them in here.
+/// It is none of Consul's paths, and is not below `/v1`, so that a proxy that admits
+/// operators to `/v1/operator` does not admit them here.
 ///
 /// # Format
 /// `POST` with the bytes of an [`Envelope`] as `application/json`. The answer is a
 /// 200 with the bytes of an [`EnvelopeReply`](crate::EnvelopeReply), also as
-/// `application/json`. Any other status comes from before the service: a 4xx says
-/// that the service has not got the envelope.
+/// `application/json`. Any other status means that the service did not answer: after
+/// a 4xx it has not received the envelope.
 ///
-/// The path changes with the version of the envelope. A server of this version that
-/// meets an older one gets a 404 there, and says that the other one is too old.
+/// The path changes with the version of the envelope. An older server answers it
+/// with 404, and the sender reports that the other server is too old.
 pub const PEER_PATH: &str = "/cluster-operator/v2/call";
 
 /// The path of version 1 of the server call.
 const PEER_PATH_1: &str = "/cluster-operator/v1/call";
 
 /// The paths at which to mount [`PeerHttp`]: [`PEER_PATH`], and that of version 1,
-/// where an old server is told that it is too old.
+/// where an older server learns that it is too old.
 pub const PEER_PATHS: [&str; 2] = [PEER_PATH, PEER_PATH_1];
 
 /// Answers the envelopes that other servers' [`HttpPeers`](super::HttpPeers) send,
 /// as a [`tower_service::Service`] over [`http::Request`].
 ///
-/// Cheap to clone. It is always ready, never fails, and starts no task. Mount it
+/// Cheap to clone. It is always ready, never fails, and spawns no task. Mount it
 /// at all of [`PEER_PATHS`], beside [`OperatorHttp`](crate::server::OperatorHttp) or
 /// on a listener of its own:
 ///
 /// ```
 /// # use cluster_operator::OperatorService;
-/// use cluster_operator::client::{PEER_PATHS, PeerHttp, SharedSecret};
+/// use cluster_operator::peer_http::{PEER_PATHS, PeerHttp, SharedSecret};
 ///
 /// # fn mount(service: OperatorService) -> Result<(), Box<dyn std::error::Error>> {
 /// let secret = SharedSecret::new(std::env::var("PEER_SECRET")?)?;
@@ -65,21 +65,20 @@ pub const PEER_PATHS: [&str; 2] = [PEER_PATH, PEER_PATH_1];
 /// # Ok(()) }
 /// ```
 ///
-/// # Who may ask
-/// The service authorizes each request by the ACL token in it, as it does one
-/// that comes from an operator. But what another server says about a request is
-/// believed: how often it was forwarded, and that its reply is one datacenter's
-/// part of a whole. And envelopes hold tokens and keys in clear. So mount it on a
-/// listener as private as the servers' Raft and gossip, behind TLS if the network
-/// is not private, and give the servers a
-/// [shared secret](PeerHttp::with_shared_secret) against everyone else who reaches
-/// it.
+/// # Access
+/// The service authorizes each request by the ACL token in it, like an operator's.
+/// But it trusts what another server says about a request: how often it was
+/// forwarded, and that its reply is one datacenter's part of a whole. And envelopes
+/// hold tokens and keys in clear. So mount it on a listener as private as the
+/// servers' Raft and gossip, behind TLS if the network is not private, and give the
+/// servers a [shared secret](PeerHttp::with_shared_secret) against everyone else who
+/// reaches it.
 ///
 /// # Limits
 /// A body is read up to [a limit](PeerHttp::with_body_limit) and within
 /// [a deadline](PeerHttp::with_body_deadline). The service answers within the time
 /// that the envelope gives it, and within its own deadline. If the other server
-/// hangs up, the call is dropped.
+/// closes the connection, the call is dropped.
 #[derive(Clone)]
 pub struct PeerHttp {
     shared: Arc<Shared>,
@@ -88,18 +87,18 @@ pub struct PeerHttp {
 #[derive(Clone)]
 struct Shared {
     service: OperatorService,
-    accepted: Accepted,
+    secrets: Vec<SharedSecret>,
     body_limit: usize,
     body_deadline: Duration,
 }
 
 impl PeerHttp {
-    /// Answers everyone who reaches it.
+    /// Answers every caller that reaches it.
     pub fn new(service: OperatorService) -> Self {
         PeerHttp {
             shared: Arc::new(Shared {
                 service,
-                accepted: Accepted::default(),
+                secrets: Vec::new(),
                 body_limit: 64 * 1024,
                 body_deadline: Duration::from_secs(10),
             }),
@@ -110,7 +109,7 @@ impl PeerHttp {
     /// more, while some servers still have the old one.
     #[must_use]
     pub fn with_shared_secret(mut self, secret: &SharedSecret) -> Self {
-        Arc::make_mut(&mut self.shared).accepted.add(secret);
+        Arc::make_mut(&mut self.shared).secrets.push(secret.clone());
         self
     }
 
@@ -138,36 +137,48 @@ impl Shared {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
         if !PEER_PATHS.contains(&path) {
-            return Err(Refusal::Path);
+            return refuse(StatusCode::NOT_FOUND, "only server calls are answered here");
         }
         if head.method != Method::POST {
-            return Err(Refusal::Method);
+            return refuse(StatusCode::METHOD_NOT_ALLOWED, "a server call is a POST");
         }
-        if !self.accepted.admits(head.headers.get(AUTHORIZATION)) {
-            return Err(Refusal::Secret);
+        if !self.admits(head.headers.get(AUTHORIZATION)) {
+            let text = "the shared secret does not match";
+            return refuse(StatusCode::UNAUTHORIZED, text);
         }
-        let content_type = head.headers.get(CONTENT_TYPE);
-        if content_type.is_none_or(|value| essence(value.to_str().unwrap_or_default()) != JSON) {
-            return Err(Refusal::ContentType);
+        if media_type(&head.headers) != JSON {
+            let text = "a server call is application/json";
+            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
         }
-        let body = Deadline::new(self.service.timer(), self.body_deadline)
-            .bound(read(body, self.body_limit))
-            .await
-            .ok_or(Refusal::TimedOut)?
-            .map_err(|unread| match unread {
-                Unread::TooLarge => Refusal::TooLarge,
-                Unread::Broken(_) => Refusal::Body,
-            })?;
-        let envelope = Envelope::from_bytes(body);
+        let mut deadline = Deadline::new(self.service.timer(), self.body_deadline);
+        let envelope = match deadline.bound(read(body, self.body_limit)).await {
+            Some(Ok(body)) => Envelope::from_bytes(body),
+            Some(Err(Unread::TooLarge)) => {
+                return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the call is too large");
+            }
+            Some(Err(Unread::Broken(_))) => {
+                return refuse(StatusCode::BAD_REQUEST, "the call is incomplete");
+            }
+            None => return refuse(StatusCode::REQUEST_TIMEOUT, "the call took too long"),
+        };
         if path == PEER_PATH_1 {
             return Ok(version_1_reply());
         }
         Ok(self.service.answer(&envelope).await.as_bytes().clone())
     }
+
+    /// Checks that `Authorization` presents one of the secrets, if there are any.
+    /// All are compared, so that the time does not depend on which one matches.
+    fn admits(&self, authorization: Option<&HeaderValue>) -> bool {
+        let presented = authorization.and_then(SharedSecret::presented);
+        let matches = |secret| presented.as_ref() == Some(secret);
+        let found = |found, secret| found | matches(secret);
+        self.secrets.is_empty() || self.secrets.iter().fold(false, found)
+    }
 }
 
-/// An error as version 1 wrote it, whose text there was "{what} is not supported by
-/// this server".
+/// Returns an error as version 1 wrote it. Version 1 printed it as "{what} is not
+/// supported by this server".
 fn version_1_reply() -> Bytes {
     let what = format!("this server call ({})", too_old());
     let error = format!(
@@ -176,43 +187,26 @@ fn version_1_reply() -> Bytes {
     format!(r#"{{"Err":{error}}}"#).into()
 }
 
-/// Why the service did not get an envelope. Nothing of the request is repeated.
-#[derive(Debug, Clone, Copy)]
-enum Refusal {
-    Path,
-    Method,
-    Secret,
-    ContentType,
-    TimedOut,
-    TooLarge,
-    Body,
+/// Why the service did not receive an envelope. Nothing of the request is repeated.
+struct Refusal {
+    status: StatusCode,
+    text: &'static str,
+}
+
+fn refuse<T>(status: StatusCode, text: &'static str) -> Result<T, Refusal> {
+    Err(Refusal { status, text })
 }
 
 impl Refusal {
     fn response(self) -> Response<Full<Bytes>> {
-        let (status, text) = match self {
-            Refusal::Path => (StatusCode::NOT_FOUND, "only server calls are answered here"),
-            Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "a server call is a POST"),
-            Refusal::Secret => (StatusCode::UNAUTHORIZED, "the shared secret does not match"),
-            Refusal::ContentType => (
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "a server call is application/json",
-            ),
-            Refusal::TimedOut => (StatusCode::REQUEST_TIMEOUT, "the call did not come in time"),
-            Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "the call is too large"),
-            Refusal::Body => (StatusCode::BAD_REQUEST, "the call broke off"),
+        let mut response = response(self.status, "text/plain; charset=utf-8", self.text.into());
+        let header = match self.status {
+            StatusCode::METHOD_NOT_ALLOWED => (ALLOW, "POST"),
+            StatusCode::UNAUTHORIZED => (WWW_AUTHENTICATE, "Bearer"),
+            _ => return response,
         };
-        let mut response = response(status, "text/plain; charset=utf-8", text.into());
-        let extra: Option<(HeaderName, &'static str)> = match self {
-            Refusal::Method => Some((ALLOW, "POST")),
-            Refusal::Secret => Some((WWW_AUTHENTICATE, "Bearer")),
-            _ => None,
-        };
-        if let Some((name, value)) = extra {
-            response
-                .headers_mut()
-                .insert(name, HeaderValue::from_static(value));
-        }
+        let value = HeaderValue::from_static(header.1);
+        response.headers_mut().insert(header.0, value);
         response
     }
 }

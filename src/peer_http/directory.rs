@@ -1,23 +1,23 @@
-//! Where the other servers listen.
+//! The addresses of the other servers.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::ServerUri;
 use crate::peers::Target;
+use crate::transport::ServerUri;
 use crate::types::{DatacenterName, ServerId};
 
-/// Where the other servers listen: the URIs under which their
+/// Knows where the other servers listen: the URIs under which their
 /// [`PeerHttp`](super::PeerHttp) is mounted.
 ///
-/// [`HttpPeers`](super::HttpPeers) asks it for every request, so it can follow
-/// what gossip knows. An [`AddressBook`] is one that does not change.
+/// [`HttpPeers`](super::HttpPeers) asks it for every request, so it can follow the
+/// gossip members. An [`AddressBook`] is a directory that does not change.
 ///
 /// # Contract
-/// - Both methods are cheap and do not wait.
-/// - It does not matter if it names servers that are down.
+/// - Both methods are cheap and do not block.
+/// - They may name servers that are down.
 ///
 /// ```
-/// use cluster_operator::client::{Directory, ServerUri};
+/// use cluster_operator::peer_http::{Directory, ServerUri};
 /// use cluster_operator::{DatacenterName, Target};
 ///
 /// /// Every server listens on port 8501 of the host that it has for Raft, and a
@@ -46,28 +46,27 @@ use crate::types::{DatacenterName, ServerId};
 /// # assert_eq!(uris[0].to_string(), "https://10.0.0.1:8501");
 /// ```
 pub trait Directory: Send + Sync {
-    /// The datacenters that are known, in any order, with or without the local
-    /// one.
+    /// Returns the known datacenters, in any order, with or without the local one.
     fn datacenters(&self) -> Vec<DatacenterName>;
 
-    /// Where a target can be reached; none if that is not known.
+    /// Returns the URIs of a target; none if they are not known.
     ///
     /// For a datacenter, one URI for each of its servers: each can serve it, and
     /// they are tried in this order, beginning with the one that answered last.
-    /// For a server, its own URIs and nobody else's.
+    /// For a server, its own URIs only.
     fn uris(&self, target: &Target) -> Vec<ServerUri>;
 }
 
 /// A [`Directory`] that does not change.
 ///
 /// ```
-/// use cluster_operator::client::AddressBook;
+/// use cluster_operator::peer_http::AddressBook;
 ///
 /// let book = AddressBook::new()
 ///     .with_server("8c2562c7", "http://10.0.0.1:8501")?
 ///     .with_server("5fa2ae1d", "http://10.0.0.2:8501")?
 ///     .with_datacenter("dc2", ["http://10.2.0.1:8501", "http://10.2.0.2:8501"])?;
-/// # Ok::<(), cluster_operator::client::InvalidServerUri>(())
+/// # Ok::<(), cluster_operator::peer_http::InvalidServerUri>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct AddressBook {
@@ -76,17 +75,16 @@ pub struct AddressBook {
 }
 
 impl AddressBook {
-    /// An empty book.
+    /// Creates an empty address book.
     pub fn new() -> Self {
         AddressBook::default()
     }
 
     /// Sets where a server of the own datacenter listens. The id is the one that
-    /// [`Leadership::Remote`](crate::Leadership::Remote) names when it
-    /// leads.
+    /// [`Leadership::Remote`](crate::Leadership::Remote) names when it leads.
     ///
     /// # Errors
-    /// If the URI is invalid.
+    /// The URI is malformed.
     pub fn with_server<U>(mut self, id: impl Into<ServerId>, uri: U) -> Result<Self, U::Error>
     where
         U: TryInto<ServerUri>,
@@ -96,10 +94,10 @@ impl AddressBook {
     }
 
     /// Sets where the servers of another datacenter listen, in the order in which
-    /// they are to be tried.
+    /// they are tried.
     ///
     /// # Errors
-    /// If one of the URIs is invalid.
+    /// One of the URIs is malformed.
     pub fn with_datacenter<U>(
         mut self,
         datacenter: impl Into<DatacenterName>,
