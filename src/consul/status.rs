@@ -21,7 +21,8 @@ pub(super) fn of(error: &OperatorError) -> u16 {
         | ErrorKind::ChangeInProgress
         | ErrorKind::AlreadyLeader { .. }
         | ErrorKind::NotVoter { .. }
-        | ErrorKind::NoTransferTarget => 409,
+        | ErrorKind::NoTransferTarget
+        | ErrorKind::EncryptionOff => 409,
         ErrorKind::Unsupported { .. } => 501,
         ErrorKind::Unreachable { .. }
         | ErrorKind::IncompatibleServer { .. }

@@ -161,6 +161,9 @@ pub enum ErrorKind {
     /// There is no other voter that could lead.
     #[error("no other voter is up that could lead: add a voter, or bring one back")]
     NoTransferTarget,
+    /// The nodes gossip in clear text and have no keyring.
+    #[error("gossip encryption is off: start every node with a gossip key first")]
+    EncryptionOff,
     /// Some rings did not confirm the operation.
     #[error(fmt = rings_failed)]
     RingsFailed {
@@ -295,6 +298,7 @@ impl ErrorKind {
             ErrorKind::AlreadyLeader { .. } => "already-leader",
             ErrorKind::NotVoter { .. } => "not-voter",
             ErrorKind::NoTransferTarget => "no-transfer-target",
+            ErrorKind::EncryptionOff => "encryption-off",
             ErrorKind::RingsFailed { .. } => "rings-failed",
             ErrorKind::Unsupported { .. } => "unsupported",
             ErrorKind::TooManyHops { .. } => "too-many-hops",

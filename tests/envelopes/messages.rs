@@ -298,6 +298,7 @@ fn errors() -> Vec<OperatorError> {
         ErrorKind::AlreadyLeader { id: "dave".into() },
         ErrorKind::NotVoter { id: "erin".into() },
         ErrorKind::NoTransferTarget,
+        ErrorKind::EncryptionOff,
         ErrorKind::Unsupported { what: text() },
         ErrorKind::TooManyHops { hops: 4 },
         ErrorKind::IncompatibleServer { reason: text() },

@@ -182,6 +182,7 @@ fn kinds() -> Vec<ErrorKind> {
         ErrorKind::AlreadyLeader { id: "z".into() },
         ErrorKind::NotVoter { id: "z".into() },
         ErrorKind::NoTransferTarget,
+        ErrorKind::EncryptionOff,
         ErrorKind::IncompatibleServer { reason: text() },
         ErrorKind::InvalidReply { reason: text() },
         ErrorKind::Unavailable { reason: text() },
