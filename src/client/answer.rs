@@ -5,47 +5,22 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::Response;
 use serde::Deserialize;
-use serde::de::value::Error as Unreadable;
-use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::error::ClientError;
 use super::replies::{RingListing, outcome};
-use crate::acl::{Access, AccessorId, Identity, Resource};
+use super::texts::{self, Excludes, Meaning, Reasons};
+use crate::acl::{Access, Resource};
 use crate::error::{ErrorKind, Outcome};
 use crate::operation::{KeyringAction, Operation};
-use crate::raft::PeerSelector;
 use crate::transport::{Cause, Failure, JSON, ServerUri, media_type};
 use crate::types::{DatacenterName, cut_text};
 
 const PROBLEM: &str = "application/problem+json";
 
-/// Accepts the answer to an operation without a result. An answer with a body does
-/// not come from a server that has executed the operation.
-pub(super) fn empty(answer: &Response<Bytes>) -> Result<(), ClientError> {
-    if answer.body().trim_ascii().is_empty() {
-        return Ok(());
-    }
-    Err(invalid(answer, Outcome::Unknown))
-}
-
-/// Reads a result. `unread` is the outcome if that fails.
-pub(super) fn read<T: DeserializeOwned>(
-    answer: &Response<Bytes>,
-    unread: Outcome,
-) -> Result<T, ClientError> {
-    serde_json::from_slice(answer.body()).map_err(|_| invalid(answer, unread))
-}
-
-fn invalid(answer: &Response<Bytes>, outcome: Outcome) -> ClientError {
-    let reason = "it does not have the expected format".into();
-    let mut error = ClientError::new(ErrorKind::InvalidReply { reason });
-    error.status = Some(answer.status().as_u16());
-    error.with_outcome(outcome)
-}
-
-/// What was asked of which server: the meaning of an error depends on it.
+/// What was asked of which server: the meaning of an answer depends on it.
 pub(super) struct Asked<'a> {
     pub(super) operation: &'a Operation,
     /// The method and the path.
@@ -56,16 +31,32 @@ pub(super) struct Asked<'a> {
     pub(super) begin: Instant,
 }
 
+/// Accepts the answer to an operation without a result. An answer with a body does
+/// not come from a server that has executed the operation.
+pub(super) fn empty(answer: &Response<Bytes>, operation: &Operation) -> Result<(), ClientError> {
+    match answer.body().trim_ascii().is_empty() {
+        true => Ok(()),
+        false => Err(invalid(answer, operation)),
+    }
+}
+
+/// Reads a result.
+pub(super) fn read<T: DeserializeOwned>(
+    answer: &Response<Bytes>,
+    operation: &Operation,
+) -> Result<T, ClientError> {
+    serde_json::from_slice(answer.body()).map_err(|_| invalid(answer, operation))
+}
+
+fn invalid(answer: &Response<Bytes>, operation: &Operation) -> ClientError {
+    let reason = "it does not have the expected format".into();
+    ClientError::new(ErrorKind::InvalidReply { reason }, operation)
+        .with_status(answer.status())
+        .with_outcome(operation.unanswered())
+}
+
 impl Asked<'_> {
-    fn access(&self) -> Access {
-        self.operation.permission().1
-    }
-
-    fn resource(&self) -> Resource {
-        self.operation.permission().0
-    }
-
-    /// The error of a request that was not answered.
+    /// Returns the error of a request that was not answered.
     pub(super) fn unanswered(&self, failure: Failure) -> ClientError {
         let target = self.server.to_string();
         let kind = match failure.cause {
@@ -82,12 +73,12 @@ impl Asked<'_> {
             true => self.operation.unanswered(),
             false => Outcome::NotApplied,
         };
-        ClientError::new(kind)
+        ClientError::new(kind, self.operation)
             .with_outcome(outcome)
             .with_source(failure.source)
     }
 
-    /// The error of an answer that is not a success.
+    /// Returns the error of an answer that is not a success.
     pub(super) fn refused(&self, answer: &Response<Bytes>) -> ClientError {
         let media_type = media_type(answer.headers());
         let document = match media_type.as_str() {
@@ -95,19 +86,19 @@ impl Asked<'_> {
             _ => None,
         };
         let error = document.and_then(|mut document| {
-            // Decoded first, since escapes could hide a secret.
+            // Cleaned after decoding, since escapes could hide a secret.
             self.clean_document(&mut document);
             match media_type.as_str() {
                 PROBLEM => self.of_problem(&document, answer),
                 _ => self.of_rings(&document),
             }
         });
-        let mut error = error.unwrap_or_else(|| self.of_text(answer));
-        error.status = Some(answer.status().as_u16());
         error
+            .unwrap_or_else(|| self.of_text(answer))
+            .with_status(answer.status())
     }
 
-    /// From a problem document, which says what to do and what has happened.
+    /// Reads a problem document, which says what to do and what has changed.
     fn of_problem(&self, document: &Value, answer: &Response<Bytes>) -> Option<ClientError> {
         /// RFC 9457, with two of the members that this library's servers add. With
         /// the third, `kind` and `data` are an [`ErrorKind`].
@@ -119,7 +110,6 @@ impl Asked<'_> {
         }
 
         let problem = Problem::deserialize(document).ok()?;
-        let status = answer.status().as_u16();
         let message = problem.detail;
         let kind = ErrorKind::deserialize(document).unwrap_or_else(|_| match problem.kind {
             // A newer server's.
@@ -128,170 +118,129 @@ impl Asked<'_> {
         });
         let outcome = match problem.outcome {
             Some(name) => outcome(&name),
-            None => self.concluded(status, &kind, &message),
+            None => self.concluded(answer, Excludes::Nothing, &message),
         };
-        let mut error = ClientError::new(kind)
-            .with_outcome(outcome)
-            .with_message(message);
-        error.complete = true;
-        Some(error)
+        let error = ClientError::new(kind, self.operation);
+        Some(error.with_outcome(outcome).complete(message))
     }
 
-    /// From a listing of rings some of which have failed.
+    /// Reads a listing of rings some of which have failed.
     fn of_rings(&self, document: &Value) -> Option<ClientError> {
-        if self.resource() != Resource::Keyring {
+        if self.operation.permission().0 != Resource::Keyring {
             return None;
         }
         let rings = Vec::<RingListing>::deserialize(document).ok()?;
-        // It would say that no ring has changed.
+        // An empty one would say that no ring has changed.
         if rings.is_empty() {
             return None;
         }
-        let mut failed = Vec::new();
-        let mut reasons = Vec::new();
-        for ring in &rings {
-            if let Some(error) = &ring.error {
-                failed.push((ring.datacenter.clone(), ring.pool.clone()));
-                reasons.push(format!("{} ({}): {error}", ring.datacenter, ring.pool));
-            }
-        }
-        let unchanged = rings
-            .iter()
-            .all(|ring| ring.error.is_some() && ring.outcome == Some(Outcome::NotApplied));
-        let outcome = match self.access() {
-            Access::Write if !unchanged => Outcome::Unknown,
-            _ => Outcome::NotApplied,
+        let failed = || rings.iter().filter(|ring| ring.error.is_some());
+        let unchanged =
+            |ring: &RingListing| ring.error.is_some() && ring.outcome == Some(Outcome::NotApplied);
+        let outcome = match rings.iter().all(unchanged) {
+            true => Outcome::NotApplied,
+            false => self.operation.unanswered(),
         };
+        let errors: Vec<_> = failed()
+            .map(|ring| {
+                let error = ring.error.as_deref().unwrap_or_default();
+                format!("{} ({}): {error}", ring.datacenter, ring.pool)
+            })
+            .collect();
         let message = format!(
             "{} of {} rings failed: {}",
-            failed.len(),
+            errors.len(),
             rings.len(),
-            reasons.join("; ")
+            errors.join("; ")
         );
-        let kind = ErrorKind::RingsFailed {
-            failed,
-            rings: rings.len(),
+        let messages = failed().flat_map(|ring| ring.messages.values());
+        let reasons = Reasons::of(messages.map(String::as_str));
+        let kind = match reasons.encryption_is_off() {
+            true => ErrorKind::EncryptionOff,
+            false => ErrorKind::RingsFailed {
+                failed: failed()
+                    .map(|ring| (ring.datacenter.clone(), ring.pool.clone()))
+                    .collect(),
+                rings: rings.len(),
+            },
         };
-        let mut error = ClientError::new(kind)
+        let error = ClientError::new(kind, self.operation)
             .with_outcome(outcome)
-            .with_message(cut(message));
-        error.rings = rings;
-        Some(error)
+            .with_message(cut(message))
+            .with_advice(reasons.advice());
+        Some(error.with_rings(rings))
     }
 
-    /// From Consul, or from something in front of it.
+    /// Reads the text of Consul, or of something in front of it.
     fn of_text(&self, answer: &Response<Bytes>) -> ClientError {
-        let status = answer.status().as_u16();
-        let text = self.clean(&String::from_utf8_lossy(answer.body()));
+        let whole = self.clean(&String::from_utf8_lossy(answer.body()));
+        let text = cut(whole.clone());
+        let meaning = self.meaning(answer, &whole).unwrap_or_else(|| Meaning {
+            kind: self.by_status(&text, answer),
+            excludes: Excludes::Nothing,
+            advice: None,
+        });
+        let outcome = self.concluded(answer, meaning.excludes, &text);
+        let message = match text.is_empty() {
+            true => "the server does not say what is wrong".to_owned(),
+            false => text,
+        };
+        ClientError::new(meaning.kind, self.operation)
+            .with_outcome(outcome)
+            .with_message(message)
+            .with_advice(meaning.advice)
+    }
+
+    /// Returns the meaning that the header or the text tells.
+    fn meaning(&self, answer: &Response<Bytes>, text: &str) -> Option<Meaning> {
         let named = answer.headers().get("x-operator-error");
         let named = named
             .and_then(|name| name.to_str().ok())
             // The kinds without data.
             .and_then(|name| ErrorKind::deserialize(json!({ "kind": name })).ok());
-        let kind = match (named, status) {
-            (Some(kind), _) => kind,
-            (None, 400 | 413) => invalid_request(&text),
-            (None, _) => {
-                let told = TEXTS.iter().find(|(part, _)| text.contains(part));
-                told.and_then(|(_, meaning)| meaning(self, &text))
-                    .unwrap_or_else(|| self.by_status(&text, answer))
-            }
-        };
-        let outcome = self.concluded(status, &kind, &text);
-        let error = ClientError::new(kind).with_outcome(outcome);
-        match text.is_empty() {
-            true => error.with_message("the server does not say what is wrong"),
-            false => error.with_message(text),
+        match named {
+            Some(kind) => Some(Meaning {
+                excludes: match kind {
+                    ErrorKind::UnknownToken => Excludes::All,
+                    _ => Excludes::Raft,
+                },
+                kind,
+                advice: None,
+            }),
+            None if matches!(answer.status().as_u16(), 400 | 413) => None,
+            None => texts::meaning(self, text),
         }
     }
 
     fn by_status(&self, text: &str, answer: &Response<Bytes>) -> ErrorKind {
         let target = || self.server.to_string();
+        let reason = || text.to_owned();
         match answer.status().as_u16() {
-            401 | 403 => self.denied(text),
-            300..=399 | 404 | 405 | 501 => ErrorKind::Unsupported {
-                what: self.endpoint.clone(),
-            },
+            401 | 403 => texts::denied(self, text),
+            300..=399 | 404 | 405 | 501 => texts::unsupported(self),
             408 | 504 => ErrorKind::DeadlineExceeded {
                 target: target(),
                 after: self.begin.elapsed(),
             },
-            429 | 503 => ErrorKind::Unavailable {
-                reason: text.to_owned(),
-            },
+            429 | 503 => ErrorKind::Unavailable { reason: reason() },
             502 => ErrorKind::Unreachable {
                 target: target(),
-                reason: text.to_owned(),
+                reason: reason(),
             },
-            400..=499 => invalid_request(text),
+            400..=499 => ErrorKind::InvalidRequest { reason: reason() },
             _ => backend(text),
         }
     }
 
-    /// Consul names the token and the permission from 1.12 on. Older ones deny what
-    /// was asked for.
-    fn denied(&self, text: &str) -> ErrorKind {
-        let quoted = |before| Some(text.split_once(before)?.1.split_once('\'')?.0);
-        let named = quoted("lacks permission '").and_then(permission);
-        let (resource, access) = named.unwrap_or((self.resource(), self.access()));
-        let identity = match quoted("AccessorID '") {
-            Some(id) => Identity::Accessor(AccessorId::new(id)),
-            None if self.token.is_none() || text.contains("anonymous token") => Identity::Anonymous,
-            None => Identity::Unnamed,
-        };
-        ErrorKind::PermissionDenied {
-            resource,
-            access,
-            identity,
-        }
-    }
-
-    fn no_path(&self) -> ErrorKind {
-        // A keyring operation asks all datacenters, and Consul does not say which
-        // one it did not reach.
-        ErrorKind::NoPathToDatacenter {
-            datacenter: self.datacenter.cloned().unwrap_or_else(|| "".into()),
-        }
-    }
-
-    fn unreachable(&self, text: &str) -> ErrorKind {
-        ErrorKind::Unreachable {
-            target: format!("a server behind {}", self.server),
-            reason: text.to_owned(),
-        }
-    }
-
-    /// The outcome that a server does not tell.
-    fn concluded(&self, status: u16, kind: &ErrorKind, text: &str) -> Outcome {
-        let denied = matches!(
-            kind,
-            ErrorKind::PermissionDenied { .. } | ErrorKind::UnknownToken
-        );
-        let refused = match (self.access(), self.resource()) {
-            (Access::Read, _) => true,
-            // Consul changes its own rings before it asks the other datacenters, and
-            // then answers with the first error that comes from there.
-            (Access::Write, Resource::Keyring) => {
-                let local = !text.starts_with("rpc error");
-                match status {
-                    403 => local,
-                    400..=499 => true,
-                    _ => local && (denied || matches!(kind, ErrorKind::Unsupported { .. })),
-                }
-            }
-            // Decided before the log is written.
-            (Access::Write, _) => {
-                (400..=499).contains(&status)
-                    || denied
-                    || matches!(
-                        kind,
-                        ErrorKind::NoPathToDatacenter { .. }
-                            | ErrorKind::UnknownServer(_)
-                            | ErrorKind::LastVoter
-                            | ErrorKind::NoLeader
-                            | ErrorKind::Unsupported { .. }
-                    )
-            }
+    /// Returns the outcome that a server does not tell.
+    fn concluded(&self, answer: &Response<Bytes>, excludes: Excludes, text: &str) -> Outcome {
+        let status = answer.status().as_u16();
+        let refused = match self.operation.permission() {
+            (_, Access::Read) => true,
+            // Another datacenter refused it, and the local rings may have changed.
+            (Resource::Keyring, _) if text.starts_with("rpc error") => false,
+            (Resource::Keyring, _) => excludes == Excludes::All || is_refusal(status),
+            _ => excludes != Excludes::Nothing || is_refusal(status),
         };
         match refused {
             true => Outcome::NotApplied,
@@ -299,12 +248,14 @@ impl Asked<'_> {
         }
     }
 
-    /// The text without the secrets of the request, which a proxy might repeat.
+    /// Returns the text without the secrets of the request, which a proxy might
+    /// repeat.
     fn clean(&self, text: &str) -> String {
+        use KeyringAction::{Install, Remove, Use};
+
         let key = match self.operation {
             Operation::Keyring {
-                action:
-                    KeyringAction::Install(key) | KeyringAction::Use(key) | KeyringAction::Remove(key),
+                action: Install(key) | Use(key) | Remove(key),
                 ..
             } => Some(key.as_base64()),
             _ => None,
@@ -315,13 +266,14 @@ impl Asked<'_> {
             .fold(Cow::Borrowed(text), |text, secret| {
                 text.replace(secret, "..").into()
             });
-        cut(text.into_owned())
+        text.into_owned()
     }
 
-    /// Cleans all texts of a document but the keys of a listing, which it is for.
+    /// Cleans and cuts all texts of a document but the keys of a listing, which it
+    /// is for.
     fn clean_document(&self, document: &mut Value) {
         match document {
-            Value::String(text) => *text = self.clean(text),
+            Value::String(text) => *text = cut(self.clean(text)),
             Value::Array(values) => {
                 for value in values {
                     self.clean_document(value);
@@ -334,7 +286,7 @@ impl Asked<'_> {
                         if !["Keys", "PrimaryKeys"].contains(&name.as_str()) {
                             self.clean_document(&mut value);
                         }
-                        (self.clean(&name), value)
+                        (cut(self.clean(&name)), value)
                     });
                 *members = cleaned.collect();
             }
@@ -343,68 +295,15 @@ impl Asked<'_> {
     }
 }
 
-/// The meaning of a text; `None` if the request cannot have it.
-type Meaning = fn(&Asked<'_>, &str) -> Option<ErrorKind>;
-
-/// What Consul's texts mean, which tell more than its statuses. The first part that
-/// a text contains counts.
-const TEXTS: [(&str, Meaning); 12] = [
-    ("ermission denied", |asked, text| Some(asked.denied(text))),
-    ("eyring denied ", |asked, text| Some(asked.denied(text))),
-    ("ACL not found", |_, _| Some(ErrorKind::UnknownToken)),
-    ("o cluster leader", |_, _| Some(ErrorKind::NoLeader)),
-    ("o path to datacenter", |asked, _| Some(asked.no_path())),
-    ("was not found in the Raft configuration", unknown_server),
-    ("ould not find address for server id", unknown_server),
-    ("eed at least one voter", |_, _| Some(ErrorKind::LastVoter)),
-    ("nodes reported ", some_rings_failed),
-    ("connection refused", |asked, text| {
-        Some(asked.unreachable(text))
-    }),
-    ("failed to get conn", |asked, text| {
-        Some(asked.unreachable(text))
-    }),
-    ("stream closed", |asked, text| Some(asked.unreachable(text))),
-];
-
-fn unknown_server(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
-    let server = match asked.operation {
-        Operation::RemovePeer { server, .. } => server.clone(),
-        Operation::TransferLeadership { to: Some(id) } => PeerSelector::Id(id.clone()),
-        _ => return None,
-    };
-    Some(ErrorKind::UnknownServer(server))
-}
-
-/// Which ones, Consul says for people only.
-fn some_rings_failed(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
-    (asked.resource() == Resource::Keyring).then(|| ErrorKind::RingsFailed {
-        failed: Vec::new(),
-        rings: 0,
-    })
-}
-
-fn invalid_request(reason: &str) -> ErrorKind {
-    ErrorKind::InvalidRequest {
-        reason: reason.to_owned(),
-    }
+/// Whether a status says that the request was refused before anything was done.
+fn is_refusal(status: u16) -> bool {
+    matches!(status, 300..=499 | 501)
 }
 
 fn backend(message: &str) -> ErrorKind {
     ErrorKind::Backend {
         message: message.to_owned(),
     }
-}
-
-/// A permission as Consul writes it, such as `operator:write`.
-fn permission(text: &str) -> Option<(Resource, Access)> {
-    let (resource, access) = text.split_once(':')?;
-    let resource = IntoDeserializer::<Unreadable>::into_deserializer(resource);
-    let access = IntoDeserializer::<Unreadable>::into_deserializer(access);
-    Some((
-        Resource::deserialize(resource).ok()?,
-        Access::deserialize(access).ok()?,
-    ))
 }
 
 fn cut(text: String) -> String {
@@ -421,6 +320,7 @@ mod tests {
     use super::*;
     use crate::keyring::{GossipKey, RelayFactor};
     use crate::operation::KeyringScope;
+    use crate::raft::PeerSelector;
     use crate::types::TEXT_LIMIT;
 
     fn answer(status: u16, content_type: &str, body: &str) -> Response<Bytes> {
@@ -468,8 +368,8 @@ mod tests {
         asked.refused(answer)
     }
 
-    fn outcome_of(call: &Operation, status: u16, text: &str) -> Outcome {
-        refused(call, &answer(status, "text/plain", text)).outcome()
+    fn outcome_of(operation: &Operation, status: u16, text: &str) -> Outcome {
+        refused(operation, &answer(status, "text/plain", text)).outcome()
     }
 
     #[test]
@@ -498,26 +398,6 @@ mod tests {
         }
         let lost = "leadership lost while committing log";
         assert_eq!(outcome_of(&remove(), 500, lost), Outcome::Unknown);
-    }
-
-    #[test]
-    fn denial_of_consul_1_12_names_token_and_permission() {
-        let text = "Permission denied: token with AccessorID '6a1253d2' lacks permission \
-                    'operator:write'";
-        let error = refused(&list(), &answer(403, "text/plain", text));
-        let kind = ErrorKind::PermissionDenied {
-            resource: Resource::Operator,
-            access: Access::Write,
-            identity: Identity::Accessor(AccessorId::new("6a1253d2")),
-        };
-        assert_eq!(error.kind(), &kind);
-        let older = refused(&list(), &answer(403, "text/plain", "Permission denied"));
-        let kind = ErrorKind::PermissionDenied {
-            resource: Resource::Keyring,
-            access: Access::Read,
-            identity: Identity::Unnamed,
-        };
-        assert_eq!(older.kind(), &kind);
     }
 
     #[test]

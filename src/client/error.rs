@@ -1,12 +1,16 @@
-//! Errors of the client for programs.
+//! Errors of the client.
 
 use std::error::Error;
 use std::fmt;
 
-use super::replies::RingListing;
-use crate::error::{ErrorKind, Outcome};
+use http::StatusCode;
 
-/// Why an operation failed, and whether it happened all the same.
+use super::replies::RingListing;
+use super::texts;
+use crate::error::{ErrorKind, Outcome};
+use crate::operation::Operation;
+
+/// Why an operation failed, and whether it was applied all the same.
 ///
 /// Neither its texts nor its `Debug` contain the token or the key of the request.
 ///
@@ -30,21 +34,23 @@ use crate::error::{ErrorKind, Outcome};
 #[derive(Debug)]
 pub struct ClientError {
     kind: Box<ErrorKind>,
-    pub(super) status: Option<u16>,
-    pub(super) message: String,
+    status: Option<u16>,
+    message: String,
+    advice: Option<String>,
     /// The message says by itself what to do and what has changed.
-    pub(super) complete: bool,
+    complete: bool,
     outcome: Outcome,
-    pub(super) rings: Vec<RingListing>,
+    rings: Vec<RingListing>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl ClientError {
-    /// An error in the kind's own words, not applied.
-    pub(super) fn new(kind: ErrorKind) -> Self {
+    /// Creates an error of this operation in the kind's own words, not applied.
+    pub(super) fn new(kind: ErrorKind, operation: &Operation) -> Self {
         ClientError {
             status: None,
             message: kind.to_string(),
+            advice: texts::advice(&kind, operation),
             complete: false,
             outcome: Outcome::NotApplied,
             rings: Vec::new(),
@@ -58,8 +64,34 @@ impl ClientError {
         self
     }
 
+    pub(super) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status.as_u16());
+        self
+    }
+
     pub(super) fn with_message(mut self, message: impl Into<String>) -> Self {
         self.message = message.into();
+        self
+    }
+
+    /// Replaces the kind's advice by a more specific one, if there is one.
+    pub(super) fn with_advice(mut self, advice: Option<&str>) -> Self {
+        if let Some(advice) = advice {
+            self.advice = Some(advice.to_owned());
+        }
+        self
+    }
+
+    /// Sets a message that says by itself what to do and what has changed.
+    pub(super) fn complete(mut self, message: String) -> Self {
+        self.message = message;
+        self.advice = None;
+        self.complete = true;
+        self
+    }
+
+    pub(super) fn with_rings(mut self, rings: Vec<RingListing>) -> Self {
+        self.rings = rings;
         self
     }
 
@@ -68,9 +100,9 @@ impl ClientError {
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind of the error.
     ///
-    /// A server that answers in [`Precise`](crate::consul::Dialect::Precise) says it
+    /// A server that answers in [`Precise`](crate::consul::Dialect::Precise) sends it
     /// with all its data. For other servers, Consul among them, it is concluded from
     /// the text and the status; data that neither they nor the request hold is empty
     /// or zero.
@@ -78,60 +110,32 @@ impl ClientError {
         &self.kind
     }
 
-    /// The status of the answer; `None` if there was none.
+    /// Returns the status of the answer; `None` if there was none.
     pub fn status(&self) -> Option<u16> {
         self.status
     }
 
-    /// The server's words; without an answer, the client's.
+    /// Returns the server's words; without an answer, the client's.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Tells whether it happened all the same. Consul does not say it; then it is
-    /// concluded from the error, and unknown where that does not tell.
+    /// Tells whether the operation was applied all the same. Consul does not say it;
+    /// then it is concluded from the error, and unknown where that is not possible.
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// What each ring did, for [`RingsFailed`](ErrorKind::RingsFailed) from a server
-    /// that answers in [`Precise`](crate::consul::Dialect::Precise); otherwise empty.
+    /// Returns what each ring did, if the server answers in
+    /// [`Precise`](crate::consul::Dialect::Precise); otherwise empty.
     pub fn rings(&self) -> &[RingListing] {
         &self.rings
     }
 
-    /// What to do about it, if the [message](ClientError::message) does not say it.
-    pub fn advice(&self) -> Option<&'static str> {
-        if self.complete {
-            return None;
-        }
-        Some(match *self.kind {
-            ErrorKind::InvalidRequest { .. } => "check the parameters, and the server's version",
-            ErrorKind::PermissionDenied { .. } => {
-                "use a token whose policy has `operator` or `keyring` with read or write"
-            }
-            ErrorKind::UnknownToken => "the token may be mistyped, expired or deleted",
-            ErrorKind::NoLeader => {
-                "check that a majority of the voters is up, or read with Consistency::Stale"
-            }
-            ErrorKind::NoPathToDatacenter { .. } => "check its name, and that it is joined",
-            ErrorKind::Unreachable { .. } => "check the address, and that the server is up",
-            ErrorKind::DeadlineExceeded { .. } => {
-                "check that the server is up, or allow more time with with_deadline"
-            }
-            ErrorKind::UnknownServer(_) => "read the Raft configuration for ids and addresses",
-            ErrorKind::LastVoter => "a cluster needs one voter: add another one first",
-            ErrorKind::RingsFailed { .. } => {
-                "list the keys to see which rings have changed, then repeat it for the rest"
-            }
-            ErrorKind::Unsupported { .. } => "check the address and the server's version",
-            ErrorKind::InvalidReply { .. } => {
-                "check that the server speaks Consul's API, or raise with_answer_limit"
-            }
-            ErrorKind::Unavailable { .. } => "try again in a while",
-            ErrorKind::Backend { .. } => "look into the server's log",
-            _ => return None,
-        })
+    /// Returns what to do about it, if the [message](ClientError::message) does not
+    /// say it.
+    pub fn advice(&self) -> Option<&str> {
+        self.advice.as_deref()
     }
 }
 
@@ -143,19 +147,15 @@ impl fmt::Display for ClientError {
         if let Some(status) = self.status {
             write!(f, " (HTTP {status})")?;
         }
-        if self.complete {
-            return Ok(());
-        }
-        if let Some(advice) = self.advice() {
+        if let Some(advice) = &self.advice {
             write!(f, "; {advice}")?;
         }
-        match self.outcome {
-            Outcome::NotApplied => Ok(()),
-            Outcome::Applied => f.write_str(" (the change has been made)"),
-            Outcome::Unknown => {
-                f.write_str(" (the change may have been made: look before you repeat it)")
-            }
-        }
+        f.write_str(match self.outcome {
+            _ if self.complete => "",
+            Outcome::NotApplied => "",
+            Outcome::Applied => " (the change has been made)",
+            Outcome::Unknown => " (the change may have been made: look before you repeat it)",
+        })
     }
 }
 

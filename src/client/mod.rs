@@ -7,6 +7,7 @@ mod answer;
 mod error;
 mod operator;
 mod replies;
+mod texts;
 
 pub use error::ClientError;
 pub use operator::{OperatorClient, UnsendableToken};

@@ -1,12 +1,14 @@
 //! The client, and how it writes its requests.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -50,6 +52,12 @@ use crate::types::{DatacenterName, ServerId};
 /// }
 /// # Ok(()) }
 /// ```
+///
+/// # Gossip keys
+/// A ring is the nodes that its servers believe to be alive. Consul does not count a
+/// member that gossip has declared failed: with two of three nodes dead, a change is
+/// `Ok` once the third has made it, and a dead node comes back with its old keys. So
+/// check that all members are alive before you change the primary key.
 ///
 /// # Errors
 /// All methods fail with a [`ClientError`], whose
@@ -143,7 +151,7 @@ impl OperatorClient {
 
     /// Reads the Raft configuration.
     ///
-    /// Consul 1.10 reports index 0 for every configuration, and 0.7 a server's
+    /// Consul from 1.10 on reports index 0 for every configuration, and 0.7 a server's
     /// address as its id.
     ///
     /// # Errors
@@ -152,6 +160,14 @@ impl OperatorClient {
         &self,
         consistency: Consistency,
     ) -> Result<RaftConfiguration, ClientError> {
+        self.configuration(consistency, Instant::now()).await
+    }
+
+    async fn configuration(
+        &self,
+        consistency: Consistency,
+        begin: Instant,
+    ) -> Result<RaftConfiguration, ClientError> {
         let operation = Operation::RaftConfiguration(consistency);
         let call = Call::new(Method::GET, "raft/configuration", operation);
         let call = match consistency {
@@ -159,8 +175,7 @@ impl OperatorClient {
             Consistency::Consistent => call.with("consistent", ""),
             Consistency::Stale => call.with("stale", ""),
         };
-        let answer = self.send(call, self.deadline).await?;
-        let configuration: Configuration = read(&answer, Outcome::NotApplied)?;
+        let configuration: Configuration = self.read(&call, begin).await?;
         Ok(configuration.into())
     }
 
@@ -170,7 +185,8 @@ impl OperatorClient {
     /// With `expected_index`, only if that is the configuration's index. Consul
     /// does not know this condition and would remove the server whatever the
     /// index, so the client reads the configuration first and compares. This
-    /// library's servers compare again when they remove it.
+    /// library's servers compare again when they remove it. Consul from 1.10 on
+    /// reports index 0 for every configuration; it is not asked then.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -190,25 +206,20 @@ impl OperatorClient {
             PeerSelector::Address(address) => call.with("address", address.as_str()),
         };
         if let Some(expected) = expected_index {
-            let actual = self.raft_configuration(Consistency::Default).await?.index;
-            if actual != expected {
-                // The term is not on the wire.
-                let version = |index| ConfigVersion { term: 0, index };
-                let mut error = ClientError::new(ErrorKind::Conflict {
-                    expected: version(expected),
-                    actual: version(actual),
-                });
-                error.complete = true;
-                return Err(error);
-            }
+            let configuration = self.configuration(Consistency::Default, begin).await?;
+            check_index(&call.operation, expected, configuration.index)?;
             call = call.with("cas", &expected.to_string());
         }
-        let left = self.deadline.saturating_sub(begin.elapsed());
-        empty(&self.send(call, left).await?)
+        self.execute(&call, begin).await
     }
 
     /// Transfers the leadership to this voter, or to the best suited one. Consul
     /// before 1.17 cannot do it.
+    ///
+    /// Consul ignores the [datacenter](OperatorClient::in_datacenter) and would
+    /// transfer the leadership of the server's own one. So the client reads both
+    /// configurations first. It transfers the leadership of another datacenter only to
+    /// a server that is named, and that is not in the server's own datacenter.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -219,20 +230,54 @@ impl OperatorClient {
             success: bool,
         }
 
+        let begin = Instant::now();
         let operation = Operation::TransferLeadership { to: to.cloned() };
         let mut call = Call::new(Method::POST, "raft/transfer-leader", operation);
         if let Some(id) = to {
             call = call.with("id", id.as_str());
         }
-        let answer = self.send(call, self.deadline).await?;
-        let transferred: Transferred = read(&answer, Outcome::Unknown)?;
+        if self.datacenter.is_some() {
+            self.check_datacenter(to, &call.operation, begin).await?;
+        }
+        let transferred: Transferred = self.read(&call, begin).await?;
         if transferred.success {
             return Ok(());
         }
         let message = "the server reports that the leadership was not transferred".into();
-        let mut error = ClientError::new(ErrorKind::Backend { message });
-        error.status = Some(answer.status().as_u16());
-        Err(error.with_outcome(Outcome::Unknown))
+        Err(
+            ClientError::new(ErrorKind::Backend { message }, &call.operation)
+                .with_status(StatusCode::OK)
+                .with_outcome(Outcome::Unknown),
+        )
+    }
+
+    /// Fails if a server that ignores the datacenter could transfer the leadership of
+    /// its own one instead.
+    async fn check_datacenter(
+        &self,
+        to: Option<&ServerId>,
+        operation: &Operation,
+        begin: Instant,
+    ) -> Result<(), ClientError> {
+        let local = OperatorClient {
+            datacenter: None,
+            ..self.clone()
+        };
+        let ids = |configuration: RaftConfiguration| {
+            let servers = configuration.servers.into_iter();
+            servers.map(|server| server.id).collect::<BTreeSet<_>>()
+        };
+        let here = ids(local.configuration(Consistency::Default, begin).await?);
+        let there = ids(self.configuration(Consistency::Default, begin).await?);
+        if here == there || to.is_some_and(|id| !here.contains(id)) {
+            return Ok(());
+        }
+        let reason = "the server may ignore the datacenter and transfer the leadership of its own \
+                      one: name the server to transfer to, or ask a server of that datacenter";
+        let kind = ErrorKind::InvalidRequest {
+            reason: reason.into(),
+        };
+        Err(ClientError::new(kind, operation).complete(reason.into()))
     }
 
     /// Lists the gossip keys of all rings, in the order of the server's answer.
@@ -256,7 +301,8 @@ impl OperatorClient {
         self.list(KeyringScope::LocalOnly).await
     }
 
-    /// Adds a key to every ring of every datacenter.
+    /// Adds a key to every ring of every datacenter. `Ok` means that every node that
+    /// [counts](OperatorClient#gossip-keys) has it.
     ///
     /// # Errors
     /// [`ClientError`], unless every ring confirmed it.
@@ -265,7 +311,8 @@ impl OperatorClient {
         self.change(Method::POST, key, action).await
     }
 
-    /// Makes a key the primary of every ring of every datacenter.
+    /// Makes a key the primary of every ring of every datacenter. A node that does not
+    /// [count](OperatorClient#gossip-keys) and does not have the key cannot rejoin.
     ///
     /// # Errors
     /// [`ClientError`], unless every ring confirmed it.
@@ -274,7 +321,9 @@ impl OperatorClient {
         self.change(Method::PUT, key, action).await
     }
 
-    /// Removes a key from every ring of every datacenter.
+    /// Removes a key from every ring of every datacenter. A node that does not
+    /// [count](OperatorClient#gossip-keys) keeps it, and cannot rejoin if it still
+    /// uses it.
     ///
     /// # Errors
     /// [`ClientError`], unless every ring confirmed it.
@@ -288,8 +337,7 @@ impl OperatorClient {
         if scope == KeyringScope::LocalOnly {
             call = call.with("local-only", "true");
         }
-        let answer = self.send(call, self.deadline).await?;
-        let rings: Option<Vec<RingListing>> = read(&answer, Outcome::NotApplied)?;
+        let rings: Option<Vec<RingListing>> = self.read(&call, Instant::now()).await?;
         Ok(rings.unwrap_or_default())
     }
 
@@ -307,8 +355,9 @@ impl OperatorClient {
         }
 
         let mut call = self.keyring(method, action, KeyringScope::Federation);
-        call.body = write_wiped(&Change { key }).map_err(not_written)?;
-        empty(&self.send(call, self.deadline).await?)
+        call.body =
+            write_wiped(&Change { key }).map_err(|error| not_written(error, &call.operation))?;
+        self.execute(&call, Instant::now()).await
     }
 
     fn keyring(&self, method: Method, action: KeyringAction, scope: KeyringScope) -> Call {
@@ -325,31 +374,37 @@ impl OperatorClient {
         call.with("relay-factor", &relay_factor.get().to_string())
     }
 
-    /// Returns the answer, if it is a success.
-    async fn send(
+    /// Sends an operation that has a result.
+    async fn read<T: DeserializeOwned>(
         &self,
-        mut call: Call,
-        deadline: Duration,
-    ) -> Result<Response<Bytes>, ClientError> {
-        let (resource, _) = call.operation.permission();
-        let datacenter = self.datacenter.as_ref();
-        let datacenter = datacenter.filter(|_| resource == Resource::Operator);
-        if let Some(datacenter) = datacenter {
-            call = call.with("dc", datacenter.as_str());
-        }
+        call: &Call,
+        begin: Instant,
+    ) -> Result<T, ClientError> {
+        read(&self.send(call, begin).await?, &call.operation)
+    }
+
+    /// Sends an operation that has no result.
+    async fn execute(&self, call: &Call, begin: Instant) -> Result<(), ClientError> {
+        empty(&self.send(call, begin).await?, &call.operation)
+    }
+
+    /// Returns the answer to an operation that began then, if it is a success.
+    async fn send(&self, call: &Call, begin: Instant) -> Result<Response<Bytes>, ClientError> {
         let token = self.token.as_ref().map(HeaderValue::as_bytes);
         let asked = Asked {
             operation: &call.operation,
             endpoint: format!("{} {}", call.method, call.path),
             server: &self.server,
-            datacenter,
+            datacenter: self.datacenter(call),
             token: token.and_then(|token| std::str::from_utf8(token).ok()),
             begin: Instant::now(),
         };
-        let request = self.request(&call).map_err(not_written)?;
+        let request = self.request(call);
+        let request = request.map_err(|error| not_written(error, &call.operation))?;
+        let left = self.deadline.saturating_sub(begin.elapsed());
         let answer = self
             .transport
-            .exchange(request, self.answer_limit, deadline)
+            .exchange(request, self.answer_limit, left)
             .await
             .map_err(|failure| asked.unanswered(failure))?;
         match answer.status().is_success() {
@@ -358,8 +413,18 @@ impl OperatorClient {
         }
     }
 
+    /// Returns the datacenter that the operation is for; keyring operations are for all.
+    fn datacenter(&self, call: &Call) -> Option<&DatacenterName> {
+        let (resource, _) = call.operation.permission();
+        let datacenter = self.datacenter.as_ref();
+        datacenter.filter(|_| resource == Resource::Operator)
+    }
+
     fn request(&self, call: &Call) -> Result<Request<Bytes>, http::Error> {
-        let target = format!("{}{}", call.path, call.query);
+        let mut target = format!("{}{}", call.path, call.query);
+        if let Some(datacenter) = self.datacenter(call) {
+            push(&mut target, "dc", datacenter.as_str());
+        }
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(self.server.join(&target)?)
@@ -403,22 +468,50 @@ impl Call {
         }
     }
 
-    /// Adds a query parameter; a flag has an empty value.
     fn with(mut self, name: &str, value: &str) -> Self {
-        self.query
-            .push(if self.query.is_empty() { '?' } else { '&' });
-        self.query.push_str(name);
-        if !value.is_empty() {
-            self.query.push('=');
-            self.query.extend(utf8_percent_encode(value, QUERY));
-        }
+        push(&mut self.query, name, value);
         self
     }
 }
 
-fn not_written(error: impl std::error::Error + Send + Sync + 'static) -> ClientError {
+/// Adds a parameter to a query; a flag has an empty value.
+fn push(query: &mut String, name: &str, value: &str) {
+    query.push(if query.contains('?') { '&' } else { '?' });
+    query.push_str(name);
+    if !value.is_empty() {
+        query.push('=');
+        query.extend(utf8_percent_encode(value, QUERY));
+    }
+}
+
+/// Compares the index of a removal's condition with that of the configuration.
+fn check_index(operation: &Operation, expected: u64, actual: u64) -> Result<(), ClientError> {
+    if actual == 0 {
+        let what = "a removal on a condition".into();
+        let advice = "it reports index 0 for every configuration: remove without a condition";
+        let error = ClientError::new(ErrorKind::Unsupported { what }, operation);
+        return Err(error.with_advice(Some(advice)));
+    }
+    if actual != expected {
+        // The term is not on the wire.
+        let version = |index| ConfigVersion { term: 0, index };
+        let kind = ErrorKind::Conflict {
+            expected: version(expected),
+            actual: version(actual),
+        };
+        let message = kind.to_string();
+        return Err(ClientError::new(kind, operation).complete(message));
+    }
+    Ok(())
+}
+
+fn not_written(
+    error: impl std::error::Error + Send + Sync + 'static,
+    operation: &Operation,
+) -> ClientError {
     let reason = format!("the request cannot be written: {error}");
-    ClientError::new(ErrorKind::InvalidRequest { reason }).with_source(Some(Box::new(error)))
+    let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
+    ClientError::new(ErrorKind::InvalidRequest { reason }, operation).with_source(Some(error))
 }
 
 impl fmt::Debug for OperatorClient {

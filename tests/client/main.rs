@@ -4,6 +4,7 @@
 // A test is over where something is not as it has to be.
 #![allow(clippy::unwrap_used)]
 
+mod consul;
 mod delivery;
 mod fleet;
 mod golden;
