@@ -14,8 +14,9 @@ use tokio::time::Instant;
 
 use super::answer::{Asked, empty, read};
 use super::error::ClientError;
-use super::replies::{Configuration, RingListing};
+use super::replies::RingListing;
 use crate::acl::{Resource, Token};
+use crate::consul::body::Configuration;
 use crate::error::{ErrorKind, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation};
@@ -175,7 +176,7 @@ impl OperatorClient {
             Consistency::Consistent => call.with("consistent", ""),
             Consistency::Stale => call.with("stale", ""),
         };
-        let configuration: Configuration = self.read(&call, begin).await?;
+        let configuration: Configuration<'_> = self.read(&call, begin).await?;
         Ok(configuration.into())
     }
 

@@ -1,22 +1,21 @@
 //! Replies as they come over HTTP.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use crate::consul::body::Ring;
 use crate::error::Outcome;
 use crate::keyring::{KeyCounts, Pool};
-use crate::raft::{RaftConfiguration, RaftServer};
-use crate::types::{
-    DatacenterName, NodeName, ProtocolVersion, SegmentName, ServerAddress, ServerId,
-};
+use crate::types::{DatacenterName, NodeName};
 
 /// One ring as a server lists it over HTTP.
 ///
 /// It has less than a [`RingReport`](crate::RingReport): how many nodes failed is
 /// there only as text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "Listed")]
+#[serde(from = "Ring<'_>")]
 #[non_exhaustive]
 pub struct RingListing {
     /// The datacenter; for the WAN ring that of the server that asked it.
@@ -42,46 +41,28 @@ pub struct RingListing {
     pub outcome: Option<Outcome>,
 }
 
-/// The field names and the nulls of the wire.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Listed {
-    #[serde(rename = "WAN")]
-    wan: bool,
-    datacenter: DatacenterName,
-    #[serde(default)]
-    segment: String,
-    #[serde(default, deserialize_with = "or_null")]
-    messages: BTreeMap<NodeName, String>,
-    #[serde(default, deserialize_with = "or_null")]
-    keys: KeyCounts,
-    #[serde(default, deserialize_with = "or_null")]
-    primary_keys: KeyCounts,
-    num_nodes: usize,
-    #[serde(default, deserialize_with = "or_null")]
-    silent: Vec<NodeName>,
-    #[serde(default)]
-    error: Option<String>,
-    #[serde(default)]
-    outcome: Option<String>,
-}
-
-impl From<Listed> for RingListing {
-    fn from(listed: Listed) -> Self {
+impl From<Ring<'_>> for RingListing {
+    fn from(ring: Ring<'_>) -> Self {
+        let text = |text: Cow<'_, str>| text.into_owned();
         RingListing {
-            datacenter: listed.datacenter,
-            pool: match (listed.wan, listed.segment) {
+            datacenter: text(ring.datacenter).into(),
+            pool: match (ring.wan, ring.segment.map(text)) {
                 (true, _) => Pool::Wan,
-                (false, segment) if segment.is_empty() => Pool::Lan,
-                (false, segment) => Pool::Segment(SegmentName::from(segment)),
+                (false, Some(segment)) if !segment.is_empty() => Pool::Segment(segment.into()),
+                (false, _) => Pool::Lan,
             },
-            nodes: listed.num_nodes,
-            keys: listed.keys,
-            primary_keys: listed.primary_keys,
-            messages: listed.messages,
-            silent: listed.silent,
-            error: listed.error.filter(|error| !error.is_empty()),
-            outcome: listed.outcome.as_deref().map(outcome),
+            nodes: ring.num_nodes,
+            keys: ring.keys.into_owned(),
+            primary_keys: ring.primary_keys.unwrap_or_default().into_owned(),
+            messages: ring
+                .messages
+                .into_iter()
+                .flatten()
+                .map(|(node, message)| (text(node).into(), text(message)))
+                .collect(),
+            silent: ring.silent.unwrap_or_default().into_owned(),
+            error: ring.error.map(text).filter(|error| !error.is_empty()),
+            outcome: ring.outcome.as_deref().map(outcome),
         }
     }
 }
@@ -91,68 +72,11 @@ pub(super) fn outcome(name: &str) -> Outcome {
     Outcome::from_name(name).unwrap_or(Outcome::Unknown)
 }
 
-/// The Raft configuration.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(super) struct Configuration {
-    #[serde(deserialize_with = "or_null")]
-    servers: Vec<Server>,
-    index: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Server {
-    #[serde(rename = "ID")]
-    id: ServerId,
-    node: NodeName,
-    address: ServerAddress,
-    leader: bool,
-    voter: bool,
-    #[serde(default)]
-    protocol_version: Option<ProtocolVersion>,
-    #[serde(default)]
-    last_index: Option<u64>,
-}
-
-impl From<Configuration> for RaftConfiguration {
-    fn from(configuration: Configuration) -> Self {
-        RaftConfiguration {
-            servers: configuration.servers.into_iter().map(server).collect(),
-            index: configuration.index,
-        }
-    }
-}
-
-fn server(server: Server) -> RaftServer {
-    let read = if server.voter {
-        RaftServer::voter(server.id, server.address)
-    } else {
-        RaftServer::nonvoter(server.id, server.address)
-    };
-    RaftServer {
-        // What Consul writes for what it does not know.
-        name: Some(server.node).filter(|name| *name != "(unknown)"),
-        protocol_version: server
-            .protocol_version
-            .filter(|version| *version != "unknown" && *version != ""),
-        last_index: server.last_index,
-        ..read.with_leader(server.leader)
-    }
-}
-
-/// Go writes `null` for an empty list or map.
-pub(super) fn or_null<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Default + Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consul::body::Configuration;
+    use crate::raft::{RaftConfiguration, RaftServer};
 
     fn ring(json: &str) -> RingListing {
         serde_json::from_str(json).unwrap()
@@ -189,7 +113,9 @@ mod tests {
     }
 
     fn read(json: &str) -> RaftConfiguration {
-        serde_json::from_str::<Configuration>(json).unwrap().into()
+        serde_json::from_str::<Configuration<'_>>(json)
+            .unwrap()
+            .into()
     }
 
     #[test]

@@ -1,76 +1,80 @@
 //! From a request's parts to an [`OperatorRequest`].
 //!
-//! The checks stand in Consul's order, because that decides which of several
-//! mistakes is told.
+//! The checks stand in Consul's order, because that decides which of several mistakes
+//! is told.
 
-use super::consistency::consistency;
-use super::credentials::token;
-use super::dialect::{ErrorRules, Rules};
-use super::endpoint::{Endpoint, PREFIX};
-use super::go::number::parse_uint;
-use super::go::path;
-use super::go::query::Query;
-use super::malformed_key::MalformedKey;
-use super::message::{Headers, Request, Response};
-use super::{Call, Permission, Refusal, View, Wire, autopilot, keyring, status};
-use crate::acl::{Access, Resource};
-use crate::operation::{Operation, OperatorRequest};
+use super::body::{AutopilotRules, KeyringArgs, OldKeyringArgs};
+use super::dialect::{BodyRules, ErrorRules, Rules};
+use super::endpoint::{Endpoint, Form, PREFIX, View};
+use super::go::{GoDuration, atoi, parse_bool, parse_uint};
+use super::malformed_key::{Change, MalformedKey};
+use super::message::{Headers, Request};
+use super::path::{self, Redirect};
+use super::query::{Query, consistency, datacenter, token};
+use super::rejection::{Mistake, Permission, Reason, Rejection};
+use super::{status, unmarshal};
+use crate::autopilot::AutopilotConfiguration;
+use crate::keyring::{GossipKey, RelayFactor};
+use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
 use crate::raft::PeerSelector;
 use crate::service::Caller;
-use crate::types::DatacenterName;
 
-/// What the readers of single endpoints get.
-pub(super) struct Parts<'a> {
-    pub(super) method: &'a str,
-    pub(super) query: Query<'a>,
-    pub(super) headers: &'a dyn Headers,
-    pub(super) body: &'a [u8],
-    pub(super) rules: &'static Rules,
+/// A request that the service can be asked.
+#[derive(Debug)]
+pub struct Call {
+    /// What to ask.
+    pub request: OperatorRequest,
+    /// The form of the answer, for [`Wire::encode`](super::Wire::encode).
+    pub view: View,
 }
 
-/// Why an endpoint's reader refuses.
-pub(super) enum Fault {
-    /// A 400, with Consul's `Bad request: ` where it has it.
-    Bad(String),
-    /// A 400 with this text and nothing before it.
-    Bare(String),
-    /// A 400 that only those may see who may write this.
-    Private(String, Resource),
-    /// The body is over the limit.
-    TooLarge,
+/// What an endpoint's operation is read from.
+struct Parts<'a> {
+    method: &'a str,
+    query: Query<'a>,
+    headers: &'a dyn Headers,
+    body: &'a [u8],
+    rules: &'static Rules,
 }
 
-pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal> {
-    let rules = wire.dialect.rules();
-    let problem = rules.errors == ErrorRules::Precise
-        && request
-            .headers
-            .field("accept")
-            .is_some_and(status::wants_problem);
-    let refuse = |status: u16, text: &str| {
-        refusal(wire.finish(status::error_response(status, text, problem)))
+/// An operation, and the malformed key for which it stands, if there is one.
+type Decoded = (Operation, Option<MalformedKey>);
+
+pub(super) fn decode(
+    request: &Request<'_>,
+    rules: &'static Rules,
+    body_limit: usize,
+) -> Result<Call, Rejection> {
+    let accept = request.headers.field("accept");
+    let is_head = request.method == "HEAD";
+    let form = Form {
+        problem: rules.errors == ErrorRules::Precise && accept.is_some_and(status::wants_problem),
+        head: is_head,
     };
-    let endpoint = endpoint(wire, request, problem)?;
-    let query = match Query::parse(request.query.unwrap_or("")) {
-        Ok(query) => query,
-        // Consul does not say what is wrong, and takes it for its own fault.
-        Err(_) if rules.errors == ErrorRules::Consul => {
-            return Err(refusal(wire.finish(Response::empty(500))));
-        }
-        Err(_) => {
-            return Err(refuse(
-                400,
-                "Invalid query string: check its % escapes and semicolons",
-            ));
-        }
+    let reject = |reason| Rejection {
+        reason,
+        form,
+        only_for: None,
     };
-    let head = request.method == "HEAD";
-    let method = if head && rules.head {
-        "GET"
-    } else {
-        request.method
+    let endpoint = endpoint(request, rules).map_err(reject)?;
+    let query =
+        Query::parse(request.query.unwrap_or("")).map_err(|_| reject(Reason::MalformedQuery))?;
+    let method = match request.method {
+        "HEAD" if rules.head => "GET",
+        method => method,
     };
-    check_method(wire, endpoint, method, problem)?;
+    if !endpoint.methods().contains(&method) {
+        return Err(reject(match method {
+            "OPTIONS" if rules.allow => Reason::Options(endpoint),
+            _ => Reason::Method {
+                endpoint,
+                method: method.to_owned(),
+            },
+        }));
+    }
+    if endpoint.wants_body(method) && request.body.len() > body_limit {
+        return Err(reject(Reason::BodyTooLarge { limit: body_limit }));
+    }
 
     let parts = Parts {
         method,
@@ -80,183 +84,99 @@ pub(super) fn decode(wire: &Wire, request: &Request<'_>) -> Result<Call, Refusal
         rules,
     };
     let token = token(query, request.headers, rules);
-    let read = if endpoint.wants_body(method) && request.body.len() > wire.body_limit {
-        Err(Fault::TooLarge)
-    } else {
-        operation(endpoint, &parts)
-    };
-    let view = |access, malformed_key| View {
+    let (resource, access) = endpoint.permission(method);
+    let mut view = View {
         endpoint,
         access,
-        malformed_key,
+        malformed_key: None,
         pretty: query.has("pretty"),
-        problem,
-        head,
+        form,
     };
-    match read {
+    match operation(endpoint, &parts) {
         Ok((operation, malformed_key)) => {
-            let access = match malformed_key {
-                Some(_) => Access::Write,
-                None => operation.permission().1,
-            };
-            let view = view(access, malformed_key);
+            view.malformed_key = malformed_key;
             let mut request = OperatorRequest::new(operation);
             request.token = token;
             request.datacenter = datacenter(query, rules);
             Ok(Call { request, view })
         }
-        Err(Fault::Bad(text)) => Err(refuse(400, &format!("{}{text}", rules.bad_request))),
-        Err(Fault::Bare(text)) => Err(refuse(400, &text)),
-        Err(Fault::TooLarge) => Err(refuse(413, &wire.too_large())),
-        Err(Fault::Private(text, resource)) => {
-            let mut refusal = refuse(400, &text);
-            refusal.only_for = Some(Box::new(Permission {
-                caller: token.map_or_else(Caller::anonymous, Caller::with_token),
-                resource,
-                access: Access::Write,
-                view: view(Access::Write, None),
-            }));
-            Err(refusal)
+        Err(mistake) => {
+            let mut rejection = reject(Reason::Mistake(mistake));
+            // What is wrong with a write's body is nobody's business who may not
+            // write.
+            if rules.private_mistakes && endpoint.wants_body(method) {
+                rejection.only_for = Some(Box::new(Permission {
+                    caller: token.map_or_else(Caller::anonymous, Caller::with_token),
+                    resource,
+                    access,
+                    view,
+                }));
+            }
+            Err(rejection)
         }
     }
 }
 
-fn refusal(response: Response) -> Refusal {
-    Refusal {
-        response,
-        only_for: None,
-    }
-}
-
-/// What Go's mux does: it redirects to the clean path, and does not know others.
-fn endpoint(wire: &Wire, request: &Request<'_>, problem: bool) -> Result<Endpoint, Refusal> {
-    let rules = wire.dialect.rules();
-    let malformed = || {
-        refusal(match rules.errors {
-            // net/http answers this before Consul sees the request.
-            ErrorRules::Consul => Response::text(400, "400 Bad Request"),
-            ErrorRules::Precise => wire.finish(status::error_response(
-                400,
-                "Invalid URL path: check its % escapes",
-                problem,
-            )),
-        })
-    };
+/// Finds the endpoint as Go's mux does: it redirects to the clean path, and does not
+/// know others.
+fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
     let is_control = |text: &str| text.bytes().any(|byte| byte.is_ascii_control());
     if request.query.is_some_and(is_control) {
-        return Err(malformed());
+        return Err(Reason::MalformedTarget);
     }
     // A path that is known as it stands has nothing in it to decode or to clean.
     if let Some(endpoint) = Endpoint::at(request.path, rules) {
         return Ok(endpoint);
     }
     if is_control(request.path) {
-        return Err(malformed());
+        return Err(Reason::MalformedTarget);
     }
-    let decoded = path::unescape(request.path).map_err(|_| malformed())?;
+    let decoded = path::unescape(request.path).map_err(|_| Reason::MalformedTarget)?;
     if rules.printable_path && path::has_unprintable(&decoded) {
-        return Err(match rules.errors {
-            ErrorRules::Consul => refusal(wire.finish(Response::empty(400))),
-            ErrorRules::Precise => malformed(),
-        });
+        return Err(Reason::UnprintablePath);
     }
     let clean = path::clean(&decoded);
     if clean != decoded && clean.starts_with(PREFIX) {
-        let redirect = path::moved_permanently(&clean, request.query);
-        let mut response = Response::empty(301)
-            .with("Content-Type", "text/html; charset=utf-8")
-            .with("Location", redirect.location);
-        if request.method == "GET" {
-            response.body = redirect.body.into();
-        }
-        return Err(refusal(response));
+        let redirect = Redirect::new(request.method, &clean, request.query);
+        return Err(Reason::Moved(redirect));
     }
-    Endpoint::at(&decoded, rules).ok_or_else(|| {
-        refusal(match rules.errors {
-            ErrorRules::Consul => Response::empty(404),
-            ErrorRules::Precise => wire.finish(status::error_response(
-                404,
-                "Invalid URL path: not a recognized HTTP API endpoint",
-                problem,
-            )),
-        })
-    })
+    Endpoint::at(&decoded, rules).ok_or(Reason::UnknownPath)
 }
 
-fn check_method(
-    wire: &Wire,
-    endpoint: Endpoint,
-    method: &str,
-    problem: bool,
-) -> Result<(), Refusal> {
-    let rules = wire.dialect.rules();
-    if endpoint.methods().contains(&method) {
-        return Ok(());
-    }
-    if !rules.allow {
-        return Err(refusal(wire.finish(Response::empty(405))));
-    }
-    let allow = format!("OPTIONS,{}", endpoint.methods().join(","));
-    let response = if method == "OPTIONS" {
-        Response::empty(200)
-    } else {
-        status::error_response(405, &format!("method {method} not allowed"), problem)
-    };
-    Err(refusal(wire.finish(response.with("Allow", allow))))
-}
-
-fn datacenter(query: Query<'_>, rules: &Rules) -> Option<DatacenterName> {
-    let given = |name| query.get(name).filter(|value| !value.is_empty());
-    let name = if rules.datacenter_parameter {
-        given("datacenter").or_else(|| given("dc"))
-    } else {
-        given("dc")
-    };
-    name.map(|name| DatacenterName::new(&*name))
-}
-
-fn operation(
-    endpoint: Endpoint,
-    parts: &Parts<'_>,
-) -> Result<(Operation, Option<MalformedKey>), Fault> {
-    let freshness = || consistency(parts.query, parts.headers, parts.rules).map_err(Fault::Bare);
+fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> {
+    let freshness = || consistency(parts.query, parts.headers, parts.rules);
     let operation = match endpoint {
-        Endpoint::Keyring => return keyring::operation(parts),
-        Endpoint::RaftConfiguration => freshness().map(Operation::RaftConfiguration),
-        Endpoint::RaftPeer => remove_peer(parts),
-        Endpoint::TransferLeader => Ok(Operation::TransferLeadership {
-            to: parts
-                .query
-                .get("id")
-                .filter(|id| !id.is_empty())
-                .map(|id| id.into_owned().into()),
-        }),
+        Endpoint::Keyring => return keyring(parts),
+        Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
+        Endpoint::RaftPeer => remove_peer(parts)?,
+        Endpoint::TransferLeader => Operation::TransferLeadership {
+            to: parts.query.given("id").map(|id| id.into_owned().into()),
+        },
         Endpoint::AutopilotConfiguration if parts.method == "PUT" => {
-            autopilot::set_configuration(parts)
+            Operation::SetAutopilotConfiguration {
+                configuration: autopilot_rules(parts)?,
+                expected_index: cas(parts)?,
+            }
         }
-        Endpoint::AutopilotConfiguration => freshness().map(Operation::AutopilotConfiguration),
+        Endpoint::AutopilotConfiguration => Operation::AutopilotConfiguration(freshness()?),
         Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
-            freshness().map(Operation::AutopilotState)
+            Operation::AutopilotState(freshness()?)
         }
     };
-    operation.map(|operation| (operation, None))
+    Ok((operation, None))
 }
 
-fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Fault> {
+fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Mistake> {
     let id = parts.query.get("id").filter(|_| parts.rules.peer_by_id);
     let server = match (id, parts.query.get("address")) {
-        (None, None) => return Err(Fault::Bad(parts.rules.missing_peer.into())),
-        (Some(_), Some(_)) => {
-            return Err(Fault::Bad(
-                "Must specify only one of ?id or ?address".into(),
-            ));
-        }
+        (None, None) => return Err(Mistake::NoPeer),
+        (Some(_), Some(_)) => return Err(Mistake::TwoPeers),
         (Some(id), None) => PeerSelector::Id(id.into_owned().into()),
         (None, Some(address)) => PeerSelector::Address(address.into_owned().into()),
     };
-    let expected_index = match parts.query.get("cas").filter(|_| parts.rules.peer_cas) {
-        None => None,
-        Some(index) => Some(cas(&index)?),
+    let expected_index = match parts.rules.peer_cas {
+        true => cas(parts)?,
+        false => None,
     };
     Ok(Operation::RemovePeer {
         server,
@@ -265,6 +185,147 @@ fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Fault> {
 }
 
 /// Reads `?cas`, which has to be an index where it is given.
-pub(super) fn cas(index: &str) -> Result<u64, Fault> {
-    parse_uint(index).map_err(|error| Fault::Bad(format!("Error parsing cas value: {error}")))
+fn cas(parts: &Parts<'_>) -> Result<Option<u64>, Mistake> {
+    let index = parts.query.get("cas");
+    let index = index.map(|index| parse_uint(&index).map_err(|go| Mistake::Cas { go }));
+    index.transpose()
+}
+
+fn keyring(parts: &Parts<'_>) -> Result<Decoded, Mistake> {
+    let change = match parts.method {
+        "POST" => Some(Change::Install),
+        "PUT" => Some(Change::Use),
+        "DELETE" => Some(Change::Remove),
+        _ => None,
+    };
+    let mut args = match change {
+        Some(_) => keyring_args(parts)?,
+        None => KeyringArgs::default(),
+    };
+    if parts.rules.keyring_parameters {
+        keyring_parameters(parts, &mut args)?;
+    }
+    let relay_factor = match RelayFactor::try_from(args.relay_factor) {
+        Ok(factor) => factor,
+        Err(_) if parts.rules.refuse_keys => return Err(Mistake::RelayFactorRange),
+        // Consul does not check the factor of a body. memberlist has no more nodes to
+        // relay through than there are, so the largest one stands in for it.
+        Err(_) => RelayFactor::MAX,
+    };
+    let mut malformed_key = None;
+    let action = match change {
+        None => KeyringAction::List,
+        Some(change) => match (GossipKey::from_base64(&args.key.0), change) {
+            (Ok(key), Change::Install) => KeyringAction::Install(key),
+            (Ok(key), Change::Use) => KeyringAction::Use(key),
+            (Ok(key), Change::Remove) => KeyringAction::Remove(key),
+            (Err(error), _) if parts.rules.refuse_keys => return Err(Mistake::Key(error)),
+            (Err(error), change) => {
+                malformed_key = Some(MalformedKey { change, error });
+                KeyringAction::List
+            }
+        },
+    };
+    let operation = Operation::Keyring {
+        action,
+        scope: match change {
+            None if args.local_only => KeyringScope::LocalOnly,
+            _ => KeyringScope::Federation,
+        },
+        relay_factor,
+    };
+    Ok((operation, malformed_key))
+}
+
+/// Reads the body of a change of the keyring.
+fn keyring_args(parts: &Parts<'_>) -> Result<KeyringArgs, Mistake> {
+    let args = match parts.rules.body {
+        BodyRules::Loose => {
+            unmarshal::read(parts.body, BodyRules::Loose).map(|args: OldKeyringArgs| KeyringArgs {
+                key: args.key,
+                ..KeyringArgs::default()
+            })
+        }
+        rules => unmarshal::read(parts.body, rules),
+    };
+    let args = args.map_err(|errors| Mistake::Body {
+        errors,
+        prefix: "Request decode failed: ",
+        example: r#"{"Key": "<16, 24 or 32 bytes in base64>"}"#,
+    })?;
+    match parts.rules.refuse_keys && args.local_only {
+        true => Err(Mistake::LocalChange),
+        false => Ok(args),
+    }
+}
+
+/// Reads the parameters of the keyring, which beat what the body says.
+fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), Mistake> {
+    if let Some(factor) = parts.query.given("relay-factor") {
+        let factor = atoi(&factor).map_err(|go| Mistake::RelayFactor { go })?;
+        args.relay_factor = u8::try_from(factor)
+            .ok()
+            .filter(|factor| *factor <= RelayFactor::MAX.get())
+            .ok_or(Mistake::RelayFactorRange)?;
+    }
+    if let Some(local) = parts.query.given("local-only") {
+        args.local_only = parse_bool(&local).map_err(|go| Mistake::LocalOnly { go })?;
+        if args.local_only && parts.method != "GET" {
+            return Err(Mistake::LocalChange);
+        }
+    }
+    Ok(())
+}
+
+/// Reads autopilot's new rules.
+fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake> {
+    let rules: AutopilotRules =
+        unmarshal::read(parts.body, parts.rules.body).map_err(|errors| Mistake::Body {
+            errors,
+            prefix: "Error parsing autopilot config: ",
+            example: r#"{"CleanupDeadServers": true, "LastContactThreshold": "200ms"}"#,
+        })?;
+    let left_out = if parts.rules.autopilot_defaults {
+        AutopilotConfiguration::default()
+    } else {
+        AutopilotConfiguration {
+            cleanup_dead_servers: false,
+            last_contact_threshold: Default::default(),
+            max_trailing_logs: 0,
+            server_stabilization_time: Default::default(),
+            ..AutopilotConfiguration::default()
+        }
+    };
+    let duration = |given: Option<GoDuration>, left_out| match given {
+        Some(GoDuration(nanoseconds)) => u64::try_from(nanoseconds)
+            .map(std::time::Duration::from_nanos)
+            .map_err(|_| Mistake::NegativeDuration),
+        None => Ok(left_out),
+    };
+    let contact = duration(
+        rules.last_contact_threshold,
+        left_out.last_contact_threshold,
+    )?;
+    let stabilization = duration(
+        rules.server_stabilization_time,
+        left_out.server_stabilization_time,
+    )?;
+    Ok(AutopilotConfiguration {
+        cleanup_dead_servers: rules
+            .cleanup_dead_servers
+            .unwrap_or(left_out.cleanup_dead_servers),
+        last_contact_threshold: contact,
+        max_trailing_logs: rules
+            .max_trailing_logs
+            .unwrap_or(left_out.max_trailing_logs),
+        min_quorum: rules
+            .min_quorum
+            .map_or(left_out.min_quorum, |quorum| quorum.0),
+        server_stabilization_time: stabilization,
+        redundancy_zone_tag: rules.redundancy_zone_tag.unwrap_or_default(),
+        disable_upgrade_migration: rules.disable_upgrade_migration.unwrap_or_default(),
+        upgrade_version_tag: rules.upgrade_version_tag.unwrap_or_default(),
+        create_index: 0,
+        modify_index: 0,
+    })
 }

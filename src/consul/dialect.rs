@@ -38,8 +38,10 @@ pub(super) struct Rules {
 
     // How a request is read.
     pub(super) body: BodyRules,
-    /// A key that is none is refused at once; otherwise each ring says so.
+    /// A malformed key is refused at once; otherwise each ring says so.
     pub(super) refuse_keys: bool,
+    /// A mistake is told only to a caller who may do what was asked.
+    pub(super) private_mistakes: bool,
     /// The fields of autopilot's rules that are left out keep their defaults;
     /// otherwise they become zero.
     pub(super) autopilot_defaults: bool,
@@ -49,6 +51,8 @@ pub(super) struct Rules {
     pub(super) printable_path: bool,
 
     // How a response is written.
+    /// `Cache-Control: no-store`, since a listing holds keys.
+    pub(super) no_store: bool,
     /// `Vary` and `X-Consul-Default-Acl-Policy` on all but mux errors.
     pub(super) consul_headers: bool,
     /// `Allow` and a text on 405, and an answer to OPTIONS.
@@ -136,9 +140,11 @@ static PRECISE: Rules = Rules {
     max_stale: true,
     body: BodyRules::Whole,
     refuse_keys: true,
+    private_mistakes: true,
     autopilot_defaults: true,
     head: true,
     printable_path: true,
+    no_store: true,
     consul_headers: false,
     allow: true,
     bad_request: "",
@@ -171,9 +177,11 @@ static CONSUL_1_10: Rules = Rules {
     max_stale: true,
     body: BodyRules::Strict,
     refuse_keys: false,
+    private_mistakes: false,
     autopilot_defaults: false,
     head: false,
     printable_path: true,
+    no_store: false,
     consul_headers: true,
     allow: true,
     bad_request: "Bad request: ",
@@ -206,9 +214,11 @@ static CONSUL_0_7: Rules = Rules {
     max_stale: false,
     body: BodyRules::Loose,
     refuse_keys: false,
+    private_mistakes: false,
     autopilot_defaults: false,
     head: false,
     printable_path: false,
+    no_store: false,
     consul_headers: false,
     allow: false,
     bad_request: "",

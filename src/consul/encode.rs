@@ -1,157 +1,204 @@
-//! From the service's answer to a response's parts.
+//! From the service's answer to a response.
 
-use super::dialect::{ErrorRules, Presence, Rules};
-use super::endpoint::Endpoint;
-use super::json::JsonWriter;
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use super::body::{
+    AutopilotRules, Configuration, Health, Server, ServerHealth, ServerState, State, Transferred,
+    UNKNOWN_NODE, UNKNOWN_VERSION, Uint,
+};
+use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
+use super::endpoint::{Endpoint, View};
+use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
-use super::{View, Wire, autopilot, fault, rings, status};
-use crate::acl::Access;
+use super::{fault, json, rings, status};
+use crate::acl::{Access, DefaultPolicy};
+use crate::autopilot::{AutopilotConfiguration, AutopilotState, RaftRole};
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
 use crate::raft::{RaftConfiguration, RaftServer};
 
-/// About the size of a small body, and of a server with a UUID for its id in the
-/// Raft configuration and in autopilot's view.
+/// About the size of a small body, and of a server with a UUID for its id in the Raft
+/// configuration and in autopilot's view.
 const SMALL: usize = 320;
 const RAFT_SERVER: usize = 220;
 const AUTOPILOT_SERVER: usize = 420;
 
 pub(super) fn encode(
-    wire: &Wire,
     view: &View,
     result: Result<OperatorReply, OperatorError>,
+    rules: &Rules,
+    policy: DefaultPolicy,
 ) -> Response {
-    let rules = wire.dialect.rules();
     let result = match view.malformed_key {
         Some(key) => key.answer(result),
         None => result,
     };
     let response = match result {
+        Ok(reply) => success(view, &reply, rules),
         Err(error) => match error.reply() {
             Some(reply) => rings::response(reply, Some(&error), view, rules),
             None if rules.errors == ErrorRules::Precise => {
-                status::precise(&error, view.access == Access::Write, view.problem)
+                let writes = view.access == Access::Write;
+                status::precise(&error, writes, view.form.problem)
             }
-            None => consul_text(fault::consul(&error, view, rules)),
+            None => status::consul(fault::consul(&error, view, rules)),
         },
-        Ok(OperatorReply::RaftConfiguration(configuration)) => {
+    };
+    let mut response = response.finish(rules, policy);
+    if view.form.head {
+        response.leave_out_body();
+    }
+    response
+}
+
+fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
+    match reply {
+        OperatorReply::RaftConfiguration(configuration) => {
             let size = SMALL + configuration.servers.len() * RAFT_SERVER;
-            json(view, size, |json| {
-                write_configuration(json, &configuration, rules);
-            })
+            respond(view, size, &raft(configuration, &rules.server))
         }
-        Ok(OperatorReply::PeerRemoved) => Response::empty(200),
-        Ok(OperatorReply::LeadershipTransferred) => json(view, SMALL, |json| {
-            json.begin_object();
-            json.field("Success");
-            json.bool(true);
-            json.end_object();
-        }),
-        Ok(OperatorReply::Keyring(reply)) => rings::response(&reply, None, view, rules),
-        Ok(OperatorReply::AutopilotConfiguration(configuration)) => json(view, SMALL, |json| {
-            autopilot::write_configuration(json, &configuration)
-        }),
-        Ok(OperatorReply::AutopilotConfigurationSet(replaced)) => {
-            json(view, SMALL, |json| json.bool(replaced))
+        OperatorReply::PeerRemoved => Response::empty(200),
+        OperatorReply::LeadershipTransferred => {
+            respond(view, SMALL, &Transferred { success: true })
         }
-        Ok(OperatorReply::AutopilotState(state)) if view.endpoint == Endpoint::AutopilotHealth => {
+        OperatorReply::Keyring(reply) => rings::response(reply, None, view, rules),
+        OperatorReply::AutopilotConfiguration(rules) => {
+            respond(view, SMALL, &autopilot_rules(rules))
+        }
+        OperatorReply::AutopilotConfigurationSet(replaced) => respond(view, SMALL, replaced),
+        OperatorReply::AutopilotState(state) => {
             let size = SMALL + state.servers.len() * AUTOPILOT_SERVER;
-            let mut response = json(view, size, |json| autopilot::write_health(json, &state));
+            if view.endpoint != Endpoint::AutopilotHealth {
+                return respond(view, size, &autopilot_state(state));
+            }
+            let mut response = respond(view, size, &autopilot_health(state));
             if !state.healthy {
                 // Consul's way to tell a health check by the status alone.
                 response.status = 429;
             }
             response
         }
-        Ok(OperatorReply::AutopilotState(state)) => {
-            let size = SMALL + state.servers.len() * AUTOPILOT_SERVER;
-            json(view, size, |json| autopilot::write_state(json, &state))
-        }
-    };
-    wire.finish(response)
-}
-
-/// Consul finds the status by looking for words in the text.
-pub(super) fn consul_text(text: String) -> Response {
-    let forbidden = text.contains("Permission denied") || text.contains("ACL not found");
-    Response::text(if forbidden { 403 } else { 500 }, text)
-}
-
-/// A body that is about so many bytes long.
-fn json(view: &View, size: usize, write: impl FnOnce(&mut JsonWriter<'_>)) -> Response {
-    let mut body = Vec::with_capacity(size);
-    write(&mut JsonWriter::new(&mut body, view.pretty));
-    if view.pretty {
-        body.push(b'\n');
     }
-    Response::new(200, JSON, body)
 }
 
-fn write_configuration(
-    json: &mut JsonWriter<'_>,
-    configuration: &RaftConfiguration,
-    rules: &Rules,
-) {
-    json.begin_object();
-    json.field("Servers");
-    if configuration.servers.is_empty() && rules.server.null_for_none {
-        json.null();
-    } else {
-        json.begin_array();
-        for server in &configuration.servers {
-            write_server(json, server, rules);
-        }
-        json.end_array();
+/// A response with a body that is about so many bytes long.
+fn respond(view: &View, size: usize, body: &impl Serialize) -> Response {
+    Response::new(200, JSON, json::to_vec(body, size, view.pretty))
+}
+
+fn raft<'a>(configuration: &'a RaftConfiguration, rules: &ServerRules) -> Configuration<'a> {
+    let servers: Vec<_> = configuration
+        .servers
+        .iter()
+        .map(|it| server(it, rules))
+        .collect();
+    Configuration {
+        servers: Some(servers).filter(|servers| !servers.is_empty() || !rules.null_for_none),
+        index: match rules.index_is_zero {
+            true => 0,
+            false => configuration.index,
+        },
     }
-    json.field("Index");
-    json.u64(if rules.server.index_is_zero {
-        0
-    } else {
-        configuration.index
+}
+
+fn server<'a>(server: &'a RaftServer, rules: &ServerRules) -> Server<'a> {
+    let version = server.protocol_version.as_ref().map(|it| it.as_str());
+    Server {
+        id: Cow::Borrowed(match rules.id_is_address {
+            true => server.address.as_str(),
+            false => server.id.as_str(),
+        }),
+        node: Cow::Borrowed(
+            server
+                .name
+                .as_ref()
+                .map_or(UNKNOWN_NODE, |name| name.as_str()),
+        ),
+        address: Cow::Borrowed(server.address.as_str()),
+        leader: server.leader,
+        protocol_version: match rules.protocol_version {
+            Presence::Never => None,
+            Presence::IfKnown => version,
+            // Consul reads it from the node's tags, so a node that gossip does not
+            // know differs from one that does not say.
+            Presence::Always if server.name.is_none() => Some(version.unwrap_or(UNKNOWN_VERSION)),
+            Presence::Always => Some(version.unwrap_or("")),
+        }
+        .map(Cow::Borrowed),
+        voter: server.is_voter(),
+        last_index: server
+            .last_index
+            .filter(|_| rules.last_index != Presence::Never),
+    }
+}
+
+fn autopilot_rules(rules: &AutopilotConfiguration) -> AutopilotRules {
+    AutopilotRules {
+        cleanup_dead_servers: Some(rules.cleanup_dead_servers),
+        last_contact_threshold: Some(rules.last_contact_threshold.into()),
+        max_trailing_logs: Some(rules.max_trailing_logs),
+        min_quorum: Some(Uint(rules.min_quorum)),
+        server_stabilization_time: Some(rules.server_stabilization_time.into()),
+        redundancy_zone_tag: Some(rules.redundancy_zone_tag.clone()),
+        disable_upgrade_migration: Some(rules.disable_upgrade_migration),
+        upgrade_version_tag: Some(rules.upgrade_version_tag.clone()),
+        create_index: Some(rules.create_index),
+        modify_index: Some(rules.modify_index),
+    }
+}
+
+fn autopilot_health(state: &AutopilotState) -> Health<'_> {
+    let servers = state.servers.iter().map(|server| ServerHealth {
+        id: server.id.as_str(),
+        name: server.name.as_str(),
+        address: server.address.as_str(),
+        serf_status: &server.node_status,
+        version: &server.version,
+        leader: server.role == RaftRole::Leader,
+        last_contact: server.last_contact.into(),
+        last_term: server.last_term,
+        last_index: server.last_index,
+        healthy: server.healthy,
+        voter: server.role != RaftRole::Nonvoter,
+        stable_since: rfc3339_rounded(server.stable_since),
     });
-    json.end_object();
+    let servers: Vec<_> = servers.collect();
+    Health {
+        healthy: state.healthy,
+        failure_tolerance: state.failure_tolerance,
+        servers: Some(servers).filter(|servers| !servers.is_empty()),
+    }
 }
 
-fn write_server(json: &mut JsonWriter<'_>, server: &RaftServer, rules: &Rules) {
-    let rules = &rules.server;
-    json.begin_object();
-    json.field("ID");
-    json.string(if rules.id_is_address {
-        server.address.as_str()
-    } else {
-        server.id.as_str()
+fn autopilot_state(state: &AutopilotState) -> State<'_> {
+    let servers = state.servers.iter().map(|server| ServerState {
+        id: server.id.as_str(),
+        name: server.name.as_str(),
+        address: server.address.as_str(),
+        node_status: &server.node_status,
+        version: &server.version,
+        last_contact: server.last_contact.into(),
+        last_term: server.last_term,
+        last_index: server.last_index,
+        healthy: server.healthy,
+        stable_since: rfc3339_nano(server.stable_since),
+        read_replica: false,
+        status: match server.role {
+            RaftRole::Leader => "leader",
+            RaftRole::Voter => "voter",
+            RaftRole::Nonvoter => "non-voter",
+        },
+        meta: &server.meta,
+        node_type: "voter",
     });
-    json.field("Node");
-    json.string(
-        server
-            .name
-            .as_ref()
-            .map_or("(unknown)", |name| name.as_str()),
-    );
-    json.field("Address");
-    json.string(server.address.as_str());
-    json.field("Leader");
-    json.bool(server.leader);
-    match (rules.protocol_version, &server.protocol_version) {
-        (Presence::Never, _) | (Presence::IfKnown, None) => {}
-        (_, Some(version)) => {
-            json.field("ProtocolVersion");
-            json.string(version.as_str());
-        }
-        (Presence::Always, None) => {
-            json.field("ProtocolVersion");
-            // Consul reads it from the node's tags, so a node that is not known
-            // to gossip differs from one that does not say.
-            json.string(if server.name.is_none() { "unknown" } else { "" });
-        }
+    State {
+        healthy: state.healthy,
+        failure_tolerance: state.failure_tolerance,
+        optimistic_failure_tolerance: state.optimistic_failure_tolerance,
+        servers: servers.map(|server| (server.id, server)).collect(),
+        leader: state.leader.as_ref().map_or("", |leader| leader.as_str()),
+        voters: &state.voters,
     }
-    json.field("Voter");
-    json.bool(server.is_voter());
-    if let (Presence::Always | Presence::IfKnown, Some(index)) =
-        (rules.last_index, server.last_index)
-    {
-        json.field("LastIndex");
-        json.u64(index);
-    }
-    json.end_object();
 }

@@ -1,9 +1,10 @@
 //! The texts of errors.
 
-use super::View;
+use std::borrow::Cow;
+
 use super::dialect::Rules;
-use super::endpoint::Endpoint;
-use super::go::quote::quote;
+use super::endpoint::{Endpoint, View};
+use super::go::quote;
 use crate::acl::{Access, Identity};
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{NodeFailure, NodeMessage};
@@ -88,7 +89,7 @@ fn unknown_server(server: &PeerSelector) -> String {
 }
 
 /// What a node says, in Serf's words.
-pub(super) fn message(message: &NodeMessage, access: Access) -> String {
+pub(super) fn message(message: &NodeMessage, access: Access) -> Cow<'_, str> {
     match message {
         NodeMessage::Failed(failure) => match (failure, access) {
             (NodeFailure::KeyNotInstalled, _) => "Requested key is not in the keyring".into(),
@@ -100,11 +101,11 @@ pub(super) fn message(message: &NodeMessage, access: Access) -> String {
                 "No keyring to modify (encryption not enabled)".into()
             }
             (NodeFailure::KeySize, _) => "key size must be 16, 24 or 32 bytes".into(),
-            (failure, _) => failure.to_string(),
+            (failure, _) => failure.to_string().into(),
         },
         NodeMessage::Truncated { shown, total } => {
-            format!("truncated key list response, showing first {shown} of {total} keys")
+            format!("truncated key list response, showing first {shown} of {total} keys").into()
         }
-        NodeMessage::Note(note) => note.clone(),
+        NodeMessage::Note(note) => note.into(),
     }
 }

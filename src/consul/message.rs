@@ -5,6 +5,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use super::dialect::Rules;
+use crate::acl::DefaultPolicy;
+
 /// A request as it came, nothing decoded.
 pub struct Request<'a> {
     /// The method, in capitals.
@@ -108,6 +111,24 @@ impl Response {
 
     pub(super) fn text(status: u16, text: impl Into<Bytes>) -> Self {
         Response::new(status, TEXT, text)
+    }
+
+    /// Adds what every response of the dialect has.
+    pub(super) fn finish(self, rules: &Rules, policy: DefaultPolicy) -> Self {
+        let response = match rules.no_store {
+            true => self.with("Cache-Control", "no-store"),
+            false => self,
+        };
+        if !rules.consul_headers {
+            return response;
+        }
+        let policy = match policy {
+            DefaultPolicy::Allow => "allow",
+            DefaultPolicy::Deny => "deny",
+        };
+        response
+            .with("Vary", "Accept-Encoding")
+            .with("X-Consul-Default-Acl-Policy", policy)
     }
 
     /// Makes it the answer to HEAD, which tells the length of the body that GET

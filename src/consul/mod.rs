@@ -51,9 +51,7 @@
 //! # });
 //! ```
 
-mod autopilot;
-mod consistency;
-mod credentials;
+pub(crate) mod body;
 mod decode;
 mod dialect;
 mod encode;
@@ -61,23 +59,28 @@ mod endpoint;
 mod fault;
 mod go;
 mod json;
-mod keyring;
 mod malformed_key;
 mod message;
+mod path;
+mod query;
+mod rejection;
 mod rings;
 mod status;
+mod unmarshal;
 
 use crate::acl::{Access, DefaultPolicy, Resource};
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
-use crate::operation::OperatorRequest;
 use crate::service::{Caller, OperatorService};
 
+pub use decode::Call;
 pub use dialect::Dialect;
+pub use endpoint::View;
 pub use message::{Headers, Request, Response};
+pub use rejection::{Permission, Rejection};
 
-use endpoint::Endpoint;
-use malformed_key::MalformedKey;
+use endpoint::{Endpoint, Form};
+use rejection::Reason;
 
 /// Translates between Consul's HTTP API and the service.
 ///
@@ -87,52 +90,6 @@ pub struct Wire {
     dialect: Dialect,
     body_limit: usize,
     default_policy: DefaultPolicy,
-}
-
-/// A request that the service can be asked.
-#[derive(Debug)]
-pub struct Call {
-    /// What to ask.
-    pub request: OperatorRequest,
-    /// How to write the answer, for [`Wire::encode`].
-    pub view: View,
-}
-
-/// What the form of an answer depends on.
-#[derive(Debug, Clone, Copy)]
-pub struct View {
-    endpoint: Endpoint,
-    access: Access,
-    /// The key of the change for which the rings are listed.
-    malformed_key: Option<MalformedKey>,
-    pretty: bool,
-    /// Errors are to be `application/problem+json`.
-    problem: bool,
-    /// The body is not to be sent.
-    head: bool,
-}
-
-/// A request that the service is not asked.
-#[derive(Debug)]
-pub struct Refusal {
-    /// What to answer.
-    pub response: Response,
-    /// What the caller has to be allowed to see the response; `None` if everyone
-    /// may. [`Wire::serve`] asks the service.
-    pub only_for: Option<Box<Permission>>,
-}
-
-/// What a caller has to be allowed.
-#[derive(Debug)]
-pub struct Permission {
-    /// Who asks.
-    pub caller: Caller,
-    /// For what.
-    pub resource: Resource,
-    /// In which way.
-    pub access: Access,
-    /// How to write the denial.
-    pub view: View,
 }
 
 impl Wire {
@@ -184,7 +141,7 @@ impl Wire {
 
     fn endpoint(&self, path: &str) -> Option<Endpoint> {
         let rules = self.dialect.rules();
-        Endpoint::at(path, rules).or_else(|| Endpoint::at(&go::path::unescape(path).ok()?, rules))
+        Endpoint::at(path, rules).or_else(|| Endpoint::at(&path::unescape(path).ok()?, rules))
     }
 
     /// Answers a request: decodes it, asks the service, encodes the answer.
@@ -196,104 +153,78 @@ impl Wire {
             true => self.with_default_policy(service.default_policy()),
             false => *self,
         };
-        match wire.decode(&request) {
-            Ok(Call { request, view }) => {
-                // The rings are listed for a change: who may not write is denied it.
-                let allowed = match view.malformed_key {
-                    Some(_) => {
-                        let token = request.token.clone();
-                        let caller = token.map_or_else(Caller::anonymous, Caller::with_token);
-                        let asked = service.authorize(&caller, Resource::Keyring, Access::Write);
-                        asked.await.map(drop)
-                    }
-                    None => Ok(()),
-                };
-                let result = match allowed {
-                    Ok(()) => service.call(request).await,
-                    Err(error) => Err(error),
-                };
-                wire.encode(&view, result)
+        let Call { request, view } = match wire.decode(&request) {
+            Ok(call) => call,
+            Err(rejection) => return wire.rejected(service, &rejection).await,
+        };
+        if view.malformed_key.is_some() {
+            // The rings are listed for a change: who may not write is denied it.
+            let token = request.token.clone();
+            let caller = token.map_or_else(Caller::anonymous, Caller::with_token);
+            let asked = service.authorize(&caller, Resource::Keyring, Access::Write);
+            if let Err(error) = asked.await {
+                return wire.encode(&view, Err(error));
             }
-            Err(Refusal {
-                response,
-                only_for: None,
-            }) => response,
-            Err(Refusal {
-                response,
-                only_for: Some(asked),
-            }) => match service
-                .authorize(&asked.caller, asked.resource, asked.access)
-                .await
-            {
-                Ok(_) => response,
-                Err(error) => wire.encode(&asked.view, Err(error)),
-            },
         }
+        wire.encode(&view, service.call(request).await)
+    }
+
+    /// Answers a rejected request, with a denial if the caller may not know more.
+    async fn rejected(&self, service: &OperatorService, rejection: &Rejection) -> Response {
+        if let Some(asked) = rejection.only_for() {
+            let allowed = service.authorize(&asked.caller, asked.resource, asked.access);
+            if let Err(error) = allowed.await {
+                return self.encode(&asked.view, Err(error));
+            }
+        }
+        self.reject(rejection)
     }
 
     /// Reads a request.
     ///
     /// # Errors
-    /// The response to one that makes no sense.
-    pub fn decode(&self, request: &Request<'_>) -> Result<Call, Refusal> {
-        decode::decode(self, request).map_err(|mut refusal| {
-            if request.method == "HEAD" {
-                if self.dialect.rules().head {
-                    refusal.response.leave_out_body();
-                } else {
-                    refusal.response.body.clear();
-                }
-            }
-            refusal
-        })
+    /// Why the service cannot be asked.
+    pub fn decode(&self, request: &Request<'_>) -> Result<Call, Rejection> {
+        decode::decode(request, self.dialect.rules(), self.body_limit)
     }
 
     /// Writes the service's answer.
     pub fn encode(&self, view: &View, result: Result<OperatorReply, OperatorError>) -> Response {
-        let mut response = encode::encode(self, view, result);
-        if view.head {
-            response.leave_out_body();
-        }
-        response
+        encode::encode(view, result, self.dialect.rules(), self.default_policy)
+    }
+
+    /// Writes the answer to a rejected request. Look at
+    /// [`only_for`](Rejection::only_for) first.
+    pub fn reject(&self, rejection: &Rejection) -> Response {
+        rejection.response(self.dialect.rules(), self.default_policy)
     }
 
     /// The answer to a body that is larger than the limit, for a transport that
     /// stopped reading it.
     pub fn body_too_large(&self) -> Response {
-        self.finish(Response::text(413, self.too_large()))
-    }
-
-    fn too_large(&self) -> String {
-        format!("Request body is larger than {} bytes", self.body_limit)
+        let limit = self.body_limit;
+        self.unread(Reason::BodyTooLarge { limit })
     }
 
     /// The answer to a body that broke off, for a transport that noticed.
     pub fn body_unreadable(&self) -> Response {
-        self.finish(Response::text(400, "Request body could not be read"))
+        self.unread(Reason::BodyUnreadable)
     }
 
     /// The answer to a body that did not come in time, for a transport that
     /// stopped waiting for it.
     pub fn body_too_late(&self) -> Response {
-        self.finish(Response::text(408, "Request body did not come in time"))
+        self.unread(Reason::BodyTooLate)
     }
 
-    /// Adds what every response of the dialect has.
-    fn finish(&self, response: Response) -> Response {
-        let response = match self.dialect {
-            // A listing holds keys, and nothing here is worth keeping.
-            Dialect::Precise => response.with("Cache-Control", "no-store"),
-            _ => response,
-        };
-        if !self.dialect.rules().consul_headers {
-            return response;
-        }
-        let policy = match self.default_policy {
-            DefaultPolicy::Allow => "allow",
-            DefaultPolicy::Deny => "deny",
-        };
-        response
-            .with("Vary", "Accept-Encoding")
-            .with("X-Consul-Default-Acl-Policy", policy)
+    fn unread(&self, reason: Reason) -> Response {
+        self.reject(&Rejection {
+            reason,
+            form: Form {
+                problem: false,
+                head: false,
+            },
+            only_for: None,
+        })
     }
 }

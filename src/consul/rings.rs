@@ -1,11 +1,13 @@
 //! Keyring replies.
 
-use std::fmt::Write;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use super::body::Ring;
 use super::dialect::{Aggregation, ErrorRules, Presence, Rules};
-use super::json::JsonWriter;
+use super::endpoint::View;
 use super::message::{JSON, Response};
-use super::{View, fault, status};
+use super::{fault, json, status};
 use crate::acl::Access;
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{KeyCounts, Pool, RingReport};
@@ -24,7 +26,7 @@ pub(super) fn response(
     if rules.ring.errors != Aggregation::Rings
         && let Some(text) = consul_error(reply, view, rules)
     {
-        return super::encode::consul_text(text);
+        return status::consul(text);
     }
     if view.access == Access::Write && error.is_none() {
         return Response::empty(200);
@@ -37,82 +39,46 @@ pub(super) fn response(
         Some(_) if some_changed => 500,
         Some(_) => status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
     };
-    let mut body = Vec::with_capacity(64 + reply.rings.len() * RING_SIZE);
-    let mut json = JsonWriter::new(&mut body, view.pretty);
-    json.begin_array();
-    for ring in &reply.rings {
-        write_ring(&mut json, ring, view, rules);
-    }
-    json.end_array();
-    if view.pretty {
-        body.push(b'\n');
-    }
-    let response = Response::new(status, JSON, body);
+    let size = 64 + reply.rings.len() * RING_SIZE;
+    let rings: Vec<_> = reply.rings.iter().map(|it| ring(it, view, rules)).collect();
+    let response = Response::new(status, JSON, json::to_vec(&rings, size, view.pretty));
     match error {
         Some(error) => status::described(response, error),
         None => response,
     }
 }
 
-fn write_ring(json: &mut JsonWriter<'_>, ring: &RingOutcome, view: &View, rules: &Rules) {
-    let none = RingReport::default();
-    let report = ring.report.as_ref().unwrap_or(&none);
-    json.begin_object();
-    json.field("WAN");
-    json.bool(ring.pool == Pool::Wan);
-    json.field("Datacenter");
-    json.string(ring.datacenter.as_str());
+fn ring<'a>(ring: &'a RingOutcome, view: &View, rules: &Rules) -> Ring<'a> {
+    let report = ring.report.as_ref();
+    let keys = |keys: Option<&'a KeyCounts>| keys.map(Cow::Borrowed).unwrap_or_default();
+    let primary_keys = keys(report.map(|report| &report.primary_keys));
     let segment = match &ring.pool {
         Pool::Segment(name) => name.as_str(),
         Pool::Wan | Pool::Lan => "",
     };
-    if is_present(rules.ring.segment, !segment.is_empty()) {
-        json.field("Segment");
-        json.string(segment);
+    let messages: BTreeMap<_, _> = report
+        .into_iter()
+        .flat_map(|report| &report.messages)
+        .map(|(node, message)| (node.as_str().into(), fault::message(message, view.access)))
+        .collect();
+    let error = ring_error(ring, rules);
+    let failed_write = error.is_some() && view.access == Access::Write;
+    Ring {
+        wan: ring.pool == Pool::Wan,
+        datacenter: ring.datacenter.as_str().into(),
+        segment: is_present(rules.ring.segment, !segment.is_empty()).then(|| segment.into()),
+        messages: Some(messages).filter(|messages| !messages.is_empty()),
+        keys: keys(report.map(|report| &report.keys)),
+        primary_keys: is_present(rules.ring.primary_keys, !primary_keys.is_empty())
+            .then_some(primary_keys),
+        num_nodes: report.map_or(0, |report| report.nodes),
+        silent: report
+            .map(|report| &report.silent)
+            .filter(|silent| rules.ring.errors == Aggregation::Rings && !silent.is_empty())
+            .map(|silent| silent.as_slice().into()),
+        error: error.map(Cow::Owned),
+        outcome: failed_write.then(|| ring.outcome().name().into()),
     }
-    if !report.messages.is_empty() {
-        json.field("Messages");
-        json.begin_object();
-        for (node, message) in &report.messages {
-            json.key(node.as_str());
-            json.string(&fault::message(message, view.access));
-        }
-        json.end_object();
-    }
-    json.field("Keys");
-    write_counts(json, &report.keys);
-    if is_present(rules.ring.primary_keys, !report.primary_keys.is_empty()) {
-        json.field("PrimaryKeys");
-        write_counts(json, &report.primary_keys);
-    }
-    json.field("NumNodes");
-    json.u64(report.nodes as u64);
-    if rules.ring.errors == Aggregation::Rings && !report.silent.is_empty() {
-        json.field("Silent");
-        json.begin_array();
-        for node in &report.silent {
-            json.string(node.as_str());
-        }
-        json.end_array();
-    }
-    if let Some(error) = ring_error(ring, rules) {
-        json.field("Error");
-        json.string(&error);
-        if view.access == Access::Write {
-            json.field("Outcome");
-            json.string(ring.outcome().name());
-        }
-    }
-    json.end_object();
-}
-
-fn write_counts(json: &mut JsonWriter<'_>, counts: &KeyCounts) {
-    json.begin_object();
-    for (key, count) in counts.iter() {
-        json.key(key.as_base64());
-        json.u64(count as u64);
-    }
-    json.end_object();
 }
 
 fn is_present(presence: Presence, known: bool) -> bool {
@@ -124,9 +90,8 @@ fn is_present(presence: Presence, known: bool) -> bool {
 }
 
 fn ring_error(ring: &RingOutcome, rules: &Rules) -> Option<String> {
-    let fault = || ring.report.as_ref()?.fault().map(|fault| fault.to_string());
     match &ring.error {
-        None => fault(),
+        None => ring.report.as_ref()?.fault().map(|fault| fault.to_string()),
         Some(error) if rules.errors == ErrorRules::Precise => Some(fault::precise(error)),
         Some(error) => Some(error.to_string()),
     }
@@ -186,21 +151,12 @@ fn is_call_error(error: &OperatorError) -> bool {
 
 /// HashiCorp's go-multierror, in its old and its newer form.
 fn multierror(lines: &[String], aggregation: Aggregation) -> String {
-    let mut text = String::new();
     let count = lines.len();
-    if aggregation == Aggregation::Terse {
-        let _ = write!(
-            text,
-            "{count} error(s) occurred:\n\n* {}",
-            lines.join("\n* ")
-        );
-    } else {
-        let plural = if count == 1 { "error" } else { "errors" };
-        let _ = write!(
-            text,
-            "{count} {plural} occurred:\n\t* {}\n\n",
-            lines.join("\n\t* ")
-        );
+    match (aggregation, count) {
+        (Aggregation::Terse, _) => {
+            format!("{count} error(s) occurred:\n\n* {}", lines.join("\n* "))
+        }
+        (_, 1) => format!("1 error occurred:\n\t* {}\n\n", lines[0]),
+        _ => format!("{count} errors occurred:\n\t* {}\n\n", lines.join("\n\t* ")),
     }
-    text
 }

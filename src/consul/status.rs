@@ -88,6 +88,12 @@ pub(super) fn precise(error: &OperatorError, writes: bool, problem: bool) -> Res
     described(response, error)
 }
 
+/// An error text of Consul, which finds the status by looking for words in it.
+pub(super) fn consul(text: String) -> Response {
+    let forbidden = text.contains("Permission denied") || text.contains("ACL not found");
+    Response::text(if forbidden { 403 } else { 500 }, text)
+}
+
 /// Names the kind of the error in a header, so that a program need not search the
 /// text for it.
 pub(super) fn described(response: Response, error: &OperatorError) -> Response {

@@ -209,7 +209,7 @@ fn services() -> [OperatorService; 2] {
 fn decoded(wire: Wire, parts: &Parts, body: &[u8]) -> String {
     parts.with(body, |request| match wire.decode(request) {
         Ok(Call { request, view }) => format!("{request:?} {view:?}"),
-        Err(refusal) => format!("{refusal:?} {:?}", refusal.response.body),
+        Err(rejection) => format!("{rejection:?} {:?}", wire.reject(&rejection).body),
     })
 }
 
@@ -287,7 +287,8 @@ proptest! {
         for dialect in DIALECTS {
             let wire = Wire::new(dialect);
             let status = parts.with(&parts.body, |request| {
-                wire.decode(request).map_or_else(|refusal| refusal.response.status, |_| 200)
+                wire.decode(request)
+                    .map_or_else(|rejection| wire.reject(&rejection).status, |_| 200)
             });
             if wire.serves(&parts.path) {
                 prop_assert!(status != 404 && status != 301);

@@ -10,7 +10,7 @@ use crate::support::{Ask, FIRST, SECOND, ask, key, two_datacenters};
 fn read(ask: &Ask) -> OperatorRequest {
     match ask.decode() {
         Ok(Call { request, .. }) => request,
-        Err(refusal) => panic!("{:?}", refusal.response),
+        Err(rejection) => panic!("{rejection:?}"),
     }
 }
 

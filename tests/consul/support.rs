@@ -3,7 +3,7 @@
 use std::future::{pending, ready};
 use std::time::Duration;
 
-use cluster_operator::consul::{Call, Dialect, Refusal, Request, Response, Wire};
+use cluster_operator::consul::{Call, Dialect, Rejection, Request, Response, Wire};
 use cluster_operator::mock::{MockFederation, MockFederationBuilder};
 use cluster_operator::{OperatorService, Sleep, Timer};
 use futures_util::FutureExt;
@@ -114,7 +114,7 @@ impl Ask {
         })
     }
 
-    pub(crate) fn decode(&self) -> Result<Call, Refusal> {
+    pub(crate) fn decode(&self) -> Result<Call, Rejection> {
         self.with(|wire, request| wire.decode(&request))
     }
 

@@ -65,6 +65,18 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
                 .is_some_and(|body| body.len() > 64 * 1024)
         },
     },
+    Deviation {
+        name: "malformed bodies",
+        reason: "of a body that is not JSON, the kind of mistake and the character are told as \
+                 Consul tells them; rarer texts of Go are not repeated word for word",
+        applies: |exchange| {
+            let text = &exchange.case.response.body;
+            exchange.case.response.status == 400
+                && ["decode failed: ", "parsing autopilot config: "]
+                    .iter()
+                    .any(|start| text.contains(start))
+        },
+    },
 ];
 
 impl Exchange<'_> {

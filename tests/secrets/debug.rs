@@ -500,11 +500,11 @@ fn what_is_decoded_refused_and_answered_shows_no_secret() {
                             shows_nothing(&call);
                             shows_nothing(&call.request);
                         }
-                        Err(refusal) => {
+                        Err(rejection) => {
                             refused += 1;
-                            shows_nothing(&refusal);
-                            shows_nothing(&refusal.response);
-                            if let Some(permission) = &refusal.only_for {
+                            shows_nothing(&rejection);
+                            shows_nothing(&Wire::new(dialect).reject(&rejection));
+                            if let Some(permission) = rejection.only_for() {
                                 shows_nothing(permission);
                             }
                         }

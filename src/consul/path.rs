@@ -5,11 +5,13 @@
 //! Location header and body; from 1.10 on, a path with a character that cannot
 //! be printed is a 400.
 
-use super::percent::escapes_are_whole;
-use super::quote::is_print;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::go::{escapes_are_whole, is_print};
+use super::message::Response;
 
 /// What Go escapes in a path: all but letters, digits, the unreserved marks and
 /// those reserved characters that have no meaning of their own in a path.
@@ -30,19 +32,56 @@ const ESCAPED_IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The path holds a broken percent escape, or is not UTF-8 once decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MalformedPath;
+pub(super) struct MalformedPath;
 
-/// The answer to a path that is not clean, as `http.Redirect` writes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Redirect {
-    /// The value of the Location header.
-    pub(crate) location: String,
+/// The redirect to a clean path, as `http.Redirect` writes it.
+pub(super) struct Redirect {
+    location: String,
     /// The HTML body, which Go sends in answer to a GET only.
-    pub(crate) body: String,
+    body: String,
+}
+
+/// Shows the path. The query may hold a token.
+impl fmt::Debug for Redirect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.location.split('?').next().unwrap_or_default();
+        f.debug_tuple("Redirect").field(&path).finish()
+    }
+}
+
+impl Redirect {
+    /// Redirects a request to `path`, which is a decoded path that [`clean`] returned.
+    /// The query is carried over as it came.
+    pub(super) fn new(method: &str, path: &str, raw_query: Option<&str>) -> Self {
+        let mut url = escape_path(path);
+        if let Some(query) = raw_query {
+            url.push('?');
+            url.push_str(query);
+        }
+        let body = match method {
+            "GET" => format!(
+                "<a href=\"{}\">Moved Permanently</a>.\n\n",
+                html_escape(&url)
+            ),
+            _ => String::new(),
+        };
+        Redirect {
+            location: hex_escape_non_ascii(&url),
+            body,
+        }
+    }
+
+    pub(super) fn response(&self) -> Response {
+        let mut response = Response::empty(301)
+            .with("Content-Type", "text/html; charset=utf-8")
+            .with("Location", self.location.clone());
+        response.body = self.body.clone().into();
+        response
+    }
 }
 
 /// Decodes the escapes of a path. A `+` stays a `+`.
-pub(crate) fn unescape(raw_path: &str) -> Result<Cow<'_, str>, MalformedPath> {
+pub(super) fn unescape(raw_path: &str) -> Result<Cow<'_, str>, MalformedPath> {
     if !escapes_are_whole(raw_path) {
         return Err(MalformedPath);
     }
@@ -53,7 +92,7 @@ pub(crate) fn unescape(raw_path: &str) -> Result<Cow<'_, str>, MalformedPath> {
 
 /// Go's `cleanPath`: no empty, `.` or `..` segments, rooted, with the trailing
 /// slash kept.
-pub(crate) fn clean(path: &str) -> Cow<'_, str> {
+pub(super) fn clean(path: &str) -> Cow<'_, str> {
     if is_clean(path) {
         return Cow::Borrowed(path);
     }
@@ -75,25 +114,8 @@ pub(crate) fn clean(path: &str) -> Cow<'_, str> {
 }
 
 /// Whether a decoded path holds a character that Go cannot print.
-pub(crate) fn has_unprintable(path: &str) -> bool {
+pub(super) fn has_unprintable(path: &str) -> bool {
     path.chars().any(|c| !is_print(c))
-}
-
-/// The 301 to `clean_path`, which is a decoded path that [`clean`] returned. The
-/// query is carried over as it came.
-pub(crate) fn moved_permanently(clean_path: &str, raw_query: Option<&str>) -> Redirect {
-    let mut url = escape_path(clean_path);
-    if let Some(query) = raw_query {
-        url.push('?');
-        url.push_str(query);
-    }
-    Redirect {
-        location: hex_escape_non_ascii(&url),
-        body: format!(
-            "<a href=\"{}\">Moved Permanently</a>.\n\n",
-            html_escape(&url)
-        ),
-    }
 }
 
 fn is_clean(path: &str) -> bool {
@@ -144,8 +166,7 @@ fn hex_escape_non_ascii(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{MalformedPath, clean, has_unprintable, moved_permanently, unescape};
-    use std::borrow::Cow;
+    use super::*;
 
     #[test]
     fn escapes_are_decoded_and_a_plus_stays() {
@@ -210,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_redirect_is_the_recorded_one() {
-        let redirect = moved_permanently("/v1/operator/raft/configuration", None);
+        let redirect = Redirect::new("GET", "/v1/operator/raft/configuration", None);
         assert_eq!(redirect.location, "/v1/operator/raft/configuration");
         assert_eq!(
             redirect.body,
@@ -220,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_redirect_escapes_the_path_and_keeps_the_query() {
-        let redirect = moved_permanently("/a b?é!/$&+,:;=@~", Some("dc=dc1&x='é"));
+        let redirect = Redirect::new("GET", "/a b?é!/$&+,:;=@~", Some("dc=dc1&x='é"));
         assert_eq!(
             redirect.location,
             "/a%20b%3F%C3%A9%21/$&+,:;=@~?dc=dc1&x='%c3%a9",

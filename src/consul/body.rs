@@ -1,0 +1,238 @@
+//! The JSON bodies of Consul's operator API, for server and client alike.
+//!
+//! Field names and their order are Consul's. A field that only some versions know is
+//! an `Option`: a server leaves it out, and a client does without it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use zeroize::Zeroizing;
+
+use super::go::GoDuration;
+use crate::keyring::KeyCounts;
+use crate::raft::{RaftConfiguration, RaftServer};
+use crate::types::{NodeName, ServerId};
+
+/// The Raft configuration.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Configuration<'a> {
+    /// Go writes `null` for none.
+    pub(super) servers: Option<Vec<Server<'a>>>,
+    pub(super) index: u64,
+}
+
+/// A server of the Raft configuration.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Server<'a> {
+    #[serde(rename = "ID")]
+    pub(super) id: Cow<'a, str>,
+    pub(super) node: Cow<'a, str>,
+    pub(super) address: Cow<'a, str>,
+    pub(super) leader: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) protocol_version: Option<Cow<'a, str>>,
+    pub(super) voter: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_index: Option<u64>,
+}
+
+/// The name of a server that gossip does not know.
+pub(super) const UNKNOWN_NODE: &str = "(unknown)";
+/// Its protocol version.
+pub(super) const UNKNOWN_VERSION: &str = "unknown";
+
+impl From<Configuration<'_>> for RaftConfiguration {
+    fn from(body: Configuration<'_>) -> Self {
+        RaftConfiguration {
+            servers: body
+                .servers
+                .into_iter()
+                .flatten()
+                .map(RaftServer::from)
+                .collect(),
+            index: body.index,
+        }
+    }
+}
+
+impl From<Server<'_>> for RaftServer {
+    fn from(body: Server<'_>) -> Self {
+        let (id, address) = (body.id.into_owned(), body.address.into_owned());
+        let server = if body.voter {
+            RaftServer::voter(id, address)
+        } else {
+            RaftServer::nonvoter(id, address)
+        };
+        RaftServer {
+            name: Some(body.node.into_owned())
+                .filter(|name| name != UNKNOWN_NODE)
+                .map(NodeName::from),
+            protocol_version: body
+                .protocol_version
+                .filter(|version| version != UNKNOWN_VERSION && !version.is_empty())
+                .map(|version| version.into_owned().into()),
+            last_index: body.last_index,
+            ..server.with_leader(body.leader)
+        }
+    }
+}
+
+/// A gossip ring.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Ring<'a> {
+    #[serde(rename = "WAN")]
+    pub(crate) wan: bool,
+    pub(crate) datacenter: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) segment: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) messages: Option<BTreeMap<Cow<'a, str>, Cow<'a, str>>>,
+    #[serde(default, deserialize_with = "or_null")]
+    pub(crate) keys: Cow<'a, KeyCounts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) primary_keys: Option<Cow<'a, KeyCounts>>,
+    pub(crate) num_nodes: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) silent: Option<Cow<'a, [NodeName]>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) outcome: Option<Cow<'a, str>>,
+}
+
+/// What a change of the keyring is given.
+#[derive(Default, Deserialize)]
+#[serde(rename = "agent.keyringArgs", rename_all = "PascalCase", default)]
+pub(super) struct KeyringArgs {
+    pub(super) key: Wiped,
+    /// It does not count: the token comes as a parameter or a header.
+    pub(super) token: Wiped,
+    pub(super) relay_factor: u8,
+    pub(super) local_only: bool,
+}
+
+/// What Consul 0.7 takes of it.
+#[derive(Default, Deserialize)]
+#[serde(rename = "agent.keyringArgs", rename_all = "PascalCase", default)]
+pub(super) struct OldKeyringArgs {
+    pub(super) key: Wiped,
+    pub(super) token: Wiped,
+}
+
+/// A text that is wiped after use.
+#[derive(Default)]
+pub(super) struct Wiped(pub(super) Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Wiped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Wiped(Zeroizing::new(text)))
+    }
+}
+
+/// Autopilot's rules. A request may leave out each field.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(
+    rename = "api.AutopilotConfiguration",
+    rename_all = "PascalCase",
+    default
+)]
+pub(super) struct AutopilotRules {
+    pub(super) cleanup_dead_servers: Option<bool>,
+    pub(super) last_contact_threshold: Option<GoDuration>,
+    pub(super) max_trailing_logs: Option<u64>,
+    pub(super) min_quorum: Option<Uint>,
+    pub(super) server_stabilization_time: Option<GoDuration>,
+    pub(super) redundancy_zone_tag: Option<String>,
+    pub(super) disable_upgrade_migration: Option<bool>,
+    pub(super) upgrade_version_tag: Option<String>,
+    pub(super) create_index: Option<u64>,
+    pub(super) modify_index: Option<u64>,
+}
+
+/// Go's other name for its unsigned 64 bits.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "uint")]
+pub(super) struct Uint(pub(super) u64);
+
+/// Autopilot's view of the servers, for a health check.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Health<'a> {
+    pub(super) healthy: bool,
+    pub(super) failure_tolerance: u64,
+    /// Go writes `null` for none.
+    pub(super) servers: Option<Vec<ServerHealth<'a>>>,
+}
+
+/// Autopilot's view of a server, for a health check.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ServerHealth<'a> {
+    #[serde(rename = "ID")]
+    pub(super) id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) address: &'a str,
+    pub(super) serf_status: &'a str,
+    pub(super) version: &'a str,
+    pub(super) leader: bool,
+    pub(super) last_contact: GoDuration,
+    pub(super) last_term: u64,
+    pub(super) last_index: u64,
+    pub(super) healthy: bool,
+    pub(super) voter: bool,
+    pub(super) stable_since: String,
+}
+
+/// Autopilot's view of the servers.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct State<'a> {
+    pub(super) healthy: bool,
+    pub(super) failure_tolerance: u64,
+    pub(super) optimistic_failure_tolerance: u64,
+    pub(super) servers: BTreeMap<&'a str, ServerState<'a>>,
+    pub(super) leader: &'a str,
+    pub(super) voters: &'a [ServerId],
+}
+
+/// Autopilot's view of a server.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct ServerState<'a> {
+    #[serde(rename = "ID")]
+    pub(super) id: &'a str,
+    pub(super) name: &'a str,
+    pub(super) address: &'a str,
+    pub(super) node_status: &'a str,
+    pub(super) version: &'a str,
+    pub(super) last_contact: GoDuration,
+    pub(super) last_term: u64,
+    pub(super) last_index: u64,
+    pub(super) healthy: bool,
+    pub(super) stable_since: String,
+    pub(super) read_replica: bool,
+    pub(super) status: &'static str,
+    pub(super) meta: &'a BTreeMap<String, String>,
+    /// What the server is to become: one that does not vote yet will.
+    pub(super) node_type: &'static str,
+}
+
+/// The answer to a transfer of the leadership.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Transferred {
+    pub(super) success: bool,
+}
+
+/// Go writes `null` for an empty list or map.
+fn or_null<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}

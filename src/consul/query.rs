@@ -1,0 +1,236 @@
+//! The query of a request, and the parameters and headers that several endpoints
+//! share.
+//!
+//! The query is read as Go's `url.ParseQuery` does. Of a name that is given twice, the
+//! first value counts; flags such as `?stale` only ask whether the name is there.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use super::dialect::Rules;
+use super::go::{atoi, escapes_are_whole, parse_duration, parse_uint};
+use super::message::Headers;
+use super::rejection::Mistake;
+use crate::acl::Token;
+use crate::raft::Consistency;
+use crate::types::DatacenterName;
+
+/// A raw query string that Go would accept, searched anew on each question.
+///
+/// A request asks for a handful of names, so a scan per name is cheaper than a
+/// map, and a query without escapes is answered without an allocation.
+#[derive(Clone, Copy)]
+pub(super) struct Query<'a> {
+    raw: &'a str,
+}
+
+/// The query holds a broken percent escape, or a semicolon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MalformedQuery;
+
+impl<'a> Query<'a> {
+    /// Takes the text after the `?`.
+    pub(super) fn parse(raw: &'a str) -> Result<Self, MalformedQuery> {
+        // Since 1.17 Go refuses a semicolon, which used to separate pairs too.
+        if raw.contains(';') || !escapes_are_whole(raw) {
+            return Err(MalformedQuery);
+        }
+        Ok(Query { raw })
+    }
+
+    /// The first value given for `name`: `None` if the name is absent, empty if
+    /// it has no value.
+    #[inline]
+    pub(super) fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        // Most requests have no query, and are asked for ten names all the same.
+        if self.raw.is_empty() {
+            return None;
+        }
+        self.search(name)
+    }
+
+    fn search(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.raw
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find(|(key, _)| *key == name || unescape(key) == name)
+            .map(|(_, value)| unescape(value))
+    }
+
+    /// The value of `name`, unless it is empty.
+    pub(super) fn given(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// Tells whether `name` is present, with whatever value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+}
+
+/// Decodes a name or a value. A `+` is a space, and bytes that are no UTF-8
+/// become replacement characters.
+fn unescape(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8_lossy();
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}
+
+/// The token that a request presents: the query's before the header's before the
+/// bearer's. Empty ones do not count.
+pub(super) fn token(query: Query<'_>, headers: &dyn Headers, rules: &Rules) -> Option<Token> {
+    let given = |text: &str| (!text.is_empty()).then(|| Token::new(text));
+    if let Some(token) = query.given("token") {
+        return Some(Token::new(token));
+    }
+    let header = headers.field("x-consul-token").and_then(given);
+    header.or_else(|| {
+        let value = headers.field("authorization").filter(|_| rules.bearer)?;
+        given(bearer(value)?)
+    })
+}
+
+/// The first word behind the scheme, as Consul reads it.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, credentials) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    credentials.trim().split(' ').next()
+}
+
+/// The datacenter that a request names.
+pub(super) fn datacenter(query: Query<'_>, rules: &Rules) -> Option<DatacenterName> {
+    let newer = query
+        .given("datacenter")
+        .filter(|_| rules.datacenter_parameter);
+    let name = newer.or_else(|| query.given("dc"));
+    name.map(|name| DatacenterName::new(&*name))
+}
+
+/// How fresh a read has to be: `?stale`, `?consistent`, and what is checked but has no
+/// effect on these endpoints, where nothing is cached and nothing blocks.
+///
+/// # Errors
+/// The first mistake, in Consul's order.
+pub(super) fn consistency(
+    query: Query<'_>,
+    headers: &dyn Headers,
+    rules: &Rules,
+) -> Result<Consistency, Mistake> {
+    let mut stale = query.has("stale");
+    let consistent = query.has("consistent");
+    if let Some(age) = query.given("max_stale").filter(|_| rules.max_stale) {
+        match parse_duration(&age) {
+            Ok(age) => stale |= age.0 > 0,
+            Err(_) => return Err(Mistake::MaxStale(age.into_owned())),
+        }
+    }
+    if stale && consistent {
+        return Err(Mistake::Consistency("stale"));
+    }
+    if rules.max_stale {
+        if query.has("cached") && consistent {
+            return Err(Mistake::Consistency("cached"));
+        }
+        if !headers.field("cache-control").is_none_or(is_cache_control) {
+            return Err(Mistake::CacheControl);
+        }
+    }
+    if query
+        .given("wait")
+        .is_some_and(|wait| parse_duration(&wait).is_err())
+    {
+        return Err(Mistake::Wait);
+    }
+    if query
+        .given("index")
+        .is_some_and(|index| parse_uint(&index).is_err())
+    {
+        return Err(Mistake::Index);
+    }
+    Ok(match (stale, consistent) {
+        (true, _) => Consistency::Stale,
+        (_, true) => Consistency::Consistent,
+        _ => Consistency::Default,
+    })
+}
+
+/// Tells whether the directives that Consul reads have whole seconds behind them.
+fn is_cache_control(value: &str) -> bool {
+    value.split(',').all(|directive| {
+        let directive = directive.trim().to_ascii_lowercase();
+        ["max-age=", "stale-if-error="]
+            .iter()
+            .filter_map(|name| directive.strip_prefix(name))
+            .all(|seconds| atoi(seconds).is_ok())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get<'a>(raw: &'a str, name: &str) -> Option<Cow<'a, str>> {
+        Query::parse(raw).unwrap().get(name)
+    }
+
+    #[test]
+    fn the_first_value_of_a_name_counts() {
+        assert_eq!(get("dc=&dc=nope", "dc").as_deref(), Some(""));
+        assert_eq!(get("address=a&address=b", "address").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn absent_and_empty_are_told_apart() {
+        assert_eq!(get("", "dc"), None);
+        assert_eq!(get("=x", "dc"), None);
+        assert_eq!(get("dc", "dc").as_deref(), Some(""));
+        assert_eq!(get("dc=", "dc").as_deref(), Some(""));
+        assert!(Query::parse("stale=false").unwrap().has("stale"));
+        assert!(!Query::parse("Stale").unwrap().has("stale"));
+    }
+
+    #[test]
+    fn empty_pieces_are_skipped_and_only_the_first_equals_sign_splits() {
+        assert_eq!(get("&&a=b=c&", "a").as_deref(), Some("b=c"));
+        assert_eq!(get("&&", ""), None);
+    }
+
+    #[test]
+    fn escapes_and_plus_signs_are_decoded_in_names_and_values() {
+        assert_eq!(get("%61=x+y%2B", "a").as_deref(), Some("x y+"));
+        assert_eq!(get("a+b=1", "a b").as_deref(), Some("1"));
+        assert_eq!(get("a=b%26c%3Dd%3B", "a").as_deref(), Some("b&c=d;"));
+    }
+
+    #[test]
+    fn a_broken_escape_anywhere_spoils_the_query() {
+        for raw in [
+            "%zz",
+            "address=%zz",
+            "ok=1&a=%2",
+            "a=%",
+            "%=1",
+            "a=1;b=2",
+            ";",
+        ] {
+            assert_eq!(Query::parse(raw).err(), Some(MalformedQuery), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_plain_value_is_borrowed_from_the_query() {
+        assert!(matches!(
+            get("dc=dc1&token=abc", "token"),
+            Some(Cow::Borrowed("abc")),
+        ));
+    }
+}

@@ -1,0 +1,789 @@
+//! JSON bodies of requests, read into derived structs by Go's rules.
+//!
+//! The case of a field's name does not count, the last one of several counts, and
+//! `null` leaves a field alone. serde_json does the parsing; what is accepted, and
+//! the texts that clients of Consul see, are Go's.
+
+use std::borrow::Cow;
+
+use serde::de::value::{BorrowedStrDeserializer, MapDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use super::dialect::BodyRules;
+use super::go::{self, DurationError, quote, quote_byte};
+
+/// Why a body cannot be read.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("{}", self.go())]
+pub(super) enum BodyError {
+    Empty,
+    /// The text ends before the value does.
+    Cut,
+    /// This byte cannot stand here.
+    Syntax {
+        found: u8,
+        offset: usize,
+        /// Where it stands, in Go's words.
+        place: Cow<'static, str>,
+    },
+    /// Something follows the value.
+    Trailing,
+    NotObject {
+        found: Kind,
+        /// Go's name of the struct.
+        go: &'static str,
+    },
+    UnknownField {
+        name: String,
+        known: &'static [&'static str],
+    },
+    WrongType {
+        found: Kind,
+        /// A number that does not fit.
+        number: Option<String>,
+        /// Go's names of the struct, the field and its type.
+        go: &'static str,
+        field: &'static str,
+        wanted: &'static str,
+    },
+    Duration {
+        field: &'static str,
+        text: String,
+        error: DurationError,
+    },
+    /// What only a defect of this library can cause.
+    Other(String),
+}
+
+/// The kind of a JSON value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// The errors, in the order of the document: the first one, or for a body that is
+/// read loosely each one of a field.
+pub(super) fn read<T: DeserializeOwned>(
+    body: &[u8],
+    rules: BodyRules,
+) -> Result<T, Vec<BodyError>> {
+    // Go replaces what is not UTF-8. The copy may hold a key.
+    let text = match String::from_utf8_lossy(body) {
+        Cow::Borrowed(text) => Ok(text),
+        Cow::Owned(text) => Err(Zeroizing::new(text)),
+    };
+    let text: &str = match &text {
+        Ok(text) => text,
+        Err(copy) => copy,
+    };
+    let (value, members) = document(text, rules).map_err(|error| vec![error])?;
+    let mut object = Object {
+        kind: Kind::of(value),
+        members: &members,
+        rules,
+    };
+    let errors: Vec<_> = match object.kind {
+        // Each member by itself, since a wrong one that a later one replaces is wrong
+        // all the same.
+        Kind::Object => (0..members.len())
+            .filter_map(|at| {
+                object.members = &members[at..=at];
+                T::deserialize(object).err()
+            })
+            .collect(),
+        _ => Vec::new(),
+    };
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    object.members = &members;
+    T::deserialize(object).map_err(|error| vec![error])
+}
+
+/// The names and the values of an object, undecoded.
+type Members<'a> = Vec<(Zeroizing<String>, &'a RawValue)>;
+
+/// The first value of a text, with its members if it is an object.
+fn document(text: &str, rules: BodyRules) -> Result<(&RawValue, Members<'_>), BodyError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = <&RawValue>::deserialize(&mut json).map_err(|error| syntax(text, &error))?;
+    if rules == BodyRules::Whole && json.end().is_err() {
+        return Err(BodyError::Trailing);
+    }
+    let mut members = Vec::new();
+    if Kind::of(value) == Kind::Object {
+        let mut json = serde_json::Deserializer::from_str(value.get());
+        json.deserialize_map(MembersVisitor(&mut members))
+            .map_err(|error| syntax(text, &error))?;
+    }
+    Ok((value, members))
+}
+
+/// Collects members.
+struct MembersVisitor<'m, 'a>(&'m mut Members<'a>);
+
+impl<'a> Visitor<'a> for MembersVisitor<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: serde::de::MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((Text(name), value)) = map.next_entry()? {
+            self.0.push((name, value));
+        }
+        Ok(())
+    }
+}
+
+/// A string in which half a surrogate pair is replaced, as Go does.
+struct Text(Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+
+        impl Visitor<'_> for TextVisitor {
+            type Value = Text;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
+                Ok(Text(Zeroizing::new(text.to_owned())))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
+                Ok(Text(Zeroizing::new(
+                    String::from_utf8_lossy(bytes).into_owned(),
+                )))
+            }
+        }
+
+        // As bytes, since a `String` would refuse half a pair.
+        deserializer.deserialize_bytes(TextVisitor)
+    }
+}
+
+/// A JSON value as a struct's deserializer.
+#[derive(Clone, Copy)]
+struct Object<'a> {
+    kind: Kind,
+    members: &'a [(Zeroizing<String>, &'a RawValue)],
+    rules: BodyRules,
+}
+
+impl<'a> Object<'a> {
+    /// The member that sets a field: the last one of its name that is not null. A map
+    /// of Go prefers the exact name and keeps a null.
+    fn member(&self, field: &str) -> Option<&'a RawValue> {
+        let named = |exact: bool| {
+            self.members
+                .iter()
+                .rev()
+                .filter(move |(name, _)| match exact {
+                    true => **name == field,
+                    false => equal_fold(name, field),
+                })
+                .map(|(_, value)| *value)
+        };
+        let is_null = |value: &&RawValue| Kind::of(value) == Kind::Null;
+        match self.rules {
+            BodyRules::Loose => named(true).chain(named(false)).next(),
+            _ => named(false).find(|value| !is_null(value)),
+        }
+        .filter(|value| !is_null(value))
+    }
+}
+
+impl<'de> Deserializer<'de> for Object<'de> {
+    type Error = BodyError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
+        visitor.visit_unit()
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        go: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, BodyError> {
+        if !matches!(self.kind, Kind::Object | Kind::Null) {
+            let found = self.kind;
+            return Err(BodyError::NotObject { found, go });
+        }
+        let is_known = |name: &str| fields.iter().any(|field| equal_fold(name, field));
+        let unknown = self.members.iter().find(|(name, _)| !is_known(name));
+        if let Some((name, _)) = unknown.filter(|_| self.rules != BodyRules::Loose) {
+            return Err(BodyError::UnknownField {
+                name: name.to_string(),
+                known: fields,
+            });
+        }
+        let values = fields.iter().filter_map(|field| {
+            let raw = self.member(field)?;
+            let value = Value {
+                raw,
+                go,
+                field,
+                wanted: None,
+            };
+            Some((BorrowedStrDeserializer::new(field), value))
+        });
+        visitor.visit_map(MapDeserializer::new(values))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+        ignored_any
+    }
+}
+
+/// Tells whether a name is the ASCII `field` but for case, as Go's
+/// `strings.EqualFold`. Two other characters fold to ASCII: the Kelvin sign and the
+/// long s.
+fn equal_fold(name: &str, field: &str) -> bool {
+    let folded = name.chars().map(|c| match c {
+        '\u{212a}' => 'k',
+        '\u{17f}' => 's',
+        _ => c.to_ascii_lowercase(),
+    });
+    folded.eq(field.chars().map(|c| c.to_ascii_lowercase()))
+}
+
+/// The value of a field.
+struct Value<'a> {
+    raw: &'a RawValue,
+    go: &'static str,
+    field: &'static str,
+    /// Go's name of the type, where Rust's says less.
+    wanted: Option<&'static str>,
+}
+
+impl Value<'_> {
+    fn wrong(&self, wanted: &'static str) -> BodyError {
+        BodyError::WrongType {
+            found: Kind::of(self.raw),
+            number: None,
+            go: self.go,
+            field: self.field,
+            wanted: self.wanted.unwrap_or(wanted),
+        }
+    }
+
+    /// A number of this type that is at most so large.
+    fn uint(&self, wanted: &'static str, largest: u64) -> Result<u64, BodyError> {
+        let mut error = self.wrong(wanted);
+        let text = self.raw.get();
+        let value = go::parse_uint(text).ok().filter(|value| *value <= largest);
+        if let (Kind::Number, BodyError::WrongType { number, .. }) =
+            (Kind::of(self.raw), &mut error)
+        {
+            *number = Some(text.to_owned());
+        }
+        value.ok_or(error)
+    }
+
+    /// Consul's `ReadableDuration`: a text, whose escapes count for nothing, or a
+    /// number of nanoseconds.
+    fn duration(&self) -> Result<i64, BodyError> {
+        let text = self.raw.get();
+        let error = |text: &str, error| BodyError::Duration {
+            field: self.field,
+            text: text.to_owned(),
+            error,
+        };
+        match Kind::of(self.raw) {
+            Kind::String => {
+                let text = &text[1..text.len() - 1];
+                let duration = go::parse_duration(text);
+                duration
+                    .map(|duration| duration.0)
+                    .map_err(|why| error(text, why))
+            }
+            Kind::Number => {
+                let value: f64 = text.parse().unwrap_or(f64::INFINITY);
+                let limit = i64::MAX as f64;
+                // An integer is exact, where a float may not be.
+                let value = text.parse().ok().or_else(|| {
+                    let fits = (-limit..limit).contains(&value);
+                    fits.then_some(value as i64)
+                });
+                value.ok_or_else(|| error(text, DurationError::TooLong))
+            }
+            _ => Err(self.wrong("api.ReadableDuration")),
+        }
+    }
+}
+
+impl<'a> IntoDeserializer<'a, BodyError> for Value<'a> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Value<'de> {
+    type Error = BodyError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
+        self.deserialize_string(visitor)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
+        match Kind::of(self.raw) {
+            Kind::Bool => visitor.visit_bool(self.raw.get() == "true"),
+            _ => Err(self.wrong("bool")),
+        }
+    }
+
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
+        visitor.visit_u64(self.uint("uint8", u64::from(u8::MAX))?)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
+        visitor.visit_u64(self.uint("uint64", u64::MAX)?)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
+        let text = serde_json::from_str::<Text>(self.raw.get());
+        let Text(text) = text.map_err(|_| self.wrong("string"))?;
+        visitor.visit_str(&text)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        mut self,
+        wanted: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, BodyError> {
+        self.wanted = Some(wanted);
+        visitor.visit_newtype_struct(self)
+    }
+
+    /// The one field of a `GoDuration`.
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
+        visitor.visit_i64(self.duration()?)
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i128 u16 u32 u128 f32 f64 char str bytes byte_buf unit unit_struct seq
+        tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl serde::de::Error for BodyError {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        BodyError::Other(message.to_string())
+    }
+}
+
+impl Kind {
+    fn of(value: &RawValue) -> Self {
+        match value.get().as_bytes().first() {
+            Some(b'{') => Kind::Object,
+            Some(b'[') => Kind::Array,
+            Some(b'"') => Kind::String,
+            Some(b't' | b'f') => Kind::Bool,
+            Some(b'n') => Kind::Null,
+            _ => Kind::Number,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "bool",
+            Kind::Number => "number",
+            Kind::String => "string",
+            Kind::Array => "array",
+            Kind::Object => "object",
+        }
+    }
+}
+
+/// What serde_json says of a byte that cannot stand where it does, and Go's words for
+/// that place.
+const PLACES: [(&str, &str); 8] = [
+    ("expected value", "looking for beginning of value"),
+    ("key must be", "looking for beginning of object key string"),
+    ("expected `:`", "after object key"),
+    ("expected `,` or `}`", "after object key:value pair"),
+    ("expected `,` or `]`", "after array element"),
+    ("control character", "in string literal"),
+    ("invalid escape", "in string escape code"),
+    ("invalid number", "in numeric literal"),
+];
+
+fn syntax(text: &str, error: &serde_json::Error) -> BodyError {
+    if text.trim_ascii().is_empty() {
+        return BodyError::Empty;
+    }
+    let message = error.to_string();
+    let place = PLACES.iter().find(|(start, _)| message.starts_with(start));
+    // serde_json counts lines from 1 and tells how many bytes of the line it has
+    // read, with the one that it refuses unless that is a control character.
+    let lines = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1));
+    let read = lines.map(str::len).sum::<usize>() + error.column();
+    let offset = match place {
+        Some(("control character", _)) => read,
+        _ => read.saturating_sub(1),
+    };
+    let found = text.as_bytes().get(offset);
+    let is_last = offset + 1 == text.len();
+    match found {
+        Some(b'-' | b'+' | b'.' | b'e' | b'E') if is_last => BodyError::Cut,
+        Some(found) if !error.is_eof() => BodyError::Syntax {
+            found: *found,
+            offset,
+            place: match place {
+                Some((_, place)) => Cow::Borrowed(place),
+                None => Cow::Owned(message),
+            },
+        },
+        _ => BodyError::Cut,
+    }
+}
+
+/// Writes the errors of a body in the words of a dialect.
+pub(super) fn text(errors: &[BodyError], example: &str, rules: BodyRules) -> String {
+    let [first, ..] = errors else {
+        return String::new();
+    };
+    match (rules, first) {
+        (BodyRules::Whole, error) => error.precise(example),
+        (BodyRules::Loose, BodyError::WrongType { .. }) => {
+            let mut lines: Vec<_> = errors.iter().map(BodyError::mapstructure).collect();
+            lines.sort();
+            lines.dedup();
+            let count = lines.len();
+            format!("{count} error(s) decoding:\n\n{}", lines.join("\n"))
+        }
+        (BodyRules::Loose, error @ BodyError::NotObject { .. }) => error.mapstructure(),
+        (_, error) => error.go(),
+    }
+}
+
+impl BodyError {
+    /// Words of our own.
+    fn precise(&self, _: &str) -> String {
+        self.go()
+    }
+
+    /// The words of Go's `encoding/json`.
+    fn go(&self) -> String {
+        match self {
+            BodyError::Empty => "EOF".into(),
+            BodyError::Cut => "unexpected EOF".into(),
+            BodyError::Syntax { found, place, .. } => {
+                format!("invalid character {} {place}", quote_byte(*found))
+            }
+            BodyError::Trailing => "something follows the JSON value".into(),
+            BodyError::NotObject { found, go } => {
+                let found = found.name();
+                format!("json: cannot unmarshal {found} into Go value of type {go}")
+            }
+            BodyError::UnknownField { name, .. } => format!("json: unknown field {}", quote(name)),
+            BodyError::WrongType {
+                found,
+                number,
+                go,
+                field,
+                wanted,
+            } => {
+                let found = match number {
+                    Some(number) => format!("number {number}"),
+                    None => found.name().to_owned(),
+                };
+                let go = go.rsplit('.').next().unwrap_or(go);
+                format!(
+                    "json: cannot unmarshal {found} into Go struct field {go}.{field} of type \
+                     {wanted}"
+                )
+            }
+            BodyError::Duration { text, error, .. } => error.go(text),
+            BodyError::Other(message) => message.clone(),
+        }
+    }
+
+    /// The words of mapstructure, which Consul 0.7 decodes with.
+    fn mapstructure(&self) -> String {
+        match self {
+            BodyError::NotObject { found, .. } => {
+                let found = match found {
+                    Kind::Array => "slice",
+                    Kind::Number => "float64",
+                    found => found.name(),
+                };
+                format!("'' expected a map, got '{found}'")
+            }
+            BodyError::WrongType {
+                found,
+                field,
+                wanted,
+                ..
+            } => {
+                let found = match found {
+                    Kind::Array => "[]interface {}",
+                    Kind::Object => "map[string]interface {}",
+                    Kind::Number => "float64",
+                    found => found.name(),
+                };
+                format!("* '{field}' expected type '{wanted}', got unconvertible type '{found}'")
+            }
+            error => error.go(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consul::body::{AutopilotRules, KeyringArgs, OldKeyringArgs};
+
+    const STRICT: BodyRules = BodyRules::Strict;
+
+    /// The fields in one line, or the error.
+    fn keyring(body: &[u8]) -> String {
+        match read::<KeyringArgs>(body, STRICT) {
+            Ok(args) => format!(
+                "{} {} {} {}",
+                *args.key.0, *args.token.0, args.relay_factor, args.local_only
+            ),
+            Err(errors) => text(&errors, "", STRICT),
+        }
+    }
+
+    fn old_keyring(body: &str) -> String {
+        match read::<OldKeyringArgs>(body.as_bytes(), BodyRules::Loose) {
+            Ok(args) => format!("{} {}", *args.key.0, *args.token.0),
+            Err(errors) => text(&errors, "", BodyRules::Loose),
+        }
+    }
+
+    fn autopilot(body: &str) -> String {
+        match read::<AutopilotRules>(body.as_bytes(), STRICT) {
+            Ok(rules) => {
+                let nanoseconds = rules.last_contact_threshold.map(|threshold| threshold.0);
+                let quorum = rules.min_quorum.map(|quorum| quorum.0);
+                format!("{nanoseconds:?} {quorum:?}")
+            }
+            Err(errors) => text(&errors, "", STRICT),
+        }
+    }
+
+    #[test]
+    fn last_field_of_a_folded_name_counts_and_null_does_not() {
+        for (body, fields) in [
+            (
+                r#"{"kEY":"a","TOKEN":"b","relayfactor":255,"LocalOnly":true}"#,
+                "a b 255 true",
+            ),
+            ("null", "  0 false"),
+            ("{}", "  0 false"),
+            (r#"{"Key":null}"#, "  0 false"),
+            (r#"{"Key":"a","Key":null}"#, "a  0 false"),
+            (r#"{"Key":"a","key":"b"}"#, "b  0 false"),
+            (r#"{"key":"b","Key":"a"} rest"#, "a  0 false"),
+            (r#"{"K\u0065y":"a\n\u00e9"}"#, "a\né  0 false"),
+            ("{\"\u{212a}ey\":\"a\"}", "a  0 false"),
+        ] {
+            assert_eq!(keyring(body.as_bytes()), fields, "{body}");
+        }
+    }
+
+    #[test]
+    fn broken_characters_are_replaced() {
+        for body in [
+            &b"{\"Key\":\"a\xff\"}"[..],
+            br#"{"Key":"a\ud800"}"#,
+            br#"{"Key":"a\udc00\u0041"}"#,
+        ] {
+            assert!(keyring(body).starts_with("a\u{fffd}"), "{body:?}");
+        }
+        assert_eq!(
+            keyring(br#"{"a\ud83d\ude00":1}"#),
+            r#"json: unknown field "a😀""#
+        );
+    }
+
+    #[test]
+    fn text_that_is_not_json_is_refused_in_gos_words() {
+        let begin = "looking for beginning of value";
+        for (body, error) in [
+            ("", "EOF".to_owned()),
+            (" \n", "EOF".to_owned()),
+            ("{", "unexpected EOF".to_owned()),
+            (r#"{"Key":"#, "unexpected EOF".to_owned()),
+            (r#"{"Key":"a"#, "unexpected EOF".to_owned()),
+            (r#"{"Extra":1,"Key""#, "unexpected EOF".to_owned()),
+            ("[[[[[[[[[[[[", "unexpected EOF".to_owned()),
+            ("-", "unexpected EOF".to_owned()),
+            ("1.", "unexpected EOF".to_owned()),
+            ("nul", "unexpected EOF".to_owned()),
+            ("x", format!("invalid character 'x' {begin}")),
+            ("Key=x", format!("invalid character 'K' {begin}")),
+            ("\0", format!("invalid character '\\x00' {begin}")),
+            ("\u{feff}{}", format!("invalid character 'ï' {begin}")),
+            ("// c\n{}", format!("invalid character '/' {begin}")),
+            ("\n\n }", format!("invalid character '}}' {begin}")),
+            (r#"{"Key":}"#, format!("invalid character '}}' {begin}")),
+            (
+                r#"{"Key"}"#,
+                "invalid character '}' after object key".to_owned(),
+            ),
+            (
+                "{'Key':'x'}",
+                "invalid character '\\'' looking for beginning of object key string".to_owned(),
+            ),
+            (
+                r#"{"Key":"a" 1}"#,
+                "invalid character '1' after object key:value pair".to_owned(),
+            ),
+            (
+                "{\"Key\":\"a\nb\"}",
+                "invalid character '\\n' in string literal".to_owned(),
+            ),
+            (
+                r#"{"Key":"\x"}"#,
+                "invalid character 'x' in string escape code".to_owned(),
+            ),
+            (
+                "[-x]",
+                "invalid character 'x' in numeric literal".to_owned(),
+            ),
+        ] {
+            assert_eq!(keyring(body.as_bytes()), error, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_type_is_named_with_its_field() {
+        let value = "json: cannot unmarshal";
+        let field = "into Go struct field keyringArgs";
+        for (body, error) in [
+            (
+                "[1]",
+                format!("{value} array into Go value of type agent.keyringArgs"),
+            ),
+            (
+                "5",
+                format!("{value} number into Go value of type agent.keyringArgs"),
+            ),
+            (
+                r#"{"key":true}"#,
+                format!("{value} bool {field}.Key of type string"),
+            ),
+            (
+                r#"{"K\u0065y":{}}"#,
+                format!("{value} object {field}.Key of type string"),
+            ),
+            (
+                r#"{"RelayFactor":"5"}"#,
+                format!("{value} string {field}.RelayFactor of type uint8"),
+            ),
+            (
+                r#"{"RelayFactor":300}"#,
+                format!("{value} number 300 {field}.RelayFactor of type uint8"),
+            ),
+            (
+                r#"{"RelayFactor":1.0}"#,
+                format!("{value} number 1.0 {field}.RelayFactor of type uint8"),
+            ),
+            (
+                r#"{"Key":1,"Key":"a"}"#,
+                format!("{value} number {field}.Key of type string"),
+            ),
+            (
+                r#"{"Extra":1,"Key":1}"#,
+                r#"json: unknown field "Extra""#.to_owned(),
+            ),
+        ] {
+            assert_eq!(keyring(body.as_bytes()), error, "{body}");
+        }
+        assert_eq!(
+            autopilot(r#"{"MinQuorum":-1,"CleanupDeadServers":0}"#),
+            format!(
+                "{value} number -1 into Go struct field AutopilotConfiguration.MinQuorum of type uint"
+            ),
+        );
+    }
+
+    #[test]
+    fn duration_is_a_text_or_a_number_of_nanoseconds() {
+        for (value, nanoseconds) in [
+            (r#""300ms""#, 300_000_000),
+            ("2e8", 200_000_000),
+            ("1.9", 1),
+            ("-2000", -2000),
+            ("9223372036854775807", i64::MAX),
+        ] {
+            let body = format!(r#"{{"LastContactThreshold":{value}}}"#);
+            assert_eq!(autopilot(&body), format!("Some({nanoseconds}) None"));
+        }
+        assert_eq!(autopilot(r#"{"LastContactThreshold":null}"#), "None None");
+        for (value, error) in [
+            (r#""abc""#, r#"time: invalid duration "abc""#),
+            (r#""10""#, r#"time: missing unit in duration "10""#),
+            (
+                "9223372036854775808",
+                r#"time: invalid duration "9223372036854775808""#,
+            ),
+            ("1e30", r#"time: invalid duration "1e30""#),
+        ] {
+            let body = format!(r#"{{"LastContactThreshold":{value},"MinQuorum":1}}"#);
+            assert_eq!(autopilot(&body), error);
+        }
+    }
+
+    #[test]
+    fn loose_body_is_read_as_mapstructure_reads_it() {
+        let wrong = |field, found| {
+            format!("* '{field}' expected type 'string', got unconvertible type '{found}'")
+        };
+        for (body, result) in [
+            (r#"{"Key":"a","Extra":{"Key":"b"}} x"#, "a ".to_owned()),
+            (r#"{"Key":"a","key":"b"}"#, "a ".to_owned()),
+            (r#"{"key":"b","KEY":"c","toKEN":"t"}"#, "c t".to_owned()),
+            (r#"{"Key":"a","Key":null}"#, " ".to_owned()),
+            ("null", " ".to_owned()),
+            ("[1]", "'' expected a map, got 'slice'".to_owned()),
+            ("1", "'' expected a map, got 'float64'".to_owned()),
+            (
+                r#"{"key":[]}"#,
+                format!("1 error(s) decoding:\n\n{}", wrong("Key", "[]interface {}")),
+            ),
+            (
+                r#"{"Token":1,"Key":true}"#,
+                format!(
+                    "2 error(s) decoding:\n\n{}\n{}",
+                    wrong("Key", "bool"),
+                    wrong("Token", "float64")
+                ),
+            ),
+        ] {
+            assert_eq!(old_keyring(body), result, "{body}");
+        }
+    }
+}
