@@ -52,8 +52,8 @@ impl AclError {
 /// `cluster_operator_conformance::acl_authorizer` holds an authorizer to it; in
 /// parentheses are the names of its checks.
 /// - No token means the anonymous one (`anonymous_rules_apply_without_a_token`).
-/// - Write implies read (`a_write_rule_allows_to_read_too`); deny and read hold
-///   whatever the default is (`a_deny_rule_denies_what_the_default_allows`).
+/// - Write implies read (`rules_decide_under_default_deny`); deny and read hold
+///   whatever the default is (`rules_decide_under_default_allow`).
 /// - What a token that is unknown would be allowed does not matter: it is
 ///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow
 ///   (`default_allow_does_not_cover_unknown_tokens`).
@@ -61,8 +61,8 @@ impl AclError {
 ///   [`AccessorId`](super::AccessorId), always the same one, unless tokens have no such ids (`a_denial_tells_whose_token_it_is`).
 ///   Who shows the id instead of the secret shows a token that is unknown
 ///   (`an_accessor_id_is_no_secret`).
-/// - An answer does not depend on earlier requests
-///   (`an_answer_does_not_depend_on_earlier_ones`).
+/// - An answer does not depend on other requests
+///   (`an_answer_does_not_depend_on_other_questions`).
 /// - The secret is not logged, not kept, and no part of it put into an error
 ///   (`no_secret_is_in_an_error`).
 /// - Where it cannot be told what a token allows, nothing is allowed

@@ -1,4 +1,4 @@
-//! One rule, and how a backend is tried against it.
+//! A check, the macros that list checks, and the run of a suite.
 
 use std::any::Any;
 use std::fmt;
@@ -8,69 +8,59 @@ use std::pin::Pin;
 
 use futures_util::future::FutureExt;
 
-use super::steps::Steps;
-use super::verdict::{Stop, Verdict};
-use super::wanted::Wanted;
-use super::{CheckResult, Checked, Fixture, NotSupported, Report};
-use crate::poll::bounded;
+use crate::fixture::{Fixture, NotSupported, Steps, Stop, Trial, Verdict};
+use crate::report::{CheckResult, Checked, Report};
 
-/// A check on its way.
-pub(super) type Checking<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
-
-/// How far a check has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reached {
-    /// There was no fixture.
-    Nothing,
-    /// There was one, and it was never what was wanted.
-    Fixture,
-    /// The rule was tried.
-    Rule,
-}
+/// A check in progress.
+pub(crate) type Checking<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
 
 /// A rule that a backend has to keep, and the test of it.
 ///
-/// `W` says what the test needs, and `F` is the fixture that it is given. Each
-/// suite has a list of its checks.
+/// `W` describes the fixture that the test needs, and `F` is that fixture's trait.
 pub struct Check<W, F: ?Sized> {
-    pub(super) name: &'static str,
-    pub(super) rule: &'static str,
-    pub(super) source: &'static str,
-    pub(super) wanted: W,
-    pub(super) run: for<'a> fn(&'a F, &'a Steps) -> Checking<'a>,
+    pub(crate) name: &'static str,
+    pub(crate) rule: &'static str,
+    pub(crate) source: &'static str,
+    pub(crate) wanted: W,
+    /// Waits until the fixture is what was wanted.
+    pub(crate) ready: for<'a> fn(W, Trial<'a, F>) -> Checking<'a>,
+    pub(crate) run: for<'a> fn(Trial<'a, F>) -> Checking<'a>,
 }
 
-/// Checks, each written once: the rule as its doc comment, where the rule comes
-/// from, what the check needs, if anything, and the check itself. Generates the
-/// functions, the list `CHECKS`, and a macro that hands each name to another one,
-/// which the suite's `#[test]`s are made with.
+/// Writes each check of a suite once: the rule as its doc comment, the source of the
+/// rule, what the check needs, and the check itself. Generates the functions, the list
+/// `CHECKS`, and a hidden macro `$names` that hands each name to another macro.
 ///
-/// `$context::new(fixture, steps)` is what a check is given. The first argument
-/// is a `$`.
+/// The first argument is a `$`.
 macro_rules! checks {
     (
-        ($d:tt) $names:ident, $check:ty, $context:ident;
+        ($d:tt) $names:ident, $check:ty;
         $(
             $(#[doc = $rule:literal])+
             #[source($source:literal)]
             $(#[needs($wanted:expr)])?
-            async fn $name:ident($cluster:ident: $given:ty) -> $verdict:ty $body:block
+            async fn $name:ident($trial:ident: $given:ty) -> $verdict:ty $body:block
         )+
     ) => {
-        $(async fn $name($cluster: $given) -> $verdict $body)+
+        $(async fn $name($trial: $given) -> $verdict $body)+
 
         /// Every check of the suite, in the order in which it runs them.
-        // They are the whole of what a check needs that needs nothing.
-        #[allow(unused_parens)]
-        pub const CHECKS: &[$check] = &[$($crate::Check {
-            name: stringify!($name),
-            rule: concat!($($rule),+).trim_ascii(),
-            source: $source,
-            wanted: ($($wanted)?),
-            run: |fixture, steps| Box::pin($name($context::new(fixture, steps))),
-        },)+];
+        pub const CHECKS: &[$check] = &[$(by_name::$name),+];
 
-        /// Hands each name in [`CHECKS`] to a macro.
+        #[doc(hidden)]
+        #[allow(missing_docs, non_upper_case_globals, unused_parens)]
+        pub mod by_name {
+            use super::*;
+            $(pub const $name: $check = $crate::Check {
+                name: stringify!($name),
+                rule: concat!($($rule),+).trim_ascii(),
+                source: $source,
+                wanted: ($($wanted)?),
+                ready: |wanted, trial| Box::pin(ready(wanted, trial)),
+                run: |trial| Box::pin(super::$name(trial)),
+            };)+
+        }
+
         #[doc(hidden)]
         #[macro_export]
         macro_rules! $names {
@@ -78,10 +68,110 @@ macro_rules! checks {
         }
     };
 }
-pub(super) use checks;
+pub(crate) use checks;
+
+/// Generates the two ways to run a suite: `$suite` runs all its checks, `run` one.
+macro_rules! suite {
+    ($(#[$docs:meta])* $suite:ident of $trait:literal, $fixture:ident, $wanted:ty) => {
+        $(#[$docs])*
+        ///
+        /// The factory answers [`NotSupported`](crate::NotSupported) where it cannot make
+        /// such a fixture, and the check is skipped. It has to bound its own waiting; what
+        /// follows is bounded by the fixture's [deadline](crate::Fixture::deadline).
+        pub async fn $suite<F, M>(factory: M) -> $crate::Report
+        where
+            F: $fixture + 'static,
+            M: AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
+        {
+            run_all(CHECKS, factory).await
+        }
+
+        /// Runs one check.
+        pub async fn run<F, M>(
+            check: &$crate::Check<$wanted, dyn $fixture>,
+            factory: M,
+        ) -> $crate::Report
+        where
+            F: $fixture + 'static,
+            M: AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
+        {
+            run_all(std::slice::from_ref(check), factory).await
+        }
+
+        async fn run_all<F, M>(
+            checks: &[$crate::Check<$wanted, dyn $fixture>],
+            factory: M,
+        ) -> $crate::Report
+        where
+            F: $fixture + 'static,
+            M: AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
+        {
+            $crate::check::run_all($trait, checks, async |wanted| {
+                let made = factory(wanted).await;
+                made.map(|fixture| Box::new(fixture) as Box<dyn $fixture>)
+            })
+            .await
+        }
+    };
+}
+pub(crate) use suite;
+
+/// Generates one `#[test]` for each check of a suite. The suites' own macros call it
+/// with `$`, the macro that lists the names, and the suite's module.
+///
+/// A name under `skip` that no check has does not compile:
+/// ```compile_fail
+/// # async fn made(_: cluster_operator_conformance::acl::Acl) {}
+/// cluster_operator_conformance::acl_tests! {
+///     factory = made,
+///     block_on = futures_executor::block_on,
+///     skip = { no_such_check: "there is none" },
+/// }
+/// ```
+/// With a name that a check has, the same compiles:
+/// ```
+/// # async fn made(_: cluster_operator_conformance::acl::Acl) {}
+/// cluster_operator_conformance::acl_tests! {
+///     factory = made,
+///     block_on = futures_executor::block_on,
+///     skip = { odd_tokens_are_unknown: "there is one" },
+/// }
+/// ```
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
+    (
+        ($d:tt) $names:ident $suite:ident
+        factory = $factory:expr,
+        block_on = $block_on:expr
+        $(, skip = { $($skipped:ident : $reason:literal),* $(,)? })? $(,)?
+    ) => {
+        macro_rules! __conformance_test {
+            $($((@ $skipped) => {
+                #[test]
+                #[ignore = $reason]
+                fn $skipped() {
+                    __conformance_test!(run $skipped)
+                }
+            };)*)?
+            (@ $d name:ident) => {
+                #[test]
+                fn $d name() {
+                    __conformance_test!(run $d name)
+                }
+            };
+            (run $d name:ident) => {{
+                let check = $crate::$suite::by_name::$d name;
+                ($block_on)($crate::$suite::run(&check, $factory)).assert_complete();
+            }};
+        }
+        $crate::$names! { __conformance_test }
+        $($(const _: &str = $crate::$suite::by_name::$skipped.name();)*)?
+    };
+}
 
 impl<W, F: ?Sized> Check<W, F> {
-    /// Its name: what it shows, in snake case.
+    /// The name: what the check shows, in snake case.
     pub const fn name(&self) -> &'static str {
         self.name
     }
@@ -91,13 +181,13 @@ impl<W, F: ?Sized> Check<W, F> {
         self.rule
     }
 
-    /// Where the rule comes from: a system that keeps it, or a report of what
-    /// happened where it was not kept.
+    /// The source of the rule: a system that keeps it, or a report of what happened
+    /// where it was broken.
     pub const fn source(&self) -> &'static str {
         self.source
     }
 
-    /// What the fixture has to consist of.
+    /// The fixture that the check needs.
     pub const fn wanted(&self) -> &W {
         &self.wanted
     }
@@ -113,177 +203,6 @@ impl<W, F: ?Sized> Check<W, F> {
     }
 }
 
-impl<W, F: Fixture + ?Sized> Check<W, F> {
-    /// Runs it on the fixture that `make` brings. Whatever panics or hangs after
-    /// the fixture is there is a failure of the check.
-    pub(super) async fn run(
-        &self,
-        make: impl Future<Output = Result<Box<F>, NotSupported>>,
-    ) -> (Reached, Checked)
-    where
-        W: Wanted<F>,
-    {
-        let mut reached = Reached::Nothing;
-        let steps = Steps::default();
-        let result = match self.judge(make, &steps, &mut reached).await {
-            Ok(()) => CheckResult::Passed,
-            Err(Stop::Failed { expected, seen }) => CheckResult::Failed {
-                expected: W::reworded(expected),
-                seen: W::reworded(seen),
-            },
-            Err(Stop::Skipped { reason }) => CheckResult::Skipped { reason },
-        };
-        let mut steps = steps.take();
-        if let CheckResult::Failed { .. } = result {
-            steps = steps.into_iter().map(W::reworded).collect();
-        }
-        (reached, self.ended_with(result, steps))
-    }
-
-    async fn judge(
-        &self,
-        make: impl Future<Output = Result<Box<F>, NotSupported>>,
-        steps: &Steps,
-        reached: &mut Reached,
-    ) -> Verdict
-    where
-        W: Wanted<F>,
-    {
-        let fixture = caught("the fixture to be made", make).await??;
-        *reached = Reached::Fixture;
-        let verdict = self.try_on(&*fixture, steps, reached).await;
-        let closed = ended(&*fixture, "the fixture's `close`", async {
-            fixture.close().await;
-            Ok(())
-        });
-        let closed = closed.await;
-        let dropped = caught("the fixture to be dropped", async { drop(fixture) }).await;
-        unless_failed(verdict, closed.and(dropped))
-    }
-
-    async fn try_on(&self, fixture: &F, steps: &Steps, reached: &mut Reached) -> Verdict
-    where
-        W: Wanted<F>,
-    {
-        let ready = async { self.wanted.ready(fixture).await };
-        ended(fixture, "the fixture's preparation", ready).await?;
-        *reached = Reached::Rule;
-        ended(fixture, "the check", async {
-            (self.run)(fixture, steps).await
-        })
-        .await
-    }
-}
-
-/// A check that has failed stays so. One that was skipped or has passed fails if
-/// its fixture does not end.
-fn unless_failed(verdict: Verdict, end: Verdict) -> Verdict {
-    match verdict {
-        Err(Stop::Failed { .. }) => verdict,
-        _ => end.and(verdict),
-    }
-}
-
-/// The verdict of work that neither panics nor takes longer than it may.
-async fn ended<F: Fixture + ?Sized>(
-    fixture: &F,
-    what: &str,
-    work: impl Future<Output = Verdict>,
-) -> Verdict {
-    let expected = format!("{what} to end");
-    let bounded = async { bounded(fixture.timer(), fixture.deadline(), work).await };
-    match caught(&expected, bounded).await? {
-        Some(verdict) => verdict,
-        None => Err(Stop::failed(
-            expected,
-            format!("no end within {:?}: a call hangs", fixture.deadline()),
-        )),
-    }
-}
-
-async fn caught<T>(expected: &str, work: impl Future<Output = T>) -> Result<T, Stop> {
-    let panicked = |payload| Stop::failed(expected, format!("a panic: {}", words(payload)));
-    AssertUnwindSafe(work)
-        .catch_unwind()
-        .await
-        .map_err(panicked)
-}
-
-/// What a panic says.
-fn words(payload: Box<dyn Any + Send>) -> String {
-    match payload.downcast::<String>() {
-        Ok(text) => *text,
-        Err(payload) => match payload.downcast::<&str>() {
-            Ok(text) => (*text).into(),
-            Err(_) => "(no words)".into(),
-        },
-    }
-}
-
-/// Runs checks one after another, each on a fixture of its own.
-///
-/// Where the first fixture is never what was wanted, and no other will be either,
-/// waiting for each of them takes long and tells nothing more.
-pub(super) async fn run_all<W, F>(
-    suite: &'static str,
-    checks: impl IntoIterator<Item = &'static Check<W, F>>,
-    make: impl AsyncFn(W) -> Result<Box<F>, NotSupported>,
-) -> Report
-where
-    W: Wanted<F> + Clone + 'static,
-    F: Fixture + ?Sized + 'static,
-{
-    let mut report = Vec::new();
-    let mut checks = checks.into_iter();
-    let mut tried = false;
-    for check in &mut checks {
-        let made = async { make(check.wanted.clone()).await };
-        let (reached, checked) = check.run(made).await;
-        report.push(checked);
-        tried |= reached == Reached::Rule;
-        if reached == Reached::Fixture && !tried {
-            let reason = format!("no rule could be tried: see {}", check.name);
-            let skipped = || CheckResult::Skipped {
-                reason: reason.clone(),
-            };
-            report.extend(checks.map(|check| check.ended_with(skipped(), Vec::new())));
-            break;
-        }
-    }
-    Report::new(suite, report)
-}
-
-/// The check of this name.
-///
-/// # Panics
-/// If there is none.
-#[doc(hidden)]
-pub fn named<W, F: ?Sized>(checks: &'static [Check<W, F>], name: &str) -> &'static Check<W, F> {
-    let found = checks.iter().find(|check| check.name == name);
-    found.unwrap_or_else(|| panic!("there is no check {name}"))
-}
-
-/// Whether there is a check of this name, while compiling.
-#[doc(hidden)]
-pub const fn is_listed<W, F: ?Sized>(checks: &[Check<W, F>], name: &str) -> bool {
-    let mut at = 0;
-    while at < checks.len() {
-        if is_same(checks[at].name.as_bytes(), name.as_bytes()) {
-            return true;
-        }
-        at += 1;
-    }
-    false
-}
-
-const fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let mut at = 0;
-    while at < one.len() && at < other.len() && one[at] == other[at] {
-        at += 1;
-    }
-    at == one.len() && at == other.len()
-}
-
 impl<W: fmt::Debug, F: ?Sized> fmt::Debug for Check<W, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Check")
@@ -295,143 +214,127 @@ impl<W: fmt::Debug, F: ?Sized> fmt::Debug for Check<W, F> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Duration;
+/// How far a check has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// There was no fixture.
+    Nothing,
+    /// There was a fixture, and it never became what was wanted.
+    Fixture,
+    /// The rule was tested.
+    Rule,
+}
 
-    use async_trait::async_trait;
-    use futures_executor::block_on;
-
-    use super::*;
-    use cluster_operator::timer::{Sleep, Timer};
-
-    /// A clock on which every sleep is over at once.
-    struct Rushed;
-
-    impl Timer for Rushed {
-        fn sleep(&self, _: Duration) -> Sleep {
-            Box::pin(ready(()))
-        }
-    }
-
-    struct Bare {
-        closed: &'static AtomicBool,
-        ends: Ends,
-    }
-
-    /// How a fixture ends.
-    #[derive(Clone, Copy, PartialEq)]
-    enum Ends {
-        Well,
-        InClose,
-        InDrop,
-    }
-
-    #[async_trait]
-    impl Fixture for Bare {
-        fn timer(&self) -> &dyn Timer {
-            &Rushed
-        }
-
-        async fn close(&self) {
-            self.closed.store(true, Ordering::Relaxed);
-            assert!(self.ends != Ends::InClose, "cannot stop");
-        }
-    }
-
-    impl Drop for Bare {
-        fn drop(&mut self) {
-            assert!(self.ends != Ends::InDrop, "cannot go");
-        }
-    }
-
-    type Run = for<'a> fn(&'a dyn Fixture, &'a Steps) -> Checking<'a>;
-
-    fn run(run: Run, ends: Ends) -> (CheckResult, bool) {
-        // A check's fixture type is 'static, as it is boxed behind a trait.
-        let closed: &'static AtomicBool = Box::leak(Box::default());
-        let check: Check<(), dyn Fixture> = Check {
-            name: "n",
-            rule: "r",
-            source: "s",
-            wanted: (),
-            run,
+impl<W: Copy, F: Fixture + ?Sized> Check<W, F> {
+    /// Runs the check on the fixture that `make` returns.
+    async fn run(
+        &self,
+        make: impl Future<Output = Result<Box<F>, NotSupported>>,
+    ) -> (Reached, Checked) {
+        let steps = Steps::default();
+        let mut reached = Reached::Nothing;
+        let verdict = self.verdict(make, &steps, &mut reached).await;
+        let result = match verdict {
+            Ok(()) => CheckResult::Passed,
+            Err(Stop::Failed { expected, seen }) => CheckResult::Failed {
+                expected: steps.reworded(expected),
+                seen: steps.reworded(seen),
+            },
+            Err(Stop::Skipped { reason }) => CheckResult::Skipped { reason },
         };
-        let made: Box<dyn Fixture> = Box::new(Bare { closed, ends });
-        let (_, checked) = block_on(check.run(ready(Ok(made))));
-        (checked.result, closed.load(Ordering::Relaxed))
-    }
-
-    fn seen(result: CheckResult) -> String {
-        match result {
-            CheckResult::Failed { seen, .. } => seen,
-            other => panic!("{other:?}"),
+        let mut taken = steps.take();
+        if let CheckResult::Failed { .. } = result {
+            taken = taken.into_iter().map(|step| steps.reworded(step)).collect();
         }
+        (reached, self.ended_with(result, taken))
     }
 
-    #[test]
-    fn a_panic_is_the_failure_of_one_check_and_the_fixture_is_closed() {
-        let (result, closed) = run(
-            |_, _| Box::pin(async { panic!("number {}", 7) }),
-            Ends::Well,
-        );
-        assert_eq!(seen(result), "a panic: number 7");
-        assert!(closed);
-        let (result, closed) = run(|_, _| panic!("before any poll"), Ends::Well);
-        assert_eq!(seen(result), "a panic: before any poll");
-        assert!(closed);
-    }
-
-    #[test]
-    fn what_hangs_fails_and_the_fixture_is_closed() {
-        let (result, closed) = run(|_, _| Box::pin(pending()), Ends::Well);
-        assert_eq!(seen(result), "no end within 60s: a call hangs");
-        assert!(closed);
-    }
-
-    fn skips<'a>(_: &'a dyn Fixture, _: &'a Steps) -> Checking<'a> {
-        Box::pin(async { Err(NotSupported::new("cannot").into()) })
-    }
-
-    #[test]
-    fn a_fixture_that_does_not_end_fails_the_check() {
-        let passes: Run = |_, _| Box::pin(ready(Ok(())));
-        for tried in [passes, skips] {
-            let (result, _) = run(tried, Ends::InClose);
-            assert_eq!(seen(result), "a panic: cannot stop");
-            let (result, closed) = run(tried, Ends::InDrop);
-            assert_eq!(seen(result), "a panic: cannot go");
-            assert!(closed);
-        }
-        let (result, _) = run(skips, Ends::Well);
-        assert!(matches!(result, CheckResult::Skipped { .. }));
-        let (result, _) = run(passes, Ends::Well);
-        assert_eq!(result, CheckResult::Passed);
-    }
-
-    #[test]
-    fn what_a_check_has_found_is_told_though_its_fixture_does_not_end() {
-        for ends in [Ends::InClose, Ends::InDrop] {
-            let (result, _) = run(|_, _| Box::pin(async { panic!("first") }), ends);
-            assert_eq!(seen(result), "a panic: first");
-        }
-    }
-
-    #[test]
-    fn a_fixture_that_cannot_be_made_skips_the_check() {
-        let check: Check<(), dyn Fixture> = Check {
-            name: "n",
-            rule: "r",
-            source: "s",
-            wanted: (),
-            run: |_, _| Box::pin(ready(Ok(()))),
+    async fn verdict(
+        &self,
+        make: impl Future<Output = Result<Box<F>, NotSupported>>,
+        steps: &Steps,
+        reached: &mut Reached,
+    ) -> Verdict {
+        let fixture = caught("the fixture to be made", make).await??;
+        *reached = Reached::Fixture;
+        let trial = Trial {
+            fixture: &*fixture,
+            steps,
         };
-        let (_, checked) = block_on(check.run(ready(Err(NotSupported::new("one server only")))));
-        let reason = "one server only".into();
-        assert_eq!(checked.result, CheckResult::Skipped { reason });
-        let (_, checked) = block_on(check.run(async { panic!("no port") }));
-        assert_eq!(seen(checked.result), "a panic: no port");
+        let ready = async { (self.ready)(self.wanted, trial).await };
+        let mut verdict = ended(trial, "the fixture's preparation", ready).await;
+        if verdict.is_ok() {
+            *reached = Reached::Rule;
+            let run = async { (self.run)(trial).await };
+            verdict = ended(trial, "the check", run).await;
+        }
+        let close = async {
+            fixture.close().await;
+            Ok(())
+        };
+        let closed = ended(trial, "the fixture's `close`", close).await;
+        let dropped = caught("the fixture to be dropped", async { drop(fixture) }).await;
+        match verdict {
+            Err(Stop::Failed { .. }) => verdict,
+            // Also a check that passed or was skipped fails if its fixture does not end.
+            _ => closed.and(dropped).and(verdict),
+        }
+    }
+}
+
+/// The verdict of work, which fails if it panics or takes longer than the deadline.
+async fn ended<F: Fixture + ?Sized>(
+    trial: Trial<'_, F>,
+    what: &str,
+    work: impl Future<Output = Verdict>,
+) -> Verdict {
+    let expected = format!("{what} to end");
+    let deadline = trial.fixture.deadline();
+    let bounded = async { trial.within(deadline, work).await };
+    caught(&expected, bounded).await?.unwrap_or_else(|| {
+        let seen = format!("no end within {deadline:?}: a call hangs");
+        Err(Stop::failed(expected, seen))
+    })
+}
+
+/// The output of work, which fails if it panics.
+async fn caught<T>(expected: &str, work: impl Future<Output = T>) -> Result<T, Stop> {
+    let panicked = |payload: Box<dyn Any + Send>| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        let text = text.unwrap_or("(no text)");
+        Stop::failed(expected, format!("a panic: {text}"))
+    };
+    let caught = AssertUnwindSafe(work).catch_unwind().await;
+    caught.map_err(panicked)
+}
+
+/// Runs checks one after another, each on a fixture of its own.
+///
+/// If the first fixture never becomes what was wanted, others will not either, and
+/// waiting for each of them takes long: the other checks are skipped.
+pub(crate) async fn run_all<W: Copy, F: Fixture + ?Sized>(
+    suite: &'static str,
+    checks: &[Check<W, F>],
+    make: impl AsyncFn(W) -> Result<Box<F>, NotSupported>,
+) -> Report {
+    let mut report = Vec::new();
+    let mut checks = checks.iter();
+    let mut tested = false;
+    for check in &mut checks {
+        let (reached, checked) = check.run(async { make(check.wanted).await }).await;
+        report.push(checked);
+        tested |= reached == Reached::Rule;
+        if reached == Reached::Fixture && !tested {
+            let skipped = CheckResult::Skipped {
+                reason: format!("no rule could be tested: see {}", check.name),
+            };
+            report.extend(checks.map(|check| check.ended_with(skipped.clone(), Vec::new())));
+            break;
+        }
+    }
+    Report {
+        suite,
+        checks: report,
     }
 }

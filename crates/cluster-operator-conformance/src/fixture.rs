@@ -1,66 +1,235 @@
-//! What a check runs against.
+//! What a check runs against, and what every check does with it.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-
 use cluster_operator::timer::Timer;
+use futures_util::future::{Either, select};
 
-/// What every suite's fixture has: time, and an end.
-///
-/// A fixture is what the author of a backend builds around it for one check: a
-/// small cluster, a ring, an authorizer that knows some tokens. Each check gets
-/// a fresh one.
+/// What the author of a backend builds around it for one check: a small cluster, a
+/// pool, an authorizer that knows some tokens. Each check gets a fresh one.
 #[async_trait]
 pub trait Fixture: Send + Sync {
-    /// The clock by which the checks wait.
+    /// The clock of the checks' timeouts.
     fn timer(&self) -> &dyn Timer;
 
-    /// How long one check may take, by the [timer](Fixture::timer), before it
-    /// counts as one that hangs. A condition that takes time to come true, such
-    /// as an election, gets half of it. Default: 60 seconds.
+    /// The time that one check may take, by the [timer](Fixture::timer); one that takes
+    /// longer fails. A condition that takes time, such as an election, gets half of it,
+    /// and a call a twelfth. Default: 60 seconds.
     fn deadline(&self) -> Duration {
         Duration::from_secs(60)
     }
 
-    /// Ends what the fixture has started. Called after every check, however that
-    /// has ended, with the same deadline; then the fixture is dropped. Default:
-    /// nothing.
+    /// Stops what the fixture has started. Called after every check, whatever its
+    /// result, with the same deadline; then the fixture is dropped. Default: nothing.
     ///
     /// # Panics
-    /// May panic if something cannot be ended, as `Drop` may. The check has then
-    /// failed, also if it was skipped.
+    /// May panic if something cannot be stopped, as `Drop` may. The check then fails,
+    /// even if it was skipped.
     async fn close(&self) {}
 }
 
-/// Something that a fixture cannot do, and why. The checks that need it are
-/// skipped, and the [`Report`](super::Report) says so.
+/// Something that a fixture cannot do, and why. The checks that need it are skipped,
+/// and the [`Report`](super::Report) says so.
 ///
 /// ```
 /// use cluster_operator_conformance::NotSupported;
 ///
-/// let reason = NotSupported::new("this engine has no members without a vote");
-/// assert_eq!(reason.to_string(), "this engine has no members without a vote");
+/// let reason = NotSupported::new("this engine has no non-voters");
+/// assert_eq!(reason.to_string(), "this engine has no non-voters");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotSupported {
-    reason: String,
-}
+pub struct NotSupported(String);
 
 impl NotSupported {
-    /// For this reason, for the reader of the report.
+    /// Makes one with this reason, for the reader of the report.
     pub fn new(reason: impl Into<String>) -> Self {
-        NotSupported {
-            reason: reason.into(),
-        }
+        NotSupported(reason.into())
     }
 }
 
 impl fmt::Display for NotSupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
+        f.write_str(&self.0)
     }
 }
 
 impl std::error::Error for NotSupported {}
+
+/// Why a check does not go on.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Failed { expected: String, seen: String },
+    Skipped { reason: String },
+}
+
+/// The result of a check, or of a part of one.
+pub(crate) type Verdict = Result<(), Stop>;
+
+impl Stop {
+    pub(crate) fn failed(expected: impl Into<String>, seen: impl Into<String>) -> Self {
+        Stop::Failed {
+            expected: expected.into(),
+            seen: seen.into(),
+        }
+    }
+}
+
+impl From<NotSupported> for Stop {
+    fn from(NotSupported(reason): NotSupported) -> Self {
+        Stop::Skipped { reason }
+    }
+}
+
+/// Fails unless the condition holds.
+pub(crate) fn ensure(holds: bool, expected: impl fmt::Display, seen: impl fmt::Debug) -> Verdict {
+    if holds {
+        Ok(())
+    } else {
+        Err(Stop::failed(expected.to_string(), format!("{seen:?}")))
+    }
+}
+
+/// Fails unless both are equal. `what` names them.
+pub(crate) fn same<T: PartialEq + fmt::Debug>(what: &str, expected: &T, seen: &T) -> Verdict {
+    ensure(seen == expected, format_args!("{what}: {expected:?}"), seen)
+}
+
+/// The steps of one check, for the reader of its failure.
+#[derive(Default)]
+pub(crate) struct Steps {
+    taken: Mutex<Vec<String>>,
+    aliases: OnceLock<&'static [(String, String)]>,
+}
+
+impl Steps {
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes what has an alias under that.
+    pub(crate) fn reworded(&self, mut text: String) -> String {
+        for (shown, alias) in *self.aliases.get_or_init(|| &[]) {
+            if text.contains(shown) {
+                text = text.replace(shown, alias);
+            }
+        }
+        text
+    }
+}
+
+/// A check in progress: its fixture, and the steps that it has taken.
+pub(crate) struct Trial<'a, F: ?Sized> {
+    pub(crate) fixture: &'a F,
+    pub(crate) steps: &'a Steps,
+}
+
+impl<F: ?Sized> Clone for Trial<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: ?Sized> Copy for Trial<'_, F> {}
+
+impl<F: Fixture + ?Sized> Trial<'_, F> {
+    /// Records a step.
+    pub(crate) fn step(&self, step: impl Into<String>) {
+        let steps = &self.steps.taken;
+        let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.push(step.into());
+    }
+
+    /// Makes the report show the second of each pair instead of the first.
+    pub(crate) fn set_aliases(&self, aliases: &'static [(String, String)]) {
+        self.steps.aliases.get_or_init(|| aliases);
+    }
+
+    /// The timeout of a call: a twelfth of the deadline.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.fixture.deadline() / 12
+    }
+
+    /// The output of the call, if it ends within this time.
+    pub(crate) async fn within<T>(
+        &self,
+        time: Duration,
+        call: impl Future<Output = T>,
+    ) -> Option<T> {
+        match select(pin!(call), self.fixture.timer().sleep(time)).await {
+            Either::Left((output, _)) => Some(output),
+            Either::Right(_) => None,
+        }
+    }
+
+    /// The output of the call, if it ends within a third of the deadline: more than it
+    /// is told, since an error that it returns at its timeout counts.
+    pub(crate) async fn overdue<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        self.within(self.fixture.deadline() / 3, call).await
+    }
+
+    /// Polls the call this often, and then drops it. It may also end before, or never
+    /// be woken again.
+    pub(crate) async fn dropped<T>(&self, polls: usize, call: impl Future<Output = T>) {
+        let mut call = pin!(call);
+        let mut left = polls;
+        let polled = poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            match call.as_mut().poll(context) {
+                Poll::Pending if left > 0 => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        });
+        self.within(self.timeout(), polled).await;
+    }
+
+    /// Probes again and again until it finds what is expected, for half of the deadline.
+    /// Until then the probe says what it has seen.
+    pub(crate) async fn until<T, Found>(
+        &self,
+        expected: &str,
+        mut probe: impl FnMut() -> Found,
+    ) -> Result<T, Stop>
+    where
+        Found: Future<Output = Result<T, String>>,
+    {
+        let limit = self.fixture.deadline() / 2;
+        let mut seen = String::from("nothing");
+        let found = async {
+            loop {
+                let mut call = pin!(probe());
+                let answer = match self.within(self.timeout(), call.as_mut()).await {
+                    Some(answer) => answer,
+                    None => {
+                        let time = self.timeout();
+                        seen = format!(
+                            "a call hangs: no answer within {time:?}, and before it {seen}"
+                        );
+                        // It may only be slow.
+                        call.await
+                    }
+                };
+                match answer {
+                    Ok(found) => return found,
+                    Err(other) => seen = other,
+                }
+                self.fixture.timer().sleep(PAUSE).await;
+            }
+        };
+        match self.within(limit, found).await {
+            Some(found) => Ok(found),
+            None => Err(Stop::failed(format!("{expected}, within {limit:?}"), seen)),
+        }
+    }
+}
+
+/// The time between two probes.
+const PAUSE: Duration = Duration::from_millis(20);

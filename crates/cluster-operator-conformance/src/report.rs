@@ -1,22 +1,22 @@
-//! What a suite has found.
+//! The result of a suite, and of each check.
 
 use std::fmt;
 
-/// How a check has ended.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CheckResult {
     /// The backend keeps the rule.
     Passed,
-    /// It does not.
+    /// The backend breaks the rule.
     Failed {
         /// What the rule asks for.
         expected: String,
         /// What was there instead.
         seen: String,
     },
-    /// It was not tried.
+    /// The check did not run.
     Skipped {
-        /// Why not.
+        /// Why it did not.
         reason: String,
     },
 }
@@ -25,36 +25,31 @@ pub enum CheckResult {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Checked {
-    /// The name of the check.
+    /// The check's name.
     pub name: &'static str,
-    /// The rule that it holds a backend to.
+    /// The rule that it tests.
     pub rule: &'static str,
-    /// Where the rule comes from.
+    /// The source of the rule.
     pub source: &'static str,
-    /// How it has ended.
+    /// The result.
     pub result: CheckResult,
-    /// What it did, as far as the suite records it.
+    /// The steps that it took, in their order.
     pub steps: Vec<String>,
 }
 
-/// What a suite has found: every check, in the order of the suite.
+/// The results of a suite, in the order of its checks.
 ///
-/// Its `Display` has a line for each check, and for those that failed the rule,
-/// where that comes from, the steps that were taken, what was expected, and what
-/// was seen.
+/// `Display` writes a line for each check. For one that failed it adds the rule, its
+/// source, the steps that were taken, what was expected, and what was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a report does nothing by itself: see `Report::assert`"]
 pub struct Report {
-    suite: &'static str,
-    checks: Vec<Checked>,
+    pub(crate) suite: &'static str,
+    pub(crate) checks: Vec<Checked>,
 }
 
 impl Report {
-    pub(super) fn new(suite: &'static str, checks: Vec<Checked>) -> Self {
-        Report { suite, checks }
-    }
-
-    /// Every check, in the order of the suite.
+    /// All checks, in the order of the suite.
     pub fn checks(&self) -> &[Checked] {
         &self.checks
     }
@@ -71,13 +66,13 @@ impl Report {
         self.checks.iter().filter(passed)
     }
 
-    /// The checks that were not tried.
+    /// The checks that did not run.
     pub fn skipped(&self) -> impl Iterator<Item = &Checked> {
         let skipped = |check: &&Checked| matches!(check.result, CheckResult::Skipped { .. });
         self.checks.iter().filter(skipped)
     }
 
-    /// Returns if nothing failed. Checks that were skipped are let pass; see
+    /// Asserts that no check failed. Skipped checks are accepted; see
     /// [`assert_complete`](Report::assert_complete).
     ///
     /// # Panics
@@ -87,7 +82,7 @@ impl Report {
         assert!(self.failures().next().is_none(), "{self}");
     }
 
-    /// Returns if every check passed.
+    /// Asserts that every check passed.
     ///
     /// # Panics
     /// With the whole report if a check failed or was skipped.
@@ -122,13 +117,11 @@ impl fmt::Display for Checked {
             CheckResult::Failed { expected, seen } => {
                 write!(f, "FAILED   {name}\n         rule:     {}", self.rule)?;
                 write!(f, "\n         source:   {}", self.source)?;
-                for (at, step) in self.steps.iter().enumerate() {
-                    write!(f, "\n         step {:<5}{step}", format!("{}:", at + 1))?;
+                for (number, step) in (1..).zip(&self.steps) {
+                    write!(f, "\n         step {:<5}{step}", format!("{number}:"))?;
                 }
-                write!(
-                    f,
-                    "\n         expected: {expected}\n         seen:     {seen}"
-                )
+                write!(f, "\n         expected: {expected}")?;
+                write!(f, "\n         seen:     {seen}")
             }
         }
     }
@@ -147,7 +140,10 @@ mod tests {
             steps: vec!["remove".into(), "look".into()],
         };
         let names = ["one", "two", "three"].into_iter();
-        Report::new("a backend", names.zip(results).map(check).collect())
+        Report {
+            suite: "a backend",
+            checks: names.zip(results).map(check).collect(),
+        }
     }
 
     fn failed(expected: &str) -> CheckResult {
@@ -164,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_panic_tells_of_all_failures_and_of_what_was_skipped() {
+    fn panic_shows_all_failures_and_skipped_checks() {
         let report = report([failed("order"), skipped(), failed("peace")]);
         let panic = std::panic::catch_unwind(|| report.assert()).unwrap_err();
         let text = panic.downcast_ref::<String>().unwrap();
@@ -186,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_is_let_pass_only_where_that_is_said() {
+    fn only_assert_complete_rejects_skipped_checks() {
         report([CheckResult::Passed, CheckResult::Passed]).assert_complete();
         let report = report([CheckResult::Passed, skipped()]);
         report.assert();

@@ -4,14 +4,13 @@ use futures_util::future::{join, join_all, join3};
 
 use super::fixture::sized_key;
 use super::gossip::{
-    Asked, Gossip, all_done, all_use, changes, counts, failed, install, remove, same_listing,
-    use_key,
+    Asked, Gossip, all_done, all_use, changes, counts, failed, install, ready, remove,
+    same_listing, use_key,
 };
 use super::{KeyringCheck, Node, Rings, key};
 use crate::check::checks;
-use crate::poll::{given_up, within};
-use crate::traces::{PART, tells_part, words};
-use crate::verdict::{Stop, Verdict, ensure, same};
+use crate::fixture::{Stop, Verdict, ensure, same};
+use crate::secret::{PART, tells_part, words};
 use cluster_operator::keyring::{
     GossipKey, GossipQuery, KeyChange, KeyCounts, NodeFailure, NodeMessage, RelayFactor, RingFault,
     RingReport,
@@ -57,7 +56,7 @@ fn calls() -> [KeyChange; 8] {
 }
 
 checks! {
-    ($) __conformance_keyring_names, KeyringCheck, Gossip;
+    ($) __conformance_keyring_names, KeyringCheck;
 
     // What a listing tells.
 
@@ -192,7 +191,7 @@ checks! {
             let mut expected: Vec<_> = numbers.iter().copied().map(key).collect();
             expected[1..].sort();
             for node in &nodes {
-                let mut ring = pool.fixture().ring(&node.name).await?;
+                let mut ring = pool.fixture.ring(&node.name).await?;
                 // Only the primary has a place of its own.
                 if let [_, rest @ ..] = &mut ring[..] {
                     rest.sort();
@@ -755,11 +754,11 @@ checks! {
         let [a, _, dead] = pool.nodes::<3>().await?;
         pool.stop(&dead).await?;
         pool.noticed(&dead).await?;
-        let timeout = pool.fixture().deadline() / 2;
+        let timeout = pool.fixture.deadline() / 2;
         for change in [None, Some(install(100))] {
             let query = GossipQuery::new(timeout);
             let call = a.call(change.as_ref(), &query);
-            let ended = within(pool.fixture(), timeout / 2, call).await;
+            let ended = pool.within(timeout / 2, call).await;
             let report = query.answers.report();
             let expected = format_args!("an end before half of the timeout of {timeout:?}");
             ensure(matches!(ended, Some(Ok(()))), expected, (ended, report))?;
@@ -971,7 +970,7 @@ checks! {
         for (polls, number) in POLLS.into_iter().zip(100..) {
             let before = node.listed(3).await?;
             let query = pool.query();
-            given_up(pool.fixture(), polls, node.call(Some(&install(number)), &query)).await;
+            pool.dropped(polls, node.call(Some(&install(number)), &query)).await;
             let report = query.answers.report();
             if report.as_ref().is_none_or(|report| report.nodes < 3) {
                 let after = node.listed(3).await?;
@@ -993,7 +992,7 @@ checks! {
         let [node, ..] = &pool.nodes::<3>().await?;
         for (polls, number) in POLLS.into_iter().zip(100..) {
             let change = install(number);
-            given_up(pool.fixture(), polls, node.call(Some(&change), &pool.query())).await;
+            pool.dropped(polls, node.call(Some(&change), &pool.query())).await;
             let report = node.listed(3).await?;
             let added = report.keys.get(&key(number));
             ensure(added <= 3, "the new key on some nodes", &report)?;
@@ -1013,7 +1012,7 @@ checks! {
         let [node, ..] = &pool.nodes::<3>().await?;
         for (polls, number) in POLLS.into_iter().zip([2, 3, 1, 2, 3, 1]) {
             let change = use_key(number);
-            given_up(pool.fixture(), polls, node.call(Some(&change), &pool.query())).await;
+            pool.dropped(polls, node.call(Some(&change), &pool.query())).await;
             let report = node.listed(3).await?;
             same("the keys", &counts([(1, 3), (2, 3), (3, 3)]), &report.keys)?;
             node.tells_primaries_of(3, &report)?;
@@ -1034,7 +1033,7 @@ checks! {
         for (polls, number) in POLLS.into_iter().zip(100..) {
             node.done(3, &install(number)).await?;
             let change = remove(number);
-            given_up(pool.fixture(), polls, node.call(Some(&change), &pool.query())).await;
+            pool.dropped(polls, node.call(Some(&change), &pool.query())).await;
             let report = node.listed(3).await?;
             keeps_first_keys(&report.keys)?;
             node.tells(&counts([(1, 3)]), &report)?;
@@ -1051,7 +1050,7 @@ checks! {
         let [node, ..] = &pool.nodes::<3>().await?;
         let expected = node.listed(3).await?;
         for polls in POLLS {
-            given_up(pool.fixture(), polls, node.call(None, &pool.query())).await;
+            pool.dropped(polls, node.call(None, &pool.query())).await;
             same_listing("the listing as before", &expected, &node.listed(3).await?)?;
         }
         Ok(())

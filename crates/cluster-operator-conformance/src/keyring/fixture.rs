@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use crate::{Fixture, NotSupported};
+use crate::fixture::{Fixture, NotSupported};
 use cluster_operator::keyring::{GossipKey, KeyringBackend};
 use cluster_operator::types::NodeName;
 

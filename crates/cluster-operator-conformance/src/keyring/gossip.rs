@@ -10,12 +10,7 @@ use futures_util::future::{Either, select};
 
 use super::fixture::sized_key;
 use super::{KeyringFixture, Node, Rings, key};
-use crate::NotSupported;
-use crate::check::Checking;
-use crate::poll::patience;
-use crate::steps::Steps;
-use crate::verdict::{Stop, Verdict, ensure, same, until};
-use crate::wanted::Wanted;
+use crate::fixture::{NotSupported, Stop, Trial, Verdict, ensure, same};
 use cluster_operator::error::OperatorError;
 use cluster_operator::keyring::{
     GossipQuery, KeyChange, KeyCounts, NodeFailure, NodeMessage, RelayFactor, RingReport,
@@ -32,12 +27,8 @@ const ALL: usize = usize::MAX;
 /// How long a call runs before it is looked at again.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A fixture's pool, with the steps that a check takes on it.
-#[derive(Clone, Copy)]
-pub(super) struct Gossip<'a> {
-    fixture: &'a dyn KeyringFixture,
-    steps: &'a Steps,
-}
+/// A check in progress on a fixture's pool.
+pub(super) type Gossip<'a> = Trial<'a, dyn KeyringFixture>;
 
 /// A node of a pool that was whole when the check began.
 pub(super) struct Asked<'a> {
@@ -64,19 +55,11 @@ pub(super) fn changes(number: u8) -> [KeyChange; 3] {
     [install(number), use_key(number), remove(number)]
 }
 
-impl Wanted<dyn KeyringFixture> for Rings {
-    fn ready<'a>(&'a self, pool: &'a (dyn KeyringFixture + 'static)) -> Checking<'a> {
-        Box::pin(whole(pool, self.rings().len()))
-    }
-
-    fn reworded(text: String) -> String {
-        with_numbers(text)
-    }
-}
-
-/// Waits until each of so many nodes gets an answer from all.
-async fn whole(pool: &dyn KeyringFixture, wanted: usize) -> Verdict {
-    let nodes = pool.nodes();
+/// Waits until each node of the pool gets an answer from all.
+pub(super) async fn ready(wanted: Rings, pool: Gossip<'_>) -> Verdict {
+    pool.set_aliases(&NUMBERS);
+    let wanted = wanted.rings().len();
+    let nodes = pool.fixture.nodes();
     let names: Vec<_> = nodes.iter().map(|node| &node.name).collect();
     let expected = format!("a fixture of the {wanted} nodes that were wanted");
     ensure(nodes.len() == wanted, expected, names)?;
@@ -84,9 +67,9 @@ async fn whole(pool: &dyn KeyringFixture, wanted: usize) -> Verdict {
         "a whole pool before the rule is tried: each of its {wanted} nodes lists with \
          {wanted} answers"
     );
-    until(pool, &expected, || async {
+    pool.until(&expected, || async {
         for node in &nodes {
-            let query = GossipQuery::new(patience(pool));
+            let query = pool.query();
             let listed = node.backend.list(&query).await;
             match query.answers.report() {
                 Some(report) if report.nodes >= wanted && report.responses >= wanted => {}
@@ -120,32 +103,7 @@ static NUMBERS: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Calls the keys of the checks by their numbers.
-fn with_numbers(mut text: String) -> String {
-    if text.contains("GossipKey(") {
-        for (shown, name) in &*NUMBERS {
-            if text.contains(shown) {
-                text = text.replace(shown, name);
-            }
-        }
-    }
-    text
-}
-
 impl<'a> Gossip<'a> {
-    pub(super) fn new(fixture: &'a dyn KeyringFixture, steps: &'a Steps) -> Self {
-        Gossip { fixture, steps }
-    }
-
-    pub(super) fn fixture(&self) -> &'a dyn KeyringFixture {
-        self.fixture
-    }
-
-    /// The timeout that calls are given.
-    pub(super) fn timeout(&self) -> Duration {
-        patience(self.fixture)
-    }
-
     pub(super) fn query(&self) -> GossipQuery {
         GossipQuery::new(self.timeout())
     }
@@ -171,30 +129,18 @@ impl<'a> Gossip<'a> {
     }
 
     pub(super) async fn stop(&self, node: &Node) -> Result<(), NotSupported> {
-        self.steps.add(format!("stop {}", node.name));
+        self.step(format!("stop {}", node.name));
         self.fixture.stop(&node.name).await
     }
 
     pub(super) async fn noticed(&self, node: &Node) -> Result<(), NotSupported> {
-        self.steps
-            .add(format!("the others notice that {} is down", node.name));
+        self.step(format!("the others notice that {} is down", node.name));
         self.fixture.noticed(&node.name).await
     }
 
     pub(super) async fn slow_down(&self, node: &Node, by: Duration) -> Result<(), NotSupported> {
-        self.steps.add(format!("slow {} down by {by:?}", node.name));
+        self.step(format!("slow {} down by {by:?}", node.name));
         self.fixture.slow_down(&node.name, by).await
-    }
-
-    pub(super) async fn until<T, Found>(
-        &self,
-        expected: &str,
-        probe: impl FnMut() -> Found,
-    ) -> Result<T, Stop>
-    where
-        Found: Future<Output = Result<T, String>>,
-    {
-        until(self.fixture, expected, probe).await
     }
 }
 
@@ -233,7 +179,7 @@ impl Asked<'_> {
             Ok(()) => String::new(),
             Err(error) => format!("; {error}"),
         };
-        self.gossip.steps.add(format!(
+        self.gossip.step(format!(
             "{} of {}: {answered}{error}",
             wording(change),
             self.name
@@ -398,7 +344,7 @@ impl Asked<'_> {
         );
         let mut seen = String::new();
         for _ in 0..TRIES {
-            self.gossip.steps.add(format!(
+            self.gossip.step(format!(
                 "{} of {}, to be dropped once {} has answered",
                 wording(change),
                 self.name,
@@ -477,21 +423,4 @@ pub(super) fn failed<'a>(
     let expected: Vec<_> = names.iter().map(|name| (*name, failure)).collect();
     let holds = told == expected && report.errors == names.len();
     ensure(holds, format_args!("{failure:?} of {names:?}"), report)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use cluster_operator::keyring::GossipKey;
-
-    #[test]
-    fn failure_calls_keys_by_their_numbers() {
-        let foreign = GossipKey::from_bytes(&[7; 16]).unwrap();
-        let counts: KeyCounts = [(key(100), 3), (key(1), 2)].into_iter().collect();
-        let text = with_numbers(format!("{counts:?}, {:?}, {foreign:?}", sized_key(100, 16)));
-        assert!(text.contains("key 100: 3"), "{text}");
-        assert!(text.contains("key 1: 2"), "{text}");
-        assert!(text.contains("key 100 of 16 bytes"), "{text}");
-        assert!(text.ends_with(&format!("{foreign:?}")), "{text}");
-    }
 }

@@ -178,11 +178,10 @@ mod checks;
 mod fixture;
 mod gossip;
 
-pub use checks::CHECKS;
+pub use checks::{CHECKS, by_name};
 pub use fixture::{KeyringFixture, Node, Rings, key};
 
-use super::Check;
-use super::suite::suite;
+use crate::check::{Check, suite};
 
 /// A check of this suite.
 pub type KeyringCheck = Check<Rings, dyn KeyringFixture>;
@@ -190,10 +189,7 @@ pub type KeyringCheck = Check<Rings, dyn KeyringFixture>;
 suite! {
     /// Runs the whole suite: each check on a pool of its own, which `factory` makes
     /// of nodes with the rings that the check wants.
-    keyring_backend of "KeyringBackend",
-    checks: KeyringCheck,
-    fixture: KeyringFixture,
-    factory: (wanted: Rings),
+    keyring_backend of "KeyringBackend", KeyringFixture, Rings
 }
 
 /// Generates one `#[test]` for each check of this suite, as

@@ -3,11 +3,10 @@
 use futures_util::future::{join, join_all};
 
 use super::PeersCheck;
-use super::transport::{Answer, Sent, Server, Transport, sealed};
+use super::transport::{Answer, Sent, Server, Transport, ready, sealed};
 use crate::check::checks;
-use crate::poll::{given_up, overdue, patience, soon};
-use crate::traces::{PART, tells_part, words};
-use crate::verdict::{Stop, Verdict, ensure, same, until};
+use crate::fixture::{Stop, Verdict, ensure, same};
+use crate::secret::{PART, tells_part, words};
 use cluster_operator::acl::Token;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::operation::{Operation, OperatorReply, OperatorRequest, RequestId};
@@ -21,7 +20,7 @@ const READ: Operation = Operation::RaftConfiguration(Consistency::Default);
 const ODD: &str = "a b/c?d=%e&ä\"\\\n<🦀>";
 
 checks! {
-    ($) __conformance_peers_names, PeersCheck, Transport;
+    ($) __conformance_peers_names, PeersCheck;
 
     // What arrives, and what comes back.
 
@@ -136,7 +135,7 @@ checks! {
         let target = peers.here(&server).await?;
         peers.lose_answers(&target).await?;
         // For longer than the peers are told: what they say at their deadline counts.
-        let answer = overdue(peers.fixture, peers.send(&target, removal("a"))).await;
+        let answer = peers.overdue(peers.send(&target, removal("a"))).await;
         let holds = matches!(answer, None | Some(Err(SendError::Lost(_))));
         ensure(holds, "no answer, or Lost", answer)?;
         same("requests that arrive", &1, &server.take().len())
@@ -151,7 +150,7 @@ checks! {
         drop(peers.send(&target, removal("a")).await);
         peers.stop(&target).await?;
         // A connection that is kept may be found closed only after it was sent.
-        failed(overdue(peers.fixture, peers.send(&target, removal("b"))).await)?;
+        failed(peers.overdue(peers.send(&target, removal("b"))).await)?;
         same("requests that arrive", &1, &server.take().len())
     }
 
@@ -162,7 +161,7 @@ checks! {
         for address in ["127.0.0.1:1", "", "no address", "[::1", "a b:-1"] {
             let target = nobody(address);
             let sent = peers.send(&target, removal("a"));
-            let error = failed(overdue(peers.fixture, sent).await)?;
+            let error = failed(peers.overdue(sent).await)?;
             let holds = matches!(error, SendError::NotSent(_) | SendError::NoPath);
             ensure(holds, "NotSent or NoPath", error)?;
         }
@@ -175,7 +174,7 @@ checks! {
         for name in ["dc2", "dc3"] {
             peers.there(&Server::answering(REMOVED), name).await?;
         }
-        until(peers.fixture, "dc2 and dc3 among the datacenters", || async {
+        peers.until("dc2 and dc3 among the datacenters", || async {
             let known = peers.fixture.peers().datacenters();
             let is_known = |name| known.iter().any(|known| known == name);
             match ["dc2", "dc3"].into_iter().all(is_known) {
@@ -228,10 +227,10 @@ checks! {
     async fn a_request_does_not_wait_for_another_one(peers: Transport<'_>) -> Verdict {
         let target = peers.here(&echo()).await?;
         // Whoever serializes has not given up the first one while the second is waited for.
-        let timeout = patience(peers.fixture) * 2;
+        let timeout = peers.timeout() * 2;
         let stuck = peers.send_within(timeout, &target, sealed(removal("stuck"))?);
-        let next = soon(peers.fixture, peers.send(&target, removal("next")));
-        match join(soon(peers.fixture, stuck), next).await {
+        let next = peers.within(peers.timeout(), peers.send(&target, removal("next")));
+        match join(peers.within(peers.timeout(), stuck), next).await {
             (_, Some(answer)) => echoes("next", answer),
             _ => Err(Stop::failed("an answer beside one that takes long", "none")),
         }
@@ -244,7 +243,7 @@ checks! {
         let target = peers.here(&echo()).await?;
         for polls in 0..4 {
             peers.step(format!("drop a request after {polls} polls"));
-            given_up(peers.fixture, polls, peers.send(&target, removal("dropped"))).await;
+            peers.dropped(polls, peers.send(&target, removal("dropped"))).await;
             let id = format!("next-{polls}");
             echoes(&id, peers.send(&target, removal(&id)).await)?;
         }
@@ -257,7 +256,7 @@ checks! {
         const SECRET: &str = "5ecre7-b852fbe7";
         for target in [nobody("127.0.0.1:1"), Target::Datacenter("dc9".into())] {
             let request = removal("a").with_token(Token::new(SECRET));
-            let error = failed(overdue(peers.fixture, peers.send(&target, request)).await)?;
+            let error = failed(peers.overdue(peers.send(&target, request)).await)?;
             let tells = tells_part(&words(&error), SECRET.as_bytes());
             let expected = format_args!("an error without {PART} letters of the token in a row");
             ensure(!tells, expected, format_args!("an error with a part of it"))?;

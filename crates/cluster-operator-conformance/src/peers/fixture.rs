@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Fixture, NotSupported};
+use crate::fixture::{Fixture, NotSupported};
 use cluster_operator::OperatorService;
 use cluster_operator::peers::{Peers, Target};
 use cluster_operator::types::DatacenterName;

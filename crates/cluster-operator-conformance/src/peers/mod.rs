@@ -6,11 +6,10 @@ mod checks;
 mod fixture;
 mod transport;
 
-pub use checks::CHECKS;
+pub use checks::{CHECKS, by_name};
 pub use fixture::{PeersFixture, Place};
 
-use super::Check;
-use super::suite::suite;
+use crate::check::{Check, suite};
 
 /// A check of this suite.
 pub type PeersCheck = Check<(), dyn PeersFixture>;
@@ -18,10 +17,7 @@ pub type PeersCheck = Check<(), dyn PeersFixture>;
 suite! {
     /// Runs the whole suite: each check on servers of its own, which `factory`
     /// makes.
-    peers of "Peers",
-    checks: PeersCheck,
-    fixture: PeersFixture,
-    factory: (),
+    peers of "Peers", PeersFixture, ()
 }
 
 /// Generates one `#[test]` for each check of this suite, as

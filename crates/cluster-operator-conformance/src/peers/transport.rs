@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{PeersFixture, Place};
-use crate::NotSupported;
-use crate::poll::patience;
-use crate::steps::Steps;
-use crate::verdict::Stop;
+use crate::fixture::{NotSupported, Stop, Trial, Verdict};
 use cluster_operator::OperatorService;
 use cluster_operator::acl::AllowAll;
 use cluster_operator::error::{ErrorKind, OperatorError};
@@ -24,22 +21,15 @@ use cluster_operator::types::DatacenterName;
 pub(super) type Answer = Result<OperatorReply, OperatorError>;
 pub(super) type Sent = Result<EnvelopeReply, SendError>;
 
-/// A fixture's transport, with the steps that a check takes on it.
-#[derive(Clone, Copy)]
-pub(super) struct Transport<'a> {
-    pub(super) fixture: &'a dyn PeersFixture,
-    steps: &'a Steps,
+/// A check in progress on a fixture's transport.
+pub(super) type Transport<'a> = Trial<'a, dyn PeersFixture>;
+
+/// There is nothing to wait for.
+pub(super) async fn ready((): (), _: Transport<'_>) -> Verdict {
+    Ok(())
 }
 
-impl<'a> Transport<'a> {
-    pub(super) fn new(fixture: &'a dyn PeersFixture, steps: &'a Steps) -> Self {
-        Transport { fixture, steps }
-    }
-
-    pub(super) fn step(&self, step: impl Into<String>) {
-        self.steps.add(step);
-    }
-
+impl Transport<'_> {
     /// Starts a server in the datacenter of the server that asks.
     pub(super) async fn here(&self, server: &Server) -> Result<Target, Stop> {
         self.serve(Place::Here, server.service("dc1")?).await
@@ -89,8 +79,7 @@ impl<'a> Transport<'a> {
     }
 
     pub(super) async fn send_envelope(&self, target: &Target, envelope: Envelope) -> Sent {
-        self.send_within(patience(self.fixture), target, envelope)
-            .await
+        self.send_within(self.timeout(), target, envelope).await
     }
 
     pub(super) async fn send_within(

@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cluster::{
-    Cluster, NOBODY, as_answered, both, does_not_lead, hint, not_applied, without,
+    Cluster, NOBODY, as_answered, both, does_not_lead, hint, not_applied, ready, without,
 };
 use super::{Member, RaftCheck, Servers};
 use crate::check::checks;
-use crate::poll::{given_up, within};
-use crate::verdict::{Stop, Verdict, ensure, same, until};
+use crate::fixture::{Stop, Verdict, ensure, same};
 use cluster_operator::error::{ErrorKind, Outcome};
 use cluster_operator::raft::{
     ConfigVersion, Leadership, PeerSelector, PendingChange, Proof, RaftMember, Removal, Suffrage,
 };
 
 checks! {
-    ($) __conformance_raft_names, RaftCheck, Cluster;
-
+    ($) __conformance_raft_names, RaftCheck;
 
     /// In a cluster that is whole, one server's view is `Local`, and that of all the
     /// others names that server.
@@ -148,7 +146,7 @@ checks! {
         raft.isolate(&leader).await?;
         let timeout = raft.timeout();
         let call = leader.backend.confirmed_view(timeout);
-        let confirmed = within(raft.fixture(), timeout * 2, call).await;
+        let confirmed = raft.within(timeout * 2, call).await;
         let expected = format!("NotLeader, NoLeader or DeadlineExceeded within {timeout:?}");
         let Some(confirmed) = confirmed else {
             return Err(Stop::failed(expected, "no answer"));
@@ -167,8 +165,8 @@ checks! {
         let before = raft.view(&leader).await?;
         for polls in 0..4 {
             let call = leader.backend.confirmed_view(raft.timeout());
-            given_up(raft.fixture(), polls, call).await;
-            given_up(raft.fixture(), polls, leader.backend.view()).await;
+            raft.dropped(polls, call).await;
+            raft.dropped(polls, leader.backend.view()).await;
             raft.unchanged(&leader, &before).await?;
             let again = leader.backend.confirmed_view(raft.timeout()).await;
             ensure(again.is_ok(), "a confirmed view", again)?;
@@ -200,7 +198,7 @@ checks! {
         let follower = &raft.others(&leader)[0];
         for stopped in [follower, &leader] {
             raft.stop(stopped).await?;
-            let view = within(raft.fixture(), raft.timeout(), stopped.backend.view()).await;
+            let view = raft.within(raft.timeout(), stopped.backend.view()).await;
             let holds = match &view {
                 Some(Ok(view)) => view.leadership == Leadership::Unknown,
                 Some(Err(_)) => true,
@@ -663,7 +661,7 @@ checks! {
         let leader = raft.leader().await?;
         let limit = raft.timeout() * 2;
         let call = leader.backend.confirmed_view(Duration::MAX);
-        let confirmed = within(raft.fixture(), limit, call).await;
+        let confirmed = raft.within(limit, call).await;
         let holds = matches!(confirmed, Some(Ok(_)));
         ensure(holds, "a confirmed view", confirmed)?;
         let mut removal = raft.removal(&leader, &raft.others(&leader)[0]).await?;
@@ -830,8 +828,7 @@ checks! {
                 "remove {}, and drop it after {polls} polls",
                 victim.id
             ));
-            given_up(
-                raft.fixture(),
+            raft.dropped(
                 polls,
                 leader.backend.remove_server(&removal),
             )
@@ -954,7 +951,7 @@ async fn left_joint(raft: &Cluster<'_>, leader: &Member, removed: &Member) -> Ve
 /// is one of these servers, or the one that is to be removed.
 async fn removed_in_the_end(raft: &Cluster<'_>, victim: &Member, stayers: &[Member]) -> Verdict {
     let expected = format!("{} to be removed, or to be unknown", victim.id);
-    until(raft.fixture(), &expected, || async {
+    raft.until(&expected, || async {
         // As long as it votes, the server that is removed may lead, too.
         for member in stayers.iter().chain([victim]) {
             let Ok(view) = member.backend.view().await else {
@@ -1013,7 +1010,7 @@ async fn transfer(
 ) -> Result<super::cluster::Answer<()>, Stop> {
     let timeout = raft.timeout();
     let call = at.backend.transfer_leadership(&to.id, timeout);
-    let answer = within(raft.fixture(), timeout * 2, call).await;
+    let answer = raft.within(timeout * 2, call).await;
     raft.step(format!(
         "transfer the lead at {} to {}: {answer:?}",
         at.id, to.id

@@ -1,16 +1,11 @@
 //! What the checks do to a cluster and ask of it, recorded step by step.
 
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::time::Duration;
 
 use super::{Member, RaftFixture, Servers};
-use crate::NotSupported;
-use crate::check::Checking;
-use crate::poll::{patience, within};
-use crate::steps::Steps;
-use crate::verdict::{Stop, Verdict, ensure, same, until};
-use crate::wanted::Wanted;
+use crate::fixture::{NotSupported, Stop, Trial, Verdict, ensure, same};
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::raft::{
     LeaderHint, Leadership, PendingChange, RaftMember, RaftView, Removal,
@@ -23,43 +18,21 @@ pub(super) type Answer<T> = Result<T, OperatorError>;
 /// An id that no server has; a number, since the ids of some engines are.
 pub(super) const NOBODY: &str = "4611686018427387904";
 
-/// A fixture's cluster, with the steps that a check takes on it.
-pub(super) struct Cluster<'a> {
-    fixture: &'a dyn RaftFixture,
-    steps: &'a Steps,
+/// A check in progress on a fixture's cluster.
+pub(super) type Cluster<'a> = Trial<'a, dyn RaftFixture>;
+
+/// Checks that there are as many servers as were wanted. Which of them vote is for the
+/// backend to show.
+pub(super) async fn ready(wanted: Servers, raft: Cluster<'_>) -> Verdict {
+    let Servers { voters, nonvoters } = wanted;
+    let ids: Vec<_> = raft.members().into_iter().map(|it| it.id).collect();
+    let expected =
+        format!("a fixture of {voters} voters and {nonvoters} non-voters, as was wanted");
+    let seen = format_args!("a fixture of {}: {ids:?}", ids.len());
+    ensure(ids.len() == voters + nonvoters, expected, seen)
 }
 
-impl Wanted<dyn RaftFixture> for Servers {
-    /// Which of the servers vote is for the backend to tell.
-    fn ready<'a>(&'a self, fixture: &'a (dyn RaftFixture + 'static)) -> Checking<'a> {
-        let Servers { voters, nonvoters } = *self;
-        let ids: Vec<_> = fixture.members().into_iter().map(|it| it.id).collect();
-        let expected =
-            format!("a fixture of the servers wanted: {voters} with a vote, {nonvoters} without");
-        let seen = format_args!("a fixture of {}: {ids:?}", ids.len());
-        let verdict = ensure(ids.len() == voters + nonvoters, expected, seen);
-        Box::pin(ready(verdict))
-    }
-}
-
-impl<'a> Cluster<'a> {
-    pub(super) fn new(fixture: &'a dyn RaftFixture, steps: &'a Steps) -> Self {
-        Cluster { fixture, steps }
-    }
-
-    pub(super) fn fixture(&self) -> &'a dyn RaftFixture {
-        self.fixture
-    }
-
-    pub(super) fn step(&self, step: impl Into<String>) {
-        self.steps.add(step);
-    }
-
-    /// The timeout that calls are given.
-    pub(super) fn timeout(&self) -> Duration {
-        patience(self.fixture)
-    }
-
+impl Cluster<'_> {
     pub(super) fn members(&self) -> Vec<Member> {
         self.fixture.members()
     }
@@ -121,43 +94,44 @@ impl<'a> Cluster<'a> {
     /// that it leads, and no change is under way.
     pub(super) async fn leader_among(&self, members: &[Member]) -> Result<Member, Stop> {
         let expected = "one server that leads and confirms it, and that the others follow";
-        let leader = until(self.fixture, expected, || async {
-            let mut views = Vec::new();
-            for member in members {
-                match member.backend.view().await {
-                    Ok(view) => views.push((member, view)),
-                    Err(error) => return Err(format!("{} answers {error:?}", member.id)),
+        let leader = self
+            .until(expected, || async {
+                let mut views = Vec::new();
+                for member in members {
+                    match member.backend.view().await {
+                        Ok(view) => views.push((member, view)),
+                        Err(error) => return Err(format!("{} answers {error:?}", member.id)),
+                    }
                 }
-            }
-            let seen = || views.iter().map(|(by, view)| told(by, view));
-            let seen = || seen().collect::<Vec<_>>().join("; ");
-            let leads = |(_, view): &&(&Member, RaftView)| view.leadership == Leadership::Local;
-            let leaders: Vec<_> = views.iter().filter(leads).collect();
-            let [(leader, view)] = leaders[..] else {
-                return Err(seen());
-            };
-            let follow = views
-                .iter()
-                .all(|(_, view)| view.leader() == Some(&leader.id));
-            if !follow || view.change.is_some() {
-                return Err(seen());
-            }
-            match leader.backend.confirmed_view(self.timeout()).await {
-                Ok(_) => Ok((*leader).clone()),
-                Err(error) => Err(format!(
-                    "{} leads and does not confirm it: {error:?}",
-                    leader.id
-                )),
-            }
-        })
-        .await?;
+                let seen = || views.iter().map(|(by, view)| told(by, view));
+                let seen = || seen().collect::<Vec<_>>().join("; ");
+                let leads = |(_, view): &&(&Member, RaftView)| view.leadership == Leadership::Local;
+                let leaders: Vec<_> = views.iter().filter(leads).collect();
+                let [(leader, view)] = leaders[..] else {
+                    return Err(seen());
+                };
+                let follow = views
+                    .iter()
+                    .all(|(_, view)| view.leader() == Some(&leader.id));
+                if !follow || view.change.is_some() {
+                    return Err(seen());
+                }
+                match leader.backend.confirmed_view(self.timeout()).await {
+                    Ok(_) => Ok((*leader).clone()),
+                    Err(error) => Err(format!(
+                        "{} leads and does not confirm it: {error:?}",
+                        leader.id
+                    )),
+                }
+            })
+            .await?;
         self.step(format!("{} leads", leader.id));
         Ok(leader)
     }
 
     /// The server's own view.
     pub(super) async fn view(&self, by: &Member) -> Result<RaftView, Stop> {
-        let view = within(self.fixture, self.timeout(), by.backend.view()).await;
+        let view = self.within(self.timeout(), by.backend.view()).await;
         self.step(match &view {
             Some(Ok(view)) => format!("view of {}", told(by, view)),
             other => format!("view of {}: {other:?}", by.id),
@@ -202,7 +176,7 @@ impl<'a> Cluster<'a> {
             "remove {id} at {} (term {term}, version {version}, {proof:?}, timeout {timeout:?})",
             at.id
         );
-        let answer = within(self.fixture, limit, at.backend.remove_server(removal)).await;
+        let answer = self.within(limit, at.backend.remove_server(removal)).await;
         self.step(match &answer {
             Some(answer) => format!("{what}: {}", answered(answer)),
             None => format!("{what}: no answer within {limit:?}"),
@@ -272,14 +246,15 @@ impl<'a> Cluster<'a> {
         holds: impl Fn(&RaftView) -> bool,
     ) -> Result<RaftView, Stop> {
         let wanted = format!("{} to see {expected}", by.id);
-        let view = until(self.fixture, &wanted, || async {
-            match by.backend.view().await {
-                Ok(view) if holds(&view) => Ok(view),
-                Ok(view) => Err(told(by, &view)),
-                Err(error) => Err(format!("{error:?}")),
-            }
-        })
-        .await?;
+        let view = self
+            .until(&wanted, || async {
+                match by.backend.view().await {
+                    Ok(view) if holds(&view) => Ok(view),
+                    Ok(view) => Err(told(by, &view)),
+                    Err(error) => Err(format!("{error:?}")),
+                }
+            })
+            .await?;
         self.step(format!("{} sees {expected}", by.id));
         Ok(view)
     }
@@ -287,7 +262,7 @@ impl<'a> Cluster<'a> {
     /// Waits until a server does not lead in its own view, or has none any more.
     pub(super) async fn stops_leading(&self, member: &Member) -> Verdict {
         let expected = format!("{} to stop leading in its own view", member.id);
-        until(self.fixture, &expected, || async {
+        self.until(&expected, || async {
             match member.backend.view().await {
                 Ok(view) if view.leadership == Leadership::Local => Err(told(member, &view)),
                 _ => Ok(()),
@@ -302,7 +277,7 @@ impl<'a> Cluster<'a> {
     pub(super) async fn take_writes(&self, members: &[Member]) -> Result<Member, Stop> {
         let leader = self.leader_among(members).await?;
         let expected = "the cluster to commit a write";
-        until(self.fixture, expected, || async {
+        self.until(expected, || async {
             match self.fixture.write().await {
                 Ok(true) => Ok(()),
                 Ok(false) => Err("a write that was not committed".into()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{Fixture, NotSupported};
+use crate::fixture::{Fixture, NotSupported};
 use cluster_operator::raft::{PendingChange, RaftBackend};
 use cluster_operator::types::{ServerAddress, ServerId};
 

@@ -12,11 +12,10 @@ mod checks;
 mod cluster;
 mod fixture;
 
-pub use checks::CHECKS;
+pub use checks::{CHECKS, by_name};
 pub use fixture::{Member, RaftFixture, Servers};
 
-use super::Check;
-use super::suite::suite;
+use crate::check::{Check, suite};
 
 /// A check of this suite.
 pub type RaftCheck = Check<Servers, dyn RaftFixture>;
@@ -24,10 +23,7 @@ pub type RaftCheck = Check<Servers, dyn RaftFixture>;
 suite! {
     /// Runs the whole suite: each check on a cluster of its own, which `factory`
     /// makes of the servers that the check wants.
-    raft_backend of "RaftBackend",
-    checks: RaftCheck,
-    fixture: RaftFixture,
-    factory: (wanted: Servers),
+    raft_backend of "RaftBackend", RaftFixture, Servers
 }
 
 /// Generates one `#[test]` for each check of this suite, as

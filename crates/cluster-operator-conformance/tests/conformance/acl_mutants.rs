@@ -1,4 +1,4 @@
-//! Each ACL check fails on an authorizer that breaks its rule alone.
+//! Each ACL check fails on an authorizer that breaks its rule.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,11 +13,110 @@ use cluster_operator_conformance::{Fixture, NotSupported, acl_authorizer};
 use crate::acl::Simulated;
 use crate::give_way;
 
-/// An authorizer that breaks the rule of the check of this name.
+/// What an authorizer does wrong, and the check that notices it.
+const MUTANTS: &[(&str, &str)] = &[
+    (
+        "a rule covers both resources",
+        "rules_decide_under_default_deny",
+    ),
+    (
+        "no token is an unknown one",
+        "anonymous_rules_apply_without_a_token",
+    ),
+    (
+        "every token has the anonymous rules",
+        "anonymous_rules_apply_without_a_token",
+    ),
+    (
+        "an empty token may do everything",
+        "an_empty_token_allows_no_more_than_none",
+    ),
+    (
+        "secrets are trimmed, and compared without case",
+        "a_secret_is_matched_byte_for_byte",
+    ),
+    ("an accessor id is a secret", "an_accessor_id_is_no_secret"),
+    ("a name is the anonymous token", "odd_tokens_are_unknown"),
+    ("a zero byte panics", "odd_tokens_are_unknown"),
+    ("read implies write", "rules_decide_under_default_deny"),
+    (
+        "answers at once are mixed up",
+        "an_answer_does_not_depend_on_other_questions",
+    ),
+    (
+        "a dropped question blocks the next",
+        "an_answer_does_not_depend_on_other_questions",
+    ),
+    (
+        "write does not imply read",
+        "rules_decide_under_default_deny",
+    ),
+    ("reads are never denied", "rules_decide_under_default_deny"),
+    (
+        "writes are never allowed",
+        "rules_decide_under_default_allow",
+    ),
+    (
+        "an unknown token is denied",
+        "default_allow_does_not_cover_unknown_tokens",
+    ),
+    ("an unknown token is denied", "odd_tokens_are_unknown"),
+    (
+        "the default covers unknown tokens",
+        "default_allow_does_not_cover_unknown_tokens",
+    ),
+    (
+        "a denial names another owner each time",
+        "a_denial_tells_whose_token_it_is",
+    ),
+    (
+        "only a denial names the owner",
+        "a_denial_tells_whose_token_it_is",
+    ),
+    (
+        "one owner of two is named",
+        "a_denial_tells_whose_token_it_is",
+    ),
+    (
+        "the owner is all but the last letter of the secret",
+        "no_secret_is_in_an_error",
+    ),
+    (
+        "an error repeats bytes of the secret",
+        "no_secret_is_in_an_error",
+    ),
+    ("an error repeats the secret", "no_secret_is_in_an_error"),
+    (
+        "a cache keeps a revoked token",
+        "a_revoked_token_is_unknown",
+    ),
+    (
+        "a lost source allows everything",
+        "lost_source_is_unavailable",
+    ),
+    (
+        "the 37th question is refused",
+        "an_answer_does_not_depend_on_other_questions",
+    ),
+    (
+        "the default policy is shown as allow",
+        "rules_decide_under_default_deny",
+    ),
+    (
+        "the default policy is shown as deny",
+        "rules_decide_under_default_allow",
+    ),
+    (
+        "the default allows writes that a rule denies",
+        "rules_decide_under_default_allow",
+    ),
+];
+
+/// An authorizer that does one thing wrong.
 #[derive(Clone)]
 struct Broken {
     real: MockAcl,
-    rule: &'static str,
+    mutant: &'static str,
     tokens: usize,
     state: Arc<Mutex<State>>,
 }
@@ -25,7 +124,7 @@ struct Broken {
 #[derive(Default)]
 struct State {
     questions: usize,
-    /// What is asked at the moment, wherever that is the last one's.
+    /// The token of the latest question.
     current: Option<Token>,
     busy: bool,
     known: Vec<Token>,
@@ -62,8 +161,8 @@ impl AclAuthorizer for Broken {
         let default_allows = real.default_policy() == DefaultPolicy::Allow;
         // What is asked instead.
         let (mut token, mut resource, mut access) = (token.cloned(), resource, access);
-        match (self.rule, &token) {
-            ("a_rule_covers_its_own_resource_only", _) => {
+        match (self.mutant, &token) {
+            ("a rule covers both resources", _) => {
                 let both = [Resource::Operator, Resource::Keyring];
                 for other in both {
                     if real.authorize(token.as_ref(), other, access).await.is_ok() {
@@ -71,34 +170,32 @@ impl AclAuthorizer for Broken {
                     }
                 }
             }
-            ("anonymous_rules_apply_without_a_token", None) => {
+            ("no token is an unknown one", None) => {
                 return Err(AclError::UnknownToken);
             }
-            ("a_token_does_not_have_the_anonymous_rules", Some(_)) => token = None,
-            ("an_empty_token_allows_no_more_than_none", Some(shown))
-                if shown.expose().is_empty() =>
-            {
+            ("every token has the anonymous rules", Some(_)) => token = None,
+            ("an empty token may do everything", Some(shown)) if shown.expose().is_empty() => {
                 return Ok(Identity::Unnamed);
             }
-            ("a_secret_is_matched_byte_for_byte", Some(shown)) => {
+            ("secrets are trimmed, and compared without case", Some(shown)) => {
                 token = self.alike(shown).or(token);
             }
-            ("an_accessor_id_is_no_secret", Some(shown)) => {
+            ("an accessor id is a secret", Some(shown)) => {
                 token = self.of_accessor(shown).or(token);
             }
-            ("well_known_names_are_no_tokens", Some(shown)) if shown.expose() == "anonymous" => {
+            ("a name is the anonymous token", Some(shown)) if shown.expose() == "anonymous" => {
                 token = None;
             }
-            ("odd_tokens_are_unknown", Some(shown)) => {
+            ("a zero byte panics", Some(shown)) => {
                 assert!(!shown.expose().contains('\0'), "no C string");
             }
-            ("a_read_rule_allows_to_read_and_no_more", _) => access = Access::Read,
-            ("answers_at_once_are_not_mixed_up", _) => {
+            ("read implies write", _) => access = Access::Read,
+            ("answers at once are mixed up", _) => {
                 self.state().current = token;
                 give_way().await;
                 token = self.state().current.clone();
             }
-            ("a_dropped_question_affects_no_other", _) => {
+            ("a dropped question blocks the next", _) => {
                 if std::mem::replace(&mut self.state().busy, true) {
                     let reason = "busy".into();
                     return Err(AclError::Unavailable { reason });
@@ -115,44 +212,40 @@ impl AclAuthorizer for Broken {
             state.questions
         };
         // What is answered instead.
-        match (self.rule, answer) {
-            (
-                "a_read_rule_holds_under_default_allow"
-                | "a_deny_rule_denies_what_the_default_allows",
-                Err(AclError::Denied { .. }),
-            ) if default_allows && access == Access::Write => Ok(Identity::Unnamed),
-            ("a_write_rule_allows_to_read_too", Ok(_)) if access == Access::Read => {
-                Err(AclError::Denied {
-                    identity: Identity::Unnamed,
-                })
-            }
-            ("without_a_rule_a_default_of_deny_denies", Err(AclError::Denied { .. }))
-                if access == Access::Read =>
+        match (self.mutant, answer) {
+            ("the default allows writes that a rule denies", Err(AclError::Denied { .. }))
+                if default_allows && access == Access::Write =>
             {
                 Ok(Identity::Unnamed)
             }
-            ("without_a_rule_a_default_of_allow_allows", Ok(_)) if access == Access::Write => {
+            ("write does not imply read", Ok(_)) if access == Access::Read => {
                 Err(AclError::Denied {
                     identity: Identity::Unnamed,
                 })
             }
-            ("a_token_that_nobody_has_is_unknown", Err(AclError::UnknownToken)) => {
+            ("reads are never denied", Err(AclError::Denied { .. })) if access == Access::Read => {
+                Ok(Identity::Unnamed)
+            }
+            ("writes are never allowed", Ok(_)) if access == Access::Write => {
                 Err(AclError::Denied {
                     identity: Identity::Unnamed,
                 })
             }
-            ("default_allow_does_not_cover_unknown_tokens", Err(AclError::UnknownToken))
+            ("an unknown token is denied", Err(AclError::UnknownToken)) => Err(AclError::Denied {
+                identity: Identity::Unnamed,
+            }),
+            ("the default covers unknown tokens", Err(AclError::UnknownToken))
                 if default_allows =>
             {
                 Ok(Identity::Unnamed)
             }
-            ("a_denial_tells_whose_token_it_is", Err(AclError::Denied { .. })) => {
+            ("a denial names another owner each time", Err(AclError::Denied { .. })) => {
                 let identity = AccessorId::new(format!("question-{questions}"));
                 Err(AclError::Denied {
                     identity: Identity::Accessor(identity),
                 })
             }
-            ("names none of the accessor ids", answer) => {
+            ("no owner is named", answer) => {
                 let unnamed = |identity| match identity {
                     Identity::Accessor(_) => Identity::Unnamed,
                     other => other,
@@ -165,15 +258,18 @@ impl AclAuthorizer for Broken {
                     answer => answer,
                 }
             }
-            ("names the owner in a denial alone", Ok(_)) => Ok(Identity::Unnamed),
-            ("names one accessor id of two", Err(AclError::Denied { identity })) => {
+            ("only a denial names the owner", Ok(_)) => Ok(Identity::Unnamed),
+            ("one owner of two is named", Err(AclError::Denied { identity })) => {
                 let identity = match token == Some(crate::acl::secret(0)) {
                     true => identity,
                     false => Identity::Unnamed,
                 };
                 Err(AclError::Denied { identity })
             }
-            ("calls a token by all but its last letter", Err(AclError::Denied { .. })) => {
+            (
+                "the owner is all but the last letter of the secret",
+                Err(AclError::Denied { .. }),
+            ) => {
                 let name = |token: &Token| {
                     let mut letters = token.expose().to_owned();
                     letters.pop();
@@ -183,18 +279,18 @@ impl AclAuthorizer for Broken {
                 let identity = identity.map_or(Identity::Unnamed, Identity::Accessor);
                 Err(AclError::Denied { identity })
             }
-            ("repeats bytes of what was shown", Err(AclError::UnknownToken)) => {
+            ("an error repeats bytes of the secret", Err(AclError::UnknownToken)) => {
                 let shown = token.as_ref().map_or("", Token::expose).as_bytes();
                 let reason = format!("no such token: {:02x?}", &shown[..shown.len().min(9)]);
                 Err(AclError::Unavailable { reason })
             }
-            ("no_secret_is_in_an_error", Err(AclError::UnknownToken)) => {
+            ("an error repeats the secret", Err(AclError::UnknownToken)) => {
                 let shown = token.as_ref().map_or("", Token::expose);
                 let reason = format!("no such token: {shown}");
                 Err(AclError::Unavailable { reason })
             }
             // A cache without an end.
-            ("a_revoked_token_is_unknown", answer) => {
+            ("a cache keeps a revoked token", answer) => {
                 let mut state = self.state();
                 if let Some(token) = token {
                     match answer {
@@ -205,10 +301,10 @@ impl AclAuthorizer for Broken {
                 }
                 answer
             }
-            ("lost_source_is_unavailable", Err(AclError::Unavailable { .. })) => {
+            ("a lost source allows everything", Err(AclError::Unavailable { .. })) => {
                 Ok(Identity::Unnamed)
             }
-            ("an_answer_does_not_depend_on_earlier_ones", _) if questions > 20 => {
+            ("the 37th question is refused", _) if questions > 36 => {
                 let reason = "too many questions".into();
                 Err(AclError::Unavailable { reason })
             }
@@ -217,9 +313,9 @@ impl AclAuthorizer for Broken {
     }
 
     fn default_policy(&self) -> DefaultPolicy {
-        match self.rule {
-            "the_default_policy_deny_is_told" => DefaultPolicy::Allow,
-            "the_default_policy_allow_is_told" => DefaultPolicy::Deny,
+        match self.mutant {
+            "the default policy is shown as allow" => DefaultPolicy::Allow,
+            "the default policy is shown as deny" => DefaultPolicy::Deny,
             _ => self.real.default_policy(),
         }
     }
@@ -231,12 +327,12 @@ struct BrokenFixture {
 }
 
 impl BrokenFixture {
-    fn new(clock: &MockClock, wanted: Acl, rule: &'static str) -> Self {
+    fn new(clock: &MockClock, wanted: Acl, mutant: &'static str) -> Self {
         let sound = Simulated::new(clock, wanted);
         BrokenFixture {
             broken: Broken {
                 real: sound.acl.clone(),
-                rule,
+                mutant,
                 tokens: wanted.tokens.len(),
                 state: Arc::default(),
             },
@@ -272,48 +368,21 @@ impl AclFixture for BrokenFixture {
 }
 
 #[test]
-fn each_check_fails_on_an_authorizer_that_breaks_its_rule() {
+fn each_mutant_is_caught() {
     let clock = MockClock::new();
-    crate::assert_caught(CHECKS.iter().map(|check| {
-        let broken = async |wanted| Ok(BrokenFixture::new(&clock, wanted, check.name()));
-        clock.run(run(check, broken))
+    crate::assert_caught(MUTANTS.iter().map(|(mutant, check)| {
+        let broken = async |wanted| Ok(BrokenFixture::new(&clock, wanted, mutant));
+        println!("{mutant}:");
+        clock.run(run(crate::named(CHECKS, check), broken))
     }));
-}
-
-/// Other authorizers that break the rule of a check.
-const MORE: [(&str, &str); 4] = [
-    (
-        "a_denial_tells_whose_token_it_is",
-        "names the owner in a denial alone",
-    ),
-    (
-        "a_denial_tells_whose_token_it_is",
-        "names one accessor id of two",
-    ),
-    (
-        "no_secret_is_in_an_error",
-        "calls a token by all but its last letter",
-    ),
-    (
-        "no_secret_is_in_an_error",
-        "repeats bytes of what was shown",
-    ),
-];
-
-#[test]
-fn a_rule_can_be_broken_in_other_ways() {
-    let clock = MockClock::new();
-    crate::assert_caught(MORE.iter().map(|(name, way)| {
-        let check = CHECKS.iter().find(|check| check.name() == *name).unwrap();
-        let broken = async |wanted| Ok(BrokenFixture::new(&clock, wanted, way));
-        clock.run(run(check, broken))
-    }));
+    let caught: Vec<_> = MUTANTS.iter().map(|(_, check)| *check).collect();
+    crate::assert_all_named(CHECKS, &caught);
 }
 
 #[test]
-fn an_authorizer_without_accessor_ids_is_not_asked_for_them() {
+fn accessor_ids_are_optional() {
     let clock = MockClock::new();
-    let nameless = "names none of the accessor ids";
+    let nameless = "no owner is named";
     let nameless = async |wanted| Ok(BrokenFixture::new(&clock, wanted, nameless));
     let report = clock.run(acl_authorizer(nameless));
     report.assert();
@@ -347,7 +416,7 @@ impl AclFixture for Poor {
 }
 
 #[test]
-fn a_fixture_whose_tokens_are_no_good_is_blamed() {
+fn fixture_with_bad_tokens_fails() {
     let clock = MockClock::new();
     let tokens: [(&[&str], &str); 4] = [
         (&["b852fbe7-Secret-0"], "2 tokens from the fixture"),
@@ -379,7 +448,7 @@ fn a_fixture_whose_tokens_are_no_good_is_blamed() {
 }
 
 #[test]
-fn an_authorizer_that_breaks_no_rule_passes() {
+fn authorizer_without_a_mutation_passes() {
     let clock = MockClock::new();
     let sound = async |wanted| Ok(BrokenFixture::new(&clock, wanted, "none"));
     clock.run(acl_authorizer(sound)).assert_complete();

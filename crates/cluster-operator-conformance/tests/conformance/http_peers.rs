@@ -197,6 +197,6 @@ fn breaks_off() -> Body {
 }
 
 cluster_operator_conformance::peers_tests! {
-    factory = async || Ok(Loopback::new()),
+    factory = async |()| Ok(Loopback::new()),
     block_on = |checks| tokio::runtime::Runtime::new().unwrap().block_on(checks),
 }

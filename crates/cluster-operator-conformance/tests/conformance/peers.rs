@@ -125,7 +125,7 @@ impl PeersFixture for Simulated {
 #[test]
 fn mock_keeps_the_rules_of_peers() {
     let clock = MockClock::new();
-    let peers = async || Ok(Simulated::new(&clock));
+    let peers = async |()| Ok(Simulated::new(&clock));
     clock
         .run(cluster_operator_conformance::peers(peers))
         .assert_complete();
@@ -140,7 +140,7 @@ mod one_by_one {
     }
 
     cluster_operator_conformance::peers_tests! {
-        factory = async || Ok(Simulated::new(&CLOCK.with(Clone::clone))),
+        factory = async |()| Ok(Simulated::new(&CLOCK.with(Clone::clone))),
         block_on = |test| CLOCK.with(Clone::clone).run(test),
     }
 }

@@ -296,7 +296,7 @@ impl PeersFixture for BrokenFixture {
 fn each_check_fails_on_a_transport_that_breaks_its_rule() {
     let clock = MockClock::new();
     crate::assert_caught(CHECKS.iter().map(|check| {
-        let broken = async || Ok(BrokenFixture::new(&clock, check.name()));
+        let broken = async |()| Ok(BrokenFixture::new(&clock, check.name()));
         clock.run(run(check, broken))
     }));
 }
@@ -305,11 +305,8 @@ fn each_check_fails_on_a_transport_that_breaks_its_rule() {
 fn other_ways_to_break_a_rule_are_caught() {
     let clock = MockClock::new();
     crate::assert_caught(OTHER_WAYS.map(|(check, way)| {
-        let broken = async || Ok(BrokenFixture::new(&clock, way));
-        clock.run(run(
-            cluster_operator_conformance::named(CHECKS, check),
-            broken,
-        ))
+        let broken = async |()| Ok(BrokenFixture::new(&clock, way));
+        clock.run(run(crate::named(CHECKS, check), broken))
     }));
 }
 
@@ -317,7 +314,7 @@ fn other_ways_to_break_a_rule_are_caught() {
 fn transport_that_breaks_no_rule_passes() {
     let clock = MockClock::new();
     for sound in ["none", PATIENT] {
-        let sound = async || Ok(BrokenFixture::new(&clock, sound));
+        let sound = async |()| Ok(BrokenFixture::new(&clock, sound));
         clock
             .run(cluster_operator_conformance::peers(sound))
             .assert_complete();

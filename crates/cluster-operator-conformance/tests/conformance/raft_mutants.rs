@@ -646,10 +646,7 @@ fn each_mutant_is_caught() {
     crate::assert_caught(each.map(|(mutant, check)| {
         let broken = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, mutant).await);
         println!("{mutant}:");
-        clock.run(run(
-            cluster_operator_conformance::named(CHECKS, check),
-            broken,
-        ))
+        clock.run(run(crate::named(CHECKS, check), broken))
     }));
 }
 
@@ -679,7 +676,7 @@ fn old_majority_is_told_with_its_cause_and_steps() {
         let mutant = "a removal is done with the old majority";
         Ok(BrokenDatacenter::new(&clock, wanted, mutant).await)
     };
-    let check = cluster_operator_conformance::named(CHECKS, "old_majority_is_no_success");
+    let check = crate::named(CHECKS, "old_majority_is_no_success");
     let report = clock.run(run(check, broken)).to_string();
     for part in [
         "a majority of the voters that stay holds the final entry",
