@@ -1,10 +1,11 @@
-//! `HttpPeers` and `PeerHttp` under the suite for peers, with a directory that
-//! learns of servers while requests are sent.
+//! `HttpPeers` and `PeerHttp` under the suite for peers, with a directory to which
+//! servers are added while requests are sent.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -25,7 +26,7 @@ use tower::ServiceExt;
 
 const SECRET: &str = "3f8a0c6e51d94b7e9a2c77d0";
 
-/// Servers on the loopback device, by how the one that asks names them.
+/// Servers on the loopback device, by the names of their targets.
 struct Loopback {
     peers: Arc<HttpPeers>,
     servers: Servers,
@@ -104,6 +105,11 @@ impl Directory for Servers {
 impl Fixture for Loopback {
     fn timer(&self) -> &dyn Timer {
         &TokioTimer
+    }
+
+    /// Some checks wait for a twelfth of it.
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(12)
     }
 
     async fn close(&self) {

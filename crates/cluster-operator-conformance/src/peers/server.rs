@@ -1,22 +1,78 @@
-//! What the checks do with a transport, recorded step by step, and the server on its
-//! other side.
+//! The fixture of the peers, and the server on the other side of the transport.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-
-use super::{PeersFixture, Place};
-use crate::fixture::{NotSupported, Stop, Trial, Verdict};
 use cluster_operator::OperatorService;
 use cluster_operator::acl::AllowAll;
 use cluster_operator::error::{ErrorKind, OperatorError};
-use cluster_operator::operation::{OperatorReply, OperatorRequest};
+use cluster_operator::operation::{Operation, OperatorReply, OperatorRequest};
 use cluster_operator::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
-use cluster_operator::raft::{LeaderHint, Leadership, RaftBackend, RaftView, Removal};
+use cluster_operator::raft::{
+    LeaderHint, Leadership, PeerSelector, RaftBackend, RaftView, Removal,
+};
 use cluster_operator::timer::{Sleep, Timer};
 use cluster_operator::types::DatacenterName;
+
+use crate::fixture::{Fixture, NotSupported, Stop, Trial};
+
+/// The place of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// The datacenter of the server that sends.
+    Here,
+    /// Another datacenter.
+    Datacenter(DatacenterName),
+}
+
+/// The server that sends, and the servers that it can reach: none at first.
+///
+/// What a fixture cannot do, it leaves at the default; the checks that need it are
+/// skipped.
+#[async_trait]
+pub trait PeersFixture: Fixture {
+    /// The transport under test, in the server that sends.
+    fn peers(&self) -> Arc<dyn Peers>;
+
+    /// Starts a server that hands every envelope to this service's
+    /// [`answer`](OperatorService::answer), and makes it known to the server that sends.
+    /// Returns its target: [`Target::Server`] for one that is here, or
+    /// [`Target::Datacenter`] with the name of the place.
+    ///
+    /// # Errors
+    /// [`NotSupported`] if servers cannot be in such a place.
+    async fn serve(&self, place: Place, service: OperatorService) -> Result<Target, NotSupported>;
+
+    /// Stops a server, so that nobody listens there.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn stop(&self, target: &Target) -> Result<(), NotSupported> {
+        let _ = target;
+        Err(NotSupported::new("the fixture cannot stop a server"))
+    }
+
+    /// Loses the replies of a server, which still gets and executes every envelope.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn lose_answers(&self, target: &Target) -> Result<(), NotSupported> {
+        let _ = target;
+        Err(NotSupported::new("the fixture cannot lose a reply"))
+    }
+
+    /// Replaces every reply of a server, which still gets and executes every envelope.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn replace_replies(&self, target: &Target, reply: Vec<u8>) -> Result<(), NotSupported> {
+        let _ = (target, reply);
+        Err(NotSupported::new("the fixture cannot replace a reply"))
+    }
+}
 
 pub(super) type Answer = Result<OperatorReply, OperatorError>;
 pub(super) type Sent = Result<EnvelopeReply, SendError>;
@@ -24,13 +80,8 @@ pub(super) type Sent = Result<EnvelopeReply, SendError>;
 /// A check in progress on a fixture's transport.
 pub(super) type Transport<'a> = Trial<'a, dyn PeersFixture>;
 
-/// There is nothing to wait for.
-pub(super) async fn ready((): (), _: Transport<'_>) -> Verdict {
-    Ok(())
-}
-
 impl Transport<'_> {
-    /// Starts a server in the datacenter of the server that asks.
+    /// Starts a server in the datacenter of the one that sends.
     pub(super) async fn here(&self, server: &Server) -> Result<Target, Stop> {
         self.serve(Place::Here, server.service("dc1")?).await
     }
@@ -62,11 +113,10 @@ impl Transport<'_> {
         target: &Target,
         reply: Vec<u8>,
     ) -> Result<(), NotSupported> {
-        let text = reply[..reply.len().min(40)].escape_ascii();
-        let size = reply.len();
+        let (name, size) = (name(target), reply.len());
+        let text = reply[..size.min(40)].escape_ascii();
         self.step(format!(
-            "replace the replies of {} by {size} bytes: {text}",
-            name(target)
+            "replace the replies of {name} by {size} bytes: {text}"
         ));
         self.fixture.replace_replies(target, reply).await
     }
@@ -90,14 +140,14 @@ impl Transport<'_> {
     ) -> Sent {
         let size = envelope.as_bytes().len();
         let answer = self.fixture.peers().send(target, envelope, timeout).await;
-        // No more than that: an error may tell the token.
-        let told = match &answer {
+        // No more than that: an error may contain the token.
+        let shown = match &answer {
             Ok(reply) => format!("a reply of {} bytes", reply.as_bytes().len()),
             Err(SendError::NotSent(_)) => "NotSent".into(),
             Err(SendError::Lost(_)) => "Lost".into(),
             Err(SendError::NoPath) => "NoPath".into(),
         };
-        self.step(format!("send {size} bytes to {}: {told}", name(target)));
+        self.step(format!("send {size} bytes to {}: {shown}", name(target)));
         answer
     }
 }
@@ -109,39 +159,44 @@ fn name(target: &Target) -> String {
     }
 }
 
-/// Makes the answer; `None` to leave the request unanswered.
-type Answerer = Arc<dyn Fn(&OperatorRequest) -> Option<Answer> + Send + Sync>;
+pub(super) fn sealed(request: OperatorRequest) -> Result<Envelope, Stop> {
+    let envelope = Envelope::new(request);
+    envelope.map_err(|error| Stop::failed("an envelope", error.to_string()))
+}
 
-/// A server that records what it is asked. It does not lead, so its service forwards
-/// every request, and the peers that it forwards to are this again: here the envelope
-/// is seen whole.
+/// A server that records its requests. It does not lead, so its service forwards every
+/// request, and the peers that it forwards to are this type again: here the whole
+/// envelope can be seen.
 #[derive(Clone)]
 pub(super) struct Server {
-    answerer: Arc<Mutex<Answerer>>,
+    answer: Arc<Mutex<Option<Answer>>>,
     asked: Arc<Mutex<Vec<Envelope>>>,
 }
 
 impl Server {
-    pub(super) fn new(
-        answerer: impl Fn(&OperatorRequest) -> Option<Answer> + Send + Sync + 'static,
-    ) -> Self {
+    /// A server whose answer is always this one.
+    pub(super) fn answering(answer: Answer) -> Self {
         Server {
-            answerer: Arc::new(Mutex::new(Arc::new(answerer))),
+            answer: Arc::new(Mutex::new(Some(answer))),
             asked: Arc::default(),
         }
     }
 
-    /// A server that always answers the same.
-    pub(super) fn answering(answer: Answer) -> Self {
-        Server::new(move |_| Some(answer.clone()))
+    /// A server whose answer names the server that it is asked to remove. It never
+    /// answers for one called `stuck`.
+    pub(super) fn echo() -> Self {
+        Server {
+            answer: Arc::default(),
+            asked: Arc::default(),
+        }
     }
 
-    /// Changes what it always answers.
+    /// Replaces the answer.
     pub(super) fn answer(&self, answer: Answer) {
-        *lock(&self.answerer) = Arc::new(move |_| Some(answer.clone()));
+        *lock(&self.answer) = Some(answer);
     }
 
-    /// What has arrived since the last time.
+    /// Takes the envelopes that have arrived since the last call.
     pub(super) fn take(&self) -> Vec<Envelope> {
         std::mem::take(&mut lock(&self.asked))
     }
@@ -157,23 +212,6 @@ impl Server {
             .build();
         service.map_err(|error| Stop::failed("a service", error.to_string()))
     }
-
-    /// The envelope in which it forwards this request.
-    pub(super) async fn forwarded(
-        &self,
-        datacenter: &str,
-        request: OperatorRequest,
-    ) -> Result<Envelope, Stop> {
-        let envelope = sealed(request)?;
-        self.service(datacenter)?.answer(&envelope).await;
-        let forwarded = self.take().pop();
-        forwarded.ok_or_else(|| Stop::failed("a service that forwards", "none"))
-    }
-}
-
-pub(super) fn sealed(request: OperatorRequest) -> Result<Envelope, Stop> {
-    let envelope = Envelope::new(request);
-    envelope.map_err(|error| Stop::failed("an envelope", error.to_string()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -187,52 +225,59 @@ impl Peers for Server {
     }
 
     async fn send(&self, _: &Target, envelope: Envelope, _: Duration) -> Sent {
-        let request = envelope
-            .request()
-            .map_err(|error| SendError::not_sent(error.to_string()))?;
-        let answerer = Arc::clone(&lock(&self.answerer));
-        let answer = answerer(&request);
+        let request = envelope.request();
+        let request = request.map_err(|error| SendError::not_sent(error.to_string()))?;
         lock(&self.asked).push(envelope);
-        match answer {
-            Some(answer) => Ok(EnvelopeReply::new(&answer)),
-            None => pending().await,
-        }
+        let answer = lock(&self.answer).clone();
+        let answer = match (answer, request.operation) {
+            (Some(answer), _) => answer,
+            (None, Operation::RemovePeer { server, .. }) => {
+                if server == PeerSelector::Id("stuck".into()) {
+                    return pending().await;
+                }
+                Err(OperatorError::invalid_request(server.to_string()))
+            }
+            (None, other) => Err(OperatorError::invalid_request(format!("{other:?}"))),
+        };
+        Ok(EnvelopeReply::new(&answer))
     }
 }
 
-/// A Raft that takes another server for the leader.
+/// A Raft whose leader is another server.
 struct Follower;
 
-fn leader() -> LeaderHint {
-    LeaderHint {
-        id: "leader".into(),
-        address: "leader".into(),
+impl Follower {
+    fn leader() -> LeaderHint {
+        LeaderHint {
+            id: "leader".into(),
+            address: "leader".into(),
+        }
     }
-}
 
-fn not_leader() -> OperatorError {
-    let leader = Some(leader());
-    ErrorKind::NotLeader { leader }.into()
+    fn not_leader() -> OperatorError {
+        let leader = Some(Follower::leader());
+        ErrorKind::NotLeader { leader }.into()
+    }
 }
 
 #[async_trait]
 impl RaftBackend for Follower {
     async fn view(&self) -> Result<RaftView, OperatorError> {
         let mut view = RaftView::new("follower", Arc::default());
-        view.leadership = Leadership::Remote(leader());
+        view.leadership = Leadership::Remote(Follower::leader());
         Ok(view)
     }
 
     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
-        Err(not_leader())
+        Err(Follower::not_leader())
     }
 
     async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
-        Err(not_leader())
+        Err(Follower::not_leader())
     }
 }
 
-/// The deadlines are the checks' own, and envelopes hold the same timeout each time.
+/// A clock on which no time passes, so that envelopes hold the same timeout each time.
 struct StoppedClock(Instant);
 
 impl Timer for StoppedClock {

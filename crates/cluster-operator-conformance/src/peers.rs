@@ -1,12 +1,9 @@
-//! The checks of peers.
+//! The suite for [`Peers`](cluster_operator::Peers).
+//!
+//! A failed check lists what it sent, and how each call ended.
 
-use futures_util::future::{join, join_all};
+mod server;
 
-use super::PeersCheck;
-use super::transport::{Answer, Sent, Server, Transport, ready, sealed};
-use crate::check::checks;
-use crate::fixture::{Stop, Verdict, ensure, same};
-use crate::secret::{PART, tells_part, words};
 use cluster_operator::acl::Token;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::operation::{Operation, OperatorReply, OperatorRequest, RequestId};
@@ -14,6 +11,32 @@ use cluster_operator::peers::{Envelope, EnvelopeReply, SendError, Target};
 use cluster_operator::raft::{
     Consistency, LeaderHint, PeerSelector, RaftConfiguration, RaftServer,
 };
+use futures_util::future::{join, join_all};
+
+use self::server::{Answer, Sent, Server, Transport, sealed};
+use crate::check::{Check, checks, suite};
+use crate::fixture::{Stop, Verdict, ensure, same};
+use crate::secret::{PART, tells_part, words};
+
+pub use self::server::{PeersFixture, Place};
+
+/// A check of this suite.
+pub type PeersCheck = Check<(), dyn PeersFixture>;
+
+suite! {
+    /// Runs the whole suite, each check on servers of its own.
+    peers of "Peers", PeersFixture, ()
+}
+
+/// Generates one `#[test]` for each check, as [the crate](crate#one-test-for-each-check)
+/// shows.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_peers_tests {
+    ($($arguments:tt)*) => {
+        $crate::__conformance_tests! { ($) __conformance_peers_names peers $($arguments)* }
+    };
+}
 
 const REMOVED: Answer = Ok(OperatorReply::PeerRemoved);
 const READ: Operation = Operation::RaftConfiguration(Consistency::Default);
@@ -22,71 +45,53 @@ const ODD: &str = "a b/c?d=%e&ä\"\\\n<🦀>";
 checks! {
     ($) __conformance_peers_names, PeersCheck;
 
-    // What arrives, and what comes back.
-
-    /// What the other server's service replies comes back byte for byte, whatever
-    /// texts and numbers it holds.
-    #[source("the contract of `Peers`")]
+    /// The reply of the other server's service comes back byte for byte, whatever texts
+    /// and numbers it contains. So does an error, which is not turned into a text or an
+    /// error of the transport.
+    #[source("the contract of `Peers`; Consul: rpc error making call; etcd#1483")]
     async fn a_reply_comes_back_as_it_was(peers: Transport<'_>) -> Verdict {
         let server = Server::answering(REMOVED);
         let target = peers.here(&server).await?;
-        for (operation, reply) in replies() {
-            server.answer(Ok(reply));
-            as_called(&peers, &target, &server, request(operation)).await?;
+        for (operation, answer) in answers() {
+            server.answer(answer);
+            as_called(peers, &target, &server, request(operation)).await?;
         }
         Ok(())
     }
 
-    /// What a service in another datacenter replies comes back byte for byte too.
+    /// The same holds for another datacenter.
     #[source("the contract of `Peers`")]
     async fn a_reply_comes_back_from_another_datacenter(peers: Transport<'_>) -> Verdict {
         let server = Server::answering(REMOVED);
         let target = peers.there(&server, "dc2").await?;
-        for (operation, reply) in replies() {
-            server.answer(Ok(reply));
-            let request = request(operation).in_datacenter("dc2");
-            as_called(&peers, &target, &server, request).await?;
+        for (operation, answer) in answers() {
+            server.answer(answer);
+            as_called(peers, &target, &server, request(operation).in_datacenter("dc2")).await?;
         }
         Ok(())
     }
 
-    /// An error of the other server's service is a reply too: it comes back byte for
-    /// byte, and is not made a text or an error of the transport.
-    #[source("Consul: rpc error making call; etcd#1483")]
-    async fn an_error_comes_back_as_it_was(peers: Transport<'_>) -> Verdict {
-        let server = Server::answering(REMOVED);
-        let target = peers.here(&server).await?;
-        for error in errors() {
-            server.answer(Err(error));
-            for operation in [READ, removal("a").operation] {
-                as_called(&peers, &target, &server, request(operation)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Operation, datacenter, token, request id, count of forwards and timeout arrive
-    /// as they were sent: a stale hint could loop otherwise, and an operation be served
-    /// with another one's rights.
+    /// Operation, datacenter, token, request id, count of forwards and timeout arrive as
+    /// they were sent: otherwise a stale hint could loop, or an operation be served with
+    /// another token's rules.
     #[source("the contract of `Peers`; CVE-2020-13170")]
     async fn the_request_arrives_as_it_was_sent(peers: Transport<'_>) -> Verdict {
         let server = Server::answering(Err(ErrorKind::NoLeader.into()));
         let target = peers.here(&server).await?;
         for request in requests() {
-            as_called(&peers, &target, &server, request).await?;
+            as_called(peers, &target, &server, request).await?;
         }
         Ok(())
     }
 
     /// Envelopes and replies are bytes to the transport: they arrive and come back
-    /// unchanged, also those of another version, or that are not JSON.
+    /// unchanged, even in another version, or if they are not JSON.
     #[source("the contract of `Peers`")]
     async fn bytes_arrive_and_come_back_unchanged(peers: Transport<'_>) -> Verdict {
         let server = Server::answering(REMOVED);
         let target = peers.here(&server).await?;
         for bytes in foreign() {
-            let envelope = Envelope::from_bytes(bytes);
-            as_answered(&peers, &target, &server, envelope).await?;
+            as_answered(peers, &target, &server, Envelope::from_bytes(bytes)).await?;
         }
         for bytes in foreign() {
             let expected = EnvelopeReply::from_bytes(bytes.clone());
@@ -99,10 +104,7 @@ checks! {
         Ok(())
     }
 
-    // Where requests go, how often, and which answer is whose.
-
-    /// A request arrives once, whatever is answered: the caller decides about sending
-    /// it again.
+    /// A request arrives once, whatever the answer: the caller decides about a retry.
     #[source("redpanda#3446")]
     async fn a_request_is_sent_once(peers: Transport<'_>) -> Verdict {
         let unreachable = OperatorError::new(ErrorKind::Unreachable {
@@ -127,69 +129,49 @@ checks! {
         Ok(())
     }
 
-    /// A write whose reply is lost is not sent again, and its error, if there is one,
-    /// is `Lost`.
+    /// A write whose reply is lost is not sent again, and its error, if it returns, is
+    /// `Lost`.
     #[source("etcd#1483")]
     async fn a_lost_reply_is_reported_as_lost(peers: Transport<'_>) -> Verdict {
         let server = Server::answering(REMOVED);
         let target = peers.here(&server).await?;
         peers.lose_answers(&target).await?;
-        // For longer than the peers are told: what they say at their deadline counts.
         let answer = peers.overdue(peers.send(&target, removal("a"))).await;
         let holds = matches!(answer, None | Some(Err(SendError::Lost(_))));
         ensure(holds, "no answer, or Lost", answer)?;
         same("requests that arrive", &1, &server.take().len())
     }
 
-    /// A request to a server that was there and is down is an error, and is not left
-    /// without an answer.
+    /// A request to a server that is down is an error, and does not hang.
     #[source("the contract of `Peers`")]
     async fn a_server_that_is_down_is_unreachable(peers: Transport<'_>) -> Verdict {
         let server = Server::answering(REMOVED);
         let target = peers.here(&server).await?;
         drop(peers.send(&target, removal("a")).await);
         peers.stop(&target).await?;
-        // A connection that is kept may be found closed only after it was sent.
+        // Lost as well: that a kept connection is closed may show only after sending.
         failed(peers.overdue(peers.send(&target, removal("b"))).await)?;
         same("requests that arrive", &1, &server.take().len())
     }
 
-    /// A request to an address where nobody listens, or that is none, is `NotSent` or
-    /// `NoPath`, neither a panic nor left without an answer.
+    /// A request to an address where nobody listens, or to a malformed one, is `NotSent`
+    /// or `NoPath`, and neither panics nor hangs.
     #[source("the contract of `Peers`")]
     async fn an_unknown_address_is_unreachable(peers: Transport<'_>) -> Verdict {
         for address in ["127.0.0.1:1", "", "no address", "[::1", "a b:-1"] {
             let target = nobody(address);
-            let sent = peers.send(&target, removal("a"));
-            let error = failed(peers.overdue(sent).await)?;
+            let error = failed(peers.overdue(peers.send(&target, removal("a"))).await)?;
             let holds = matches!(error, SendError::NotSent(_) | SendError::NoPath);
             ensure(holds, "NotSent or NoPath", error)?;
         }
         Ok(())
     }
 
-    /// `datacenters` has every datacenter that was joined.
-    #[source("Consul's catalog of datacenters")]
-    async fn every_joined_datacenter_is_known(peers: Transport<'_>) -> Verdict {
-        for name in ["dc2", "dc3"] {
-            peers.there(&Server::answering(REMOVED), name).await?;
-        }
-        peers.until("dc2 and dc3 among the datacenters", || async {
-            let known = peers.fixture.peers().datacenters();
-            let is_known = |name| known.iter().any(|known| known == name);
-            match ["dc2", "dc3"].into_iter().all(is_known) {
-                true => Ok(()),
-                false => Err(format!("{known:?}")),
-            }
-        })
-        .await
-    }
-
     /// A request arrives at the server or datacenter that is its target, and nowhere
-    /// else.
-    #[source("the contract of `Peers`")]
+    /// else. `datacenters` has every datacenter that was joined.
+    #[source("the contract of `Peers`; Consul's catalog of datacenters")]
     async fn a_request_goes_where_it_is_sent(peers: Transport<'_>) -> Verdict {
-        let servers = [echo(), echo(), echo()];
+        let servers = [Server::echo(), Server::echo(), Server::echo()];
         let targets = [
             peers.here(&servers[0]).await?,
             peers.there(&servers[1], "dc2").await?,
@@ -200,18 +182,23 @@ checks! {
             let asked = servers.each_ref().map(|server| server.take().len());
             let mut expected = [0; 3];
             expected[at] = 1;
-            let what = "requests that arrive in dc1, dc2 and dc3";
-            same(what, &expected, &asked)?;
+            same("requests that arrive in dc1, dc2 and dc3", &expected, &asked)?;
         }
-        Ok(())
+        peers.until("dc2 and dc3 among the datacenters", || async {
+            let known = peers.fixture.peers().datacenters();
+            let is_known = |name| known.iter().any(|known| known == name);
+            let all = ["dc2", "dc3"].into_iter().all(is_known);
+            if all { Ok(()) } else { Err(format!("{known:?}")) }
+        })
+        .await
     }
 
     /// Of requests at the same time, each gets its own answer.
     #[source("the contract of `Peers`")]
     async fn requests_at_once_get_their_own_answers(peers: Transport<'_>) -> Verdict {
         let targets = [
-            peers.here(&echo()).await?,
-            peers.there(&echo(), "dc2").await?,
+            peers.here(&Server::echo()).await?,
+            peers.there(&Server::echo(), "dc2").await?,
         ];
         let ids: Vec<_> = (0..16).map(|number| format!("server-{number}")).collect();
         let at_once = ids.iter().zip(targets.iter().cycle());
@@ -225,22 +212,23 @@ checks! {
     /// A request is answered while another one to the same server is not.
     #[source("the contract of `Peers`")]
     async fn a_request_does_not_wait_for_another_one(peers: Transport<'_>) -> Verdict {
-        let target = peers.here(&echo()).await?;
-        // Whoever serializes has not given up the first one while the second is waited for.
+        let target = peers.here(&Server::echo()).await?;
+        // The first one has more time than the second is waited for.
         let timeout = peers.timeout() * 2;
         let stuck = peers.send_within(timeout, &target, sealed(removal("stuck"))?);
+        let stuck = peers.within(peers.timeout(), stuck);
         let next = peers.within(peers.timeout(), peers.send(&target, removal("next")));
-        match join(peers.within(peers.timeout(), stuck), next).await {
+        match join(stuck, next).await {
             (_, Some(answer)) => echoes("next", answer),
             _ => Err(Stop::failed("an answer beside one that takes long", "none")),
         }
     }
 
-    /// After a request whose future was dropped, at any point, the next one gets its
-    /// own answer.
+    /// After a request whose future was dropped, at any point, the next one gets its own
+    /// answer.
     #[source("the contract of `Peers`")]
     async fn a_dropped_request_affects_no_other(peers: Transport<'_>) -> Verdict {
-        let target = peers.here(&echo()).await?;
+        let target = peers.here(&Server::echo()).await?;
         for polls in 0..4 {
             peers.step(format!("drop a request after {polls} polls"));
             peers.dropped(polls, peers.send(&target, removal("dropped"))).await;
@@ -250,7 +238,7 @@ checks! {
         Ok(())
     }
 
-    /// No error of the transport's own, nor its source, has the token.
+    /// Neither an error of the transport nor its sources contain the token.
     #[source("consul#2334, consul#23731")]
     async fn no_secret_is_in_an_error_of_the_transport(peers: Transport<'_>) -> Verdict {
         const SECRET: &str = "5ecre7-b852fbe7";
@@ -265,21 +253,30 @@ checks! {
     }
 }
 
+/// There is nothing to wait for.
+async fn ready((): (), _: Transport<'_>) -> Verdict {
+    Ok(())
+}
+
 /// Checks a request that was forwarded once, as [`as_answered`] does.
 async fn as_called(
-    peers: &Transport<'_>,
+    peers: Transport<'_>,
     target: &Target,
     server: &Server,
     request: OperatorRequest,
 ) -> Verdict {
-    let envelope = server.forwarded(datacenter(target), request).await?;
-    as_answered(peers, target, server, envelope).await
+    let service = server.service(datacenter(target))?;
+    service.answer(&sealed(request)?).await;
+    let Some(forwarded) = server.take().pop() else {
+        return Err(Stop::failed("a service that forwards", "none"));
+    };
+    as_answered(peers, target, server, forwarded).await
 }
 
-/// Checks that an envelope sent through the peers has the effect and the reply that
-/// it has where the service itself is given it.
+/// Checks that an envelope that goes through the transport has the effect and the reply
+/// that it has if it is handed to the service itself.
 async fn as_answered(
-    peers: &Transport<'_>,
+    peers: Transport<'_>,
     target: &Target,
     server: &Server,
     envelope: Envelope,
@@ -290,30 +287,24 @@ async fn as_answered(
     let seen = peers.send_envelope(target, envelope).await;
     same_reply(&reply, seen)?;
     let arrived = server.take();
-    let bytes = |asked: &[Envelope]| -> Vec<_> {
-        let envelopes = asked.iter();
-        envelopes.map(|asked| asked.as_bytes().clone()).collect()
-    };
-    let told = |asked: &[Envelope]| -> Vec<_> { asked.iter().map(Envelope::request).collect() };
-    ensure(
-        bytes(&asked) == bytes(&arrived),
-        format_args!(
-            "the request, byte for byte, count of forwards and timeout too: {:?}",
-            told(&asked)
-        ),
-        told(&arrived),
-    )
+    let holds = asked
+        .iter()
+        .map(Envelope::as_bytes)
+        .eq(arrived.iter().map(Envelope::as_bytes));
+    let shown = |asked: &[Envelope]| -> Vec<_> { asked.iter().map(Envelope::request).collect() };
+    let expected = format_args!(
+        "the same bytes, count of forwards and timeout too: {:?}",
+        shown(&asked)
+    );
+    ensure(holds, expected, shown(&arrived))
 }
 
 /// Checks that the reply is this one, byte for byte.
 fn same_reply(expected: &EnvelopeReply, seen: Sent) -> Verdict {
     let holds = matches!(&seen, Ok(seen) if seen.as_bytes() == expected.as_bytes());
-    let told = |reply: &EnvelopeReply| (reply.clone(), reply.result(Outcome::Unknown));
-    ensure(
-        holds,
-        format_args!("the reply, byte for byte: {:?}", told(expected)),
-        seen.as_ref().map(told),
-    )
+    let shown = |reply: &EnvelopeReply| (reply.clone(), reply.result(Outcome::Unknown));
+    let expected = format_args!("the reply, byte for byte: {:?}", shown(expected));
+    ensure(holds, expected, seen.as_ref().map(shown))
 }
 
 fn datacenter(target: &Target) -> &str {
@@ -323,7 +314,7 @@ fn datacenter(target: &Target) -> &str {
     }
 }
 
-/// A server that there never was.
+/// A server that never existed.
 fn nobody(address: &str) -> Target {
     Target::Server(LeaderHint {
         id: "nobody".into(),
@@ -331,7 +322,7 @@ fn nobody(address: &str) -> Target {
     })
 }
 
-/// The error of a request that is not left without an answer.
+/// The error of a request that does not hang.
 fn failed(answer: Option<Sent>) -> Result<SendError, Stop> {
     match answer {
         Some(Err(error)) => Ok(error),
@@ -340,27 +331,12 @@ fn failed(answer: Option<Sent>) -> Result<SendError, Stop> {
     }
 }
 
-/// A server that says in its answer which server it is asked to remove. It never
-/// answers what is asked of a server called `stuck`.
-fn echo() -> Server {
-    Server::new(|request| {
-        let told = match &request.operation {
-            Operation::RemovePeer { server, .. } => server.to_string(),
-            other => format!("{other:?}"),
-        };
-        (told != removed("stuck")).then(|| Err(OperatorError::invalid_request(told)))
-    })
-}
-
-fn removed(id: &str) -> String {
-    PeerSelector::Id(id.into()).to_string()
-}
-
-/// Checks that the answer is the echo of this.
+/// Checks that the answer is the echo of this removal.
 fn echoes(id: &str, answer: Sent) -> Verdict {
-    let told = removed(id);
+    let removed = PeerSelector::Id(id.into());
+    let expected = OperatorError::invalid_request(removed.to_string()).to_string();
     let answer = answer.map(|reply| reply.result(Outcome::Unknown));
-    let holds = matches!(&answer, Ok(Err(error)) if error.to_string() == told);
+    let holds = matches!(&answer, Ok(Err(error)) if error.to_string() == expected);
     ensure(holds, format_args!("the answer to {id}"), answer)
 }
 
@@ -379,34 +355,33 @@ fn request(operation: Operation) -> OperatorRequest {
     request
 }
 
-fn requests() -> Vec<OperatorRequest> {
+fn requests() -> impl Iterator<Item = OperatorRequest> {
+    let removal_of = |server, expected_index| Operation::RemovePeer {
+        server,
+        expected_index,
+    };
     let operations = [
         READ,
         Operation::RaftConfiguration(Consistency::Consistent),
-        Operation::RemovePeer {
-            server: PeerSelector::Id(ODD.into()),
-            expected_index: Some(u64::MAX),
-        },
-        Operation::RemovePeer {
-            server: PeerSelector::Address("".into()),
-            expected_index: Some(0),
-        },
+        removal_of(PeerSelector::Id(ODD.into()), Some(u64::MAX)),
+        removal_of(PeerSelector::Address("".into()), Some(0)),
         Operation::TransferLeadership { to: None },
         Operation::TransferLeadership {
             to: Some(ODD.into()),
         },
     ];
-    let tokens = ["b852fbe7-fba0", ODD, ""];
-    let removal = |token| removal("a").with_token(Token::new(token));
-    let with_tokens = tokens.map(|token| removal(token).in_datacenter("dc1"));
-    operations
-        .map(request)
-        .into_iter()
-        .chain(with_tokens)
-        .collect()
+    let with_token = |token| {
+        removal("a")
+            .with_token(Token::new(token))
+            .in_datacenter("dc1")
+    };
+    let with_tokens = ["b852fbe7-fba0", ODD, ""].map(with_token);
+    operations.map(request).into_iter().chain(with_tokens)
 }
 
-fn replies() -> [(Operation, OperatorReply); 3] {
+/// Replies with odd values, and errors of a few kinds with every outcome: others are no
+/// different to a transport.
+fn answers() -> Vec<(Operation, Answer)> {
     let server = RaftServer::nonvoter("id ä", "10.0.0.2:8300")
         .with_name(ODD)
         .with_protocol_version("3")
@@ -416,17 +391,13 @@ fn replies() -> [(Operation, OperatorReply); 3] {
         servers: vec![RaftServer::voter("", "").with_leader(true), server],
         index: u64::MAX,
     };
-    let nothing = RaftConfiguration::default();
-    [
-        (READ, OperatorReply::RaftConfiguration(configuration)),
-        (READ, OperatorReply::RaftConfiguration(nothing)),
-        (removal("a").operation, OperatorReply::PeerRemoved),
-    ]
-}
-
-/// Errors of a few kinds with every outcome. To a transport, others are no different.
-fn errors() -> impl Iterator<Item = OperatorError> {
-    let kinds = [
+    let configurations = [configuration, RaftConfiguration::default()];
+    let mut answers = configurations
+        .map(|configuration| (READ, Ok(OperatorReply::RaftConfiguration(configuration))))
+        .to_vec();
+    let removal = removal("a").operation;
+    answers.push((removal.clone(), REMOVED));
+    for kind in [
         ErrorKind::InvalidRequest { reason: ODD.into() },
         ErrorKind::UnknownToken,
         ErrorKind::NotLeader { leader: None },
@@ -438,18 +409,19 @@ fn errors() -> impl Iterator<Item = OperatorError> {
         ErrorKind::Backend {
             message: "Permission denied".into(),
         },
-    ];
-    let outcomes = [Outcome::NotApplied, Outcome::Applied, Outcome::Unknown];
-    let with_outcomes = move |kind| {
-        let error = OperatorError::new(kind);
-        outcomes.map(|outcome| error.clone().with_outcome(outcome))
-    };
-    kinds.into_iter().flat_map(with_outcomes)
+    ] {
+        for outcome in [Outcome::NotApplied, Outcome::Applied, Outcome::Unknown] {
+            let error = OperatorError::new(kind.clone()).with_outcome(outcome);
+            answers.push((READ, Err(error.clone())));
+            answers.push((removal.clone(), Err(error)));
+        }
+    }
+    answers
 }
 
-/// Bytes that are no envelope and no reply of this version.
-fn foreign() -> Vec<Vec<u8>> {
-    vec![
+/// Bytes that are neither an envelope nor a reply of this version.
+fn foreign() -> [Vec<u8>; 7] {
+    [
         Vec::new(),
         b"{}".to_vec(),
         b"\"Err\"".to_vec(),
