@@ -1,4 +1,4 @@
-//! Each keyring check fails on a backend that breaks its rule alone.
+//! Each keyring check fails on a backend that breaks its rule.
 
 #[path = "keyring_mutants/answers.rs"]
 mod answers;
@@ -16,7 +16,7 @@ use cluster_operator::{
     GossipKey, GossipQuery, KeyChange, KeyringBackend, NodeFailure, NodeName, OperatorError, Pool,
     RelayFactor, Timer,
 };
-use cluster_operator_conformance::keyring::{CHECKS, KeyringFixture, Node, Rings, run};
+use cluster_operator_conformance::keyring::{CHECKS, KeyringFixture, Node, Rings, by_name, run};
 use cluster_operator_conformance::{CheckResult, Fixture, NotSupported, Report, keyring_backend};
 
 use crate::give_way;
@@ -24,11 +24,281 @@ use crate::keyring::{Gossip, SHOWN, ring};
 
 type Answer = Result<NodeKeys, NodeFailure>;
 
-/// A keyring that breaks the rule of the check of this name.
+/// What a backend does wrong, and the check that notices it.
+const MUTANTS: &[(&str, &str)] = &[
+    (
+        "only the own node's keys are listed",
+        "listing_counts_each_key_on_every_node",
+    ),
+    (
+        "every fifth listing has another key",
+        "listing_counts_each_key_on_every_node",
+    ),
+    (
+        "every node is listed with the first one's keys",
+        "install_brings_a_key_to_those_that_lack_it",
+    ),
+    (
+        "a key that one node has is not installed",
+        "install_brings_a_key_to_those_that_lack_it",
+    ),
+    (
+        "the last key is listed as the primary",
+        "node_with_another_primary_is_seen",
+    ),
+    (
+        "the own primary is listed for all nodes",
+        "node_with_another_primary_is_seen",
+    ),
+    (
+        "the own primary is not among the keys",
+        "node_with_another_primary_is_seen",
+    ),
+    (
+        "removing an absent key fails on some nodes",
+        "removal_succeeds_where_some_lack_the_key",
+    ),
+    (
+        "one node too many is counted",
+        "report_tells_what_each_node_did",
+    ),
+    (
+        "failures are not handed over",
+        "report_tells_what_each_node_did",
+    ),
+    (
+        "the own success is reported as a failure",
+        "report_tells_what_each_node_did",
+    ),
+    (
+        "nodes have other names in a change",
+        "report_tells_what_each_node_did",
+    ),
+    ("a change lists keys", "report_tells_what_each_node_did"),
+    (
+        "the pool changes with the first change",
+        "report_tells_what_each_node_did",
+    ),
+    (
+        "keys that do not fit are just missing",
+        "many_keys_are_counted_or_reported_as_truncated",
+    ),
+    (
+        "a node changes a copy of its ring",
+        "nodes_hold_what_is_listed",
+    ),
+    (
+        "a relayed listing has another key",
+        "relay_factor_changes_no_result",
+    ),
+    (
+        "relayed answers are counted again",
+        "relay_factor_changes_no_result",
+    ),
+    (
+        "a failure has the bytes of the key",
+        "no_key_is_in_a_report",
+    ),
+    (
+        "texts have the bytes in hexadecimal digits",
+        "no_key_is_in_a_report",
+    ),
+    (
+        "texts have the bytes in hexadecimal digits",
+        "no_key_is_in_an_error",
+    ),
+    (
+        "a note has pairs of hexadecimal digits",
+        "no_key_is_in_a_report",
+    ),
+    (
+        "a note has twenty letters of base64",
+        "no_key_is_in_a_report",
+    ),
+    ("a note has escaped bytes", "no_key_is_in_a_report"),
+    (
+        "the source of an error has the key",
+        "no_key_is_in_an_error",
+    ),
+    (
+        "the last node does not install",
+        "install_keeps_the_primary",
+    ),
+    (
+        "an installed key is the primary",
+        "install_keeps_the_primary",
+    ),
+    ("installing again fails", "install_keeps_the_primary"),
+    (
+        "the last node keeps its primary",
+        "use_changes_the_primary_of_every_node",
+    ),
+    (
+        "a use removes the old primary",
+        "use_changes_the_primary_of_every_node",
+    ),
+    (
+        "using the primary fails",
+        "use_changes_the_primary_of_every_node",
+    ),
+    (
+        "primaries are not shown after a use",
+        "use_changes_the_primary_of_every_node",
+    ),
+    (
+        "primaries are not shown after a use",
+        "key_is_rotated_through_any_node",
+    ),
+    (
+        "primaries are not shown after a use",
+        "uses_of_two_keys_at_once_leave_every_ring_whole",
+    ),
+    (
+        "primaries are not shown after a use",
+        "dropped_use_leaves_every_ring_whole",
+    ),
+    (
+        "a use installs the key",
+        "key_that_is_not_installed_cannot_be_used",
+    ),
+    (
+        "a removed key comes back with a use",
+        "key_that_is_not_installed_cannot_be_used",
+    ),
+    ("the last node does not remove", "removed_key_is_on_no_node"),
+    (
+        "a removal keeps the primary alone",
+        "removed_key_is_on_no_node",
+    ),
+    ("removing an absent key fails", "removed_key_is_on_no_node"),
+    ("the primary can be removed", "primary_cannot_be_removed"),
+    (
+        "a removed key cannot come back",
+        "key_is_rotated_through_any_node",
+    ),
+    ("the third install fails", "key_is_rotated_through_any_node"),
+    (
+        "all nodes but the first install for themselves",
+        "key_is_rotated_through_any_node",
+    ),
+    (
+        "keys of 24 bytes are rejected",
+        "keys_of_all_sizes_are_told_apart",
+    ),
+    (
+        "the first 16 bytes of keys are compared",
+        "keys_of_all_sizes_are_told_apart",
+    ),
+    (
+        "a single node does not count itself",
+        "pool_of_one_node_is_a_pool",
+    ),
+    (
+        "a use fails on all nodes if one lacks the key",
+        "node_that_lacks_the_key_to_use_fails_alone",
+    ),
+    (
+        "a failed use is a success",
+        "node_that_lacks_the_key_to_use_is_no_success",
+    ),
+    (
+        "a removal fails on all nodes if one uses the key",
+        "primary_of_one_node_is_removed_from_the_others",
+    ),
+    (
+        "a node in clear text lists no keys",
+        "without_encryption_every_node_says_so",
+    ),
+    (
+        "a node in clear text makes a change an error",
+        "node_without_encryption_fails_alone",
+    ),
+    (
+        "a stopped node is reported as failed",
+        "stopped_node_is_silent_or_not_counted",
+    ),
+    (
+        "a silent node has another name",
+        "stopped_node_is_silent_or_not_counted",
+    ),
+    (
+        "a stopped node makes a change an error",
+        "stopped_node_is_silent_or_not_counted",
+    ),
+    ("dead nodes are asked", "dead_node_is_not_asked"),
+    (
+        "every call lasts until its timeout",
+        "dead_node_is_not_asked",
+    ),
+    ("the last living node asks nobody", "dead_node_is_not_asked"),
+    (
+        "a late node is reported as failed",
+        "late_node_is_counted_or_silent",
+    ),
+    (
+        "a listing hands over its answers at its end",
+        "answers_arrive_while_a_call_runs",
+    ),
+    (
+        "a change hands over its answers at its end",
+        "answers_arrive_while_a_call_runs",
+    ),
+    ("a stopped node names nodes", "stopped_node_asks_nobody"),
+    (
+        "a stopped node changes another one",
+        "stopped_node_asks_nobody",
+    ),
+    (
+        "an install beside another one is an error",
+        "many_calls_at_once_all_end",
+    ),
+    (
+        "installs at once overwrite each other",
+        "many_calls_at_once_all_end",
+    ),
+    (
+        "the tenth call at once is an error",
+        "many_calls_at_once_all_end",
+    ),
+    (
+        "a use takes the key out first",
+        "uses_of_two_keys_at_once_leave_every_ring_whole",
+    ),
+    (
+        "a use takes the key out first",
+        "dropped_use_leaves_every_ring_whole",
+    ),
+    (
+        "a removal beside a use removes the primary",
+        "key_is_not_used_and_removed_at_once",
+    ),
+    (
+        "a change empties the rings first",
+        "listing_beside_changes_sees_whole_rings",
+    ),
+    (
+        "a change names the nodes at its end",
+        "dropped_install_leaves_every_ring_whole",
+    ),
+    (
+        "a change empties the rings first",
+        "dropped_install_leaves_every_ring_whole",
+    ),
+    (
+        "a change empties the rings first",
+        "dropped_removal_leaves_every_ring_whole",
+    ),
+    (
+        "a dropped listing blocks the next",
+        "dropped_listing_blocks_nothing",
+    ),
+];
+
+/// A keyring that does one thing wrong.
 struct Broken {
     /// The rings.
     real: MockKeyring,
-    rule: &'static str,
+    mutant: &'static str,
     /// Whether it tells no primaries.
     terse: bool,
     clock: MockClock,
@@ -76,14 +346,14 @@ impl Broken {
 
     /// The nodes that are asked.
     fn members(&self) -> Vec<NodeName> {
-        let mut members = match self.rule {
-            "dead_node_is_not_asked" => self.real.nodes(),
+        let mut members = match self.mutant {
+            "dead nodes are asked" => self.real.nodes(),
             _ => self.real.members(),
         };
-        if self.rule == "last_living_node_asks_itself" && members.len() == 1 {
+        if self.mutant == "the last living node asks nobody" && members.len() == 1 {
             members.clear();
         }
-        if self.rule == "counts one less" {
+        if self.mutant == "counts one less" {
             members.pop();
         }
         members
@@ -100,12 +370,12 @@ impl Broken {
         let mut members = self.members();
         members.sort_by_key(&delay);
         // Those who collect the answers before they hand them over.
-        let collects = match self.rule {
-            "answers_arrive_while_a_listing_runs" => change.is_none(),
-            "answers_arrive_while_a_change_runs" => change.is_some(),
+        let collects = match self.mutant {
+            "a listing hands over its answers at its end" => change.is_none(),
+            "a change hands over its answers at its end" => change.is_some(),
             _ => false,
         };
-        let names_last = self.rule == "dropped_call_has_named_whom_it_asked" && change.is_some();
+        let names_last = self.mutant == "a change names the nodes at its end" && change.is_some();
         let names = members.iter().map(|node| self.asked_as(node, change));
         let names: Vec<_> = names.collect();
         if !names_last {
@@ -138,7 +408,7 @@ impl Broken {
         for (name, answer) in collected {
             query.answers.answered(name, answer);
         }
-        if self.rule == "call_ends_with_the_last_answer" {
+        if self.mutant == "every call lasts until its timeout" {
             self.clock.sleep(query.timeout - waited).await;
         }
         Ok(())
@@ -153,10 +423,10 @@ impl Broken {
     ) -> Option<Answer> {
         if self.state().stopped.contains(node) {
             let failure = NodeFailure::Other("no answer".into());
-            return (self.rule == "stopped_node_is_silent_or_not_counted").then_some(Err(failure));
+            return (self.mutant == "a stopped node is reported as failed").then_some(Err(failure));
         }
-        let rings = match self.rule {
-            "nodes_hold_what_is_listed" => &self.believed,
+        let rings = match self.mutant {
+            "a node changes a copy of its ring" => &self.believed,
             _ => &self.real,
         };
         let before = rings.ring(node.clone());
@@ -195,7 +465,7 @@ impl Broken {
         &self,
         call: impl Future<Output = Result<(), OperatorError>>,
     ) -> Result<(), OperatorError> {
-        if self.rule != "many_calls_at_once_all_end" {
+        if self.mutant != "the tenth call at once is an error" {
             return call.await;
         }
         self.state().in_flight += 1;
@@ -214,19 +484,19 @@ impl Broken {
             return Ok(());
         }
         let error = OperatorError::backend("this node is stopped");
-        Err(match (self.rule, change) {
-            ("no_key_is_in_an_error", Some(change)) => {
+        Err(match (self.mutant, change) {
+            ("the source of an error has the key", Some(change)) => {
                 let key = change.key().to_base64();
                 error.with_source(std::io::Error::other(format!("cannot send {:?}", *key)))
             }
-            ("tells bytes in hexadecimal digits", Some(change)) => {
+            ("texts have the bytes in hexadecimal digits", Some(change)) => {
                 OperatorError::backend(format!("cannot send {:02x?}", change.key().as_bytes()))
             }
-            ("stopped_node_asks_nobody", _) => {
+            ("a stopped node names nodes", _) => {
                 answers.asking(self.real.nodes());
                 error
             }
-            ("changes the others while it is stopped", Some(change)) => {
+            ("a stopped node changes another one", Some(change)) => {
                 let _ = act(&self.real, &"node-0".into(), Some(change));
                 error
             }
@@ -262,7 +532,7 @@ fn act(rings: &MockKeyring, node: &NodeName, change: Option<&KeyChange>) -> Answ
 #[async_trait]
 impl KeyringBackend for Broken {
     fn pool(&self) -> &Pool {
-        if self.rule == "pool_never_changes" && self.state().changed {
+        if self.mutant == "the pool changes with the first change" && self.state().changed {
             return &Pool::Wan;
         }
         self.real.pool()
@@ -270,7 +540,7 @@ impl KeyringBackend for Broken {
 
     async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
         self.running(None, &query.answers)?;
-        if self.rule == "dropped_listing_blocks_nothing" {
+        if self.mutant == "a dropped listing blocks the next" {
             if std::mem::replace(&mut self.state().busy, true) {
                 return Err(OperatorError::backend("busy"));
             }
@@ -287,10 +557,10 @@ impl KeyringBackend for Broken {
     }
 }
 
-/// A pool in which every node breaks the same rule.
+/// A pool in which every node does the same thing wrong.
 struct BrokenGossip {
     sound: Gossip,
-    rule: &'static str,
+    mutant: &'static str,
     terse: bool,
     clock: MockClock,
     believed: MockKeyring,
@@ -298,7 +568,7 @@ struct BrokenGossip {
 }
 
 impl BrokenGossip {
-    fn new(clock: &MockClock, wanted: Rings, rule: &'static str) -> Self {
+    fn new(clock: &MockClock, wanted: Rings, mutant: &'static str) -> Self {
         let sound = Gossip::new(clock, wanted);
         let nodes = || sound.nodes.iter().map(|node| node.node().clone());
         let believed = MockKeyring::unencrypted(Pool::Lan, nodes());
@@ -314,7 +584,7 @@ impl BrokenGossip {
         };
         BrokenGossip {
             sound,
-            rule,
+            mutant,
             terse: false,
             clock: clock.clone(),
             believed,
@@ -343,7 +613,7 @@ impl KeyringFixture for BrokenGossip {
         self.sound.nodes_with(|real| Broken {
             believed: self.believed.at(real.node().clone()),
             real,
-            rule: self.rule,
+            mutant: self.mutant,
             terse: self.terse,
             clock: self.clock.clone(),
             state: Arc::clone(&self.state),
@@ -369,71 +639,37 @@ impl KeyringFixture for BrokenGossip {
     }
 }
 
-#[test]
-fn each_check_fails_on_a_backend_that_breaks_its_rule() {
-    let clock = MockClock::new();
-    crate::assert_caught(CHECKS.iter().map(|check| {
-        let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, check.name()));
-        clock.run(run(check, broken))
-    }));
-}
-
-/// Other backends that break the rule of a check.
-const MORE: [(&str, &str); 11] = [
-    ("no_key_is_in_a_report", "tells bytes in hexadecimal digits"),
-    ("no_key_is_in_a_report", "tells pairs of hexadecimal digits"),
-    ("no_key_is_in_a_report", "tells twenty letters"),
-    ("no_key_is_in_a_report", "tells escaped bytes"),
-    ("no_key_is_in_an_error", "tells bytes in hexadecimal digits"),
-    (
-        "stopped_node_asks_nobody",
-        "changes the others while it is stopped",
-    ),
-    ("use_changes_the_primary_of_every_node", LOSES_PRIMARIES),
-    (
-        "using_the_primary_succeeds_and_changes_nothing",
-        LOSES_PRIMARIES,
-    ),
-    ("key_is_rotated", LOSES_PRIMARIES),
-    (
-        "uses_of_two_keys_at_once_leave_every_ring_whole",
-        LOSES_PRIMARIES,
-    ),
-    ("dropped_use_leaves_every_ring_whole", LOSES_PRIMARIES),
-];
-
-const LOSES_PRIMARIES: &str = "tells no primaries after a use";
-
-#[test]
-fn a_rule_can_be_broken_in_other_ways() {
-    let clock = MockClock::new();
-    crate::assert_caught(MORE.iter().map(|(name, way)| {
-        let check = CHECKS.iter().find(|check| check.name() == *name).unwrap();
-        let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, way));
-        clock.run(run(check, broken))
-    }));
-}
-
-/// What is seen of these rules without primaries in a listing.
-const WITHOUT_PRIMARIES: [&str; 8] = [
-    "install_keeps_the_primary",
-    "use_changes_the_primary_of_every_node",
-    "node_that_lacks_the_key_to_use_fails_alone",
-    "node_that_lacks_the_key_to_use_is_no_success",
-    "primary_of_one_node_is_removed_from_the_others",
-    "uses_of_two_keys_at_once_leave_every_ring_whole",
-    "key_is_not_used_and_removed_at_once",
-    "dropped_use_leaves_every_ring_whole",
+/// The mutants that are caught even if the backend shows no primaries.
+const WITHOUT_PRIMARIES: [&str; 7] = [
+    "an installed key is the primary",
+    "the last node keeps its primary",
+    "a use fails on all nodes if one lacks the key",
+    "a failed use is a success",
+    "a removal fails on all nodes if one uses the key",
+    "a use takes the key out first",
+    "a removal beside a use removes the primary",
 ];
 
 #[test]
-fn backend_without_primaries_is_caught_too() {
+fn each_mutant_is_caught() {
     let clock = MockClock::new();
-    let checks = CHECKS.iter();
-    let checks = checks.filter(|check| WITHOUT_PRIMARIES.contains(&check.name()));
-    crate::assert_caught(checks.map(|check| {
-        let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, check.name()).terse());
-        clock.run(run(check, broken))
+    crate::assert_caught(MUTANTS.iter().map(|(mutant, check)| {
+        let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, mutant));
+        println!("{mutant}:");
+        clock.run(run(crate::named(CHECKS, check), broken))
+    }));
+    let caught: Vec<_> = MUTANTS.iter().map(|(_, check)| *check).collect();
+    crate::assert_all_named(CHECKS, &caught);
+}
+
+#[test]
+fn mutants_without_primaries_are_caught() {
+    let clock = MockClock::new();
+    let mutants = MUTANTS.iter();
+    let mutants = mutants.filter(|(mutant, _)| WITHOUT_PRIMARIES.contains(mutant));
+    crate::assert_caught(mutants.map(|(mutant, check)| {
+        let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, mutant).terse());
+        clock.run(run(crate::named(CHECKS, check), broken))
     }));
 }
 
@@ -443,7 +679,7 @@ fn ends_with_the_first(report: &Report) -> &str {
     let CheckResult::Failed { expected, seen } = &first.result else {
         panic!("{report}");
     };
-    assert!(expected.contains("before the rule is tried") || expected.contains("wanted"));
+    assert!(expected.contains("before the rule is tested") || expected.contains("wanted"));
     assert_eq!(report.skipped().count(), CHECKS.len() - 1, "{report}");
     for check in report.skipped() {
         let CheckResult::Skipped { reason } = &check.result else {
@@ -485,26 +721,26 @@ fn fixture_of_too_few_nodes_is_blamed() {
 }
 
 #[test]
-fn failure_lists_its_steps_and_calls_keys_by_their_numbers() {
+fn failure_lists_its_steps_and_calls_keys_by_numbers() {
     let clock = MockClock::new();
-    let name = "install_keeps_the_primary";
-    let check = CHECKS.iter().find(|check| check.name() == name).unwrap();
-    let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, name));
-    let report = clock.run(run(check, broken)).to_string();
+    let mutant = "an installed key is the primary";
+    let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, mutant));
+    let report = clock.run(run(&by_name::install_keeps_the_primary, broken));
+    let report = report.to_string();
     assert!(report.contains("key 100: 3"), "{report}");
     let step = "Install(key 100) of node-0: 3 of 3 nodes answered, 0 of them failed";
     assert!(report.contains(step), "{report}");
 }
 
 #[test]
-fn node_may_remark_something_else_each_time() {
+fn notes_may_differ() {
     let clock = MockClock::new();
     let chatty = async |wanted| Ok(BrokenGossip::new(&clock, wanted, "numbers its answers"));
     clock.run(keyring_backend(chatty)).assert_complete();
 }
 
 #[test]
-fn backend_that_breaks_no_rule_passes() {
+fn backend_without_a_mutation_passes() {
     let clock = MockClock::new();
     let sound = async |wanted| Ok(BrokenGossip::new(&clock, wanted, "none"));
     clock.run(keyring_backend(sound)).assert_complete();

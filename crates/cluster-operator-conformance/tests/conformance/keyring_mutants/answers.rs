@@ -9,9 +9,9 @@ use super::{
 impl Broken {
     /// The name under which a node is asked.
     pub(super) fn asked_as(&self, node: &NodeName, change: Option<&KeyChange>) -> NodeName {
-        match (self.rule, change) {
-            ("failed_node_is_named", Some(_)) => format!("{node}.dc1").into(),
-            ("silent_node_is_named", _) if self.state().stopped.contains(node) => {
+        match (self.mutant, change) {
+            ("nodes have other names in a change", Some(_)) => format!("{node}.dc1").into(),
+            ("a silent node has another name", _) if self.state().stopped.contains(node) => {
                 format!("{node}.dc1").into()
             }
             _ => node.clone(),
@@ -20,9 +20,9 @@ impl Broken {
 
     /// Counts nodes that there are not.
     pub(super) fn ask_strangers(&self, change: Option<&KeyChange>, query: &GossipQuery) {
-        let strangers = match (self.rule, change) {
-            ("every_node_of_the_pool_is_counted", _) => 1,
-            ("change_counts_once_with_every_relay_factor", Some(_)) => query.relay.get(),
+        let strangers = match (self.mutant, change) {
+            ("one node too many is counted", _) => 1,
+            ("relayed answers are counted again", Some(_)) => query.relay.get(),
             _ => 0,
         };
         for number in 0..strangers {
@@ -36,37 +36,37 @@ impl Broken {
     pub(super) fn listed(&self, node: &NodeName, answer: Answer, relay: RelayFactor) -> Answer {
         let state = self.state();
         let is_own = node == self.real.node();
-        let mut told = match (self.rule, answer) {
-            ("without_encryption_every_node_says_so", Err(_)) => return Ok(NodeKeys::done()),
+        let mut told = match (self.mutant, answer) {
+            ("a node in clear text lists no keys", Err(_)) => return Ok(NodeKeys::done()),
             (_, Err(failure)) => return Err(failure),
             (_, Ok(told)) => told,
         };
-        match self.rule {
-            "listing_counts_each_key_on_every_node" if !is_own => told.keys.clear(),
-            "key_that_some_nodes_lack_is_counted_on_the_others" => {
+        match self.mutant {
+            "only the own node's keys are listed" if !is_own => told.keys.clear(),
+            "every node is listed with the first one's keys" => {
                 told.keys = self.real.keys("node-0");
             }
-            "listing_counts_the_primary_of_every_node" => {
+            "the last key is listed as the primary" => {
                 told.primary = told.keys.last().cloned();
             }
-            "node_with_another_primary_is_seen" => {
+            "the own primary is listed for all nodes" => {
                 told.primary = self.real.keys(self.real.node().clone()).first().cloned();
             }
-            "every_node_lists_the_same" if is_own => {
+            "the own primary is not among the keys" if is_own => {
                 let primary = told.primary.clone();
                 told.keys.retain(|key| Some(key) != primary.as_ref());
             }
-            "listing_changes_nothing" if is_own && state.listings.is_multiple_of(5) => {
+            "every fifth listing has another key" if is_own && state.listings.is_multiple_of(5) => {
                 told.keys.push(stray_key());
             }
-            "many_keys_are_counted_or_reported_as_truncated" => told.total = None,
-            "listing_is_the_same_with_every_relay_factor" if relay.get() > 0 => {
+            "keys that do not fit are just missing" => told.total = None,
+            "a relayed listing has another key" if relay.get() > 0 => {
                 told.keys.push(stray_key());
             }
-            "late_node_is_counted_or_silent" if node.as_str() == "node-2" => {
+            "a late node is reported as failed" if node.as_str() == "node-2" => {
                 return Err(NodeFailure::Other("too late".into()));
             }
-            "tells no primaries after a use" if state.used => told.primary = None,
+            "primaries are not shown after a use" if state.used => told.primary = None,
             "numbers its answers" if is_own => {
                 told = told.with_note(format!("answered as query {}", state.listings));
             }
@@ -89,32 +89,34 @@ impl Broken {
         let key = change.key();
         let is_own = node == self.real.node();
         let with_note = |words: String| Ok(NodeKeys::done().with_note(words));
-        Some(match (self.rule, answer) {
-            ("pool_of_one_node_is_a_pool", _) if self.real.nodes().len() == 1 => return None,
-            ("answers_and_failures_add_up", Err(_)) => return None,
-            ("success_is_not_reported_as_failure", Ok(_)) if is_own => {
+        Some(match (self.mutant, answer) {
+            ("a single node does not count itself", _) if self.real.nodes().len() == 1 => {
+                return None;
+            }
+            ("failures are not handed over", Err(_)) => return None,
+            ("the own success is reported as a failure", Ok(_)) if is_own => {
                 Err(NodeFailure::Other("success".into()))
             }
-            ("change_lists_no_keys", Ok(_)) => Ok(NodeKeys::ring(self.real.keys(node.clone()))),
-            ("no_key_is_in_a_report", Err(_)) => {
+            ("a change lists keys", Ok(_)) => Ok(NodeKeys::ring(self.real.keys(node.clone()))),
+            ("a failure has the bytes of the key", Err(_)) => {
                 Err(NodeFailure::Other(format!("no key {:?}", key.as_bytes())))
             }
-            ("tells bytes in hexadecimal digits", Ok(_)) => {
+            ("texts have the bytes in hexadecimal digits", Ok(_)) => {
                 with_note(format!("did it with {:02x?}", key.as_bytes()))
             }
-            ("tells pairs of hexadecimal digits", Ok(_)) => {
+            ("a note has pairs of hexadecimal digits", Ok(_)) => {
                 let pairs = key.as_bytes().iter().map(|byte| format!("{byte:02x}"));
                 with_note(pairs.collect::<Vec<_>>().join(":"))
             }
-            ("tells escaped bytes", Ok(_)) => with_note(format!(
+            ("a note has escaped bytes", Ok(_)) => with_note(format!(
                 "did it with b\"{}\"",
                 key.as_bytes().escape_ascii()
             )),
-            ("tells twenty letters", Ok(_)) => {
+            ("a note has twenty letters of base64", Ok(_)) => {
                 with_note(format!("did it with {}...", &key.to_base64()[5..25]))
             }
-            ("node_that_lacks_the_key_to_use_is_no_success", Err(_)) => Ok(NodeKeys::done()),
-            ("removal_succeeds_where_some_lack_the_key", Ok(_))
+            ("a failed use is a success", Err(_)) => Ok(NodeKeys::done()),
+            ("removing an absent key fails on some nodes", Ok(_))
                 if matches!(change, KeyChange::Remove(_))
                     && before.is_some_and(|ring| !ring.contains(key)) =>
             {

@@ -20,56 +20,50 @@ impl Broken {
         let done = || self.everyone(query, &Ok(NodeKeys::done()));
         let refused = |failure| self.everyone(query, &Err(failure));
         let other = |words: &str| refused(NodeFailure::Other(words.into()));
-        match (self.rule, change) {
-            ("installing_again_succeeds_and_changes_nothing", KeyChange::Install(_))
-                if self.held_by_any(key) =>
-            {
+        match (self.mutant, change) {
+            ("installing again fails", KeyChange::Install(_)) if self.held_by_any(key) => {
                 return other("it is there");
             }
-            ("keys_of_all_sizes_are_accepted", KeyChange::Install(_))
+            ("keys of 24 bytes are rejected", KeyChange::Install(_))
                 if key.as_bytes().len() == 24 =>
             {
                 return refused(NodeFailure::KeySize);
             }
-            ("keys_are_compared_whole", KeyChange::Install(_)) => {
+            ("the first 16 bytes of keys are compared", KeyChange::Install(_)) => {
                 let begins = |held: &GossipKey| held.as_bytes()[..16] == key.as_bytes()[..16];
                 if rings[0].1.keys().iter().any(begins) {
                     return done();
                 }
             }
-            ("using_the_primary_succeeds_and_changes_nothing", KeyChange::Use(_))
-                if is_primary() =>
-            {
+            ("using the primary fails", KeyChange::Use(_)) if is_primary() => {
                 return other("it is the primary");
             }
-            ("key_that_is_not_installed_cannot_be_used", KeyChange::Use(_)) => {
+            ("a use installs the key", KeyChange::Use(_)) => {
                 for (node, _) in &rings {
                     act(&self.real, node, Some(&KeyChange::Install(key.clone()))).unwrap();
                 }
             }
-            ("removing_an_absent_key_succeeds_and_changes_nothing", KeyChange::Remove(_))
-                if !self.held_by_any(key) =>
-            {
+            ("removing an absent key fails", KeyChange::Remove(_)) if !self.held_by_any(key) => {
                 return refused(NodeFailure::KeyNotInstalled);
             }
-            ("primary_cannot_be_removed", KeyChange::Remove(_)) if is_primary() => {
+            ("the primary can be removed", KeyChange::Remove(_)) if is_primary() => {
                 self.keep(|ring| ring.keys()[1..].to_vec());
                 return done();
             }
-            ("removed_key_cannot_be_used", KeyChange::Use(_))
+            ("a removed key comes back with a use", KeyChange::Use(_))
                 if self.state().removed.contains(key) =>
             {
                 self.keep(|ring| [std::slice::from_ref(key), ring.keys()].concat());
             }
-            ("removed_key_can_be_installed_again", KeyChange::Install(_))
+            ("a removed key cannot come back", KeyChange::Install(_))
                 if self.state().removed.contains(key) =>
             {
                 return done();
             }
-            ("key_is_rotated", KeyChange::Install(_)) if self.state().installs == 2 => {
+            ("the third install fails", KeyChange::Install(_)) if self.state().installs == 2 => {
                 return other("the ring is full");
             }
-            ("change_can_be_asked_of_any_node", KeyChange::Install(_))
+            ("all nodes but the first install for themselves", KeyChange::Install(_))
                 if self.real.node().as_str() != "node-0" =>
             {
                 let mut own = self.real.ring(self.real.node().clone()).unwrap();
@@ -77,25 +71,27 @@ impl Broken {
                 self.real.set_ring(self.real.node().clone(), Some(own));
                 return done();
             }
-            ("node_that_lacks_the_key_to_use_fails_alone", KeyChange::Use(_))
+            ("a use fails on all nodes if one lacks the key", KeyChange::Use(_))
                 if !rings.iter().all(|(_, ring)| ring.contains(key)) =>
             {
                 return refused(NodeFailure::KeyNotInstalled);
             }
-            ("primary_of_one_node_is_removed_from_the_others", KeyChange::Remove(_))
+            ("a removal fails on all nodes if one uses the key", KeyChange::Remove(_))
                 if is_primary() =>
             {
                 return refused(NodeFailure::PrimaryKey);
             }
-            ("install_brings_a_key_to_those_that_lack_it", KeyChange::Install(_))
+            ("a key that one node has is not installed", KeyChange::Install(_))
                 if self.held_by_any(key) =>
             {
                 return done();
             }
-            ("node_without_encryption_fails_alone", _) if rings.len() < self.real.nodes().len() => {
+            ("a node in clear text makes a change an error", _)
+                if rings.len() < self.real.nodes().len() =>
+            {
                 return Some(Err(OperatorError::backend("gossip encryption is off")));
             }
-            ("others_change_while_a_node_is_down", _) if !self.state().stopped.is_empty() => {
+            ("a stopped node makes a change an error", _) if !self.state().stopped.is_empty() => {
                 return Some(Err(OperatorError::backend("the pool is not healthy")));
             }
             _ => return self.interleaved(change, query).await,
@@ -111,8 +107,8 @@ impl Broken {
     ) -> Option<Result<(), OperatorError>> {
         let key = change.key();
         let done = || self.everyone(query, &Ok(NodeKeys::done()));
-        match (self.rule, change) {
-            ("installs_of_one_key_at_once_add_it_once", KeyChange::Install(_)) => {
+        match (self.mutant, change) {
+            ("an install beside another one is an error", KeyChange::Install(_)) => {
                 if std::mem::replace(&mut self.state().busy, true) {
                     return Some(Err(OperatorError::backend("busy")));
                 }
@@ -120,7 +116,7 @@ impl Broken {
                 self.state().busy = false;
             }
             // A ring that was read before the other one's key is written.
-            ("installs_of_several_keys_at_once_add_all", KeyChange::Install(_)) => {
+            ("installs at once overwrite each other", KeyChange::Install(_)) => {
                 let rings = self.rings();
                 give_way().await;
                 for (node, held) in rings {
@@ -130,11 +126,7 @@ impl Broken {
                 return done();
             }
             // A key that is taken out before it is put in front.
-            (
-                "uses_of_two_keys_at_once_leave_every_ring_whole"
-                | "dropped_use_leaves_every_ring_whole",
-                KeyChange::Use(_),
-            ) => {
+            ("a use takes the key out first", KeyChange::Use(_)) => {
                 self.keep(|ring| without(ring, key));
                 let rings = self.rings();
                 give_way().await;
@@ -144,15 +136,13 @@ impl Broken {
                 }
                 return done();
             }
-            ("key_is_not_used_and_removed_at_once", KeyChange::Remove(_)) => {
+            ("a removal beside a use removes the primary", KeyChange::Remove(_)) => {
                 give_way().await;
                 self.keep(|ring| without(ring, key));
                 return done();
             }
             // A ring that is emptied before it is written anew.
-            ("listing_beside_changes_sees_whole_rings", _)
-            | ("dropped_install_leaves_every_ring_whole", KeyChange::Install(_))
-            | ("dropped_removal_leaves_every_ring_whole", KeyChange::Remove(_)) => {
+            ("a change empties the rings first", _) => {
                 let rings = self.rings();
                 self.keep(|ring| vec![ring.primary().clone()]);
                 give_way().await;
@@ -181,20 +171,20 @@ impl Broken {
         let Some((last, held)) = before.into_iter().next_back() else {
             return;
         };
-        match (self.rule, change) {
-            ("installed_key_is_on_every_node", KeyChange::Install(_))
-            | ("use_changes_the_primary_of_every_node", KeyChange::Use(_))
-            | ("removed_key_is_on_no_node", KeyChange::Remove(_)) => {
+        match (self.mutant, change) {
+            ("the last node does not install", KeyChange::Install(_))
+            | ("the last node keeps its primary", KeyChange::Use(_))
+            | ("the last node does not remove", KeyChange::Remove(_)) => {
                 self.real.set_ring(last, Some(held));
             }
-            ("install_keeps_the_primary", KeyChange::Install(_)) => self.keep(|ring| {
+            ("an installed key is the primary", KeyChange::Install(_)) => self.keep(|ring| {
                 let rest = without(ring, key);
                 [std::slice::from_ref(key), &rest[..]].concat()
             }),
-            ("use_keeps_all_keys", KeyChange::Use(_)) => {
+            ("a use removes the old primary", KeyChange::Use(_)) => {
                 self.keep(|ring| without(ring, held.primary()));
             }
-            ("removal_keeps_the_other_keys", KeyChange::Remove(_)) => {
+            ("a removal keeps the primary alone", KeyChange::Remove(_)) => {
                 self.keep(|ring| vec![ring.primary().clone()]);
             }
             _ => {}

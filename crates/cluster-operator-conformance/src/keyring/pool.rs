@@ -1,0 +1,486 @@
+//! The fixture of a keyring, and what the checks do with it, recorded step by step.
+
+use std::fmt;
+use std::ops::Deref;
+use std::pin::pin;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cluster_operator::error::OperatorError;
+use cluster_operator::keyring::{
+    GossipKey, GossipQuery, KeyChange, KeyCounts, KeyringBackend, NodeFailure, RelayFactor,
+    RingReport,
+};
+use cluster_operator::types::NodeName;
+use futures_util::future::{Either, select};
+use sha2::{Digest, Sha256};
+
+use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, same};
+
+/// The nodes that a check needs, and their rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rings {
+    numbers: &'static [&'static [u8]],
+}
+
+impl Rings {
+    /// For each node the [numbers](key) of its keys, the primary first; none for a node
+    /// that gossips in clear text.
+    pub const fn new(numbers: &'static [&'static [u8]]) -> Self {
+        Rings { numbers }
+    }
+
+    /// For each node its keys, the primary first; none for a node that gossips in clear
+    /// text. Nodes that gossip with each other hold each other's primaries.
+    pub fn rings(&self) -> Vec<Vec<GossipKey>> {
+        let ring = |numbers: &&[u8]| numbers.iter().copied().map(key).collect();
+        self.numbers.iter().map(ring).collect()
+    }
+}
+
+/// The key of this number, of 32 bytes, as the checks use it. A report calls it `key 1`.
+pub fn key(number: u8) -> GossipKey {
+    sized_key(number, 32)
+}
+
+/// The key of this number, of so many bytes.
+///
+/// # Panics
+/// Unless they are 16, 24 or 32.
+pub(super) fn sized_key(number: u8, bytes: usize) -> GossipKey {
+    // A hash, since no other text looks like it.
+    let hash = Sha256::digest([b"conformance", &[number][..]].concat());
+    match GossipKey::from_bytes(&hash[..bytes]) {
+        Ok(key) => key,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A node of the pool.
+#[derive(Clone)]
+pub struct Node {
+    /// Its name, as the backends report it.
+    pub name: NodeName,
+    /// The backend under test, in this node.
+    pub backend: Arc<dyn KeyringBackend>,
+}
+
+impl Node {
+    /// A node of the pool.
+    pub fn new(name: impl Into<NodeName>, backend: impl KeyringBackend + 'static) -> Self {
+        Node {
+            name: name.into(),
+            backend: Arc::new(backend),
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A pool of the nodes that were wanted, all of them up.
+///
+/// They need not have joined yet: a check waits until all of them answer. What a fixture
+/// cannot do, it leaves at the default; the checks that need it are skipped.
+#[async_trait]
+pub trait KeyringFixture: Fixture {
+    /// The nodes, in the order of the rings that were wanted.
+    fn nodes(&self) -> Vec<Node>;
+
+    /// Reads a node's ring, the primary first, without its backend.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn ring(&self, node: &NodeName) -> Result<Vec<GossipKey>, NotSupported> {
+        let _ = node;
+        Err(NotSupported::new(
+            "the fixture cannot look into a node's ring",
+        ))
+    }
+
+    /// Stops a node for good, without a leave message. Returns once nothing of it runs;
+    /// the others may not have noticed.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn stop(&self, node: &NodeName) -> Result<(), NotSupported> {
+        let _ = node;
+        Err(NotSupported::new("the fixture cannot stop a node"))
+    }
+
+    /// Waits until all nodes that are up have noticed that a stopped one is down.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn noticed(&self, node: &NodeName) -> Result<(), NotSupported> {
+        let _ = node;
+        let reason = "the fixture cannot tell when a stopped node is noticed";
+        Err(NotSupported::new(reason))
+    }
+
+    /// Delays by this time what a node answers, and what it changes.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default.
+    async fn slow_down(&self, node: &NodeName, by: Duration) -> Result<(), NotSupported> {
+        let _ = (node, by);
+        Err(NotSupported::new("the fixture cannot slow a node down"))
+    }
+}
+
+/// How often a call is made before a node that does not answer counts as silent. Gossip
+/// may lose a question or an answer, and each call can be repeated.
+const TRIES: usize = 3;
+
+/// All the nodes that a report counts.
+const ALL: usize = usize::MAX;
+
+/// The time between two looks at a call that runs.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The text of each key of the checks, and its name in a report.
+static NAMES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let numbers = (0..=u8::MAX).flat_map(|number| [16, 24, 32].map(|bytes| (number, bytes)));
+    numbers
+        .map(|(number, bytes)| {
+            let name = match bytes {
+                32 => format!("key {number}"),
+                bytes => format!("key {number} of {bytes} bytes"),
+            };
+            (format!("{:?}", sized_key(number, bytes)), name)
+        })
+        .collect()
+});
+
+pub(super) fn install(number: u8) -> KeyChange {
+    KeyChange::Install(key(number))
+}
+
+pub(super) fn use_key(number: u8) -> KeyChange {
+    KeyChange::Use(key(number))
+}
+
+pub(super) fn remove(number: u8) -> KeyChange {
+    KeyChange::Remove(key(number))
+}
+
+/// One change of each kind.
+pub(super) fn changes(number: u8) -> [KeyChange; 3] {
+    [install(number), use_key(number), remove(number)]
+}
+
+/// The keys of these numbers, each on so many nodes.
+pub(super) fn counts<const K: usize>(numbers: [(u8, usize); K]) -> KeyCounts {
+    let counts = numbers.into_iter();
+    counts.map(|(number, count)| (key(number), count)).collect()
+}
+
+/// A check in progress on a fixture's pool.
+pub(super) type Gossip<'a> = Trial<'a, dyn KeyringFixture>;
+
+/// Waits until each node of the pool gets an answer from all.
+pub(super) async fn ready(wanted: Rings, pool: Gossip<'_>) -> Verdict {
+    pool.set_aliases(&NAMES);
+    let wanted = wanted.numbers.len();
+    let nodes = pool.fixture.nodes();
+    let names: Vec<_> = nodes.iter().map(|node| &node.name).collect();
+    let expected = format!("a fixture of the {wanted} nodes that were wanted");
+    ensure(nodes.len() == wanted, expected, names)?;
+    let expected = format!(
+        "a whole pool before the rule is tested: each of its {wanted} nodes lists with {wanted} \
+         answers"
+    );
+    pool.until(&expected, || async {
+        for node in &nodes {
+            let query = pool.query();
+            let listed = node.backend.list(&query).await;
+            match query.answers.report() {
+                Some(report) if report.nodes >= wanted && report.responses >= wanted => {}
+                report => {
+                    return Err(format!(
+                        "{} did not: either the nodes of the fixture have not joined, or the \
+                         backend leaves one out. The last report was {report:?}, and the backend \
+                         returned {listed:?}",
+                        node.name
+                    ));
+                }
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+impl<'a> Gossip<'a> {
+    pub(super) fn query(&self) -> GossipQuery {
+        GossipQuery::new(self.timeout())
+    }
+
+    /// The nodes, before anything has been asked of them.
+    pub(super) async fn nodes<const N: usize>(&self) -> Result<[Asked<'a>; N], Stop> {
+        let nodes = self.fixture.nodes();
+        let seen = nodes.len();
+        let nodes = nodes.into_iter().map(|node| Asked {
+            gossip: *self,
+            node,
+            tells_primaries: false,
+        });
+        let Ok(mut nodes) = <[Asked<'a>; N]>::try_from(nodes.collect::<Vec<_>>()) else {
+            let expected = format!("{N} nodes in the fixture, as before");
+            return Err(Stop::failed(expected, seen.to_string()));
+        };
+        let tells_primaries = !nodes[0].list().await?.primary_keys.is_empty();
+        for node in &mut nodes {
+            node.tells_primaries = tells_primaries;
+        }
+        Ok(nodes)
+    }
+
+    pub(super) async fn stop(&self, node: &Node) -> Result<(), NotSupported> {
+        self.step(format!("stop {}", node.name));
+        self.fixture.stop(&node.name).await
+    }
+
+    pub(super) async fn noticed(&self, node: &Node) -> Result<(), NotSupported> {
+        self.step(format!("the others notice that {} is down", node.name));
+        self.fixture.noticed(&node.name).await
+    }
+
+    pub(super) async fn slow_down(&self, node: &Node, by: Duration) -> Result<(), NotSupported> {
+        self.step(format!("slow {} down by {by:?}", node.name));
+        self.fixture.slow_down(&node.name, by).await
+    }
+}
+
+/// A node of a pool that was whole when the check began.
+pub(super) struct Asked<'a> {
+    gossip: Gossip<'a>,
+    node: Node,
+    /// Whether its pool showed primaries then. If so, it has to go on showing them.
+    pub(super) tells_primaries: bool,
+}
+
+impl Deref for Asked<'_> {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.node
+    }
+}
+
+/// A change in words, or a listing.
+fn wording(change: Option<&KeyChange>) -> String {
+    change.map_or_else(|| "list".into(), |change| format!("{change:?}"))
+}
+
+impl Asked<'_> {
+    /// Makes a call, whatever its result.
+    pub(super) async fn call(
+        &self,
+        change: Option<&KeyChange>,
+        query: &GossipQuery,
+    ) -> Result<(), OperatorError> {
+        let result = match change {
+            None => self.backend.list(query).await,
+            Some(change) => self.backend.change(change, query).await,
+        };
+        let mut step = format!("{} of {}: ", wording(change), self.name);
+        step += &match query.answers.report() {
+            None => "no node was asked".into(),
+            Some(report) => format!(
+                "{} of {} nodes answered, {} of them failed",
+                report.responses, report.nodes, report.errors
+            ),
+        };
+        if let Err(error) = &result {
+            step += &format!("; {error}");
+        }
+        self.gossip.step(step);
+        result
+    }
+
+    /// Asks until at least so many nodes have answered, a few times at most.
+    pub(super) async fn ask(
+        &self,
+        least: usize,
+        change: Option<&KeyChange>,
+    ) -> Result<RingReport, Stop> {
+        self.ask_relayed(least, change, RelayFactor::default())
+            .await
+    }
+
+    pub(super) async fn ask_relayed(
+        &self,
+        least: usize,
+        change: Option<&KeyChange>,
+        relay: RelayFactor,
+    ) -> Result<RingReport, Stop> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let query = self.gossip.query().with_relay(relay);
+            let report = match (self.call(change, &query).await, query.answers.report()) {
+                (Ok(()), Some(report)) => report,
+                other => {
+                    let expected = format!("{} of {} to ask the nodes", wording(change), self.name);
+                    return Err(Stop::failed(expected, format!("{other:?}")));
+                }
+            };
+            if tries == TRIES || report.responses >= least.min(report.nodes) {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Lists, where all nodes are meant to answer.
+    pub(super) async fn list(&self) -> Result<RingReport, Stop> {
+        self.ask(ALL, None).await
+    }
+
+    /// Changes the rings, where all nodes are meant to answer.
+    pub(super) async fn change(&self, change: &KeyChange) -> Result<RingReport, Stop> {
+        self.ask(ALL, Some(change)).await
+    }
+
+    /// Lists, which so many nodes have to do.
+    pub(super) async fn listed(&self, nodes: usize) -> Result<RingReport, Stop> {
+        let report = self.list().await?;
+        all_done("a listing", nodes, &report)?;
+        Ok(report)
+    }
+
+    /// Changes the rings, which so many nodes have to do.
+    pub(super) async fn done(&self, nodes: usize, change: &KeyChange) -> Verdict {
+        let report = self.change(change).await?;
+        all_done(format_args!("{change:?}"), nodes, &report)
+    }
+
+    /// Checks that so many nodes list these keys, and use these primaries, if the backend
+    /// shows them.
+    pub(super) async fn shows<const K: usize, const P: usize>(
+        &self,
+        nodes: usize,
+        keys: [(u8, usize); K],
+        primaries: [(u8, usize); P],
+    ) -> Verdict {
+        let report = self.listed(nodes).await?;
+        same("on how many nodes each key is", &counts(keys), &report.keys)?;
+        self.tells(&counts(primaries), &report)
+    }
+
+    /// The primaries of a listing, if the backend shows them.
+    pub(super) fn primaries<'r>(
+        &self,
+        report: &'r RingReport,
+    ) -> Result<Option<&'r KeyCounts>, Stop> {
+        let expected = "the primaries, which were shown when the check began";
+        let holds = !self.tells_primaries || !report.primary_keys.is_empty();
+        ensure(holds, expected, report)?;
+        Ok(self.tells_primaries.then_some(&report.primary_keys))
+    }
+
+    /// Checks the primaries of a listing, if the backend shows them.
+    pub(super) fn tells(&self, expected: &KeyCounts, report: &RingReport) -> Verdict {
+        match self.primaries(report)? {
+            Some(seen) => same("on how many nodes each key is the primary", expected, seen),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that so many nodes have a primary, if the backend shows them.
+    pub(super) fn tells_primaries_of(&self, nodes: usize, report: &RingReport) -> Verdict {
+        match self.primaries(report)? {
+            Some(primaries) => {
+                let seen: usize = primaries.iter().map(|(_, count)| count).sum();
+                same("nodes with a primary", &nodes, &seen)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that the node's own ring has this primary, if the backend shows primaries.
+    /// Its own answer is always heard.
+    pub(super) async fn keeps_primary(&self, number: u8) -> Verdict {
+        let report = self.ask(1, None).await?;
+        let expected = format_args!("{} to keep its primary, {:?}", self.name, key(number));
+        let primaries = self.primaries(&report)?;
+        let holds = primaries.is_none_or(|primaries| primaries.get(&key(number)) >= 1);
+        ensure(holds, expected, &report)
+    }
+
+    /// Makes a call while the node `late` is late, and drops it once `quick` has answered.
+    pub(super) async fn drop_once_heard(
+        &self,
+        change: Option<&KeyChange>,
+        quick: &Node,
+        late: &Node,
+    ) -> Verdict {
+        let (call, quick, late) = (wording(change), &quick.name, &late.name);
+        let mut seen = String::new();
+        for _ in 0..TRIES {
+            let name = &self.name;
+            let step = format!("{call} of {name}, to be dropped once {quick} has answered");
+            self.gossip.step(step);
+            let query = self.gossip.query();
+            let heard = async {
+                loop {
+                    self.gossip.fixture.timer().sleep(PAUSE).await;
+                    match query.answers.report() {
+                        Some(report) if !report.silent.contains(quick) => break report,
+                        _ => {}
+                    }
+                }
+            };
+            match select(pin!(self.call(change, &query)), pin!(heard)).await {
+                Either::Right((report, _)) => {
+                    let holds = report.nodes == 3 && report.errors == 0;
+                    return ensure(holds, format_args!("{call}: 3 nodes, no error"), report);
+                }
+                // Gossip may have lost the question, or the late node was quick.
+                Either::Left((result, _)) => {
+                    let report = query.answers.report();
+                    seen = format!("the call ended with {result:?} and {report:?}");
+                }
+            }
+        }
+        let expected = format!("{call}: the answer of {quick}, while {late} has not answered");
+        Err(Stop::failed(expected, seen))
+    }
+}
+
+/// Checks that so many nodes were asked, and all have done it.
+pub(super) fn all_done(what: impl fmt::Display, nodes: usize, report: &RingReport) -> Verdict {
+    let numbers = (report.nodes, report.responses, report.errors);
+    let expected = format_args!("{what}: done by {nodes} of {nodes} nodes");
+    ensure(numbers == (nodes, nodes, 0), expected, report)
+}
+
+/// Checks that these nodes have failed, each with this reason, and no others.
+pub(super) fn failed<'a>(
+    nodes: impl IntoIterator<Item = &'a Asked<'a>>,
+    failure: &NodeFailure,
+    report: &RingReport,
+) -> Verdict {
+    let mut names: Vec<_> = nodes.into_iter().map(|node| &node.node.name).collect();
+    names.sort();
+    let seen: Vec<_> = report.failures().collect();
+    let expected: Vec<_> = names.iter().map(|name| (*name, failure)).collect();
+    let holds = seen == expected && report.errors == names.len();
+    ensure(holds, format_args!("{failure:?} of {names:?}"), report)
+}
+
+/// Checks that all nodes use this key, which [`Asked::shows`] does not see if the backend
+/// shows no primaries: they refuse to remove it.
+pub(super) async fn all_use(nodes: &[Asked<'_>; 3], number: u8) -> Verdict {
+    if nodes[0].tells_primaries {
+        return Ok(());
+    }
+    let report = nodes[0].change(&remove(number)).await?;
+    failed(nodes, &NodeFailure::PrimaryKey, &report)
+}
