@@ -1,5 +1,5 @@
-//! Autopilot: its configuration, by which dead servers are removed and new ones get
-//! to vote, and the health of the servers.
+//! Autopilot: its configuration, which controls how dead servers are removed and new
+//! servers become voters, and the health of the servers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,45 +11,46 @@ use serde::{Deserialize, Serialize};
 use crate::error::OperatorError;
 use crate::types::{NodeName, ServerAddress, ServerId};
 
-/// The autopilot of the server that the service runs in. A server without one
-/// leaves it out; its autopilot endpoints then say that they are unsupported.
+/// The autopilot of the server that the service runs in. It is optional: without one,
+/// the autopilot endpoints answer that they are not supported.
 ///
 /// # Contract
-/// The service calls it on the leader only. A change is replicated before the
-/// method returns; an error says in its outcome whether it may yet be.
+/// The service calls it on the leader, and for stale reads on any server. A change is
+/// replicated before the method returns; the outcome of an error says whether the
+/// change may still take effect.
 #[async_trait]
 pub trait AutopilotBackend: Send + Sync {
-    /// The rules in force.
+    /// Returns the current configuration.
     ///
     /// # Errors
-    /// What keeps it from knowing.
+    /// The configuration cannot be read.
     ///
     /// # Cancel safety
-    /// It reads only; the future can be dropped.
+    /// The call only reads; the future can be dropped.
     async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError>;
 
-    /// Replaces the rules; the indexes of `configuration` are ignored. With
-    /// `expected_index`, only if they were last changed at that index, else
-    /// nothing changes and the answer is `false`.
+    /// Replaces the configuration and returns true. The indexes of `configuration` are
+    /// ignored. If `expected_index` is given and the configuration was last changed at
+    /// another index, changes nothing and returns false.
     ///
     /// # Errors
-    /// What keeps it from replicating the change.
+    /// The change cannot be replicated.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves either the old or the new rules.
+    /// Dropping the future leaves either the old or the new configuration.
     async fn set_configuration(
         &self,
         configuration: AutopilotConfiguration,
         expected_index: Option<u64>,
     ) -> Result<bool, OperatorError>;
 
-    /// What it knows of the servers.
+    /// Returns the state of the servers.
     ///
     /// # Errors
-    /// What keeps it from knowing.
+    /// The state cannot be read.
     ///
     /// # Cancel safety
-    /// It reads only; the future can be dropped.
+    /// The call only reads; the future can be dropped.
     async fn state(&self) -> Result<AutopilotState, OperatorError>;
 }
 
@@ -78,26 +79,26 @@ macro_rules! forward {
 
 forward!(Arc, Box);
 
-/// How autopilot looks after the servers.
+/// The configuration of autopilot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutopilotConfiguration {
-    /// Whether dead servers are removed when a new one joins.
+    /// Remove dead servers automatically.
     pub cleanup_dead_servers: bool,
-    /// How long a healthy server may go without contact to the leader.
+    /// The longest time that a healthy server may be without contact to the leader.
     pub last_contact_threshold: Duration,
-    /// How many log entries a healthy server may lag behind.
+    /// The largest number of log entries by which a healthy server may lag behind.
     pub max_trailing_logs: u64,
     /// The number of servers below which none is removed.
     pub min_quorum: u64,
-    /// How long a new server has to be healthy before it votes.
+    /// The time for which a new server has to be healthy before it becomes a voter.
     pub server_stabilization_time: Duration,
-    /// The node tag that names redundancy zones.
+    /// The node tag that holds a server's redundancy zone.
     pub redundancy_zone_tag: String,
-    /// Whether automatic upgrades are off.
+    /// Disable automatic upgrades.
     pub disable_upgrade_migration: bool,
-    /// The node tag that names the version for upgrades.
+    /// The node tag that holds a server's version for upgrades.
     pub upgrade_version_tag: String,
-    /// The log index at which the configuration came to be.
+    /// The log index at which the configuration was created.
     pub create_index: u64,
     /// The log index of its last change.
     pub modify_index: u64,
@@ -121,16 +122,16 @@ impl Default for AutopilotConfiguration {
     }
 }
 
-/// What autopilot knows of the servers.
+/// The state of all servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutopilotState {
-    /// Whether all servers are healthy.
+    /// True if all servers are healthy.
     pub healthy: bool,
-    /// How many servers can be lost without losing the quorum.
+    /// The number of servers that can fail without a loss of quorum.
     pub failure_tolerance: u64,
-    /// The same, if the non-voters were made voters in time.
+    /// The same number, provided that the non-voters become voters in time.
     pub optimistic_failure_tolerance: u64,
-    /// The servers, in the order of their ids.
+    /// The servers, ordered by id.
     pub servers: Vec<AutopilotServer>,
     /// The leader, if there is one.
     pub leader: Option<ServerId>,
@@ -138,7 +139,7 @@ pub struct AutopilotState {
     pub voters: Vec<ServerId>,
 }
 
-/// What autopilot knows of one server.
+/// The state of one server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutopilotServer {
     /// The server's id.
@@ -147,33 +148,33 @@ pub struct AutopilotServer {
     pub name: NodeName,
     /// Its Raft address.
     pub address: ServerAddress,
-    /// What gossip says of it: `alive`, `failed`, `left` or `none`.
+    /// Its gossip status: `alive`, `failed`, `left` or `none`.
     pub node_status: String,
     /// The version of its software.
     pub version: String,
-    /// How long ago the leader heard of it; zero for the leader.
+    /// The time since the leader's last contact with it; zero for the leader.
     pub last_contact: Duration,
     /// The term of its last log entry.
     pub last_term: u64,
     /// The index of its last log entry.
     pub last_index: u64,
-    /// Whether it is healthy.
+    /// True if it is healthy.
     pub healthy: bool,
-    /// Since when its health is what it is.
+    /// The time of the last change of `healthy`.
     pub stable_since: SystemTime,
-    /// What it is to Raft.
+    /// Its role in Raft.
     pub role: RaftRole,
-    /// What its node says of itself.
+    /// The metadata of its node.
     pub meta: BTreeMap<String, String>,
 }
 
-/// What a server is to Raft.
+/// A server's role in Raft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RaftRole {
-    /// It leads, and votes.
+    /// The leader, which is also a voter.
     Leader,
-    /// It votes.
+    /// A voter.
     Voter,
-    /// It does not vote.
+    /// A server without a vote.
     Nonvoter,
 }

@@ -16,7 +16,7 @@ use crate::types::{DatacenterName, ServerId};
 
 pub use crate::error::{KeyringReply, RingOutcome};
 
-/// An operation, who asks for it, and where.
+/// A request: an operation, the caller's token, and the datacenter.
 ///
 /// ```
 /// use cluster_operator::{Consistency, Operation, OperatorRequest, Token};
@@ -27,30 +27,30 @@ pub use crate::error::{KeyringReply, RingOutcome};
 /// assert_eq!(request.datacenter.unwrap(), "dc2");
 /// ```
 ///
-/// It serializes with its token and keys in clear: the channel has to be as private
-/// as the one that the request came by. Between servers an
+/// It serializes with its token and keys in clear, so the channel has to be as private
+/// as the one that the request arrived on. Between servers an
 /// [`Envelope`](crate::Envelope) carries it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OperatorRequest {
     /// The operation.
     pub operation: Operation,
-    /// The datacenter; `None` for that of the server that is asked. Keyring
-    /// operations concern all datacenters and ignore it.
+    /// The datacenter; `None` for that of the server that receives the request.
+    /// Keyring operations apply to all datacenters and ignore it.
     #[serde(default)]
     pub datacenter: Option<DatacenterName>,
-    /// The token to authorize it with; `None` for the anonymous one.
+    /// The token to authorize the request with; `None` for the anonymous token.
     #[serde(with = "crate::acl::token::exposed", default)]
     pub token: Option<Token>,
-    /// Names the request in logs and audits of all servers that it passes. The
-    /// service makes one if it forwards a request without.
+    /// The id of the request in the logs and audits of all servers that it passes. The
+    /// service generates one if it forwards a request without an id.
     #[serde(default)]
     pub request_id: Option<RequestId>,
 }
 
 impl OperatorRequest {
-    /// The operation in the datacenter of the server that is asked, without a
-    /// token.
+    /// Creates a request without a token, for the datacenter of the server that
+    /// receives it.
     pub fn new(operation: Operation) -> Self {
         OperatorRequest {
             operation,
@@ -82,7 +82,7 @@ impl OperatorRequest {
     }
 }
 
-/// Names one request across all servers that it passes: 1 to 128 letters, digits
+/// The id of a request across all servers that it passes: 1 to 128 letters, digits
 /// and `-`, `_`, `.`, `:`.
 ///
 /// ```
@@ -97,14 +97,14 @@ impl OperatorRequest {
 #[serde(try_from = "String", into = "String")]
 pub struct RequestId(Arc<str>);
 
-/// A text that is not a [`RequestId`].
+/// The error for a text that is not a [`RequestId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a request id has 1 to 128 letters, digits and - _ . :")]
 pub struct InvalidRequestId;
 
 impl RequestId {
-    /// A new id, which no other request has: 32 hexadecimal digits from the seed
-    /// that the standard library takes from the operating system for its hash maps.
+    /// Generates a unique id: 32 hexadecimal digits from the seed that the standard
+    /// library takes from the operating system for its hash maps.
     pub fn generate() -> Self {
         let half = || RandomState::new().hash_one(0);
         RequestId(format!("{:016x}{:016x}", half(), half()).into())
@@ -149,7 +149,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// What is to be done.
+/// An operation of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Operation {
@@ -157,40 +157,40 @@ pub enum Operation {
     RaftConfiguration(Consistency),
     /// Remove a server from the Raft configuration.
     RemovePeer {
-        /// Which one.
+        /// The server to remove.
         server: PeerSelector,
-        /// Only if the configuration is at this index.
+        /// The index that the configuration must have, if any.
         expected_index: Option<u64>,
     },
-    /// Hand the lead to another voter.
+    /// Transfer leadership to another voter.
     TransferLeadership {
-        /// To which one; `None` for the best suited.
+        /// The new leader; `None` for the most suitable voter.
         to: Option<ServerId>,
     },
-    /// Ask the gossip rings.
+    /// List or change the keys of the gossip rings.
     Keyring {
-        /// What of them.
+        /// The listing or the change.
         action: KeyringAction,
-        /// Which ones.
+        /// The rings that it applies to.
         scope: KeyringScope,
-        /// How often each answer is sent.
+        /// The number of nodes through which each answer is sent as well.
         relay_factor: RelayFactor,
     },
-    /// Read autopilot's rules.
+    /// Read autopilot's configuration.
     AutopilotConfiguration(Consistency),
-    /// Replace autopilot's rules.
+    /// Replace autopilot's configuration.
     SetAutopilotConfiguration {
-        /// The new ones; their indexes are ignored.
+        /// The new configuration. Its indexes are ignored.
         configuration: AutopilotConfiguration,
-        /// Only if the old ones were last changed at this index.
+        /// The index of the old configuration's last change, if it has to match.
         expected_index: Option<u64>,
     },
-    /// Read autopilot's view of the servers.
+    /// Read autopilot's state of the servers.
     AutopilotState(Consistency),
 }
 
 impl Operation {
-    /// What a token has to allow for it.
+    /// Returns the resource and the access that the operation needs.
     pub fn permission(&self) -> (Resource, Access) {
         match self {
             Operation::RaftConfiguration(_)
@@ -209,7 +209,7 @@ impl Operation {
         }
     }
 
-    /// The outcome where it was sent and not answered.
+    /// Returns the outcome of the operation if it was sent and not answered.
     pub(crate) fn unanswered(&self) -> Outcome {
         match self.permission().1 {
             Access::Read => Outcome::NotApplied,
@@ -218,54 +218,54 @@ impl Operation {
     }
 }
 
-/// What is asked of the rings.
+/// An operation on gossip rings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyringAction {
-    /// Which keys there are.
+    /// List the keys.
     List,
-    /// To add a key.
+    /// Add a key.
     Install(#[serde(with = "crate::keyring::exposed")] GossipKey),
-    /// To make a key the primary.
+    /// Make a key the primary.
     Use(#[serde(with = "crate::keyring::exposed")] GossipKey),
-    /// To remove a key.
+    /// Remove a key.
     Remove(#[serde(with = "crate::keyring::exposed")] GossipKey),
 }
 
-/// Which rings are asked.
+/// The rings that a keyring operation applies to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum KeyringScope {
-    /// Those of this datacenter, the WAN's among them, and the other
-    /// datacenters' own.
+    /// The WAN ring and the rings of all datacenters.
     #[default]
     Federation,
-    /// This datacenter's own, without the WAN's.
+    /// The rings of this datacenter, without the WAN ring. Only for listings.
     LocalOnly,
-    /// This datacenter's own, asked for by another one.
+    /// The rings of this datacenter, at the request of another datacenter.
     Remote,
 }
 
-/// The answer to an [`Operation`](crate::Operation), one for each.
+/// The reply to an [`Operation`], with one variant for each operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum OperatorReply {
     /// The Raft configuration.
     RaftConfiguration(RaftConfiguration),
-    /// The server is no longer in the Raft configuration.
+    /// The server was removed from the Raft configuration.
     PeerRemoved,
-    /// The server that was named leads, or another one if none was.
+    /// The named server, or another one if none was named, is the leader.
     LeadershipTransferred,
-    /// What the rings answered.
+    /// The outcomes of the rings.
     Keyring(KeyringReply),
-    /// Autopilot's rules.
+    /// Autopilot's configuration.
     AutopilotConfiguration(AutopilotConfiguration),
-    /// Whether autopilot's rules were replaced.
+    /// True if autopilot's configuration was replaced, false if the index did not
+    /// match.
     AutopilotConfigurationSet(bool),
-    /// Autopilot's view of the servers.
+    /// Autopilot's state of the servers.
     AutopilotState(AutopilotState),
 }
 
 impl OperatorReply {
-    /// Whether this is an answer to the operation at all.
+    /// Returns true if the reply belongs to the operation.
     pub(crate) fn answers(&self, operation: &Operation) -> bool {
         use OperatorReply as Reply;
         matches!(

@@ -1,4 +1,4 @@
-//! Time, kept out of the core.
+//! Timers and deadlines.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-/// A future that a [`Timer`] makes.
+/// The future of [`Timer::sleep`].
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Lets time pass.
+/// A source of time.
 ///
-/// The core has no runtime and no clock of its own; it gets them through this.
-/// Feature `tokio` has `TokioTimer`; a test can advance
-/// time by hand.
+/// The library has no runtime and no clock of its own and uses this trait instead.
+/// The feature `tokio` provides `TokioTimer`; the feature `mock` has a clock that a
+/// test advances.
 pub trait Timer: Send + Sync {
-    /// A future that is ready once the duration has passed since this call.
+    /// Returns a future that is ready once the duration has passed since this call.
     fn sleep(&self, duration: Duration) -> Sleep;
 
-    /// The time by the same clock; the system's, unless it is overridden. Override it
-    /// where `sleep` does not take real time.
+    /// Returns the current time. Override it if `sleep` does not take real time, so
+    /// that both use the same clock.
     fn now(&self) -> Instant {
         Instant::now()
     }
@@ -66,7 +66,7 @@ impl Timer for TokioTimer {
     }
 }
 
-/// How long a call may take, and how much of that is left.
+/// The time limit of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Budget<'a> {
     timer: &'a dyn Timer,
@@ -75,7 +75,7 @@ pub(crate) struct Budget<'a> {
 }
 
 impl<'a> Budget<'a> {
-    /// It begins now.
+    /// Starts a budget now.
     pub(crate) fn new(timer: &'a dyn Timer, whole: Duration) -> Self {
         Budget {
             timer,
@@ -88,31 +88,32 @@ impl<'a> Budget<'a> {
         self.whole
     }
 
-    /// In whole milliseconds less, so that errors name round numbers.
+    /// Returns the time that is left. Only whole milliseconds are deducted, so that
+    /// errors show round numbers.
     pub(crate) fn left(&self) -> Duration {
         let passed = self.timer.now().saturating_duration_since(self.began);
         let passed = passed - Duration::from_nanos(u64::from(passed.subsec_nanos() % 1_000_000));
         self.whole.saturating_sub(passed)
     }
 
-    /// The time that a backend or the next server may take, so that its answer
-    /// arrives before this server gives up.
+    /// Returns the time for a backend or the next server: nine tenths of what is left,
+    /// so that its answer arrives before this server gives up.
     pub(crate) fn share(&self) -> Duration {
         let left = self.left();
         left - left / 10
     }
 
-    /// The end of the budget, for work that begins with it.
+    /// Returns a deadline of the whole budget, for work that starts with it.
     pub(crate) fn deadline(&self) -> Deadline<'a> {
         Deadline::new(self.timer, self.whole)
     }
 }
 
-/// A point in time by which work has to end.
+/// A time limit for futures.
 ///
-/// It has no clock, so it begins with the first work that is not ready at once;
-/// work that is costs no timer. Work that is ready together with the timer
-/// counts as in time.
+/// Its timer starts with the first future that is not ready at once, so futures that
+/// are ready cost no timer. A future that is ready at the same moment as the timer is
+/// in time.
 pub(crate) struct Deadline<'a> {
     timer: &'a dyn Timer,
     after: Duration,
@@ -128,7 +129,7 @@ impl<'a> Deadline<'a> {
         }
     }
 
-    /// The work's output, or `None` if it takes longer.
+    /// Returns the future's output, or `None` if it takes too long.
     pub(crate) async fn bound<F: Future>(&mut self, work: F) -> Option<F::Output> {
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|context| match work.as_mut().poll(context) {
@@ -138,8 +139,8 @@ impl<'a> Deadline<'a> {
         .await
     }
 
-    /// The outputs of works that run at once, in their order; `None` for each
-    /// that takes longer.
+    /// Runs the futures at once and returns their outputs in order, with `None` for
+    /// each one that takes too long.
     pub(crate) async fn bound_all<F: Future>(
         &mut self,
         works: impl Iterator<Item = F>,

@@ -11,7 +11,8 @@ use crate::types::{
     Resource, ServerId,
 };
 
-/// What went wrong, for programs. Servers and the client for programs share it.
+/// The kind of an [`OperatorError`](super::OperatorError), for programs. Servers and
+/// clients share it.
 ///
 /// It serializes as `{"kind": NAME, "data": {..}}`, in a problem document too; its
 /// [name](ErrorKind::name) is in the header `X-Operator-Error` of an answer.
@@ -19,10 +20,10 @@ use crate::types::{
 #[serde(tag = "kind", content = "data", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A parameter of the request makes no sense.
+    /// A parameter of the request is invalid.
     #[error("{reason}")]
     InvalidRequest {
-        /// What is wrong with it.
+        /// The parameter and what is wrong with it.
         reason: String,
     },
     /// The gossip key is malformed.
@@ -31,26 +32,26 @@ pub enum ErrorKind {
     /// The token does not allow the operation.
     #[error(fmt = denied)]
     PermissionDenied {
-        /// What was to be read or changed.
+        /// The resource that the operation reads or changes.
         resource: Resource,
-        /// Which of the two.
+        /// The access that the operation needs.
         access: Access,
-        /// Whose token it is.
+        /// The owner of the token.
         identity: Identity,
     },
-    /// Nobody has this token.
+    /// The token does not exist.
     #[error("the ACL token is not known: it may be mistyped, expired or deleted")]
     UnknownToken,
     /// The authorizer is unavailable.
     #[error("cannot check the ACL token now, try again: {reason}")]
     AuthorizerUnavailable {
-        /// In the authorizer's words.
+        /// The reason that the authorizer gives.
         reason: String,
     },
-    /// The servers of the datacenter have no leader at this moment.
+    /// The datacenter has no leader at this moment.
     #[error("no cluster leader: check that a majority of the voters is up, or ask with ?stale")]
     NoLeader,
-    /// This server is not in the Raft configuration: it was removed, or has not
+    /// This server is not in the Raft configuration: it was removed, or has not yet
     /// joined.
     #[error(
         "this server ({id}) is not in the Raft configuration, so it knows no leader: ask another \
@@ -60,32 +61,32 @@ pub enum ErrorKind {
         /// The server's id.
         id: ServerId,
     },
-    /// This server does not lead, or no longer.
+    /// This server is not the leader, or not any more.
     #[error(fmt = not_leader)]
     NotLeader {
-        /// Who leads, if that is known.
+        /// The leader, if it is known.
         leader: Option<LeaderHint>,
     },
-    /// No such datacenter is known.
+    /// The datacenter is unknown.
     #[error("no path to datacenter {datacenter:?}: check its name, and that it is joined")]
     NoPathToDatacenter {
-        /// The name asked for.
+        /// The datacenter in the request.
         datacenter: DatacenterName,
     },
-    /// A server or datacenter could not be reached.
+    /// A server or datacenter is unreachable.
     #[error("cannot reach {target}: {reason}")]
     Unreachable {
         /// The server or datacenter.
         target: String,
-        /// In the transport's words.
+        /// The reason that the transport gives.
         reason: String,
     },
-    /// The answer did not come in time.
+    /// An answer did not arrive within the timeout.
     #[error("no answer from {target} within {} ms", after.as_millis())]
     DeadlineExceeded {
-        /// Who did not answer.
+        /// The server, datacenter, pool or authorizer that did not answer.
         target: String,
-        /// The time that was waited.
+        /// The timeout.
         after: Duration,
     },
     /// The server is not in the Raft configuration.
@@ -94,18 +95,18 @@ pub enum ErrorKind {
     /// The server is the last voter, and a cluster needs one.
     #[error("the last voter cannot be removed from the Raft configuration")]
     LastVoter,
-    /// The voters that stay would be without the majority that the quorum guard
-    /// asks for.
+    /// Too few of the voters that stay would be alive for the majority that the quorum
+    /// guard requires.
     #[error(
         "removing this voter would leave {alive} of {voters} voters alive, and {needed} are \
          needed: remove the dead ones first, bring them back, or add a voter"
     )]
     QuorumLoss {
-        /// How many voters would be left.
+        /// The number of voters that would stay.
         voters: usize,
-        /// How many of those are alive.
+        /// The number of those that are alive.
         alive: usize,
-        /// How many of those have to be.
+        /// The number of those that have to be alive.
         needed: usize,
     },
     /// Too few of the voters that stay have confirmed that they are alive.
@@ -115,50 +116,50 @@ pub enum ErrorKind {
         after.as_millis()
     )]
     QuorumUnproven {
-        /// How many have confirmed it.
+        /// The number of voters that confirmed the entry.
         confirmed: usize,
-        /// How many have to.
+        /// The number of voters that have to.
         needed: usize,
-        /// The time that was waited.
+        /// The timeout of the proof.
         after: Duration,
     },
-    /// The Raft configuration has another version than was expected.
+    /// The version of the Raft configuration is not the expected one.
     #[error(fmt = conflict)]
     Conflict {
-        /// The version that was expected.
+        /// The expected version.
         expected: ConfigVersion,
-        /// The version that it has.
+        /// The actual version.
         actual: ConfigVersion,
     },
-    /// The leader's term is another one than was expected.
+    /// The leader's term is not the expected one.
     #[error(
         "the leader's term is {actual}, not {expected}: read the Raft configuration again, then \
          repeat it"
     )]
     TermChanged {
-        /// The term that was expected.
+        /// The expected term.
         expected: u64,
-        /// The term that it is.
+        /// The actual term.
         actual: u64,
     },
-    /// Another change of the Raft configuration is not finished.
+    /// Another change of the Raft configuration is in progress.
     #[error(
         "another change of the Raft configuration is in progress: repeat it once that is committed"
     )]
     ChangeInProgress,
-    /// The server that is to lead leads already.
+    /// The target of a leadership transfer is already the leader.
     #[error("server {id} leads already")]
     AlreadyLeader {
         /// The server's id.
         id: ServerId,
     },
-    /// The server that is to lead has no vote.
+    /// The target of a leadership transfer is not a voter.
     #[error("server {id} has no vote, so it cannot lead: name a voter")]
     NotVoter {
         /// The server's id.
         id: ServerId,
     },
-    /// There is no other voter that could lead.
+    /// No other voter is available as the target of a leadership transfer.
     #[error("no other voter is up that could lead: add a voter, or bring one back")]
     NoTransferTarget,
     /// The nodes gossip in clear text and have no keyring.
@@ -169,43 +170,44 @@ pub enum ErrorKind {
     RingsFailed {
         /// The rings that did not.
         failed: Vec<(DatacenterName, Pool)>,
-        /// How many rings there are.
+        /// The number of all rings.
         rings: usize,
     },
-    /// The server has no backend for this, or the backend cannot do it.
+    /// The server has no backend for the operation, or the backend does not support
+    /// it.
     #[error("{what} is not supported by this server")]
     Unsupported {
-        /// What was asked.
+        /// The feature that is not supported.
         what: String,
     },
     /// The request was forwarded too often.
     #[error("the request was forwarded {hops} times without meeting the leader: try again")]
     TooManyHops {
-        /// How often it was.
+        /// The number of times that it was forwarded.
         hops: u8,
     },
     /// Two servers speak different versions of the server call.
     #[error("the server call cannot be read: {reason}")]
     IncompatibleServer {
-        /// Which of them is too old.
+        /// The versions, and which server is too old.
         reason: String,
     },
-    /// A server's answer cannot be read.
+    /// A server's reply is malformed or does not answer the request.
     #[error("the answer cannot be read: {reason}")]
     InvalidReply {
-        /// What is wrong with it.
+        /// What is wrong with the reply.
         reason: String,
     },
-    /// The server cannot do it at this moment.
+    /// The server cannot serve the request at this moment.
     #[error("{reason}")]
     Unavailable {
-        /// In the server's words.
+        /// The reason that the server gives.
         reason: String,
     },
-    /// The backend or the server failed, in its words.
+    /// The backend or the server failed.
     #[error("{message}")]
     Backend {
-        /// The words.
+        /// The message that it gives.
         message: String,
     },
 }
@@ -251,7 +253,7 @@ fn not_leader(leader: &Option<LeaderHint>, f: &mut fmt::Formatter<'_>) -> fmt::R
     }
 }
 
-/// How many of the rings that failed an error's text names.
+/// The largest number of failed rings that an error's text names.
 const RINGS_NAMED: usize = 8;
 
 fn rings_failed(
@@ -274,7 +276,7 @@ fn rings_failed(
 }
 
 impl ErrorKind {
-    /// The name of the kind, as in the header `X-Operator-Error`.
+    /// Returns the name of the kind, as in the header `X-Operator-Error`.
     pub fn name(&self) -> &'static str {
         match self {
             ErrorKind::InvalidRequest { .. } => "invalid-request",
@@ -309,8 +311,8 @@ impl ErrorKind {
         }
     }
 
-    /// The default outcome of this kind: unknown only where an operation may have
-    /// been under way when the answer was given up.
+    /// Returns the default outcome of this kind. It is unknown only where the error can
+    /// occur after the operation was sent.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             ErrorKind::DeadlineExceeded { .. }
@@ -328,7 +330,7 @@ mod tests {
     use crate::error::OperatorError;
 
     #[test]
-    fn rings_that_failed_are_named() {
+    fn failed_rings_are_named() {
         let error = OperatorError::new(ErrorKind::RingsFailed {
             failed: vec![("dc1".into(), Pool::Wan), ("dc2".into(), Pool::Lan)],
             rings: 3,
@@ -340,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_of_many_failed_rings_are_named() {
+    fn eight_failed_rings_are_named_and_the_rest_counted() {
         let segment = |n: u32| ("dc1".into(), Pool::Segment(format!("{n}").into()));
         let text = |failed: u32| {
             let failed = (0..failed).map(segment).collect();

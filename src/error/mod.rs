@@ -1,4 +1,4 @@
-//! The one error of the library.
+//! Errors of operations, and the outcomes that they report.
 
 mod kind;
 mod rings;
@@ -14,12 +14,14 @@ use crate::types::{InvalidKey, TEXT_LIMIT, cut_text};
 pub use kind::ErrorKind;
 pub use rings::{KeyringReply, RingOutcome};
 
-/// Why an operation failed, and whether it happened all the same.
+/// The error of an operation: its kind, and whether the operation took effect.
 ///
-/// It serializes with everything but its source, so that the server that asked
-/// knows as much as the one that failed. An error of a kind that this version does
-/// not know yet is read as [`Backend`](ErrorKind::Backend), with its text. Neither it nor its texts contain keys or
-/// tokens; a backend that makes one sees to it.
+/// It serializes with everything but its source, so that an error of another server
+/// arrives complete. A kind that this version does not know is deserialized as
+/// [`Backend`](ErrorKind::Backend) with the error's text.
+///
+/// An error must not contain keys or tokens. Backends ensure this for the errors that
+/// they return.
 ///
 /// ```
 /// use cluster_operator::{ErrorKind, OperatorError, Outcome};
@@ -33,9 +35,9 @@ pub use rings::{KeyringReply, RingOutcome};
 pub struct OperatorError {
     kind: Box<ErrorKind>,
     outcome: Outcome,
-    /// What each ring did, where rings were asked.
+    /// The outcome of each ring, if rings were asked.
     reply: Option<Box<KeyringReply>>,
-    /// How many servers have handed this error on.
+    /// The number of servers that have forwarded this error.
     forwards: u8,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
@@ -67,7 +69,7 @@ impl<'de> Deserialize<'de> for OperatorError {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Read {
-            /// `None` if this version does not know it.
+            /// `None` if this version does not know the kind.
             #[serde(flatten)]
             kind: Option<Box<ErrorKind>>,
             text: String,
@@ -88,21 +90,21 @@ impl<'de> Deserialize<'de> for OperatorError {
     }
 }
 
-/// Whether a failed operation changed something.
+/// The effect of a failed operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Nothing has changed and nothing will. It can be sent again.
+    /// Nothing has changed, and nothing will. The operation can be retried.
     NotApplied,
-    /// It has happened, although it is an error.
+    /// The operation took effect although it failed.
     Applied,
-    /// It may have happened, may yet happen, or may never. Look before you send
-    /// it again.
+    /// The operation may have taken effect, or may still do so. Check the state before
+    /// you retry.
     Unknown,
 }
 
 impl Outcome {
-    /// The name in answers and problem documents.
+    /// Returns the name used in answers and problem documents.
     pub fn name(self) -> &'static str {
         match self {
             Outcome::NotApplied => "not-applied",
@@ -111,7 +113,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome with this name.
+    /// Returns the outcome with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         let all = [Outcome::NotApplied, Outcome::Applied, Outcome::Unknown];
         all.into_iter().find(|outcome| outcome.name() == name)
@@ -119,12 +121,14 @@ impl Outcome {
 }
 
 impl OperatorError {
-    /// An error of this kind.
+    /// Creates an error of this kind.
     ///
-    /// The outcome is [`Unknown`](Outcome::Unknown) for a missed deadline, a
-    /// backend's own error, an answer that cannot be read and rings that failed,
-    /// else [`NotApplied`](Outcome::NotApplied). Set what is known to be otherwise
-    /// with [`with_outcome`](OperatorError::with_outcome).
+    /// The outcome is [`Unknown`](Outcome::Unknown) for
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded),
+    /// [`RingsFailed`](ErrorKind::RingsFailed),
+    /// [`InvalidReply`](ErrorKind::InvalidReply) and [`Backend`](ErrorKind::Backend),
+    /// and [`NotApplied`](Outcome::NotApplied) for all other kinds. Set it with
+    /// [`with_outcome`](OperatorError::with_outcome) where more is known.
     pub fn new(kind: ErrorKind) -> Self {
         OperatorError {
             outcome: kind.outcome(),
@@ -135,64 +139,63 @@ impl OperatorError {
         }
     }
 
-    /// A failure of a backend, with the outcome unknown.
+    /// Creates a [`Backend`](ErrorKind::Backend) error. Its outcome is unknown.
     pub fn backend(message: impl Into<String>) -> Self {
         OperatorError::new(ErrorKind::Backend {
             message: message.into(),
         })
     }
 
-    /// Something that a backend cannot do.
+    /// Creates an [`Unsupported`](ErrorKind::Unsupported) error.
     pub fn unsupported(what: impl Into<String>) -> Self {
         OperatorError::new(ErrorKind::Unsupported { what: what.into() })
     }
 
-    /// Another server's answer that cannot be read.
+    /// Creates an [`InvalidReply`](ErrorKind::InvalidReply) error.
     pub(crate) fn invalid_reply(reason: impl Into<String>) -> Self {
         OperatorError::new(ErrorKind::InvalidReply {
             reason: reason.into(),
         })
     }
 
-    /// A parameter that makes no sense.
+    /// Creates an [`InvalidRequest`](ErrorKind::InvalidRequest) error.
     pub fn invalid_request(reason: impl Into<String>) -> Self {
         OperatorError::new(ErrorKind::InvalidRequest {
             reason: reason.into(),
         })
     }
 
-    /// The same error with what is known of the outcome.
+    /// Sets the outcome.
     #[must_use]
     pub fn with_outcome(mut self, outcome: Outcome) -> Self {
         self.outcome = outcome;
         self
     }
 
-    /// The same error with what caused it. A source stays in the process: it is
-    /// not serialized.
+    /// Sets the source. It stays in the process, because it is not serialized.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(Arc::from(source.into()));
         self
     }
 
-    /// The same error with what each ring did.
+    /// Adds the outcome of each ring.
     #[must_use]
     pub fn with_reply(mut self, reply: KeyringReply) -> Self {
         self.reply = Some(Box::new(reply));
         self
     }
 
-    /// The same error as another server forwards it.
+    /// Counts one more server that forwards this error.
     #[must_use]
     pub(crate) fn forwarded(mut self) -> Self {
         self.forwards = self.forwards.saturating_add(1);
         self
     }
 
-    /// The same error of another server, no larger than one of this server would be:
-    /// without what each ring did, and in words if its kind holds more than
-    /// [`TEXT_LIMIT`] bytes.
+    /// Limits the size of an error of another server: drops the outcomes of rings, and
+    /// replaces a kind of more than [`TEXT_LIMIT`] bytes with its text, cut to the
+    /// limit.
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
         self.reply = None;
@@ -204,26 +207,26 @@ impl OperatorError {
         self
     }
 
-    /// What went wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// Whether it happened all the same.
+    /// Returns whether the operation took effect.
     pub fn outcome(&self) -> Outcome {
         self.outcome
     }
 
-    /// What each ring did, for an operation on rings that some of them did not
-    /// confirm.
+    /// Returns the outcome of each ring, for a keyring operation that some rings did
+    /// not confirm.
     pub fn reply(&self) -> Option<&KeyringReply> {
         self.reply.as_deref()
     }
 
-    /// What each ring did, if the error holds it; else the error itself.
+    /// Converts the error into the outcome of each ring.
     ///
     /// # Errors
-    /// The error, if no ring was asked.
+    /// The error itself, if no ring was asked.
     pub fn into_reply(mut self) -> Result<KeyringReply, OperatorError> {
         match self.reply.take() {
             Some(reply) => Ok(*reply),
@@ -231,13 +234,13 @@ impl OperatorError {
         }
     }
 
-    /// The same error without rings, of an operation that asks none.
+    /// Drops the outcomes of rings.
     pub(crate) fn without_reply(mut self) -> Self {
         self.reply = None;
         self
     }
 
-    /// How many servers have forwarded this error to the one that was asked.
+    /// Returns the number of servers that have forwarded this error.
     pub(crate) fn forwards(&self) -> u8 {
         self.forwards
     }
@@ -257,7 +260,7 @@ impl Error for OperatorError {
     }
 }
 
-/// Equal in everything but the source.
+/// Compares everything but the source.
 impl PartialEq for OperatorError {
     fn eq(&self, other: &Self) -> bool {
         let parts = |error: &Self| (error.outcome, error.forwards);
@@ -284,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_is_kept_in_the_process_and_left_out_of_the_serialized_form() {
+    fn source_is_not_serialized() {
         let error = OperatorError::backend("log is full").with_source(fmt::Error);
         assert!(error.source().unwrap().is::<fmt::Error>());
         let json = serde_json::to_string(&error).unwrap();
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn error_of_a_kind_that_is_not_known_yet_keeps_its_text_and_outcome() {
+    fn error_of_unknown_kind_keeps_its_text_and_outcome() {
         let json = r#"{"kind":"on-strike","data":{"until":7},"text":"come back at 7",
             "outcome":"not-applied","forwards":1}"#;
         let error: OperatorError = serde_json::from_str(json).unwrap();

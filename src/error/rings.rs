@@ -1,40 +1,37 @@
-//! What each ring did, in a reply or in the error that holds it.
+//! Replies to keyring operations, and the outcome of each ring.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ErrorKind, OperatorError, Outcome};
 use crate::types::{DatacenterName, Pool, RingReport};
 
-/// What each ring answered: the WAN first, then this datacenter's LAN, its
-/// segments by name, and the other datacenters' rings by name.
-///
-/// It holds every ring, those that failed too.
+/// The outcome of every ring, also of those that failed: the WAN first, then this
+/// datacenter's LAN, its segments by name, and the other datacenters' rings by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[must_use = "some rings may have failed: look at each one's error and report"]
 pub struct KeyringReply {
-    /// One entry for each ring, and one for each datacenter that could not be
-    /// asked for its rings.
+    /// One entry for each ring, and one for each datacenter that could not be asked.
     pub rings: Vec<RingOutcome>,
 }
 
-/// What one ring answered: a report of its nodes' answers, an error, or both, where
-/// some nodes had answered before the call failed or its time was over.
+/// The outcome of one ring: a report of its nodes' answers, an error, or both if some
+/// nodes answered before the call failed or timed out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RingOutcome {
-    /// The datacenter; for the WAN ring that of the server that asked it.
+    /// The datacenter. For the WAN ring, the datacenter of the server that asked it.
     pub datacenter: DatacenterName,
     /// The pool.
     pub pool: Pool,
-    /// The merged answers of its nodes; `None` if no node was asked. A report may
-    /// have a [`fault`](RingReport::fault).
+    /// The merged answers of its nodes; `None` if no node was asked. Its
+    /// [`fault`](RingReport::fault) names nodes that failed or were silent.
     pub report: Option<RingReport>,
-    /// Why not all answers could be had, beside what the report says.
+    /// The error that ended the call.
     pub error: Option<OperatorError>,
 }
 
 impl RingOutcome {
-    /// A ring with a report and no error.
+    /// Creates the outcome of a ring with a report and no error.
     pub fn new(datacenter: impl Into<DatacenterName>, pool: Pool, report: RingReport) -> Self {
         RingOutcome {
             datacenter: datacenter.into(),
@@ -44,7 +41,7 @@ impl RingOutcome {
         }
     }
 
-    /// A ring of which no node was asked.
+    /// Creates the outcome of a ring of which no node was asked.
     pub fn failed(datacenter: impl Into<DatacenterName>, pool: Pool, error: OperatorError) -> Self {
         RingOutcome {
             datacenter: datacenter.into(),
@@ -54,23 +51,23 @@ impl RingOutcome {
         }
     }
 
-    /// Whether every node of the ring did what it was asked.
+    /// Returns true if every node of the ring did what it was asked.
     pub fn is_confirmed(&self) -> bool {
         let report = self.report.as_ref();
         self.error.is_none() && report.is_some_and(|report| report.fault().is_none())
     }
 
-    /// What has become of a change: not applied only if every node refused it for a
-    /// reason that has a [name](crate::NodeFailure), or none was asked.
-    ///
-    /// A node that failed for another reason may have changed its ring all the same.
+    /// Returns the effect of a change on this ring. It is not applied only if no node
+    /// was asked, or if every node refused it for a
+    /// [known reason](crate::NodeFailure): a node that failed for another reason may
+    /// have changed its ring.
     pub fn outcome(&self) -> Outcome {
         match (&self.report, &self.error) {
             (None, Some(error)) => error.outcome(),
             (None, None) => Outcome::Unknown,
             (Some(_), None) if self.is_confirmed() => Outcome::Applied,
             (Some(report), _) if report.is_refusal() => Outcome::NotApplied,
-            // The nodes were about to be asked, and nothing was sent.
+            // The nodes were named, but nothing was sent.
             (Some(report), Some(error)) if report.responses == 0 => match error.outcome() {
                 Outcome::NotApplied => Outcome::NotApplied,
                 _ => Outcome::Unknown,
@@ -86,12 +83,12 @@ impl RingOutcome {
 }
 
 impl KeyringReply {
-    /// The reply if every node of every ring did what it was asked.
+    /// Returns the reply if every node of every ring did what it was asked.
     ///
     /// # Errors
-    /// [`ErrorKind::RingsFailed`], which names the rings that did not and holds the
-    /// [reply](OperatorError::reply). It is not applied if no ring has changed and
-    /// none may have.
+    /// [`ErrorKind::RingsFailed`] otherwise, which names the rings that did not confirm
+    /// and holds the [reply](OperatorError::reply). Its outcome is
+    /// [`NotApplied`](Outcome::NotApplied) if that is the outcome of every ring.
     pub fn confirmed(self) -> Result<Self, OperatorError> {
         let mut outcomes = self.rings.iter().map(RingOutcome::outcome);
         let outcome = if outcomes.all(|outcome| outcome == Outcome::NotApplied) {
@@ -105,8 +102,7 @@ impl KeyringReply {
         }
     }
 
-    /// The reply to a listing if it has something to show: a ring with keys, or no
-    /// ring that failed.
+    /// Returns the reply to a listing if a ring has keys or if no ring failed.
     ///
     /// # Errors
     /// [`ErrorKind::RingsFailed`], as for [`confirmed`](KeyringReply::confirmed).
@@ -151,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn reply_is_confirmed_if_every_node_of_every_ring_did_it() {
+    fn reply_is_confirmed_if_every_node_confirms() {
         let good = KeyringReply {
             rings: vec![ring(Pool::Wan, done())],
         };
@@ -171,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn change_that_every_node_refused_is_not_applied() {
+    fn change_refused_by_every_node_is_not_applied() {
         let mut reply = KeyringReply {
             rings: vec![ring(Pool::Wan, refused())],
         };
@@ -186,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn ring_is_not_applied_only_if_all_refused_for_a_named_reason() {
+    fn refusal_for_unknown_reason_has_unknown_outcome() {
         let outcome = |nodes, failures: &[NodeFailure]| {
             let mut report = RingReport::new(nodes);
             for (node, failure) in failures.iter().enumerate() {
@@ -202,20 +198,20 @@ mod tests {
         assert_eq!(outcome(2, &both[..1]), Outcome::Unknown);
         assert_eq!(outcome(2, &[named, other]), Outcome::Unknown);
         assert_eq!(outcome(0, &[]), Outcome::Unknown);
-        // Beyond those that are named, the reasons are not known.
+        // The reasons of nodes that are not named are unknown.
         let many = vec![NodeFailure::KeyNotInstalled; RingReport::NAMED + 1];
         assert_eq!(outcome(many.len(), &many), Outcome::Unknown);
     }
 
     #[test]
-    fn ring_without_report_and_error_is_unknown() {
+    fn ring_without_report_and_error_has_unknown_outcome() {
         let mut ring = ring(Pool::Lan, done());
         ring.report = None;
         assert_eq!(ring.outcome(), Outcome::Unknown);
     }
 
     #[test]
-    fn query_that_was_not_sent_is_not_applied() {
+    fn unsent_query_is_not_applied() {
         let mut ring = ring(Pool::Lan, RingReport::new(2));
         let unsent = OperatorError::backend("cannot ask").with_outcome(Outcome::NotApplied);
         ring.error = Some(unsent);
@@ -230,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn ring_with_a_report_and_an_error_is_not_confirmed() {
+    fn ring_with_report_and_error_is_not_confirmed() {
         let mut ring = ring(Pool::Lan, done());
         assert_eq!(ring.outcome(), Outcome::Applied);
         ring.error = Some(OperatorError::backend("lost"));
@@ -239,12 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn report_of_no_nodes_is_not_a_success() {
+    fn report_of_no_nodes_is_not_confirmed() {
         assert!(!ring(Pool::Lan, RingReport::new(0)).is_confirmed());
     }
 
     #[test]
-    fn listing_of_nothing_but_failures_is_an_error() {
+    fn listing_is_an_error_only_if_no_ring_has_keys() {
         let mut reply = KeyringReply {
             rings: vec![ring(Pool::Lan, refused())],
         };

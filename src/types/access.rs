@@ -1,10 +1,10 @@
-//! What a token allows, and whose it is.
+//! Resources, kinds of access, and identities.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What an operation touches, as Consul's rules name it.
+/// A resource that an operation reads or writes, named as in Consul's rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -24,13 +24,13 @@ impl fmt::Display for Resource {
     }
 }
 
-/// In which way an operation touches it.
+/// The kind of access that an operation needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
-    /// It looks.
+    /// Reads the resource.
     Read,
-    /// It changes. Whoever may write may read.
+    /// Changes the resource. Write access includes read access.
     Write,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for Access {
     }
 }
 
-/// What holds where no rule says anything.
+/// The decision where no rule applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DefaultPolicy {
@@ -63,18 +63,18 @@ impl fmt::Display for DefaultPolicy {
     }
 }
 
-/// The public name of a token, by which people speak of it. It is no secret.
+/// The public identifier of a token. It is not a secret.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct AccessorId(String);
 
 impl AccessorId {
-    /// Takes the id as it is.
+    /// Creates an id from any text.
     pub fn new(id: impl Into<String>) -> Self {
         AccessorId(id.into())
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -86,23 +86,23 @@ impl fmt::Display for AccessorId {
     }
 }
 
-/// Who was authorized or denied, for audits. It is no secret.
+/// The identity that was authorized or denied, for audits. It is not a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Identity {
-    /// Access control is off: nobody was asked for a token.
+    /// Access control is off, so no token was required.
     AclsOff,
-    /// The request had no token, so the anonymous one was used.
+    /// The request had no token, so the anonymous token was used.
     Anonymous,
     /// The owner of the token with this accessor id.
     Accessor(AccessorId),
-    /// The owner of a token that has no public name.
+    /// The owner of a token without an accessor id.
     Unnamed,
 }
 
 impl Identity {
-    /// The accessor id, if the token has one.
+    /// Returns the accessor id, if the token has one.
     pub fn accessor(&self) -> Option<&AccessorId> {
         match self {
             Identity::Accessor(id) => Some(id),

@@ -8,16 +8,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{GossipKey, NodeName, SegmentName, cut_name, cut_text, exposed};
 
-/// A gossip pool. Each has a ring of its own on every member.
+/// A gossip pool. Every member holds a keyring for each pool that it is in.
 ///
-/// The order is the order of a listing: WAN, LAN, then segments by name.
+/// Pools are ordered as in a listing: WAN, LAN, then segments by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Pool {
     /// The pool of all servers of all datacenters.
     Wan,
     /// The pool of all nodes of one datacenter.
     Lan,
-    /// A part of a datacenter that gossips by itself.
+    /// The pool of one network segment of a datacenter.
     Segment(SegmentName),
 }
 
@@ -31,8 +31,8 @@ impl fmt::Display for Pool {
     }
 }
 
-/// Through how many other nodes each answer is sent a second time, as in Serf:
-/// 0 to 5.
+/// The number of other nodes through which each answer is sent a second time, as
+/// in Serf: 0 to 5.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct RelayFactor(u8);
@@ -41,13 +41,13 @@ impl RelayFactor {
     /// The largest factor.
     pub const MAX: RelayFactor = RelayFactor(5);
 
-    /// The factor as a number.
+    /// Returns the factor as a number.
     pub fn get(self) -> u8 {
         self.0
     }
 }
 
-/// A relay factor above 5.
+/// The error for a relay factor above 5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("relay factor must be in range: [0, 5]")]
 pub struct InvalidRelayFactor;
@@ -70,7 +70,7 @@ impl From<RelayFactor> for u8 {
     }
 }
 
-/// Why a node did not do what it was asked.
+/// The reason why a node failed to do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NodeFailure {
@@ -80,37 +80,37 @@ pub enum NodeFailure {
     /// The key to remove is the node's primary. Use another one first.
     #[error("the primary key cannot be removed")]
     PrimaryKey,
-    /// The node gossips in clear text and holds no ring.
+    /// The node gossips in clear text and has no ring.
     #[error("gossip encryption is off")]
     EncryptionOff,
-    /// The node refuses keys of this size.
+    /// The node rejects keys of this size.
     #[error("the key's size is refused")]
     KeySize,
-    /// Anything else, in the node's words. It must not contain the key.
+    /// Any other reason, as the node reports it. It must not contain the key.
     #[error("{0}")]
     Other(String),
 }
 
-/// What a node had to say beside its answer.
+/// A message that a node sends with its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum NodeMessage {
-    /// It did not do what it was asked.
+    /// The node failed to do what it was asked.
     Failed(NodeFailure),
-    /// It holds more keys than fit into its answer. The rest are there,
-    /// although they are not counted.
+    /// The node holds more keys than fit into its answer. The keys that it did not
+    /// list are not counted in the report.
     Truncated {
-        /// How many keys it listed.
+        /// The number of keys that it listed.
         shown: usize,
-        /// How many keys it holds.
+        /// The number of keys that it holds.
         total: usize,
     },
-    /// It did what it was asked, and remarks something.
+    /// The node did what it was asked and adds a note.
     Note(String),
 }
 
 impl NodeMessage {
-    /// The same message with its text cut.
+    /// Returns the message with its text cut to the limit.
     fn cut(self) -> Self {
         match self {
             NodeMessage::Failed(NodeFailure::Other(words)) => {
@@ -122,20 +122,20 @@ impl NodeMessage {
     }
 }
 
-/// On how many nodes each key is, in the order of the keys' base64 texts.
+/// The number of nodes that hold each key, ordered by the keys' base64 texts.
 ///
-/// It serializes to a map from the key's base64 text to the count, because that
-/// is what a listing is for: take care where it goes. Debug shows fingerprints.
+/// It serializes to a map from the key's base64 text to the count, so the serialized
+/// form contains the keys in clear. `Debug` shows fingerprints.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct KeyCounts(BTreeMap<GossipKey, usize>);
 
 impl KeyCounts {
-    /// No keys.
+    /// Creates an empty count.
     pub fn new() -> Self {
         KeyCounts::default()
     }
 
-    /// Counts the key on one node more.
+    /// Counts the key for one more node.
     pub fn add(&mut self, key: &GossipKey) {
         // Looked up before it is cloned: there are far more nodes than keys.
         match self.0.get_mut(key) {
@@ -146,33 +146,33 @@ impl KeyCounts {
         }
     }
 
-    /// Counts each of a node's keys on one node more, once even if it lists one twice.
+    /// Counts the keys of one more node. A key that the node lists twice counts once.
     pub(crate) fn add_ring(&mut self, keys: &[GossipKey]) {
         for (at, key) in keys.iter().enumerate() {
-            // By order, as the map looks keys up: equality in constant time costs
-            // ten times as much.
+            // Compared by order, as in the map: equality takes constant time, which
+            // is ten times slower.
             if !keys[..at].iter().any(|earlier| earlier.cmp(key).is_eq()) {
                 self.add(key);
             }
         }
     }
 
-    /// On how many nodes the key is.
+    /// Returns the number of nodes that hold the key.
     pub fn get(&self, key: &GossipKey) -> usize {
         self.0.get(key).copied().unwrap_or(0)
     }
 
-    /// The keys and their counts.
+    /// Returns the keys and their counts.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&GossipKey, usize)> {
         self.0.iter().map(|(key, count)| (key, *count))
     }
 
-    /// How many different keys there are.
+    /// Returns the number of different keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is no key.
+    /// Returns true if there is no key.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -206,7 +206,7 @@ impl<'de> Deserialize<'de> for KeyCounts {
 
         let counts = BTreeMap::<Exposed, usize>::deserialize(deserializer)?;
         if counts.values().any(|count| *count == 0) {
-            return Err(D::Error::custom("a key that is on no node is not listed"));
+            return Err(D::Error::custom("a listed key is on no node"));
         }
         Ok(counts
             .into_iter()
@@ -217,9 +217,9 @@ impl<'de> Deserialize<'de> for KeyCounts {
 
 /// The merged answers of the nodes of one gossip pool.
 ///
-/// A backend starts with the number of nodes in the pool and adds each answer
-/// as it comes. What is kept grows with the keys and with the nodes that have
-/// something to say, not with the nodes.
+/// A backend collects its nodes' answers with [`Answers`](crate::keyring::Answers),
+/// which makes the report. The methods below build a report in a test. The size of a
+/// report depends on the number of keys and messages, not on the number of nodes.
 ///
 /// ```
 /// use cluster_operator::{GossipKey, NodeFailure, RingReport};
@@ -235,11 +235,11 @@ impl<'de> Deserialize<'de> for KeyCounts {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RingReport {
-    /// How many nodes are in the pool and not known to be dead.
+    /// The number of nodes in the pool that are not known to be dead.
     pub nodes: usize,
-    /// How many of them answered, in whatever way.
+    /// The number of nodes that answered, with a success or a failure.
     pub responses: usize,
-    /// How many answered that they did not do it.
+    /// The number of nodes that answered with a failure.
     pub errors: usize,
     /// The nodes that were asked: the first [`NAMED`](RingReport::NAMED) of them, in
     /// the order in which they were asked. Empty if the server that reports the ring
@@ -247,29 +247,28 @@ pub struct RingReport {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<NodeName>,
     /// The nodes that have not answered: the first [`NAMED`](RingReport::NAMED) of
-    /// them by name. The rest is counted by `nodes` and `responses`.
+    /// them by name. Their total number is `nodes` minus `responses`.
     #[serde(default)]
     pub silent: Vec<NodeName>,
-    /// How many listed only some of their keys.
+    /// The number of nodes that listed only some of their keys.
     #[serde(default)]
     pub truncated: usize,
-    /// What single nodes had to say, for at most [`NAMED`](RingReport::NAMED) of
-    /// them. The rest of those that failed or listed only some of their keys is
-    /// counted by `errors` and `truncated`.
+    /// The messages of single nodes, at most [`NAMED`](RingReport::NAMED). `errors`
+    /// and `truncated` also count the nodes whose messages are left out.
     pub messages: BTreeMap<NodeName, NodeMessage>,
-    /// On how many nodes each key is. Empty unless keys were listed.
+    /// The number of nodes that hold each key. Empty unless keys were listed.
     pub keys: KeyCounts,
-    /// On how many nodes each key is the primary. Empty unless keys were
-    /// listed, and for a backend that cannot tell.
+    /// The number of nodes on which each key is the primary. Empty unless keys were
+    /// listed by a backend that knows the primary.
     pub primary_keys: KeyCounts,
 }
 
 impl RingReport {
-    /// How many nodes a report names, of those that were asked, of those that are
-    /// silent and of those that have something to say.
+    /// The largest number of nodes that a report names in each of `asked`, `silent`
+    /// and `messages`.
     pub const NAMED: usize = 100;
 
-    /// The report of a pool of so many nodes, of which none has answered.
+    /// Creates the report of a pool of this many nodes, none of which has answered.
     pub fn new(nodes: usize) -> Self {
         RingReport {
             nodes,
@@ -277,17 +276,17 @@ impl RingReport {
         }
     }
 
-    /// One node did what it was asked.
+    /// Counts a node that did what it was asked.
     pub fn done(&mut self) {
         self.responses += 1;
     }
 
-    /// One node lists its ring, the primary first.
+    /// Counts a node that lists its ring, the primary key first.
     pub fn holds(&mut self, keys: &[GossipKey]) {
         self.listed(keys, keys.first());
     }
 
-    /// One node lists its ring, and says which key is the primary, if it tells it.
+    /// Counts a node that lists its ring and its primary key, if that is known.
     pub(crate) fn listed(&mut self, keys: &[GossipKey], primary: Option<&GossipKey>) {
         self.responses += 1;
         self.keys.add_ring(keys);
@@ -296,36 +295,36 @@ impl RingReport {
         }
     }
 
-    /// One node lists the keys of its ring that fit into its answer, the
-    /// primary first, out of `total`.
+    /// Counts a node that lists only the keys that fit into its answer, the primary
+    /// key first, out of `total`.
     pub fn holds_more(&mut self, node: NodeName, keys: &[GossipKey], total: usize) {
         self.holds(keys);
         self.listed_some(node, keys.len(), total);
     }
 
-    /// The node that has just listed its ring has more keys than that.
+    /// Notes that the node that was just counted listed only some of its keys.
     pub(crate) fn listed_some(&mut self, node: NodeName, shown: usize, total: usize) {
         self.truncated += 1;
         self.tell(node, NodeMessage::Truncated { shown, total });
     }
 
-    /// One node did not do what it was asked.
+    /// Counts a node that failed to do what it was asked.
     pub fn failed(&mut self, node: NodeName, failure: NodeFailure) {
         self.responses += 1;
         self.errors += 1;
         self.tell(node, NodeMessage::Failed(failure));
     }
 
-    /// Keeps what a node had to say, unless enough others had.
+    /// Keeps a node's message, unless the report already names enough nodes.
     pub(crate) fn tell(&mut self, node: NodeName, message: NodeMessage) {
         if self.messages.len() < RingReport::NAMED || self.messages.contains_key(&node) {
             self.messages.insert(node, message);
         }
     }
 
-    /// What keeps this report from being a success of every node: a node that
-    /// failed comes before one that was silent, as in Serf. A report of no nodes is
-    /// no success.
+    /// Returns why the report is not a success of every node, or `None` if it is. A
+    /// failed node takes precedence over a silent one, as in Serf. A report of no
+    /// nodes is not a success.
     pub fn fault(&self) -> Option<RingFault> {
         let nodes = self.nodes;
         if self.errors > 0 {
@@ -343,12 +342,12 @@ impl RingReport {
         }
     }
 
-    /// The report of another server, naming no more nodes and holding no longer texts
-    /// than this server keeps; `None` if its counts do not add up.
+    /// Checks a report of another server and cuts its lists and texts to the limits of
+    /// this server. Returns `None` if its counts do not add up.
     pub(crate) fn accepted(mut self) -> Option<Self> {
         let is_cut = |message: &&NodeMessage| matches!(message, NodeMessage::Truncated { .. });
         let listed_some = self.messages.values().filter(is_cut).count();
-        // An older server does not count them.
+        // An older server does not send this count.
         self.truncated = self.truncated.max(listed_some);
         let adds_up = self.nodes > 0
             && self.responses <= self.nodes
@@ -371,8 +370,8 @@ impl RingReport {
         Some(self)
     }
 
-    /// Whether every node refused, for a reason that has a name. The reasons of nodes
-    /// that are not named in the report are not known, so it is no refusal then.
+    /// Returns true if every node refused for a known reason. The reasons of nodes
+    /// that the report does not name are unknown.
     pub(crate) fn is_refusal(&self) -> bool {
         let named = self
             .failures()
@@ -380,7 +379,7 @@ impl RingReport {
         self.nodes > 0 && self.errors == self.nodes && named.count() == self.errors
     }
 
-    /// The reasons of the nodes that failed.
+    /// Returns the nodes that failed, with their reasons.
     pub fn failures(&self) -> impl Iterator<Item = (&NodeName, &NodeFailure)> {
         self.messages
             .iter()
@@ -391,23 +390,24 @@ impl RingReport {
     }
 }
 
-/// How a ring fell short of everyone's success. The texts are Serf's.
+/// The reason why a ring's report is not a success of every node. The texts are
+/// Serf's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RingFault {
-    /// Some nodes answered that they did not do it.
+    /// Some nodes answered with a failure.
     #[error("{errors}/{nodes} nodes reported failure")]
     Failed {
-        /// How many.
+        /// The number of nodes that failed.
         errors: usize,
-        /// Of how many in the pool.
+        /// The number of nodes in the pool.
         nodes: usize,
     },
     /// No node failed, but some did not answer.
     #[error("{responses}/{nodes} nodes reported success")]
     Silent {
-        /// How many answered.
+        /// The number of nodes that answered.
         responses: usize,
-        /// Of how many in the pool.
+        /// The number of nodes in the pool.
         nodes: usize,
     },
 }
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_before_a_silence() {
+    fn failed_node_takes_precedence_over_silent_one() {
         let mut report = RingReport::new(3);
         assert_eq!(
             report.fault().unwrap().to_string(),
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_of_each_node_counts_as_primary() {
+    fn first_key_of_each_node_counts_as_primary() {
         let mut report = RingReport::new(2);
         report.holds(&[key(1), key(2)]);
         report.holds(&[key(2), key(1)]);
@@ -454,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn key_that_a_node_lists_twice_counts_once() {
+    fn key_listed_twice_by_a_node_counts_once() {
         let mut report = RingReport::new(2);
         report.holds(&[key(1), key(2), key(1)]);
         assert_eq!(
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_round_trips_through_json() {
+    fn report_round_trips_through_json() {
         let mut report = RingReport::new(3);
         report.holds_more("a".into(), &[key(1), key(2)], 9);
         report.failed("b".into(), NodeFailure::Other("ill".into()));
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_of_a_report_shows_no_key() {
+    fn debug_of_report_shows_no_key() {
         let mut report = RingReport::new(1);
         report.holds(&[key(1)]);
         let shown = format!("{report:?}");

@@ -1,4 +1,4 @@
-//! One gossip encryption key.
+//! Gossip encryption keys.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-/// Go's `base64.StdEncoding`: padded, and unused bits of the last letter are
-/// not looked at.
+/// Go's `base64.StdEncoding`: padded, and the unused bits of the last letter are
+/// ignored.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
@@ -24,14 +24,13 @@ const MAX_TEXT: usize = 44;
 
 /// A gossip encryption key of 16, 24 or 32 bytes (AES-128, AES-192, AES-256).
 ///
-/// The bytes are wiped when the key is dropped, never appear in [`Debug`],
-/// which shows a [fingerprint](GossipKey::fingerprint), and have no `Display`
-/// and no `Serialize`. Where a key has to be sent, say so with
+/// The bytes are wiped when the key is dropped. A key implements neither `Display`
+/// nor `Serialize`, and its [`Debug`] shows a
+/// [fingerprint](GossipKey::fingerprint). To send a key, serialize it with
 /// [`exposed`](crate::keyring::exposed).
 ///
-/// Equality takes the same time wherever two keys differ. The order is that of
-/// the base64 texts, which is the order in which Consul lists keys; it is meant
-/// for listing and takes a time that depends on the keys.
+/// Equality takes constant time. The order is that of the base64 texts, in which
+/// Consul lists keys; comparing by order takes a time that depends on the keys.
 ///
 /// ```
 /// use cluster_operator::GossipKey;
@@ -44,39 +43,39 @@ const MAX_TEXT: usize = 44;
 /// ```
 #[derive(Clone)]
 pub struct GossipKey {
-    /// Zero behind `len`.
+    /// Zero after `len`.
     bytes: Zeroizing<[u8; 32]>,
     len: u8,
-    /// In base64, zero behind the end. Listings write it and are sorted by it,
-    /// and merging the rings of many nodes compares it all the time.
+    /// The key in base64, zero after its end. Kept because listings are written and
+    /// sorted by it, and because merging the rings of many nodes compares it often.
     text: Zeroizing<[u8; MAX_TEXT]>,
 }
 
-/// Why a text or some bytes are no [`GossipKey`].
+/// The reason why a text or bytes are not a [`GossipKey`].
 ///
-/// Carries a place or a size, and nothing of the key.
+/// It holds a position or a size and no part of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum InvalidKey {
-    /// The text is no padded standard base64.
+    /// The text is not padded standard base64.
     #[error("illegal base64 data at input byte {offset}")]
     Base64 {
-        /// Where Go's decoder would stop, in bytes from the start.
+        /// The position at which Go's decoder stops, in bytes from the start.
         offset: usize,
     },
-    /// The key has another size than 16, 24 or 32 bytes.
+    /// The key's size is not 16, 24 or 32 bytes.
     #[error("key size must be 16, 24 or 32 bytes")]
     Size {
-        /// The size that it has.
+        /// The key's size.
         bytes: usize,
     },
 }
 
 impl GossipKey {
-    /// A key of these bytes.
+    /// Creates a key from its bytes.
     ///
     /// # Errors
-    /// [`InvalidKey::Size`] unless there are 16, 24 or 32.
+    /// [`InvalidKey::Size`] unless there are 16, 24 or 32 bytes.
     pub fn from_bytes(key: &[u8]) -> Result<Self, InvalidKey> {
         if !matches!(key.len(), 16 | 24 | 32) {
             return Err(InvalidKey::Size { bytes: key.len() });
@@ -93,11 +92,11 @@ impl GossipKey {
         Ok(valid)
     }
 
-    /// A key from padded standard base64. CR and LF may stand anywhere in the
-    /// text, as Go's decoder has it.
+    /// Decodes a key from padded standard base64. CR and LF are ignored anywhere in
+    /// the text, as in Go's decoder.
     ///
     /// # Errors
-    /// [`InvalidKey`], also for a good text of a wrong size.
+    /// [`InvalidKey`] if the text is not base64 or the key has a wrong size.
     pub fn from_base64(text: &str) -> Result<Self, InvalidKey> {
         let letters = letters(text).map_err(|offset| InvalidKey::Base64 { offset })?;
         let bytes = BASE64
@@ -107,27 +106,27 @@ impl GossipKey {
         GossipKey::from_bytes(&bytes)
     }
 
-    /// The key's bytes. Take care where they go.
+    /// Returns the key's bytes. They are secret.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// The key as padded standard base64, wiped when it is dropped. Take care
-    /// where it goes.
+    /// Returns the key as padded standard base64, which is wiped when it is dropped.
+    /// The text is secret.
     pub fn to_base64(&self) -> Zeroizing<String> {
         Zeroizing::new(self.as_base64().to_owned())
     }
 
-    /// The same, borrowed.
+    /// Returns the key as padded standard base64, borrowed.
     pub(crate) fn as_base64(&self) -> &str {
         let length = usize::from(self.len).div_ceil(3) * 4;
         std::str::from_utf8(&self.text[..length]).unwrap_or_default()
     }
 
-    /// Eight hexadecimal digits by which people can tell keys apart in a log.
+    /// Returns eight hexadecimal digits that distinguish keys in a log.
     ///
-    /// It is the beginning of a SHA-256 hash: too short to confirm a guess of a
-    /// random key, and it says nothing of the key's bytes.
+    /// They are the start of a SHA-256 hash: too short to confirm a guess of a random
+    /// key, and they reveal none of its bytes.
     pub fn fingerprint(&self) -> String {
         let hash = Sha256::new()
             .chain_update(b"cluster-operator gossip key")
@@ -140,8 +139,10 @@ impl GossipKey {
     }
 }
 
-/// The base64 letters of `text` without CR and LF, or where Go's decoder would
-/// refuse it.
+/// Returns the base64 letters of `text` without CR and LF.
+///
+/// # Errors
+/// The position at which Go's decoder rejects the text.
 fn letters(text: &str) -> Result<Zeroizing<Vec<u8>>, usize> {
     let mut letters = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut bytes = text
@@ -161,7 +162,7 @@ fn letters(text: &str) -> Result<Zeroizing<Vec<u8>>, usize> {
             b'=' if filled == 2 => {
                 match bytes.next() {
                     Some((_, b'=')) => letters.extend_from_slice(b"=="),
-                    // Go reports the byte before the one that is no padding.
+                    // Go reports the byte before the wrong one.
                     Some((wrong, _)) => return Err(wrong - 1),
                     None => return Err(text.len()),
                 }
@@ -223,10 +224,10 @@ impl Ord for GossipKey {
 }
 
 pub mod exposed {
-    //! Serializes a [`GossipKey`] in clear, for those who say so.
+    //! Serializes a [`GossipKey`] in clear.
     //!
-    //! A key has no `Serialize` of its own, so that none slips into a log or a file
-    //! with a larger struct. Where it has to travel, name this module:
+    //! A key does not implement `Serialize`, so that it cannot reach a log or a file
+    //! by accident as part of a larger struct. To serialize it, name this module:
     //!
     //! ```
     //! use cluster_operator::GossipKey;
@@ -253,7 +254,7 @@ pub mod exposed {
     /// Writes the key's base64 text.
     ///
     /// # Errors
-    /// What the serializer refuses.
+    /// The serializer's error.
     pub fn serialize<S: Serializer>(key: &GossipKey, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(key.as_base64())
     }
@@ -261,7 +262,7 @@ pub mod exposed {
     /// Reads a key from its base64 text.
     ///
     /// # Errors
-    /// A text that is no key. The error does not contain the text.
+    /// The text is not a key. The error does not contain the text.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<GossipKey, D::Error> {
         struct Base64;
 
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base64_error_stands_where_go_reports_it() {
+    fn base64_error_has_the_offset_that_go_reports() {
         assert_eq!(offset("!!!"), 0);
         assert_eq!(offset("AAA"), 0);
         assert_eq!(offset("AAAAAA"), 4);
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn line_breaks_are_skipped_and_unused_bits_ignored() {
+    fn line_breaks_and_unused_bits_are_ignored() {
         let key = GossipKey::from_base64("3lg9DxVfKNzI8O+I\r\nQ5Ek+Q=\n=\n").unwrap();
         assert_eq!(&*key.to_base64(), "3lg9DxVfKNzI8O+IQ5Ek+Q==");
         let same = GossipKey::from_base64("3lg9DxVfKNzI8O+IQ5Ek+R==").unwrap();
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn other_sizes_are_refused() {
+    fn keys_of_other_sizes_are_rejected() {
         for bytes in (0..=40).filter(|bytes| ![16, 24, 32].contains(bytes)) {
             assert_eq!(
                 GossipKey::from_bytes(&vec![0; bytes]),
@@ -326,14 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_different_length_differ_though_one_is_padded_with_zeros() {
+    fn short_key_differs_from_itself_padded_with_zeros() {
         let short = GossipKey::from_bytes(&[0; 16]).unwrap();
         let long = GossipKey::from_bytes(&[0; 32]).unwrap();
         assert_ne!(short, long);
     }
 
     #[test]
-    fn a_fingerprint_tells_keys_apart_and_stays_the_same() {
+    fn fingerprint_is_stable_and_distinguishes_keys() {
         let print = |bytes: &[u8]| GossipKey::from_bytes(bytes).unwrap().fingerprint();
         assert_eq!(print(&[7; 32]), "6c0ed429");
         assert_ne!(print(&[7; 32]), print(&[7; 16]));
@@ -363,21 +364,21 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_key_or_an_error_inside_the_text(text in "[A-Za-z0-9+/=\r\n!é]{0,50}") {
+        fn error_offset_is_inside_the_text(text in "[A-Za-z0-9+/=\r\n!é]{0,50}") {
             if let Err(InvalidKey::Base64 { offset }) = GossipKey::from_base64(&text) {
                 prop_assert!(offset <= text.len());
             }
         }
 
         #[test]
-        fn letters_that_pass_are_base64(text in "[A-Za-z0-9+/]{0,9}[=\n]{0,3}[A-Z]{0,1}") {
+        fn accepted_letters_are_valid_base64(text in "[A-Za-z0-9+/]{0,9}[=\n]{0,3}[A-Z]{0,1}") {
             if let Ok(letters) = letters(&text) {
                 prop_assert!(BASE64.decode(&*letters).is_ok());
             }
         }
 
         #[test]
-        fn the_order_is_that_of_the_texts(
+        fn keys_are_ordered_by_their_base64_texts(
             a in any::<[u8; 32]>(),
             b in any::<[u8; 32]>(),
             common in 0..=32usize,

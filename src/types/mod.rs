@@ -1,4 +1,5 @@
-//! Values that everything else is made of. They import nothing of this crate.
+//! The values that all other modules share. This module imports nothing from the
+//! rest of the crate.
 
 mod access;
 mod gossip;

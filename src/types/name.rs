@@ -1,8 +1,9 @@
-//! Names of servers, nodes, datacenters and versions.
+//! Names of servers, nodes, datacenters and versions, and the limits of texts from
+//! other servers.
 //!
-//! They are opaque to this library: it compares and prints them and never
-//! parses them. What Consul accepts as a name differs from what another system
-//! accepts, so anything is a name, the empty text included.
+//! Names are opaque to this library: it compares and prints them and never parses
+//! them. Systems differ in which names they allow, so any text is a name, also the
+//! empty one.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -14,17 +15,17 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         ///
-        /// Cheap to clone. Compared byte for byte, so case counts.
+        /// Cheap to clone. Compared byte for byte, so case matters.
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes the text as it is.
+            /// Creates a name from any text.
             pub fn new(text: impl Into<Arc<str>>) -> Self {
                 $name(text.into())
             }
 
-            /// The text.
+            /// Returns the text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -159,10 +160,10 @@ name! {
     ProtocolVersion
 }
 
-/// The longest text of another server that is kept, in bytes.
+/// The limit of a text from another server, in bytes.
 pub(crate) const TEXT_LIMIT: usize = 4096;
 
-/// Cuts a text that is longer than [`TEXT_LIMIT`], and says so with three dots.
+/// Cuts a text that is longer than [`TEXT_LIMIT`] and appends three dots.
 pub(crate) fn cut_text(mut text: String) -> String {
     if text.len() > TEXT_LIMIT {
         let mut end = TEXT_LIMIT;
@@ -175,7 +176,7 @@ pub(crate) fn cut_text(mut text: String) -> String {
     text
 }
 
-/// Cuts a name as [`cut_text`] does a text.
+/// Cuts a name as [`cut_text`] cuts a text.
 pub(crate) fn cut_name<T: AsRef<str> + From<String>>(name: T) -> T {
     if name.as_ref().len() > TEXT_LIMIT {
         cut_text(name.as_ref().to_owned()).into()
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_a_bare_string_in_serde() {
+    fn name_serializes_as_a_string() {
         let json = serde_json::to_string(&ServerId::new("a\"b")).unwrap();
         assert_eq!(json, r#""a\"b""#);
         let back: ServerId = serde_json::from_str(&json).unwrap();

@@ -1,4 +1,4 @@
-//! Raft servers, their configuration's version, and how requests name them.
+//! Positions in the Raft log, and how requests name servers and choose consistency.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ pub struct LogPosition {
     pub index: u64,
 }
 
-/// Where a server believes the leader to be.
+/// The leader that a server knows of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LeaderHint {
     /// The leader's id.
@@ -56,21 +56,21 @@ pub struct LeaderHint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Suffrage {
-    /// It votes and counts for the quorum.
+    /// Votes and counts for the quorum.
     Voter,
-    /// It gets the log and does not vote.
+    /// Receives the log and does not vote.
     Nonvoter,
-    /// It is to become a voter once it has caught up.
+    /// Becomes a voter once it has caught up.
     Staging,
 }
 
-/// How an operator names a server of the Raft configuration. Matched byte for
-/// byte, without normalising.
+/// Selects a server of the Raft configuration. Matched byte for byte, without
+/// normalization.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PeerSelector {
-    /// By its id.
+    /// Selects the server with this id.
     Id(ServerId),
-    /// By its address.
+    /// Selects the server with this address.
     Address(ServerAddress),
 }
 
@@ -83,15 +83,16 @@ impl fmt::Display for PeerSelector {
     }
 }
 
-/// How fresh a read has to be.
+/// The consistency of a read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Consistency {
-    /// From whoever leads, or has just stopped leading without knowing it.
+    /// Read from the server that believes that it leads. It may have lost leadership a
+    /// moment ago.
     #[default]
     Default,
-    /// From the leader, after it has made sure that it still leads.
+    /// Read from the leader, after a majority confirmed that it still leads.
     Consistent,
-    /// From the server that is asked, however old its view.
+    /// Read from the server that receives the request, however old its view is.
     Stale,
 }
 
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_selector_displays_as_consul_names_it() {
+    fn selector_displays_as_in_consul() {
         let id = PeerSelector::Id("a\"b".into());
         assert_eq!(id.to_string(), r#"id "a\"b""#);
         let address = PeerSelector::Address("127.0.0.1:8300".into());
