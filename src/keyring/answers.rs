@@ -10,8 +10,8 @@ use crate::types::NodeName;
 
 /// Collects the answers of a pool's nodes to one query.
 ///
-/// Cheap to clone; clones share the answers, so that several tasks can collect
-/// them, and so that what has arrived outlives a call that is given up.
+/// Cheap to clone. Clones share the answers, so that several tasks can collect them,
+/// and so that answers that have arrived are kept when a call is dropped.
 ///
 /// ```
 /// use cluster_operator::keyring::{Answers, NodeKeys};
@@ -19,7 +19,7 @@ use crate::types::NodeName;
 ///
 /// let key = GossipKey::from_bytes(&[1; 16])?;
 /// let answers = Answers::default();
-/// // Nothing was sent so far.
+/// // Nothing has been sent.
 /// assert!(answers.report().is_none());
 ///
 /// let [alice, bob, carol] = ["alice", "bob", "carol"].map(NodeName::from);
@@ -36,46 +36,46 @@ use crate::types::NodeName;
 /// ```
 #[derive(Clone, Default)]
 pub struct Answers {
-    /// `None` until somebody is asked.
+    /// `None` until a node is asked.
     collected: Arc<Mutex<Option<Collected>>>,
 }
 
 #[derive(Default)]
 struct Collected {
-    /// The nodes that were asked, and whether they have answered.
+    /// The nodes that were asked; true for those that have answered.
     asked: HashMap<NodeName, bool>,
     report: RingReport,
 }
 
-/// What a node answers that did what it was asked.
+/// The answer of a node that did what it was asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeKeys {
-    /// The keys of its ring, if they were asked for.
+    /// The keys of its ring, in the answer to a listing.
     pub keys: Vec<GossipKey>,
-    /// Its primary key, if it was asked for and the engine tells it.
+    /// Its primary key, in the answer to a listing by an engine that reports it.
     pub primary: Option<GossipKey>,
-    /// How many keys it holds, if not all of them fitted into its answer.
+    /// The number of keys that it holds, if not all of them fit into its answer.
     pub total: Option<usize>,
-    /// What it remarks. It must not contain a key.
+    /// A note. It must not contain a key.
     pub note: Option<String>,
 }
 
 impl NodeKeys {
-    /// The answer to a change: it was done.
+    /// Creates the answer to a successful change.
     pub fn done() -> Self {
         NodeKeys::default()
     }
 
-    /// The answer to a listing: the node's ring, the primary first.
+    /// Creates the answer to a listing: the node's ring, the primary key first.
     pub fn ring(keys: impl IntoIterator<Item = GossipKey>) -> Self {
         let mut ring = NodeKeys::without_primary(keys);
         ring.primary = ring.keys.first().cloned();
         ring
     }
 
-    /// The answer to a listing by an engine that does not tell which key is the
-    /// primary.
+    /// Creates the answer to a listing by an engine that does not report the primary
+    /// key.
     pub fn without_primary(keys: impl IntoIterator<Item = GossipKey>) -> Self {
         NodeKeys {
             keys: keys.into_iter().collect(),
@@ -83,14 +83,14 @@ impl NodeKeys {
         }
     }
 
-    /// Says that the node holds this many keys, of which only some are listed.
+    /// Sets the number of keys that the node holds, of which only some are listed.
     #[must_use]
     pub fn truncated(mut self, total: usize) -> Self {
         self.total = Some(total);
         self
     }
 
-    /// Adds a remark.
+    /// Adds a note.
     #[must_use]
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
         self.note = Some(note.into());
@@ -99,9 +99,9 @@ impl NodeKeys {
 }
 
 impl Answers {
-    /// Names nodes that are about to be asked. Call it just before sending: from
-    /// then on the outcome of a change is unknown until they have answered. It can
-    /// be called again for more nodes.
+    /// Adds nodes that are about to be asked. Call it just before sending: from then on
+    /// the outcome of a change is unknown until they have answered. Call it again to add
+    /// more nodes.
     pub fn asking(&self, nodes: impl IntoIterator<Item = NodeName>) {
         let mut collected = self.lock();
         let collected = collected.get_or_insert_default();
@@ -118,8 +118,8 @@ impl Answers {
         collected.report.nodes = collected.asked.len();
     }
 
-    /// Counts a node's answer. A second answer of the same node, and that of a node
-    /// that was not asked, are ignored.
+    /// Counts a node's answer. A second answer of the same node and the answer of a node
+    /// that was not asked are ignored.
     pub fn answered(&self, node: &NodeName, answer: Result<NodeKeys, NodeFailure>) {
         let mut collected = self.lock();
         let Some(Collected { asked, report }) = &mut *collected else {
@@ -146,7 +146,7 @@ impl Answers {
         }
     }
 
-    /// The answers so far; `None` if nobody was asked.
+    /// Returns a report of the answers so far; `None` if no node was asked.
     pub fn report(&self) -> Option<RingReport> {
         let collected = self.lock();
         let Collected { asked, report } = collected.as_ref()?;
@@ -161,14 +161,16 @@ impl Answers {
         Some(report)
     }
 
-    /// Whether every node that was asked has answered; no if nobody was asked.
+    /// Returns true if every node that was asked has answered, and false if none was
+    /// asked.
     pub fn is_complete(&self) -> bool {
         let collected = self.lock();
         let report = collected.as_ref().map(|collected| &collected.report);
         report.is_some_and(|report| report.responses == report.nodes)
     }
 
-    /// A panic elsewhere does not leave it half changed.
+    /// Locks the answers. A poisoned lock is safe to use, since no change of the answers
+    /// can panic half way.
     fn lock(&self) -> MutexGuard<'_, Option<Collected>> {
         self.collected
             .lock()
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn second_answer_and_answer_of_stranger_are_ignored() {
+    fn second_and_unexpected_answers_are_ignored() {
         let answers = Answers::default();
         answers.answered(&node(1), Ok(NodeKeys::done()));
         assert_eq!(answers.report(), None);
@@ -213,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn key_that_a_node_lists_twice_counts_once() {
+    fn key_listed_twice_by_a_node_counts_once() {
         let answers = Answers::default();
         answers.asking([node(1), node(2)]);
         let twice = [key(1), key(2), key(1), key(2)];
@@ -242,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_listing_is_counted_beyond_the_nodes_that_are_named() {
+    fn all_truncated_listings_are_counted() {
         let answers = Answers::default();
         answers.asking((0..150).map(node));
         for number in 0..150 {
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn primary_is_told_only_by_engines_that_know_it() {
+    fn primary_is_counted_only_if_the_engine_reports_it() {
         let answers = Answers::default();
         answers.asking([node(1)]);
         let listed = NodeKeys::without_primary([key(1)]).with_note("slow disk");

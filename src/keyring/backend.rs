@@ -1,4 +1,4 @@
-//! The trait that a server's gossip implements.
+//! The trait for a server's gossip pool.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use async_trait::async_trait;
 /// A change to every node's ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyChange {
-    /// Adds a key. A node that has it succeeds.
+    /// Adds a key. A node that already has it succeeds.
     Install(GossipKey),
     /// Makes an installed key the primary. A node that does not have it fails with
     /// [`KeyNotInstalled`](super::NodeFailure::KeyNotInstalled).
     Use(GossipKey),
-    /// Removes a key. A node that does not have it succeeds; one whose primary it
-    /// is fails with [`PrimaryKey`](super::NodeFailure::PrimaryKey).
+    /// Removes a key. A node that does not have it succeeds; a node whose primary key
+    /// it is fails with [`PrimaryKey`](super::NodeFailure::PrimaryKey).
     Remove(GossipKey),
 }
 
 impl KeyChange {
-    /// The key that is installed, used or removed.
+    /// Returns the key that is installed, used or removed.
     pub fn key(&self) -> &GossipKey {
         match self {
             KeyChange::Install(key) | KeyChange::Use(key) | KeyChange::Remove(key) => key,
@@ -30,13 +30,13 @@ impl KeyChange {
     }
 }
 
-/// How a pool is asked, and where its nodes' answers go.
+/// The parameters of a query to a pool, and the collector of its nodes' answers.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GossipQuery {
-    /// Through how many other nodes each answer is sent as well.
+    /// The number of other nodes through which each answer is sent as well.
     pub relay: RelayFactor,
-    /// How long the nodes have to answer. The service drops the call a little
+    /// The time that the nodes have to answer. The service drops the call a little
     /// later.
     pub timeout: Duration,
     /// Collects the answers. Clones share them.
@@ -44,7 +44,7 @@ pub struct GossipQuery {
 }
 
 impl GossipQuery {
-    /// A query without relays and without answers so far.
+    /// Creates a query without relays and with no answers yet.
     ///
     /// ```
     /// use std::time::Duration;
@@ -71,53 +71,52 @@ impl GossipQuery {
     }
 }
 
-/// The keyring of one gossip pool: asks every node of the pool.
+/// The keyrings of all nodes of one gossip pool.
 ///
-/// Answers go into the query's [`Answers`] as they arrive, not into a return value,
-/// so that a node that is late or silent hides nobody's answer: the service takes
-/// what is there when the call ends, or when its time is over.
+/// Answers are collected in the query's [`Answers`] as they arrive and are not
+/// returned, so that a late or silent node does not hide the answers of others: the
+/// service reads the answers when the call ends or times out.
 ///
 /// # Contract
 /// The suite `cluster_operator_conformance::keyring_backend` checks it; the names of
 /// its checks are in parentheses.
 ///
 /// - A call names the nodes that it asks with [`Answers::asking`], just before it
-///   sends: every member that is not known to be dead, this node included,
-///   whichever node it is called on and whatever the relay factor. Until then
-///   nothing was sent, and a call that ends without it counts as not applied.
-/// - It hands each node's answer to [`Answers::answered`], a failure too, and
-///   returns `Ok` when all have answered, or after [`GossipQuery::timeout`]. An
-///   `Err` is for a pool that could not be asked; answers that came before it
-///   still count.
-/// - A listing hands over what the rings hold, the primary first. Either every
-///   listing tells primaries or none.
-/// - Each node keeps memberlist's rules, as [`Keyring`](super::Keyring) does, also
-///   where calls meet.
-/// - Dropping the future leaves every node's ring whole. Which nodes have changed
-///   is then unknown, and each call can be made again.
-/// - No text in an answer contains a key, or eight bytes of one in a row, in any
-///   notation.
+///   sends: every member that is not known to be dead, also this node, whichever node
+///   the call is made on and whatever the relay factor. A call that ends without
+///   naming a node has sent nothing and counts as not applied.
+/// - A call passes each node's answer, also a failure, to [`Answers::answered`]. It
+///   returns `Ok` when all nodes have answered, or after [`GossipQuery::timeout`]. It
+///   returns `Err` if the pool could not be asked; earlier answers still count.
+/// - A listing reports the keys of each ring, the primary key first. A backend reports
+///   primary keys in all of its listings or in none.
+/// - Each node follows memberlist's rules, as [`Keyring`](super::Keyring) does, also
+///   for concurrent calls.
+/// - Dropping the future leaves every node's ring valid. Each node may or may not have
+///   changed, and the call can be repeated.
+/// - No text in an answer contains a key, or eight consecutive bytes of a key, in any
+///   encoding.
 #[async_trait]
 pub trait KeyringBackend: Send + Sync {
-    /// The pool. It never changes.
+    /// Returns the pool. It never changes.
     fn pool(&self) -> &Pool;
 
     /// Asks every node for the keys of its ring.
     ///
     /// # Errors
-    /// The pool could not be asked.
+    /// The pool cannot be asked.
     ///
     /// # Cancel safety
-    /// It only reads; the future can be dropped.
+    /// The call only reads; the future can be dropped.
     async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError>;
 
     /// Asks every node to change its ring.
     ///
     /// # Errors
-    /// The pool could not be asked.
+    /// The pool cannot be asked.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves every ring whole; any node may have changed.
+    /// Dropping the future leaves every ring valid; any node may have changed.
     async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError>;
 }
 

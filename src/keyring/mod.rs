@@ -1,4 +1,4 @@
-//! Gossip encryption keys: the key, one node's ring, and a pool's answer.
+//! Gossip encryption keys, the keyring of a node, and the backend of a gossip pool.
 
 mod answers;
 mod backend;

@@ -1,12 +1,12 @@
-//! One node's keyring, with memberlist's rules.
+//! The keyring of one node.
 
 use super::{GossipKey, KeyChange, NodeFailure, NodeKeys};
 
-/// The keys that one node of a gossip pool holds, the primary first.
+/// The keys of one node of a gossip pool, the primary key first.
 ///
-/// The primary encrypts what the node sends; any key of the ring decrypts what
-/// it gets. The rules are those of memberlist's `Keyring`: a ring that exists
-/// is never empty, a key stands in it once, and the primary cannot be removed.
+/// A node encrypts with the primary key and decrypts with any key of the ring. The
+/// rules are those of memberlist's `Keyring`: a ring is never empty, it holds a key
+/// only once, and the primary key cannot be removed.
 ///
 /// ```
 /// use cluster_operator::{GossipKey, NodeFailure};
@@ -23,35 +23,35 @@ use super::{GossipKey, KeyChange, NodeFailure, NodeKeys};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keyring {
-    /// Never empty; the primary is the first.
+    /// Never empty. The first one is the primary key.
     keys: Vec<GossipKey>,
 }
 
 impl Keyring {
-    /// A ring of one key.
+    /// Creates a ring of one key.
     pub fn new(primary: GossipKey) -> Self {
         Keyring {
             keys: vec![primary],
         }
     }
 
-    /// The key that encrypts.
+    /// Returns the primary key.
     pub fn primary(&self) -> &GossipKey {
         &self.keys[0]
     }
 
-    /// All keys, the primary first, the rest in the order in which they came.
+    /// Returns all keys, the primary key first.
     pub fn keys(&self) -> &[GossipKey] {
         &self.keys
     }
 
-    /// Whether the ring holds this key.
+    /// Returns true if the ring holds this key.
     pub fn contains(&self, key: &GossipKey) -> bool {
         self.keys.contains(key)
     }
 
-    /// Adds a key behind the others. Says whether it was new; a key that is
-    /// there already stays where it is.
+    /// Adds a key after the others. Returns false and changes nothing if the ring
+    /// already holds it.
     pub fn install(&mut self, key: GossipKey) -> bool {
         let new = !self.contains(&key);
         if new {
@@ -63,7 +63,7 @@ impl Keyring {
     /// Makes an installed key the primary. The others keep their order.
     ///
     /// # Errors
-    /// [`NodeFailure::KeyNotInstalled`]; the ring is as it was.
+    /// [`NodeFailure::KeyNotInstalled`]; the ring is unchanged.
     pub fn use_key(&mut self, key: &GossipKey) -> Result<(), NodeFailure> {
         let at = self
             .keys
@@ -74,16 +74,16 @@ impl Keyring {
         Ok(())
     }
 
-    /// Answers a listing: all keys, the primary first.
+    /// Returns the node's answer to a listing.
     pub fn listed(&self) -> NodeKeys {
         NodeKeys::ring(self.keys.iter().cloned())
     }
 
-    /// Makes a change, and answers for it.
+    /// Makes a change and returns the node's answer.
     ///
     /// # Errors
     /// Those of [`use_key`](Keyring::use_key) and [`remove`](Keyring::remove); the
-    /// ring is as it was.
+    /// ring is unchanged.
     pub fn change(&mut self, change: &KeyChange) -> Result<NodeKeys, NodeFailure> {
         match change {
             KeyChange::Install(key) => _ = self.install(key.clone()),
@@ -93,10 +93,10 @@ impl Keyring {
         Ok(NodeKeys::done())
     }
 
-    /// Removes a key. Says whether it was there; that it was not is no error.
+    /// Removes a key. Returns false if the ring does not hold it, which is not an error.
     ///
     /// # Errors
-    /// [`NodeFailure::PrimaryKey`]; the ring is as it was.
+    /// [`NodeFailure::PrimaryKey`]; the ring is unchanged.
     pub fn remove(&mut self, key: &GossipKey) -> Result<bool, NodeFailure> {
         if self.primary() == key {
             return Err(NodeFailure::PrimaryKey);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn use_moves_a_key_to_the_front_and_keeps_the_order_of_the_rest() {
+    fn use_moves_key_to_front_and_keeps_order_of_others() {
         let mut ring = Keyring::new(key(0));
         for n in 1..4 {
             ring.install(key(n));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_call_changes_nothing() {
+    fn failed_call_changes_nothing() {
         let mut ring = Keyring::new(key(0));
         ring.install(key(1));
         let before = ring.clone();
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_steps_empty_a_ring_or_double_a_key(steps in proptest::collection::vec(step(), 0..60)) {
+        fn ring_is_never_empty_and_keys_are_unique(steps in proptest::collection::vec(step(), 0..60)) {
             let mut ring = Keyring::new(key(0));
             for step in steps {
                 let primary = ring.primary().clone();

@@ -1,4 +1,4 @@
-//! The Raft configuration as an operator sees it.
+//! The Raft configuration as it is shown to operators.
 
 use std::iter;
 
@@ -7,11 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::{RaftMember, RaftView, ServerStatus};
 use crate::types::{NodeName, ProtocolVersion, ServerAddress, ServerId, Suffrage};
 
-/// The servers of a Raft cluster as an operator sees them, in the order of the
-/// configuration.
+/// The Raft configuration as it is shown to operators.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RaftConfiguration {
-    /// The servers, in the order in which the configuration holds them.
+    /// The servers, in the order of the configuration.
     pub servers: Vec<RaftServer>,
     /// The log index of the latest configuration, committed or not.
     pub index: u64,
@@ -60,11 +59,11 @@ impl From<RaftView> for RaftConfiguration {
 pub struct RaftServer {
     /// The server's id.
     pub id: ServerId,
-    /// The name under which gossip knows it, `None` if it does not.
+    /// Its node name in gossip, if known.
     pub name: Option<NodeName>,
-    /// Where Raft reaches it.
+    /// Its Raft address.
     pub address: ServerAddress,
-    /// Whether it leads, in the view of the server that answers.
+    /// True if it is the leader in the view of the server that answers.
     pub leader: bool,
     /// Its right to vote.
     pub suffrage: Suffrage,
@@ -72,13 +71,12 @@ pub struct RaftServer {
     pub protocol_version: Option<ProtocolVersion>,
     /// The index of the last log entry that it is known to hold.
     pub last_index: Option<u64>,
-    /// Whether it is up, if that is known. The quorum guard takes a server of
-    /// which nothing is known for live. It does not appear on the wire.
+    /// True if it is alive, if known. Consul's HTTP API does not show it.
     pub alive: Option<bool>,
 }
 
 impl RaftServer {
-    /// A server that votes, with nothing else known of it.
+    /// Creates a voter with nothing else known about it.
     pub fn voter(id: impl Into<ServerId>, address: impl Into<ServerAddress>) -> Self {
         RaftServer {
             id: id.into(),
@@ -92,7 +90,7 @@ impl RaftServer {
         }
     }
 
-    /// A server that does not vote, with nothing else known of it.
+    /// Creates a non-voter with nothing else known about it.
     pub fn nonvoter(id: impl Into<ServerId>, address: impl Into<ServerAddress>) -> Self {
         RaftServer::voter(id, address).with_suffrage(Suffrage::Nonvoter)
     }
@@ -111,7 +109,7 @@ impl RaftServer {
         self
     }
 
-    /// Says whether it leads.
+    /// Sets whether it is the leader.
     #[must_use]
     pub fn with_leader(mut self, leader: bool) -> Self {
         self.leader = leader;
@@ -132,14 +130,14 @@ impl RaftServer {
         self
     }
 
-    /// Says whether it is up.
+    /// Sets whether it is alive.
     #[must_use]
     pub fn with_alive(mut self, alive: bool) -> Self {
         self.alive = Some(alive);
         self
     }
 
-    /// Whether it votes.
+    /// Returns true if it is a voter.
     pub fn is_voter(&self) -> bool {
         self.suffrage == Suffrage::Voter
     }

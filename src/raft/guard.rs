@@ -1,33 +1,37 @@
-//! What is decided of a change before a backend is asked for it.
+//! The checks of a change before the backend makes it: the quorum guard and the
+//! selection of servers.
 
 use super::{PeerSelector, Proof, RaftMember, RaftView, ServerStatus};
 use crate::error::{ErrorKind, OperatorError};
 use crate::types::ServerId;
 
-/// Which removals of a voter the service refuses, beside that of the last one.
+/// The rule by which the service rejects removals of voters. The removal of the last
+/// voter is always rejected.
 ///
-/// A server of which nothing is known counts as up: a guard that took it for down
-/// would refuse every removal of a backend without failure detection.
+/// A server whose state is unknown counts as alive. Otherwise a backend without
+/// failure detection could remove no voter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuorumGuard {
-    /// None. The backend still proves that a majority of the voters that stay is
-    /// alive.
+    /// Rejects no removal. The backend still proves that a majority of the voters that
+    /// stay is alive.
     Off,
-    /// Those of a voter that is up, where the voters that stay would lose the
-    /// majority that there is now.
+    /// Rejects the removal of a live voter if the cluster has a majority now and would
+    /// lose it.
     #[default]
     Quorum,
-    /// Those after which the death of one more voter would cost the majority. The
-    /// backend proves the same. With three voters or fewer that is every removal.
+    /// Rejects a removal if the failure of one more voter would then cost the
+    /// majority. The backend proves the same. With three voters or fewer, it rejects
+    /// every removal.
     Margin,
 }
 
 impl QuorumGuard {
-    /// The proof to ask the backend for when this server is removed.
+    /// Checks the removal of a server and returns the proof that the backend has to
+    /// make.
     ///
     /// # Errors
-    /// - [`LastVoter`](ErrorKind::LastVoter) if no voter would be left
+    /// - [`LastVoter`](ErrorKind::LastVoter) if no voter would stay
     /// - [`QuorumLoss`](ErrorKind::QuorumLoss)
     pub(crate) fn check(
         self,
@@ -37,29 +41,30 @@ impl QuorumGuard {
         if !removed.is_voter() {
             return Ok(Proof::Majority);
         }
-        let is_up = |status: Option<&ServerStatus>| status.and_then(|s| s.alive) != Some(false);
+        let is_alive = |status: Option<&ServerStatus>| status.and_then(|s| s.alive) != Some(false);
         let voters = || view.servers().filter(|(server, _)| server.is_voter());
         let count = voters().count();
         if count == 1 {
             return Err(ErrorKind::LastVoter.into());
         }
-        let up = voters().filter(|(_, status)| is_up(*status)).count();
-        let was_up = voters().any(|(server, status)| server.id == removed.id && is_up(status));
-        let (left, left_up) = (count - 1, up - usize::from(was_up));
-        let (refused, proof) = match self {
+        let alive = voters().filter(|(_, status)| is_alive(*status)).count();
+        let removes_live =
+            voters().any(|(server, status)| server.id == removed.id && is_alive(status));
+        let (stay, stay_alive) = (count - 1, alive - usize::from(removes_live));
+        let (rejected, proof) = match self {
             QuorumGuard::Off => (false, Proof::Majority),
             QuorumGuard::Quorum => {
-                let had_quorum = up >= Proof::Majority.needed(count);
-                let loses_it = left_up < Proof::Majority.needed(left);
-                (was_up && had_quorum && loses_it, Proof::Majority)
+                let has_quorum = alive >= Proof::Majority.needed(count);
+                let loses_it = stay_alive < Proof::Majority.needed(stay);
+                (removes_live && has_quorum && loses_it, Proof::Majority)
             }
-            QuorumGuard::Margin => (left_up < Proof::Margin.needed(left), Proof::Margin),
+            QuorumGuard::Margin => (stay_alive < Proof::Margin.needed(stay), Proof::Margin),
         };
-        if refused {
+        if rejected {
             return Err(ErrorKind::QuorumLoss {
-                voters: left,
-                alive: left_up,
-                needed: proof.needed(left),
+                voters: stay,
+                alive: stay_alive,
+                needed: proof.needed(stay),
             }
             .into());
         }
@@ -67,7 +72,7 @@ impl QuorumGuard {
     }
 }
 
-/// The one server that a request names.
+/// Returns the server that a request names.
 ///
 /// # Errors
 /// - [`UnknownServer`](ErrorKind::UnknownServer) if there is none
@@ -89,14 +94,14 @@ pub(crate) fn selected<'a>(
     }
 }
 
-/// The voter that gets the lead: the one that is named, or the one that is up and
-/// has the longest log.
+/// Returns the voter that becomes the leader: the one that is named, or the live one
+/// with the longest log.
 ///
 /// # Errors
 /// - [`UnknownServer`](ErrorKind::UnknownServer)
 /// - [`AlreadyLeader`](ErrorKind::AlreadyLeader)
 /// - [`NotVoter`](ErrorKind::NotVoter)
-/// - [`NoTransferTarget`](ErrorKind::NoTransferTarget) if no other voter is up
+/// - [`NoTransferTarget`](ErrorKind::NoTransferTarget) if no other voter is alive
 pub(crate) fn transfer_target(
     view: &RaftView,
     to: Option<&ServerId>,
@@ -115,7 +120,7 @@ pub(crate) fn transfer_target(
         let down = status.is_some_and(|status| status.alive == Some(false));
         server.is_voter() && view.leader() != Some(&server.id) && !down
     });
-    // Of equals the first one: a later one has to be better.
+    // Among equals, the first one wins.
     let best = candidates.reduce(|best, next| {
         if rank(next.1) > rank(best.1) {
             next
@@ -129,7 +134,8 @@ pub(crate) fn transfer_target(
     }
 }
 
-/// The longest log first, then the latest contact; what is not known comes last.
+/// The rank of a transfer target: the longest log, then the latest contact. Unknown
+/// values rank lowest.
 fn rank(status: Option<&ServerStatus>) -> impl PartialOrd {
     let last_contact = status.and_then(|status| status.last_contact);
     (
@@ -184,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn live_voter_stays_if_its_removal_loses_the_quorum() {
+    fn removal_of_live_voter_that_loses_quorum_is_rejected() {
         let three = voters(&[UP, UP, DOWN]);
         assert_eq!(remove(&three, "a"), Err(loss(2, 1, 2)));
         assert_eq!(remove(&voters(&[UP, UP, UP]), "a"), Ok(()));
@@ -193,18 +199,18 @@ mod tests {
     }
 
     #[test]
-    fn dead_voter_can_always_be_removed() {
+    fn dead_voter_can_be_removed() {
         assert_eq!(remove(&voters(&[UP, UP, DOWN]), "c"), Ok(()));
         assert_eq!(remove(&voters(&[UP, DOWN, DOWN]), "c"), Ok(()));
     }
 
     #[test]
-    fn quorum_guard_does_not_protect_a_lost_quorum() {
+    fn quorum_guard_ignores_quorum_that_is_already_lost() {
         assert_eq!(remove(&voters(&[UP, DOWN, DOWN]), "a"), Ok(()));
     }
 
     #[test]
-    fn unknown_voter_counts_as_up() {
+    fn voter_of_unknown_state_counts_as_alive() {
         assert_eq!(remove(&voters(&[None, None, None]), "a"), Ok(()));
         assert_eq!(
             remove(&voters(&[None, None, DOWN]), "a"),
@@ -216,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn margin_guard_keeps_one_voter_more_than_a_majority() {
+    fn margin_guard_keeps_one_voter_more_than_majority() {
         let margin = |view: &RaftView, id| check(QuorumGuard::Margin, view, id);
         assert_eq!(margin(&voters(&[UP, UP, UP]), "c"), Err(loss(2, 2, 3)));
         assert_eq!(margin(&voters(&[UP, UP, DOWN]), "c"), Err(loss(2, 2, 3)));
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn last_voter_is_kept_by_every_guard() {
+    fn every_guard_rejects_removal_of_last_voter() {
         for alive in [UP, DOWN, None] {
             let mut one = voters(&[alive]);
             let with_nonvoter = [RaftMember::voter("a", "a"), RaftMember::nonvoter("n", "n")];
@@ -240,13 +246,13 @@ mod tests {
     }
 
     #[test]
-    fn guard_that_is_off_refuses_no_live_voter() {
+    fn disabled_guard_allows_removal_of_live_voter() {
         let three = voters(&[UP, UP, DOWN]);
         assert_eq!(check(QuorumGuard::Off, &three, "a"), Ok(Proof::Majority));
     }
 
     #[test]
-    fn selector_that_names_several_servers_is_refused() {
+    fn ambiguous_selector_is_rejected() {
         let twins = [
             RaftMember::voter("a", "nowhere"),
             RaftMember::voter("b", "nowhere"),
@@ -263,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn transfer_goes_to_the_longest_log_that_is_up() {
+    fn transfer_goes_to_live_voter_with_longest_log() {
         let mut view = voters(&[UP, UP, UP, DOWN]);
         assert_eq!(target(&view, None), Ok("b".into()));
         let log = |index| Some(LogPosition { term: 2, index });
@@ -280,10 +286,10 @@ mod tests {
     }
 
     #[test]
-    fn transfer_to_whom_cannot_lead_is_refused() {
+    fn transfer_to_unsuitable_server_is_rejected() {
         let mut view = voters(&[UP, DOWN]);
         assert_eq!(target(&view, None), Err(ErrorKind::NoTransferTarget));
-        // Who names a server knows better than the failure detector.
+        // A named server is accepted even if the failure detector reports it dead.
         assert_eq!(target(&view, Some("b")), Ok("b".into()));
         let id = "a".into();
         assert_eq!(

@@ -1,5 +1,4 @@
-//! The Raft configuration, the removal of servers from it, and the transfer of the
-//! lead.
+//! The Raft configuration, the removal of servers, and leadership transfer.
 
 mod backend;
 mod configuration;

@@ -1,4 +1,4 @@
-//! One server's view of its Raft cluster, and the changes that are bound to it.
+//! A server's view of its Raft cluster, and the removal of a server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::types::{
     ServerId, Suffrage,
 };
 
-/// Who leads, in the view of one server.
+/// The leader in the view of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leadership {
-    /// This server leads.
+    /// This server is the leader.
     Local,
-    /// Another server leads.
+    /// Another server is the leader.
     Remote(LeaderHint),
     /// No leader is known.
     Unknown,
@@ -25,14 +25,14 @@ pub enum Leadership {
 pub enum PendingChange {
     /// The latest configuration is not known to be committed.
     Uncommitted,
-    /// The latest configuration is a joint one and committed: the entry that ends
-    /// it is missing.
+    /// The latest configuration is a committed joint configuration: the entry that
+    /// ends it is missing.
     Joint,
 }
 
-/// The servers of a Raft configuration, in its order.
+/// The servers of a Raft configuration.
 ///
-/// A backend builds it once for each configuration and shares it in every view.
+/// A backend builds it once for each configuration and shares it among views.
 ///
 /// ```
 /// use cluster_operator::{Membership, RaftMember};
@@ -46,7 +46,7 @@ pub enum PendingChange {
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Membership {
-    /// The servers, in the order in which the configuration holds them.
+    /// The servers, in the order of the configuration.
     pub servers: Vec<RaftMember>,
 }
 
@@ -55,14 +55,14 @@ pub struct Membership {
 pub struct RaftMember {
     /// The server's id.
     pub id: ServerId,
-    /// The address at which Raft reaches it.
+    /// Its Raft address.
     pub address: ServerAddress,
     /// Its right to vote.
     pub suffrage: Suffrage,
 }
 
 impl RaftMember {
-    /// A server that votes.
+    /// Creates a voter.
     pub fn voter(id: impl Into<ServerId>, address: impl Into<ServerAddress>) -> Self {
         RaftMember {
             id: id.into(),
@@ -71,7 +71,7 @@ impl RaftMember {
         }
     }
 
-    /// A server that does not vote.
+    /// Creates a non-voter.
     pub fn nonvoter(id: impl Into<ServerId>, address: impl Into<ServerAddress>) -> Self {
         RaftMember {
             suffrage: Suffrage::Nonvoter,
@@ -79,12 +79,12 @@ impl RaftMember {
         }
     }
 
-    /// Whether it votes.
+    /// Returns true if it is a voter.
     pub fn is_voter(&self) -> bool {
         self.suffrage == Suffrage::Voter
     }
 
-    /// Whether the selector names this server.
+    /// Returns true if the selector names this server.
     pub fn is_named_by(&self, selector: &PeerSelector) -> bool {
         match selector {
             PeerSelector::Id(id) => self.id == *id,
@@ -94,45 +94,44 @@ impl RaftMember {
 }
 
 impl Membership {
-    /// A configuration of these servers.
+    /// Creates a configuration of these servers.
     pub fn new(servers: impl IntoIterator<Item = RaftMember>) -> Self {
         Membership {
             servers: servers.into_iter().collect(),
         }
     }
 
-    /// The server with this id.
+    /// Returns the server with this id.
     pub fn get(&self, id: &ServerId) -> Option<&RaftMember> {
         self.servers.iter().find(|server| server.id == *id)
     }
 
-    /// The servers that vote.
+    /// Returns the voters.
     pub fn voters(&self) -> impl Iterator<Item = &RaftMember> {
         self.servers.iter().filter(|server| server.is_voter())
     }
 }
 
-/// What is known of one server beside its place in the configuration. Nothing has
-/// to be known.
+/// The status of one server. Every part of it may be unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStatus {
-    /// The name under which gossip knows it.
+    /// Its node name in gossip.
     pub name: Option<NodeName>,
     /// The Raft protocol version that it speaks.
     pub protocol_version: Option<ProtocolVersion>,
     /// The last log entry that it is known to hold.
     pub last_log: Option<LogPosition>,
-    /// How long ago it last answered, which is also the age of `last_log`. Zero
-    /// for the server that has the view.
+    /// The time since it last answered, which is also the age of `last_log`. Zero for
+    /// the server that the view belongs to.
     pub last_contact: Option<Duration>,
-    /// Whether it is up. The quorum guard counts a server of which this is not
-    /// known as up.
+    /// True if it is alive. The quorum guard counts a server as alive if this is
+    /// unknown.
     pub alive: Option<bool>,
 }
 
 impl ServerStatus {
-    /// Nothing is known.
+    /// Creates a status of which nothing is known.
     pub fn unknown() -> Self {
         ServerStatus::default()
     }
@@ -151,21 +150,21 @@ impl ServerStatus {
         self
     }
 
-    /// Sets the last log entry that it holds.
+    /// Sets the position of the last log entry.
     #[must_use]
     pub fn with_last_log(mut self, position: LogPosition) -> Self {
         self.last_log = Some(position);
         self
     }
 
-    /// Sets how long ago it last answered.
+    /// Sets the time since it last answered.
     #[must_use]
     pub fn with_last_contact(mut self, ago: Duration) -> Self {
         self.last_contact = Some(ago);
         self
     }
 
-    /// Says whether it is up.
+    /// Sets whether it is alive.
     #[must_use]
     pub fn with_alive(mut self, alive: bool) -> Self {
         self.alive = Some(alive);
@@ -173,35 +172,35 @@ impl ServerStatus {
     }
 }
 
-/// One server's own view of its cluster, taken at one moment.
+/// A server's own view of its cluster at one moment.
 ///
-/// Of a Raft that has not started, or that belongs to no cluster yet, it is what
-/// [`RaftView::new`] makes of an empty membership.
+/// The view of a Raft that has not started, or that does not belong to a cluster yet,
+/// is [`RaftView::new`] with an empty membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RaftView {
-    /// The server that has this view.
+    /// The server that the view belongs to.
     pub id: ServerId,
-    /// Who leads.
+    /// The leader.
     pub leadership: Leadership,
-    /// The term that the server is in.
+    /// The server's current term.
     pub term: u64,
-    /// How long this server has led, if it does and knows it.
+    /// The time for which this server has been the leader, if it is and that is known.
     pub leading_for: Option<Duration>,
     /// The version of the latest configuration, committed or not.
     pub version: ConfigVersion,
-    /// What is unfinished about the latest configuration.
+    /// The unfinished change of the latest configuration, if there is one.
     pub change: Option<PendingChange>,
     /// The latest configuration, committed or not.
     pub membership: Arc<Membership>,
-    /// What is known of the servers, in the order of `membership`. Entries that
-    /// are missing at the end count as unknown.
+    /// The status of the servers, in the order of `membership`. Missing entries at the
+    /// end are unknown.
     pub status: Vec<ServerStatus>,
 }
 
 impl RaftView {
-    /// The view of a server that knows of no leader: term 0, version 0-0, and no
-    /// change pending. Set the fields that are known.
+    /// Creates a view without a leader, with term 0, version 0-0 and no pending change.
+    /// Set the fields that are known.
     pub fn new(id: impl Into<ServerId>, membership: Arc<Membership>) -> Self {
         RaftView {
             id: id.into(),
@@ -215,7 +214,7 @@ impl RaftView {
         }
     }
 
-    /// The leader's id, if a leader is known.
+    /// Returns the leader's id, if a leader is known.
     pub fn leader(&self) -> Option<&ServerId> {
         match &self.leadership {
             Leadership::Local => Some(&self.id),
@@ -224,14 +223,14 @@ impl RaftView {
         }
     }
 
-    /// The servers, each with its status if there is one.
+    /// Returns the servers, each with its status if there is one.
     pub fn servers(&self) -> impl Iterator<Item = (&RaftMember, Option<&ServerStatus>)> {
         let status = self.status.iter().map(Some).chain(std::iter::repeat(None));
         self.membership.servers.iter().zip(status)
     }
 }
 
-/// What a backend has to prove before it appends a change.
+/// The proof that a backend has to make before it appends a change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Proof {
@@ -239,13 +238,13 @@ pub enum Proof {
     /// the request arrived.
     #[default]
     Majority,
-    /// One voter more than a majority of those that stay does, so that the cluster
-    /// survives one more death at any moment of the change.
+    /// One voter more than a majority of those that stay holds such an entry, so that
+    /// the cluster survives the failure of one more voter at any moment of the change.
     Margin,
 }
 
 impl Proof {
-    /// How many of so many voters that stay have to hold the entry.
+    /// Returns how many of the voters that stay have to hold the entry.
     ///
     /// ```
     /// use cluster_operator::Proof;
@@ -264,7 +263,7 @@ impl Proof {
     }
 }
 
-/// A removal of one server, bound to the view that it was decided on.
+/// The removal of a server, valid only for the view that it is based on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Removal {
@@ -274,15 +273,15 @@ pub struct Removal {
     pub term: u64,
     /// The configuration's version in that view.
     pub version: ConfigVersion,
-    /// What has to be proven before the change is appended.
+    /// The proof to make before the change is appended.
     pub proof: Proof,
-    /// How long the whole call may take.
+    /// The timeout of the whole call.
     pub timeout: Duration,
 }
 
 impl Removal {
-    /// The removal of a server from the cluster as this view shows it, with the
-    /// proof of a majority.
+    /// Creates the removal of a server from the cluster in this view, with the proof of
+    /// a majority.
     pub fn new(id: impl Into<ServerId>, view: &RaftView, timeout: Duration) -> Self {
         Removal {
             id: id.into(),
@@ -293,7 +292,7 @@ impl Removal {
         }
     }
 
-    /// Asks for another proof.
+    /// Sets the proof.
     #[must_use]
     pub fn with_proof(mut self, proof: Proof) -> Self {
         self.proof = proof;
