@@ -1,7 +1,6 @@
-//! What goes between two servers: a request in an envelope, and its reply.
+//! The messages between servers: a request in an envelope, and its reply.
 //!
-//! Both are JSON with a version. The formats that were ever sent stand in
-//! `tests/envelopes/` as bytes.
+//! Both are versioned JSON. `tests/envelopes/` has every released format as bytes.
 
 use std::time::Duration;
 use std::{fmt, io, mem};
@@ -17,39 +16,40 @@ use crate::operation::{OperatorReply, OperatorRequest};
 
 /// The version of the server call that this library speaks.
 ///
-/// Version 1 was a bare request without a version.
+/// Version 1 was a request without a version.
 const VERSION: u32 = 2;
 
-/// A request on its way to another server, for any transport to carry.
+/// A request to another server, for any transport.
 ///
-/// The bytes are opaque: their format changes between versions of this library, and
-/// the other side's [`answer`](crate::OperatorService::answer) says so where it
-/// cannot read them. They hold the token and keys of the request in clear, so the
-/// channel has to be as private as the one that the request came by. They are wiped
-/// when the last clone is dropped.
+/// The bytes are opaque. Their format changes between versions of this library; a
+/// server that cannot read them says so in its
+/// [`answer`](crate::OperatorService::answer). They hold the token and keys of the
+/// request in clear, so the channel has to be as private as the one that the request
+/// arrived on. They are wiped when the last clone is dropped.
 #[derive(Clone)]
 pub struct Envelope {
     bytes: Bytes,
     writes: bool,
 }
 
-/// The reply to an [`Envelope`], opaque and wiped as well: a listing holds keys.
+/// The reply to an [`Envelope`]. It is opaque and wiped too, since a listing holds
+/// keys.
 #[derive(Clone)]
 pub struct EnvelopeReply {
     bytes: Bytes,
 }
 
-/// A request, and what the servers on its way know of it.
+/// A request, and the routing data of the servers that forward it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) struct Forwarded {
     pub(crate) request: OperatorRequest,
-    /// How many servers have forwarded it.
+    /// The number of servers that have forwarded it.
     pub(crate) hops: u8,
-    /// Whether it was sent to this server because that is said to lead. Such a
-    /// server does not wait for a leader: the one that forwarded it does.
+    /// True if it was sent to this server as the leader. Then this server does not wait
+    /// for a leader, because the one that forwarded it does.
     pub(crate) to_leader: bool,
-    /// How long the server that forwarded it waits, less what the way takes.
+    /// The time for which the forwarding server waits, less a margin for the transfer.
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -81,38 +81,20 @@ struct Reply<T> {
     reply: T,
 }
 
-/// A text that does not deserialize. What it holds is left out: serde's own words
-/// repeat parts of it, which may be a key.
-#[derive(Debug, thiserror::Error)]
-#[error("unexpected JSON at line {line}, column {column}")]
-struct Unreadable {
-    line: usize,
-    column: usize,
-}
-
-impl From<serde_json::Error> for Unreadable {
-    fn from(error: serde_json::Error) -> Self {
-        Unreadable {
-            line: error.line(),
-            column: error.column(),
-        }
-    }
-}
-
 /// Writes JSON that is wiped when it is dropped.
 pub(crate) fn write_wiped(value: &impl Serialize) -> Result<Bytes, serde_json::Error> {
-    // Large enough for any request. A reply may be longer.
+    // Large enough for any request. A reply can be longer.
     let mut json = Wiped(Zeroizing::new(Vec::with_capacity(4096)));
     serde_json::to_writer(&mut json, value)?;
     Ok(Bytes::from_owner(json.0))
 }
 
-/// A buffer that grows without leaving a copy behind, as a `Vec` does by itself.
+/// A buffer that is wiped when it grows. A plain `Vec` leaves a copy in freed memory.
 struct Wiped(Zeroizing<Vec<u8>>);
 
 impl Wiped {
-    /// Makes room for so many bytes more. The buffer that was too small is returned
-    /// and wiped when it is dropped.
+    /// Makes room for `more` bytes. Returns the old buffer if it was too small; it is
+    /// wiped when it is dropped.
     fn reserve(&mut self, more: usize) -> Option<Zeroizing<Vec<u8>>> {
         let needed = self.0.len() + more;
         if needed <= self.0.capacity() {
@@ -141,7 +123,7 @@ fn wiped(bytes: Vec<u8>) -> Bytes {
     Bytes::from_owner(Zeroizing::new(bytes))
 }
 
-/// What a server of version 1 is told, in words that it prints.
+/// The error text for a server of version 1.
 pub(crate) fn too_old() -> String {
     format!(
         "the server that sent it is too old: it speaks version 1 of the server call, this one \
@@ -149,8 +131,10 @@ pub(crate) fn too_old() -> String {
     )
 }
 
-/// Reads a message. If it is not one of this version, that is the reason, whatever
-/// else may be wrong with it.
+/// Reads a message.
+///
+/// # Errors
+/// A wrong version takes precedence over other errors.
 fn read<T: DeserializeOwned>(
     json: &[u8],
     sender: &str,
@@ -160,13 +144,22 @@ fn read<T: DeserializeOwned>(
     if !message.as_ref().is_ok_and(|read| version(read) == VERSION) {
         check_version(json, sender)?;
     }
-    message.map_err(|error| Unreadable::from(error).to_string())
+    message.map_err(malformed)
 }
 
-/// Fails unless the message says that it is of this version.
+/// The position of an error. serde's own text is left out, because it quotes the input,
+/// which can be a key.
+fn malformed(error: serde_json::Error) -> String {
+    format!(
+        "unexpected JSON at line {}, column {}",
+        error.line(),
+        error.column()
+    )
+}
+
+/// Checks that the message has this version.
 fn check_version(json: &[u8], sender: &str) -> Result<(), String> {
-    let versioned: Versioned =
-        serde_json::from_slice(json).map_err(|error| Unreadable::from(error).to_string())?;
+    let versioned: Versioned = serde_json::from_slice(json).map_err(malformed)?;
     match versioned.version {
         Some(VERSION) => Ok(()),
         None if sender == "sent" => Err(too_old()),
@@ -182,7 +175,7 @@ fn check_version(json: &[u8], sender: &str) -> Result<(), String> {
 }
 
 impl Envelope {
-    /// The envelope that came over the wire.
+    /// Creates an envelope from received bytes.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Envelope {
             bytes: wiped(bytes.into()),
@@ -190,38 +183,37 @@ impl Envelope {
         }
     }
 
-    /// The envelope in which a client's request begins its way, for a program that
-    /// asks servers over their own transport, and for tests of one.
+    /// Creates the envelope of a new request, for a program that calls servers over
+    /// their own transport, and for tests of a transport.
     ///
     /// # Errors
-    /// The request cannot be written.
+    /// The request cannot be serialized.
     pub fn new(request: OperatorRequest) -> Result<Self, OperatorError> {
         Envelope::seal(&request.into())
     }
 
-    /// The request in it.
+    /// Returns the request.
     ///
     /// # Errors
-    /// [`IncompatibleServer`](ErrorKind::IncompatibleServer) for bytes that this
-    /// version cannot read.
+    /// [`IncompatibleServer`](ErrorKind::IncompatibleServer) if this version cannot
+    /// read the bytes.
     pub fn request(&self) -> Result<OperatorRequest, OperatorError> {
         self.open().map(|call| call.request)
     }
 
-    /// The bytes to send.
+    /// Returns the bytes to send.
     pub fn as_bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// Whether the request changes something, so that it must not be sent again
-    /// where it may have arrived. An envelope that came over the wire counts as one
-    /// that does.
+    /// Returns true if the request is a write, which must not be sent again if it may
+    /// have arrived. A received envelope counts as a write.
     pub fn is_write(&self) -> bool {
         self.writes
     }
 
-    /// The same envelope with less time for the other side, for a transport that
-    /// tries a second server. A longer time than it has is not given.
+    /// Returns the envelope with a shorter timeout, for a transport that tries a second
+    /// server. A longer timeout than its own has no effect.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         let Ok(mut call) = self.open() else {
@@ -254,34 +246,33 @@ impl Envelope {
 }
 
 impl EnvelopeReply {
-    /// The reply that came over the wire.
+    /// Creates a reply from received bytes.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
         EnvelopeReply {
             bytes: wiped(bytes.into()),
         }
     }
 
-    /// The bytes to send.
+    /// Returns the bytes to send.
     pub fn as_bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The reply of a server that answers this.
+    /// Creates the reply of a server with this result.
     pub fn new(reply: &Result<OperatorReply, OperatorError>) -> Self {
         let version = VERSION;
         let bytes = write_wiped(&Reply { version, reply }).unwrap_or_else(|_| {
-            // Not a reply, so the other side takes it for one that cannot be read.
+            // Malformed, so the other server reports an invalid reply.
             Bytes::from_static(b"{}")
         });
         EnvelopeReply { bytes }
     }
 
-    /// What the other service answered.
+    /// Returns the result of the other service.
     ///
     /// # Errors
-    /// The other service's, and [`InvalidReply`](ErrorKind::InvalidReply) for bytes
-    /// that this version cannot read. They say nothing of what has happened, so its
-    /// outcome is `unread`.
+    /// The other service's error, or [`InvalidReply`](ErrorKind::InvalidReply) with the
+    /// outcome `unread` if this version cannot read the bytes.
     pub fn result(&self, unread: Outcome) -> Result<OperatorReply, OperatorError> {
         match read(&self.bytes, "answered", |reply: &Reply<_>| reply.version) {
             Ok(read) => read.reply,
@@ -290,14 +281,14 @@ impl EnvelopeReply {
     }
 }
 
-/// Shows the size: the bytes may hold a token and keys.
+/// Shows only the size, because the bytes can hold a token and keys.
 impl fmt::Debug for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Envelope({} bytes)", self.bytes.len())
     }
 }
 
-/// Shows the size: the bytes may hold keys.
+/// Shows only the size, because the bytes can hold keys.
 impl fmt::Debug for EnvelopeReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EnvelopeReply({} bytes)", self.bytes.len())
@@ -319,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn envelope_says_whether_it_writes_and_shows_nothing() {
+    fn envelope_knows_writes_and_debug_shows_no_token() {
         let envelope = Envelope::seal(&read()).unwrap();
         assert!(!envelope.is_write());
         assert!(!format!("{envelope:?}").contains("hunter2"));
@@ -333,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn timeout_of_an_envelope_can_only_shrink() {
+    fn timeout_of_envelope_can_only_shrink() {
         let second = Duration::from_secs(1);
         let envelope = Envelope::seal(&read()).unwrap().with_timeout(2 * second);
         let timeout = |envelope: &Envelope| envelope.open().unwrap().timeout;
@@ -346,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn envelope_of_another_version_is_not_applied_and_says_who_is_too_old() {
+    fn error_for_other_version_names_the_older_server() {
         for (bytes, words) in [
             (r#"{"operation":{}}"#, "the server that sent it is too old"),
             (r#"{"version":1}"#, "the server that sent it is too old"),
@@ -364,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn reply_that_cannot_be_read_has_the_outcome_of_one_that_was_lost() {
+    fn malformed_reply_has_the_given_outcome() {
         for bytes in ["{}", r#"{"version":3}"#, r#"{"version":2,"reply":{}}"#, "x"] {
             let reply = EnvelopeReply::from_bytes(bytes);
             for unread in [Outcome::Unknown, Outcome::NotApplied] {
@@ -376,14 +367,14 @@ mod tests {
     }
 
     #[test]
-    fn buffer_grows_by_a_new_one_and_the_old_one_is_wiped() {
+    fn buffer_that_grows_wipes_the_old_one() {
         use io::Write;
 
         let mut buffer = Wiped(Zeroizing::new(Vec::with_capacity(4)));
         buffer.write_all(b"hunt").unwrap();
         let first = buffer.0.as_ptr();
         assert!(buffer.reserve(0).is_none());
-        // Not handed to the allocator yet, so its wiping is its own.
+        // The old buffer is still allocated here and is wiped when it is dropped.
         let old = buffer.reserve(1).unwrap();
         assert_eq!((old.as_ptr(), old.as_slice()), (first, &b"hunt"[..]));
         assert_ne!(buffer.0.as_ptr(), first);
@@ -394,14 +385,14 @@ mod tests {
     }
 
     #[test]
-    fn long_reply_arrives_whole() {
+    fn long_reply_round_trips() {
         let error = OperatorError::backend("é\"".repeat(10_000));
         let reply = EnvelopeReply::new(&Err(error.clone()));
         assert_eq!(reply.result(Outcome::NotApplied), Err(error));
     }
 
     #[test]
-    fn error_comes_back_as_it_was() {
+    fn error_round_trips() {
         let error = OperatorError::new(ErrorKind::LastVoter).with_outcome(Outcome::Unknown);
         let reply = EnvelopeReply::new(&Err(error.clone()));
         let reply = EnvelopeReply::from_bytes(reply.as_bytes().clone());

@@ -1,4 +1,4 @@
-//! How a server reaches the other servers.
+//! The transport between servers, and the envelopes that it carries.
 
 mod envelope;
 
@@ -18,47 +18,47 @@ pub(crate) use envelope::too_old;
 pub(crate) use envelope::write_wiped;
 pub use envelope::{Envelope, EnvelopeReply};
 
-/// The server that an envelope is for.
+/// The destination of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// A server of the same datacenter: the one that Raft named as the leader.
+    /// The leader of the same datacenter, as reported by Raft.
     Server(LeaderHint),
-    /// Any server of a datacenter that can be reached.
+    /// Any reachable server of a datacenter.
     Datacenter(DatacenterName),
 }
 
-/// Why an envelope was not answered.
+/// The reason why an envelope has no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// It has certainly not arrived, or the other side has certainly done nothing
-    /// with it: no connection, a listener that refuses it, a server that is too old.
+    /// The request had no effect: no connection, a listener that rejects it, or a
+    /// server that is too old.
     #[error("{0}")]
     NotSent(SendFailure),
-    /// It may have arrived, and there is no reply.
+    /// The envelope may have arrived, and there is no reply.
     #[error("{0}")]
     Lost(SendFailure),
-    /// The transport does not know the target.
+    /// The transport has no address for the target.
     #[error("the transport does not know where the target listens")]
     NoPath,
 }
 
-/// What went wrong between two servers, in the transport's words. They name the
-/// server that was tried and do not repeat what it answered.
+/// A failure of the transport. Its reason names the server that was tried and does not
+/// repeat the content of its answer.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 #[non_exhaustive]
 pub struct SendFailure {
-    /// The words.
+    /// The reason.
     pub reason: String,
-    /// The time that was waited, if it was over.
+    /// The timeout, if it ran out.
     pub timed_out: Option<Duration>,
-    /// What caused it.
+    /// The cause.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl SendFailure {
-    /// A failure in these words.
+    /// Creates a failure with this reason.
     pub fn new(reason: impl Into<String>) -> Self {
         SendFailure {
             reason: reason.into(),
@@ -67,14 +67,14 @@ impl SendFailure {
         }
     }
 
-    /// Says that the time was over.
+    /// Marks the failure as a timeout.
     #[must_use]
     pub fn timed_out(mut self, after: Duration) -> Self {
         self.timed_out = Some(after);
         self
     }
 
-    /// Keeps what caused it.
+    /// Sets the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
@@ -83,52 +83,50 @@ impl SendFailure {
 }
 
 impl SendError {
-    /// It has certainly not arrived.
+    /// Creates a [`NotSent`](SendError::NotSent) error with this reason.
     pub fn not_sent(reason: impl Into<String>) -> Self {
         SendError::NotSent(SendFailure::new(reason))
     }
 
-    /// It may have arrived.
+    /// Creates a [`Lost`](SendError::Lost) error with this reason.
     pub fn lost(reason: impl Into<String>) -> Self {
         SendError::Lost(SendFailure::new(reason))
     }
 }
 
-/// The other servers and datacenters, over whatever transport the server has.
+/// The other servers and datacenters, over the server's own transport.
 ///
 /// # Contract
 /// The suite `cluster_operator_conformance::peers` checks it; the names of its checks
 /// are in parentheses.
-/// - The other side hands the envelope to its own service's
+/// - The receiving server passes the envelope to its service's
 ///   [`answer`](crate::OperatorService::answer) and sends the reply back, both byte
 ///   for byte (`the_request_arrives_as_it_was_sent`,
 ///   `bytes_arrive_and_come_back_unchanged`).
 /// - An envelope is sent once (`a_request_is_sent_once`). One whose reply was lost
 ///   is [`Lost`](SendError::Lost) (`a_lost_reply_is_reported_as_lost`); if it
 ///   [writes](Envelope::is_write), it is not sent again.
-/// - Where nobody listens, that is the answer: the transport does not wait without
-///   end (`a_server_that_is_down_is_unreachable`,
+/// - If no server listens at the target, the call fails and does not wait forever (`a_server_that_is_down_is_unreachable`,
 ///   `an_unknown_address_is_unreachable`).
-/// - Envelopes do not wait for each other, nor get each other's replies
+/// - Envelopes neither wait for each other nor receive each other's replies
 ///   (`a_request_does_not_wait_for_another_one`,
 ///   `requests_at_once_get_their_own_answers`).
-/// - Who leads is not its business: it sends where it is told
+/// - The transport does not look for the leader: it sends to the given target
 ///   (`a_request_goes_where_it_is_sent`).
 #[async_trait]
 pub trait Peers: Send + Sync {
-    /// The datacenters that are known, in any order, with or without the local
-    /// one. Cheap and without waiting.
+    /// Returns the known datacenters, in any order, with or without the local one. The
+    /// call is cheap and does not block.
     fn datacenters(&self) -> Vec<DatacenterName>;
 
-    /// Sends an envelope and returns the reply. The service gives up after
-    /// `timeout` by itself and drops the future; the other side is told a little
-    /// less in the envelope.
+    /// Sends an envelope and returns the reply. The service drops the future after
+    /// `timeout`; the timeout inside the envelope is a little shorter.
     ///
     /// # Errors
-    /// [`SendError`] says whether the envelope may have arrived.
+    /// [`SendError`], which tells whether the envelope may have arrived.
     ///
     /// # Cancel safety
-    /// Dropping the future does not take the envelope back.
+    /// Dropping the future does not undo the request.
     async fn send(
         &self,
         target: &Target,

@@ -1,4 +1,4 @@
-//! Puts a service together.
+//! The builder of the service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::types::DatacenterName;
 
 /// Builds an [`OperatorService`].
 ///
-/// An authorizer has to be given, and at least one backend. What is left out
-/// answers [`Unsupported`](crate::ErrorKind::Unsupported); without
-/// [`peers`](OperatorServiceBuilder::peers) the server stands alone.
+/// An authorizer and at least one backend are required. Operations without a backend
+/// return [`Unsupported`](crate::ErrorKind::Unsupported). Without
+/// [`peers`](OperatorServiceBuilder::peers), the service reaches no other server.
 ///
 /// ```
 /// use cluster_operator::{BuildError, OperatorService};
@@ -43,23 +43,23 @@ pub struct OperatorServiceBuilder {
     hop_limit: u8,
 }
 
-/// Why a service cannot be built.
+/// The reason why a service cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// Nobody would decide who may do what.
+    /// The authorizer is missing.
     #[error(
         "no authorizer: give one to `OperatorServiceBuilder::authorizer`, or name `AllowAll` there \
          to let everyone read the gossip keys and remove servers"
     )]
     NoAuthorizer,
-    /// There is nothing to operate.
+    /// Both the Raft backend and a keyring backend are missing.
     #[error("no backend: give one to `raft` or `keyring`")]
     NoBackend,
-    /// Two backends answer for the same pool.
+    /// Two keyring backends have the same pool.
     #[error("two keyring backends for the pool {0}: give each pool one")]
     DuplicatePool(Pool),
-    /// Nothing keeps the time.
+    /// The timer is missing.
     #[error("no timer: give one to `timer`, or turn on the feature `tokio`")]
     NoTimer,
 }
@@ -82,77 +82,77 @@ impl OperatorServiceBuilder {
         }
     }
 
-    /// Sets the server's Raft.
+    /// Sets the backend of the server's Raft.
     pub fn raft(mut self, raft: impl RaftBackend + 'static) -> Self {
         self.raft = Some(Arc::new(raft));
         self
     }
 
-    /// Adds the keyring of a gossip pool that the server is a member of.
+    /// Adds the backend of a gossip pool that the server is a member of.
     pub fn keyring(mut self, keyring: impl KeyringBackend + 'static) -> Self {
         self.rings.push(Arc::new(keyring));
         self
     }
 
-    /// Sets the server's autopilot.
+    /// Sets the backend of the server's autopilot.
     pub fn autopilot(mut self, autopilot: impl AutopilotBackend + 'static) -> Self {
         self.autopilot = Some(Arc::new(autopilot));
         self
     }
 
-    /// Sets who decides what a token allows.
+    /// Sets the authorizer.
     pub fn authorizer(mut self, authorizer: impl AclAuthorizer + 'static) -> Self {
         self.authorizer = Some(Arc::new(authorizer));
         self
     }
 
-    /// Sets how the other servers are reached. Default: there are none.
+    /// Sets the transport to the other servers. Default: none.
     pub fn peers(mut self, peers: impl Peers + 'static) -> Self {
         self.peers = Some(Arc::new(peers));
         self
     }
 
-    /// Sets the clock. Default: tokio's, with the feature `tokio`.
+    /// Sets the timer. Default: `TokioTimer`, with the feature `tokio`.
     pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
         self.timer = Some(Arc::new(timer));
         self
     }
 
-    /// Sets which removals are refused beforehand. Default:
+    /// Sets the rule by which removals of voters are rejected. Default:
     /// [`QuorumGuard::Quorum`].
     pub fn quorum_guard(mut self, guard: QuorumGuard) -> Self {
         self.quorum_guard = guard;
         self
     }
 
-    /// Sets how long a call may take, waiting for a leader and other servers
-    /// included. Keyring operations have
+    /// Sets the timeout of a call, including the time to wait for a leader and for other
+    /// servers. Keyring operations have
     /// [their own](OperatorServiceBuilder::keyring_deadline). Default: 10 s.
     ///
-    /// Give it at least eight election timeouts of your Raft: a removal is proven
-    /// within a quarter of it, and a shorter proof refuses removals whenever the
-    /// leader changes.
+    /// Set it to at least eight election timeouts of your Raft: a removal is proven
+    /// within a quarter of it, and a shorter proof rejects removals whenever the leader
+    /// changes.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Sets how long each ring and each datacenter has to answer a keyring
-    /// operation; all are asked at once. Default: 5 s.
+    /// Sets the timeout of a keyring operation. All rings and datacenters are asked at
+    /// once. Default: 5 s.
     pub fn keyring_deadline(mut self, deadline: Duration) -> Self {
         self.keyring_deadline = deadline;
         self
     }
 
-    /// Sets how long a call waits for a leader while there is none. Default: not
-    /// at all. Consul waits 7 s.
+    /// Sets how long a call waits for a leader if there is none. Default: zero. Consul
+    /// waits 7 s.
     pub fn leader_wait(mut self, wait: Duration) -> Self {
         self.leader_wait = wait;
         self
     }
 
-    /// Sets how often a request may be handed on between servers. Default: 4,
-    /// which is enough for another datacenter's follower and one stale hint.
+    /// Sets how often a request can be forwarded. Default: 4, which is enough for a
+    /// follower in another datacenter and one outdated leader hint.
     pub fn hop_limit(mut self, hops: u8) -> Self {
         self.hop_limit = hops;
         self
@@ -161,7 +161,7 @@ impl OperatorServiceBuilder {
     /// Builds the service.
     ///
     /// # Errors
-    /// [`BuildError`] names what is missing.
+    /// [`BuildError`] says what is missing.
     pub fn build(self) -> Result<OperatorService, BuildError> {
         let authorizer = self.authorizer.ok_or(BuildError::NoAuthorizer)?;
         if self.raft.is_none() && self.rings.is_empty() {
@@ -181,7 +181,7 @@ impl OperatorServiceBuilder {
                 rings,
                 autopilot: self.autopilot,
                 authorizer,
-                peers: self.peers.unwrap_or_else(|| Arc::new(Alone)),
+                peers: self.peers.unwrap_or_else(|| Arc::new(NoPeers)),
                 timer: self.timer.ok_or(BuildError::NoTimer)?,
                 quorum_guard: self.quorum_guard,
                 deadline: self.deadline,
@@ -211,11 +211,11 @@ fn default_timer() -> Option<Arc<dyn Timer>> {
     None
 }
 
-/// No other servers.
-struct Alone;
+/// The default transport, which reaches no server.
+struct NoPeers;
 
 #[async_trait]
-impl Peers for Alone {
+impl Peers for NoPeers {
     fn datacenters(&self) -> Vec<DatacenterName> {
         Vec::new()
     }

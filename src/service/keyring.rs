@@ -1,8 +1,8 @@
-//! Keyring operations: every ring of the federation at once.
+//! Keyring operations on all rings of the federation at once.
 
 use std::time::Duration;
 
-use super::{Inner, mismatched, too_late};
+use super::{Inner, deadline_exceeded, mismatched};
 use crate::error::{OperatorError, Outcome};
 use crate::keyring::{GossipQuery, KeyChange, KeyringBackend, Pool, RelayFactor, RingReport};
 use crate::operation::{
@@ -12,14 +12,14 @@ use crate::peers::{Envelope, Forwarded, Target};
 use crate::timer::Budget;
 use crate::types::{DatacenterName, cut_name};
 
-/// How many rings another datacenter can have.
+/// The largest number of rings that is accepted from another datacenter.
 const RINGS: usize = 256;
 
-/// One of the things that a keyring operation asks.
+/// A part of a keyring operation.
 enum Part<'a> {
-    /// A ring of this server, and where its nodes' answers go.
+    /// A ring of this server, and the query with its answers.
     Ring(&'a dyn KeyringBackend, GossipQuery),
-    /// All rings of another datacenter but the WAN's, and what it is asked.
+    /// All rings of another datacenter except the WAN ring, and the envelope for it.
     Datacenter(DatacenterName, Result<Envelope, OperatorError>),
 }
 
@@ -62,7 +62,7 @@ impl Inner {
         });
         let answers = deadline.bound_all(asked).await;
         let rings = std::iter::zip(&parts, answers).flat_map(|(part, answer)| {
-            answer.unwrap_or_else(|| vec![self.late(part, call, budget.whole())])
+            answer.unwrap_or_else(|| vec![self.part_timed_out(part, call, budget.whole())])
         });
         let reply = KeyringReply {
             rings: rings.collect(),
@@ -74,7 +74,7 @@ impl Inner {
         reply.map(OperatorReply::Keyring)
     }
 
-    /// In the order of the reply.
+    /// Returns the parts of the operation, in the order of the reply.
     fn parts(
         &self,
         call: &Forwarded,
@@ -93,7 +93,7 @@ impl Inner {
             KeyringScope::LocalOnly | KeyringScope::Remote => Vec::new(),
         };
         if !datacenters.is_empty() {
-            // All are asked the same for their own rings, under one request id.
+            // All datacenters receive the same envelope, with one request id.
             let mut call = call.clone();
             if let Operation::Keyring { scope, .. } = &mut call.request.operation {
                 *scope = KeyringScope::Remote;
@@ -105,14 +105,14 @@ impl Inner {
         parts
     }
 
-    /// What a ring answered, also where the call has failed.
+    /// Returns the outcome of a ring, also if the call failed.
     fn outcome(
         &self,
         ring: &dyn KeyringBackend,
         query: &GossipQuery,
         result: Result<(), OperatorError>,
     ) -> RingOutcome {
-        // A pool without nodes is one of which nobody was asked.
+        // In a pool without nodes, no node was asked.
         let report = query.answers.report().filter(|report| report.nodes > 0);
         let error = match (&report, result.err()) {
             (Some(_), error) => error,
@@ -129,21 +129,29 @@ impl Inner {
         }
     }
 
-    fn late(&self, part: &Part<'_>, call: &Forwarded, budget: Duration) -> RingOutcome {
+    /// Returns the outcome of a part that did not end within the budget.
+    fn part_timed_out(&self, part: &Part<'_>, call: &Forwarded, budget: Duration) -> RingOutcome {
         let outcome = call.request.operation.unanswered();
         match part {
             Part::Ring(ring, query) => {
                 let target = format!("the {} pool", ring.pool());
-                self.outcome(*ring, query, Err(too_late(target, budget, outcome)))
+                self.outcome(
+                    *ring,
+                    query,
+                    Err(deadline_exceeded(target, budget, outcome)),
+                )
             }
             Part::Datacenter(datacenter, _) => {
                 let target = format!("datacenter {datacenter}");
-                unasked(datacenter.clone(), too_late(target, budget, outcome))
+                unreported(
+                    datacenter.clone(),
+                    deadline_exceeded(target, budget, outcome),
+                )
             }
         }
     }
 
-    /// The rings of another datacenter, as one of its servers reports them.
+    /// Returns the rings of another datacenter, as one of its servers reports them.
     async fn remote_rings(
         &self,
         datacenter: &DatacenterName,
@@ -159,7 +167,7 @@ impl Inner {
             }
             Err(error) => Err(error.clone()),
         };
-        // An error may hold what its rings did all the same.
+        // An error can hold the outcomes of the rings too.
         let reply = match answer {
             Ok(OperatorReply::Keyring(reply)) => Ok(reply),
             Ok(_) => Ok(KeyringReply::default()),
@@ -167,23 +175,23 @@ impl Inner {
         };
         let mut rings = match reply {
             Ok(reply) => reply.rings,
-            Err(error) => return vec![unasked(datacenter.clone(), error.bounded())],
+            Err(error) => return vec![unreported(datacenter.clone(), error.bounded())],
         };
         let unread = operation.unanswered();
         if rings.len() > RINGS {
             let error = OperatorError::invalid_reply(format!(
-                "it tells of {} rings, and at most {RINGS} are believed of a datacenter",
+                "it reports {} rings, and at most {RINGS} are accepted from a datacenter",
                 rings.len()
             ));
-            return vec![unasked(datacenter.clone(), error.with_outcome(unread))];
+            return vec![unreported(datacenter.clone(), error.with_outcome(unread))];
         }
-        // Each datacenter speaks for itself, and only this server for the WAN: no
-        // ring is reported twice.
+        // A datacenter reports only its own rings, and the WAN ring is this server's to
+        // report, so that no ring is reported twice.
         rings.retain(|ring| ring.datacenter == *datacenter && ring.pool != Pool::Wan);
         rings.sort_by(|a, b| a.pool.cmp(&b.pool));
         rings.dedup_by(|a, b| a.pool == b.pool);
         if rings.is_empty() {
-            return vec![unasked(
+            return vec![unreported(
                 datacenter.clone(),
                 mismatched().with_outcome(unread),
             )];
@@ -201,8 +209,8 @@ impl Inner {
     }
 }
 
-/// A ring as another server reports it, within bounds. One that no server would
-/// report fails with the outcome of an answer that cannot be read.
+/// Checks the outcome of a ring of another server and limits its size. An inconsistent
+/// one becomes an invalid reply with the outcome `unread`.
 fn accepted(ring: RingOutcome, unread: Outcome) -> RingOutcome {
     let RingOutcome {
         datacenter,
@@ -247,7 +255,7 @@ async fn ask(
     ring.change(&change, query).await
 }
 
-/// Stands for all rings of a datacenter that could not be asked for them.
-fn unasked(datacenter: DatacenterName, error: OperatorError) -> RingOutcome {
+/// The outcome of a datacenter that did not report its rings.
+fn unreported(datacenter: DatacenterName, error: OperatorError) -> RingOutcome {
     RingOutcome::failed(datacenter, Pool::Lan, error)
 }

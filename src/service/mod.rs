@@ -1,5 +1,5 @@
-//! The service: routes an operation to the server that has to serve it,
-//! authorizes it there, and does it.
+//! The service: routes an operation to the responsible server, authorizes it there and
+//! executes it.
 
 mod builder;
 mod keyring;
@@ -26,26 +26,25 @@ pub use builder::{BuildError, OperatorServiceBuilder};
 
 /// Consul's operator operations for one server.
 ///
-/// Cheap to clone; clones share everything. It holds no task and no connection
-/// of its own: nothing happens between two calls.
+/// Cheap to clone; clones share all state. The service has no tasks and no connections
+/// of its own, so it does nothing between calls.
 ///
-/// # Where an operation is served
-/// - In another datacenter, if the request names one: any server there gets it.
-/// - A stale read by the server that is asked.
-/// - Everything else of Raft and autopilot by the leader, to which the request
-///   is handed on. Without one it fails at once, or after
+/// # Routing
+/// - A request for another datacenter is forwarded to any server there.
+/// - A stale read is served by the server that receives it.
+/// - All other Raft and autopilot operations are forwarded to the leader. If there is
+///   none, the request fails at once, or after
 ///   [`leader_wait`](OperatorServiceBuilder::leader_wait).
-/// - A keyring operation by the server that is asked, which asks its own rings
-///   and every other datacenter's at once. A leader is not needed.
+/// - A keyring operation is served by the server that receives it, which asks its own
+///   rings and all other datacenters at once. It needs no leader.
 ///
-/// The serving server authorizes, before it looks anything up. A request that is
-/// handed on too often ends in
-/// [`TooManyHops`](crate::ErrorKind::TooManyHops), so that two servers cannot
-/// forward it back and forth forever.
+/// The server that serves a request authorizes it before any lookup. A request that is
+/// forwarded too often fails with [`TooManyHops`](crate::ErrorKind::TooManyHops), so
+/// that two servers cannot forward it back and forth forever.
 ///
-/// # Deadlines and cancelling
-/// Every call ends within the deadlines that the builder sets. A future can be
-/// dropped at any time; a write that was on its way may then happen or not.
+/// # Deadlines and cancellation
+/// Every call ends within the deadlines that the builder sets. A future can be dropped
+/// at any time; the outcome of a write is then unknown.
 #[derive(Clone)]
 pub struct OperatorService {
     inner: Arc<Inner>,
@@ -78,17 +77,17 @@ macro_rules! value_of {
 }
 
 impl OperatorService {
-    /// Starts to build the service of a server of this datacenter.
+    /// Returns a builder for the service of a server in this datacenter.
     pub fn builder(datacenter: impl Into<DatacenterName>) -> OperatorServiceBuilder {
         OperatorServiceBuilder::new(datacenter.into())
     }
 
-    /// The datacenter that the server belongs to.
+    /// Returns the server's datacenter.
     pub fn datacenter(&self) -> &DatacenterName {
         &self.inner.datacenter
     }
 
-    /// What the authorizer does where no rule says anything.
+    /// Returns the authorizer's decision where no rule applies.
     pub fn default_policy(&self) -> DefaultPolicy {
         self.inner.authorizer.default_policy()
     }
@@ -101,25 +100,23 @@ impl OperatorService {
     /// Executes a request, forwarding it if another server is responsible.
     ///
     /// # Errors
-    /// [`OperatorError`]; its outcome says whether something has changed. A change
-    /// that some ring did not confirm is
-    /// [`RingsFailed`](ErrorKind::RingsFailed), and so is a listing of which no ring
-    /// has anything to show; the error holds the full
-    /// [reply](OperatorError::reply). A listing that only some rings answered is
-    /// `Ok`: look at each ring's error and report.
+    /// [`OperatorError`], whose outcome says whether the operation took effect. A change
+    /// that some ring did not confirm is [`RingsFailed`](ErrorKind::RingsFailed), and so
+    /// is a listing in which rings failed and no ring has keys; the error holds the full
+    /// [reply](OperatorError::reply). A listing that only some rings answered is `Ok`:
+    /// check each ring's error and report.
     ///
     /// # Cancel safety
-    /// The future can be dropped; whether a write happens is then unknown.
+    /// The future can be dropped; the outcome of a write is then unknown.
     pub async fn call(&self, request: OperatorRequest) -> Result<OperatorReply, OperatorError> {
         self.inner.route(request.into()).await
     }
 
-    /// Answers an envelope that another server's
-    /// [`Peers::send`](crate::Peers::send) has brought.
+    /// Answers an envelope that another server sent with
+    /// [`Peers::send`](crate::Peers::send).
     ///
-    /// The reply holds an error too. An envelope that cannot be read, because it
-    /// comes from another version of this library, is answered as not applied, with
-    /// the words which of the two servers is too old.
+    /// An error is part of the reply. An envelope of another version of this library is
+    /// answered as not applied, and the error says which of the two servers is too old.
     ///
     /// # Cancel safety
     /// As [`call`](OperatorService::call).
@@ -131,13 +128,13 @@ impl OperatorService {
         EnvelopeReply::new(&result)
     }
 
-    /// Decides whether the caller may do this, without doing it, and says who it is.
+    /// Authorizes a caller without an operation, and returns its identity.
     ///
-    /// The service authorizes by itself. This is for a front end that does not
-    /// want to tell a caller who is denied anyway what is wrong with a request.
+    /// Every operation is authorized in any case. Use this in a front end that checks
+    /// a request only for callers that are allowed to make it.
     ///
     /// # Errors
-    /// As the authorizer decides.
+    /// The authorizer's denial or failure.
     pub async fn authorize(
         &self,
         caller: &Caller,
@@ -151,7 +148,7 @@ impl OperatorService {
             .await
     }
 
-    /// The Raft configuration.
+    /// Returns the Raft configuration.
     ///
     /// # Errors
     /// As [`call`](OperatorService::call).
@@ -166,7 +163,7 @@ impl OperatorService {
 
     /// Removes a server from the Raft configuration.
     ///
-    /// With `expected_index`, only if that is the configuration's index.
+    /// If `expected_index` is given, the configuration must have that index.
     ///
     /// # Errors
     /// As [`call`](OperatorService::call).
@@ -183,7 +180,7 @@ impl OperatorService {
         self.ask(caller, operation).await.map(drop)
     }
 
-    /// Hands the lead to this voter, or to the best suited.
+    /// Transfers leadership to this voter, or to the most suitable one.
     ///
     /// # Errors
     /// As [`call`](OperatorService::call).
@@ -196,7 +193,7 @@ impl OperatorService {
         self.ask(caller, operation).await.map(drop)
     }
 
-    /// The gossip keys of all rings, or of the local datacenter's.
+    /// Lists the gossip keys of all rings, or of the rings of the local datacenter.
     ///
     /// # Errors
     /// As [`call`](OperatorService::call).
@@ -211,8 +208,8 @@ impl OperatorService {
     /// Adds a key to every ring.
     ///
     /// # Errors
-    /// As [`call`](OperatorService::call): unless every node of every ring confirms
-    /// it, it is an error.
+    /// As [`call`](OperatorService::call). It is an error unless every node of every
+    /// ring confirms it.
     pub async fn install_key(
         &self,
         caller: &Caller,
@@ -229,8 +226,8 @@ impl OperatorService {
     /// Makes a key the primary of every ring.
     ///
     /// # Errors
-    /// As [`call`](OperatorService::call): unless every node of every ring confirms
-    /// it, it is an error.
+    /// As [`call`](OperatorService::call). It is an error unless every node of every
+    /// ring confirms it.
     pub async fn use_key(
         &self,
         caller: &Caller,
@@ -243,8 +240,8 @@ impl OperatorService {
     /// Removes a key from every ring.
     ///
     /// # Errors
-    /// As [`call`](OperatorService::call): unless every node of every ring confirms
-    /// it, it is an error.
+    /// As [`call`](OperatorService::call). It is an error unless every node of every
+    /// ring confirms it.
     pub async fn remove_key(
         &self,
         caller: &Caller,
@@ -254,7 +251,7 @@ impl OperatorService {
             .await
     }
 
-    /// Autopilot's rules.
+    /// Returns autopilot's configuration.
     ///
     /// # Errors
     /// As [`call`](OperatorService::call).
@@ -266,8 +263,9 @@ impl OperatorService {
         value_of!(self.ask(caller, operation).await?, AutopilotConfiguration)
     }
 
-    /// Replaces autopilot's rules; with `expected_index`, only if they were last
-    /// changed at that index. Says whether they were replaced.
+    /// Replaces autopilot's configuration and returns true. If `expected_index` is given
+    /// and the configuration was last changed at another index, changes nothing and
+    /// returns false.
     ///
     /// # Errors
     /// As [`call`](OperatorService::call).
@@ -287,7 +285,7 @@ impl OperatorService {
         )
     }
 
-    /// Autopilot's view of the servers.
+    /// Returns autopilot's state of the servers.
     ///
     /// # Errors
     /// As [`call`](OperatorService::call).
@@ -310,7 +308,7 @@ impl OperatorService {
         value_of!(self.ask(caller, operation).await?, Keyring)
     }
 
-    /// Calls the service. The reply always answers the operation: that of another
+    /// Calls the service. The reply always answers the operation: the reply of another
     /// server was checked when it arrived.
     async fn ask(
         &self,
@@ -324,7 +322,7 @@ impl OperatorService {
     }
 }
 
-/// Who asks for an operation, and of which datacenter.
+/// The caller of an operation, and the datacenter that the operation is for.
 ///
 /// ```
 /// use cluster_operator::{Caller, Token};
@@ -338,12 +336,12 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Someone without a token, who asks of the local datacenter.
+    /// Creates a caller without a token, for the local datacenter.
     pub fn anonymous() -> Self {
         Caller::default()
     }
 
-    /// The owner of a token, who asks of the local datacenter.
+    /// Creates a caller with a token, for the local datacenter.
     pub fn with_token(token: Token) -> Self {
         Caller {
             token: Some(token),
@@ -351,7 +349,7 @@ impl Caller {
         }
     }
 
-    /// The same caller, who asks of this datacenter.
+    /// Sets the datacenter.
     #[must_use]
     pub fn in_datacenter(mut self, datacenter: impl Into<DatacenterName>) -> Self {
         self.datacenter = Some(datacenter.into());
@@ -367,14 +365,18 @@ impl fmt::Debug for OperatorService {
     }
 }
 
-/// Another server's reply does not answer what it was asked.
+/// The error for a reply that does not answer the request.
 fn mismatched() -> OperatorError {
     OperatorError::invalid_reply(
         "it does not belong to the request: check that all servers run the same version",
     )
 }
 
-fn too_late(target: impl Into<String>, after: Duration, outcome: Outcome) -> OperatorError {
+fn deadline_exceeded(
+    target: impl Into<String>,
+    after: Duration,
+    outcome: Outcome,
+) -> OperatorError {
     let target = target.into();
     OperatorError::new(ErrorKind::DeadlineExceeded { target, after }).with_outcome(outcome)
 }

@@ -12,17 +12,17 @@ use crate::raft::{
 use crate::timer::Budget;
 use crate::types::ServerId;
 
-/// How often a removal is decided anew because the cluster has changed between the
-/// view that it was decided on and the change.
+/// The largest number of attempts of a removal. It is retried if the cluster changed
+/// after the view that it was based on.
 const REMOVAL_ATTEMPTS: usize = 4;
 
-/// Why a server that does not lead cannot serve a request.
+/// The error of a server that is not the leader.
 pub(super) fn not_leading(view: &RaftView) -> OperatorError {
     let kind = match &view.leadership {
         Leadership::Remote(leader) => ErrorKind::NotLeader {
             leader: Some(leader.clone()),
         },
-        // A server without a configuration has not started, which is no news.
+        // A server with an empty configuration has not started yet.
         Leadership::Unknown
             if !view.membership.servers.is_empty() && view.membership.get(&view.id).is_none() =>
         {
@@ -42,7 +42,7 @@ impl Inner {
             .ok_or_else(|| OperatorError::unsupported("Raft"))
     }
 
-    /// `view` is the leader's, unless the read is stale.
+    /// `view` is the leader's view, and `None` for a stale read.
     pub(super) async fn raft_configuration(
         &self,
         consistency: Consistency,
@@ -138,7 +138,7 @@ impl Inner {
     }
 }
 
-/// Whether nothing has happened because the view was out of date.
+/// Returns true if nothing has changed because the view was out of date.
 fn is_out_of_date(error: &OperatorError) -> bool {
     error.outcome() == Outcome::NotApplied
         && matches!(
@@ -147,7 +147,7 @@ fn is_out_of_date(error: &OperatorError) -> bool {
         )
 }
 
-/// The same error of an operation that has changed nothing.
+/// Sets the outcome of an error that occurred before any change.
 pub(super) fn unchanged(error: OperatorError) -> OperatorError {
     error.with_outcome(Outcome::NotApplied)
 }

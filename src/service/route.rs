@@ -1,11 +1,11 @@
-//! Where an operation is served.
+//! The routing of operations to the server that serves them.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::raft::{not_leading, unchanged};
-use super::{Inner, mismatched, too_late};
+use super::{Inner, deadline_exceeded, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::operation::{Operation, OperatorReply, RequestId};
@@ -13,12 +13,12 @@ use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
 use crate::raft::{Consistency, LeaderHint, Leadership, RaftView};
 use crate::timer::{Budget, Deadline};
 
-/// How often a leader is looked for while there is none.
+/// The interval at which the service looks for a leader while there is none.
 const LEADER_POLL: Duration = Duration::from_millis(50);
 
-/// Whether a write is under way: a backend was asked for it, or another server, and
-/// has not said that nothing happened. Otherwise a call that runs out of time has
-/// changed nothing.
+/// True while a write may have taken effect: it was passed to a backend or to another
+/// server, which has not answered that nothing changed. A call that times out otherwise
+/// has changed nothing.
 #[derive(Default)]
 pub(super) struct Progress(AtomicBool);
 
@@ -27,7 +27,7 @@ impl Progress {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Takes note of how that ended.
+    /// Resets the progress if the result says that nothing changed.
     pub(super) fn note<T>(&self, result: &Result<T, OperatorError>) {
         let undone = |error: &OperatorError| error.outcome() == Outcome::NotApplied;
         if result.as_ref().is_err_and(undone) {
@@ -35,7 +35,7 @@ impl Progress {
         }
     }
 
-    /// The outcome of an operation that was given up now.
+    /// Returns the outcome of an operation that times out now.
     fn outcome(&self, operation: &Operation) -> Outcome {
         if self.0.load(Ordering::Relaxed) {
             operation.unanswered()
@@ -45,8 +45,8 @@ impl Progress {
     }
 }
 
-/// What a plain read of the configuration does not need is boxed, so that its future
-/// stays small: it is moved several times.
+/// The future of a plain read is moved several times, so futures that it does not need
+/// are boxed to keep it small.
 impl Inner {
     pub(super) async fn route(&self, call: Forwarded) -> Result<OperatorReply, OperatorError> {
         if let Operation::Keyring {
@@ -75,10 +75,10 @@ impl Inner {
                 _ => self.at_leader(&call, budget, &progress).await,
             }
         };
-        // Pinned here, since `bound` would hold a second place for it.
+        // Pinned here, because `bound` would reserve space for a second copy.
         match budget.deadline().bound(pin!(answer)).await {
             Some(result) => result,
-            None => Err(self.out_of_time(&call, budget, &progress)),
+            None => Err(self.timed_out(&call, budget, &progress)),
         }
     }
 
@@ -89,8 +89,8 @@ impl Inner {
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
-        // Only the first server of a datacenter waits: if each on the way did,
-        // the waits would add up to more than the deadline.
+        // Only the first server of a datacenter waits. If each one on the path waited,
+        // the total could exceed the deadline.
         let leader_wait = if call.to_leader || self.leader_wait.is_zero() {
             Duration::ZERO
         } else {
@@ -101,7 +101,7 @@ impl Inner {
             let view = raft.view().await.map_err(unchanged)?;
             let result = match &view.leadership {
                 Leadership::Local => match self.serve(call, Some(view), budget, progress).await {
-                    Err(error) => match deposed(error)? {
+                    Err(error) => match new_leader(error)? {
                         Some(leader) => self.to_leader(leader, call, budget, progress).await,
                         None => Err(ErrorKind::NoLeader.into()),
                     },
@@ -113,7 +113,7 @@ impl Inner {
                 Leadership::Unknown => Err(not_leading(&view)),
             };
             match result {
-                Err(error) if waited < leader_wait && may_pass(&error) => {}
+                Err(error) if waited < leader_wait && is_retryable(&error) => {}
                 result => return result,
             }
             let pause = LEADER_POLL.min(leader_wait - waited);
@@ -133,7 +133,7 @@ impl Inner {
         Box::pin(self.forward(&target, call, budget, progress)).await
     }
 
-    /// Sends a request to another server, with a little less time than there is.
+    /// Forwards a request to another server, with a timeout that is a little shorter.
     async fn forward(
         &self,
         target: &Target,
@@ -151,7 +151,7 @@ impl Inner {
         result
     }
 
-    /// Puts a request into an envelope for the next server.
+    /// Seals a request in an envelope for the next server.
     pub(super) fn envelope(
         &self,
         mut call: Forwarded,
@@ -170,7 +170,7 @@ impl Inner {
         Envelope::seal(&call)
     }
 
-    /// Sends an envelope with this operation, and reads the reply.
+    /// Sends an envelope with this operation and checks the reply.
     pub(super) async fn send(
         &self,
         target: &Target,
@@ -186,11 +186,10 @@ impl Inner {
             let error = error.forwarded();
             match operation {
                 Operation::Keyring { .. } => error,
-                // Rings in it are not what this caller is allowed to see.
+                // The caller may not be allowed to see rings.
                 _ => error.without_reply(),
             }
         })?;
-        // What another server sends is not to be taken for a success unread.
         if reply.answers(operation) {
             Ok(reply)
         } else {
@@ -198,7 +197,7 @@ impl Inner {
         }
     }
 
-    /// What became of a request that was not answered.
+    /// Returns the error of a request without a reply.
     fn unsent(&self, target: &Target, error: SendError, operation: &Operation) -> OperatorError {
         let (failure, outcome) = match error {
             SendError::NoPath => return self.no_path(target),
@@ -235,7 +234,8 @@ impl Inner {
         kind.into()
     }
 
-    /// Does it here. `view` is this server's as the leader; a stale read has none.
+    /// Serves the request here. `view` is this server's view as the leader, and `None`
+    /// for a stale read.
     async fn serve(
         &self,
         call: &Forwarded,
@@ -277,15 +277,15 @@ impl Inner {
                 self.set_autopilot_configuration(configuration, *expected_index)
                     .await
             }
-            // Routed elsewhere.
+            // Never reached: keyring operations and stale writes are routed elsewhere.
             (Operation::Keyring { .. }, _) | (_, None) => {
-                Err(OperatorError::unsupported("this way of asking"))
+                Err(OperatorError::unsupported("this operation"))
             }
         }
     }
 
-    /// How long this server may take: as long as it is set to, or as long as the
-    /// server that forwarded the request waits.
+    /// Returns the budget of this server: its own deadline, or the timeout of the server
+    /// that forwarded the request, if that is shorter.
     pub(super) fn budget(&self, deadline: Duration, call: &Forwarded) -> Budget<'_> {
         let whole = call
             .timeout
@@ -304,7 +304,7 @@ impl Inner {
             .map_err(|error| error.into_operator_error(resource, access))
     }
 
-    /// The same within a deadline, the budget's: nothing has changed if it is missed.
+    /// Authorizes a caller within the budget's deadline.
     pub(super) async fn authorize_within(
         &self,
         budget: Budget<'_>,
@@ -315,11 +315,11 @@ impl Inner {
         let decision = self.authorize(token, permission);
         deadline.bound(decision).await.unwrap_or_else(|| {
             let outcome = Outcome::NotApplied;
-            Err(too_late("the authorizer", budget.whole(), outcome))
+            Err(deadline_exceeded("the authorizer", budget.whole(), outcome))
         })
     }
 
-    fn out_of_time(
+    fn timed_out(
         &self,
         call: &Forwarded,
         budget: Budget<'_>,
@@ -328,7 +328,7 @@ impl Inner {
         let datacenter = call.request.datacenter.as_ref();
         let datacenter = datacenter.unwrap_or(&self.datacenter);
         let outcome = progress.outcome(&call.request.operation);
-        too_late(format!("datacenter {datacenter}"), budget.whole(), outcome)
+        deadline_exceeded(format!("datacenter {datacenter}"), budget.whole(), outcome)
     }
 }
 
@@ -348,9 +348,12 @@ fn is_stale(operation: &Operation) -> bool {
     )
 }
 
-/// The new leader, if the error says that the lead was lost between routing and
-/// execution and that nothing has happened.
-fn deposed(error: OperatorError) -> Result<Option<LeaderHint>, OperatorError> {
+/// Returns the new leader, if it is known, when leadership was lost between routing and
+/// execution and nothing has changed.
+///
+/// # Errors
+/// Any other error.
+fn new_leader(error: OperatorError) -> Result<Option<LeaderHint>, OperatorError> {
     match (error.kind(), error.outcome()) {
         (ErrorKind::NotLeader { leader }, Outcome::NotApplied) => Ok(leader.clone()),
         (ErrorKind::NoLeader, Outcome::NotApplied) => Ok(None),
@@ -358,8 +361,9 @@ fn deposed(error: OperatorError) -> Result<Option<LeaderHint>, OperatorError> {
     }
 }
 
-/// Whether it may go better with the next leader.
-fn may_pass(error: &OperatorError) -> bool {
+/// Returns true if nothing has changed and the next leader may be able to serve the
+/// request.
+fn is_retryable(error: &OperatorError) -> bool {
     error.outcome() == Outcome::NotApplied
         && matches!(
             error.kind(),
