@@ -29,8 +29,8 @@ pub struct View {
 struct Seen {
     /// Where the servers of each datacenter serve HTTP, those that are up first.
     datacenters: BTreeMap<DatacenterName, Vec<ServerUri>>,
-    /// Which servers of this datacenter are up.
-    alive: BTreeMap<String, bool>,
+    /// The servers of this datacenter, by name.
+    servers: BTreeMap<String, Member>,
 }
 
 impl View {
@@ -61,7 +61,8 @@ impl View {
     pub fn status(&self, node: &Node) -> ServerStatus {
         let mut status = ServerStatus::default();
         status.name = Some(node.name.as_str().into());
-        status.alive = self.look(|seen| seen.alive.get(&node.name).copied());
+        let member = self.look(|seen| seen.servers.get(&node.name).cloned());
+        status.alive = member.map(|member| member.status == MemberStatus::Alive);
         status
     }
 
@@ -71,15 +72,12 @@ impl View {
 }
 
 async fn look(lan: &Gossip, wan: &Gossip) -> Seen {
-    let alive = |member: Member| {
-        (
-            member.name.to_string(),
-            member.status == MemberStatus::Alive,
-        )
-    };
+    let servers = gossip::members(lan).await.into_iter();
     Seen {
         datacenters: by_datacenter(gossip::members(wan).await),
-        alive: gossip::members(lan).await.into_iter().map(alive).collect(),
+        servers: servers
+            .map(|member| (member.name.to_string(), member))
+            .collect(),
     }
 }
 
@@ -103,8 +101,9 @@ fn uri(http: SocketAddr) -> Option<ServerUri> {
     format!("http://{http}").parse().ok()
 }
 
-/// The leader is where Raft's own configuration has it, the servers of other
-/// datacenters are where the WAN pool has them.
+/// The leader's name is in Raft's configuration. Where it serves HTTP is what it says
+/// in gossip: the configuration has the address that it had when it became a voter,
+/// which the others may only have guessed.
 impl Directory for View {
     fn datacenters(&self) -> Vec<DatacenterName> {
         self.look(|seen| seen.datacenters.keys().cloned().collect())
@@ -118,10 +117,11 @@ impl Directory for View {
                 let membership = metrics.membership_config.membership();
                 let mut nodes = membership.nodes();
                 let leader = nodes.find(|(id, _)| id.to_string() == leader.id.as_str());
-                leader
-                    .and_then(|(_, node)| uri(node.http))
-                    .into_iter()
-                    .collect()
+                let http = leader.map(|(_, node)| {
+                    let member = self.look(|seen| seen.servers.get(&node.name).cloned());
+                    member.map_or(node.http, |member| member.about.http)
+                });
+                http.and_then(uri).into_iter().collect()
             }
             Target::Datacenter(name) => {
                 self.look(|seen| seen.datacenters.get(name).cloned().unwrap_or_default())

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crash;
+mod forwarding;
 mod gossip;
 mod raft;
 mod storage;

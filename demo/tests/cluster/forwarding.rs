@@ -1,0 +1,65 @@
+//! How a server finds the leader to which it forwards.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use cluster_operator::client::OperatorClient;
+use cluster_operator::consul::Dialect;
+use cluster_operator::{AllowAll, Consistency};
+use cluster_operator_demo::cluster::{Node, Server, Settings, gossip};
+use cluster_operator_demo::operated::Operator;
+use tokio::net::TcpListener;
+
+use super::{eventually, leader, own_ip, settings, stop};
+
+/// Servers whose list of voters has another HTTP address than they listen on, as with
+/// `--peers` where a server has an `--address` of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn leader_is_asked_where_it_listens() {
+    let ip = own_ip();
+    let (mut servers, mut listeners) = (Vec::new(), Vec::new());
+    for id in 1..=3 {
+        let listener = TcpListener::bind(SocketAddr::new(ip, 0)).await.unwrap();
+        let settings = Settings {
+            http: listener.local_addr().unwrap(),
+            ..settings(ip, id)
+        };
+        servers.push(Server::start(settings).await.unwrap());
+        listeners.push(listener);
+    }
+    let first = *servers[0].lan().advertise_node().address();
+    for server in &servers[1..] {
+        gossip::join(server.lan(), &[first]).await;
+    }
+    let guessed = |server: &Server| Node {
+        http: SocketAddr::new(ip, 1),
+        ..server.node().clone()
+    };
+    let voters: BTreeMap<_, _> = servers
+        .iter()
+        .map(|server| (server.id(), guessed(server)))
+        .collect();
+    servers[0].bootstrap(voters).await.unwrap();
+
+    let mut operators = Vec::new();
+    for (server, listener) in servers.iter().zip(listeners) {
+        let operator = Operator::new(server, "dc1", AllowAll, None).unwrap();
+        let routes = operator.routes(Dialect::Precise);
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        operators.push(operator);
+    }
+    let leading = leader(&servers).await.id();
+    let follower = servers.iter().find(|server| server.id() != leading);
+    let uri = format!("http://{}", follower.unwrap().node().http);
+    let client = OperatorClient::new(uri.parse().unwrap());
+    let configuration = eventually("the leader's answer", async || {
+        let read = client.raft_configuration(Consistency::Default).await;
+        read.ok()
+    })
+    .await;
+    let ids = configuration.servers.iter().filter(|server| server.leader);
+    let ids: Vec<_> = ids.map(|server| server.id.to_string()).collect();
+    assert_eq!(ids, [leading.to_string()]);
+    drop(operators);
+    stop(servers).await;
+}
