@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use cluster_operator::mock::{Calls, Chance, Fault, MockClock, MockFederation, NodeFault};
+use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, NodeFault};
 use cluster_operator::rotation::rotate;
 use cluster_operator::{Caller, Consistency, GossipKey, PeerSelector, Pool};
 
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         bob.remove_peer(&operator, id("carol"), None),
         bob.remove_peer(&operator, id("alice"), None),
     ];
-    for result in clock.run_all(&mut Chance::new(17), removals) {
+    for result in clock.run_all(17, removals) {
         match result {
             Ok(()) => println!("  removed"),
             Err(error) => println!("  {error} ({:?})", error.outcome()),

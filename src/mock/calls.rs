@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::Chance;
+use fastrand::Rng;
+
 use crate::types::NodeName;
 
 /// Which calls between servers a [`Fault`](super::Fault) is for.
@@ -79,7 +80,7 @@ impl Calls {
         from: &NodeName,
         to: &NodeName,
         seen: &mut u64,
-        chance: &mut Chance,
+        rng: &mut Rng,
     ) -> bool {
         let is = |wanted: &Option<NodeName>, name| wanted.as_ref().is_none_or(|it| it == name);
         if !(is(&self.from, from) && is(&self.to, to)) {
@@ -89,7 +90,7 @@ impl Calls {
         match self.which {
             Which::All => true,
             Which::Nth(nth) => *seen == nth,
-            Which::OneIn(times) => chance.one_in(times),
+            Which::OneIn(times) => rng.u64(..times) == 0,
         }
     }
 }

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fastrand::Rng;
+
 use super::fault::{CallFault, Kind};
 use super::network::{Network, Server};
-use super::{Chance, Fault, MockClock, MockFederation, Transcript, lock};
+use super::{Fault, MockClock, MockFederation, Transcript, lock};
 use crate::keyring::KeyringBackend;
 use crate::types::NodeName;
 
@@ -25,7 +27,7 @@ impl FaultId {
 #[derive(Debug)]
 pub(super) struct Injected {
     faults: Vec<Active>,
-    chance: Chance,
+    rng: Rng,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl Injected {
     pub(super) fn new(seed: u64) -> Self {
         Injected {
             faults: Vec::new(),
-            chance: Chance::new(seed),
+            rng: Rng::with_seed(seed),
         }
     }
 
@@ -258,12 +260,12 @@ impl Network {
     /// What goes wrong with a call.
     pub(super) fn call_faults(&self, from: &Server, to: &Server) -> Vec<CallFault> {
         let mut injected = lock(&self.injected);
-        let Injected { faults, chance, .. } = &mut *injected;
+        let Injected { faults, rng, .. } = &mut *injected;
         let mut hit = Vec::new();
         for fault in faults {
             match &fault.kind {
                 Kind::Call(calls, what)
-                    if calls.matches(&from.name, &to.name, &mut fault.seen, chance) =>
+                    if calls.matches(&from.name, &to.name, &mut fault.seen, rng) =>
                 {
                     hit.push(*what);
                 }

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use fastrand::Rng;
 use futures_util::future::{FutureExt, Shared};
 
-use super::{Chance, MockClock, lock};
+use super::{MockClock, lock};
 
 /// Something that goes on although nobody waits for it, such as a request that
 /// was sent by a server which has given up since.
@@ -85,9 +86,9 @@ impl MockClock {
         }
     }
 
-    /// Runs several futures to their ends, at the same time: of those that can
-    /// go on, chance picks the next. The outputs come in the order of the
-    /// futures.
+    /// Runs several futures to completion, concurrently: the seed decides which
+    /// of those that can make progress is polled next. The outputs are in the
+    /// order of the futures.
     ///
     /// # Panics
     /// As [`run`](MockClock::run).
@@ -95,18 +96,19 @@ impl MockClock {
     /// ```
     /// use std::time::Duration;
     /// use cluster_operator::Timer;
-    /// use cluster_operator::mock::{Chance, MockClock};
+    /// use cluster_operator::mock::MockClock;
     ///
     /// let clock = MockClock::new();
     /// let sleeps = [3, 1, 2].map(|seconds| clock.sleep(Duration::from_secs(seconds)));
-    /// clock.run_all(&mut Chance::new(17), sleeps);
+    /// clock.run_all(17, sleeps);
     /// assert_eq!(clock.now(), Duration::from_secs(3));
     /// ```
     pub fn run_all<F: Future>(
         &self,
-        order: &mut Chance,
+        seed: u64,
         futures: impl IntoIterator<Item = F>,
     ) -> Vec<F::Output> {
+        let mut rng = Rng::with_seed(seed);
         let mut running: Vec<_> = futures
             .into_iter()
             .map(|future| (Some(Box::pin(future)), Woken::new()))
@@ -116,13 +118,12 @@ impl MockClock {
             let ready: Vec<_> = (0..running.len())
                 .filter(|at| running[*at].0.is_some() && running[*at].1.is_set())
                 .collect();
-            if ready.is_empty() {
+            let Some(at) = rng.choice(ready) else {
                 if !self.poll_tasks() {
                     self.jump_or_panic();
                 }
                 continue;
-            }
-            let at = *order.pick(&ready);
+            };
             let (future, woken) = &mut running[at];
             woken.take();
             let waker = Waker::from(Arc::clone(woken));
@@ -220,7 +221,7 @@ mod tests {
             }
         };
         let sleepers = [5, 2, 9, 2].map(sleeper);
-        let times = clock.run_all(&mut Chance::new(1), sleepers);
+        let times = clock.run_all(1, sleepers);
         assert_eq!(times, [5, 2, 9, 2].map(|seconds| SECOND * seconds));
         assert_eq!(*lock(&ended), [2, 2, 5, 9]);
     }
@@ -233,7 +234,7 @@ mod tests {
                 let done = &done;
                 async move { lock(done).push(at) }
             };
-            MockClock::new().run_all(&mut Chance::new(seed), (0..8).map(work));
+            MockClock::new().run_all(seed, (0..8).map(work));
             done.into_inner().unwrap()
         };
         assert_eq!(order(3), order(3));

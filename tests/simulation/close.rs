@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use cluster_operator::mock::{Chance, Fault, NodeFault};
+use cluster_operator::mock::{Fault, NodeFault};
 use cluster_operator::{
     Consistency, ErrorKind, KeyringScope, NodeName, OperatorError, OperatorReply, PendingChange,
     Pool, QuorumGuard, RingReport, Timer,
 };
+use fastrand::Rng;
 
 use crate::Violation;
 use crate::attribution::Account;
@@ -17,15 +18,15 @@ use crate::world::{Answered, DATACENTERS, World, ask_after, is_voter};
 /// down and Raft takes its time between a look and a deed. Each removal alone
 /// would do no harm.
 pub(crate) fn stampede(world: &mut World) -> Result<(), Violation> {
-    let datacenter = *world.chance.pick(&DATACENTERS);
+    let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let mut servers = world.federation.servers(datacenter);
-    shuffle(&mut world.chance, &mut servers);
+    world.rng.shuffle(&mut servers);
     let mut account = Account::open(world);
     world.federation.inject(Fault::stop(servers[0].clone()));
     let pace = Duration::from_millis(20);
     world.federation.inject(Fault::slow_raft(datacenter, pace));
-    let answered = remove_at_once(world, &servers[1..], |chance| {
-        chance.pick(&servers[1..]).clone()
+    let answered = remove_at_once(world, &servers[1..], |rng| {
+        rng.choice(&servers[1..]).unwrap().clone()
     });
     account.book(world, &answered)?;
     // Those that were there first must get on, unless there was no margin before.
@@ -39,9 +40,9 @@ pub(crate) fn stampede(world: &mut World) -> Result<(), Violation> {
 /// Two operators remove a server each while all are well, and each change comes
 /// between the other's look and deed. Both are done: nobody has to ask twice.
 pub(crate) fn side_by_side(world: &mut World) -> Result<(), Violation> {
-    let datacenter = *world.chance.pick(&DATACENTERS);
+    let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let mut servers = world.federation.servers(datacenter);
-    shuffle(&mut world.chance, &mut servers);
+    world.rng.shuffle(&mut servers);
     let mut account = Account::open(world);
     let pace = Duration::from_millis(20);
     world.federation.inject(Fault::slow_raft(datacenter, pace));
@@ -60,21 +61,21 @@ pub(crate) fn side_by_side(world: &mut World) -> Result<(), Violation> {
 fn remove_at_once(
     world: &mut World,
     victims: &[NodeName],
-    at: impl Fn(&mut Chance) -> NodeName,
+    at: impl Fn(&mut Rng) -> NodeName,
 ) -> Vec<Answered> {
     let mut requests = Vec::new();
     for victim in victims {
         let issue = Issue {
-            at: at(&mut world.chance),
+            at: at(&mut world.rng),
             datacenter: None,
             holder: Holder::Root,
             ask: Ask::Remove(victim.clone(), None),
-            by_address: world.chance.one_in(2),
+            by_address: world.rng.bool(),
         };
-        let after = Duration::from_millis(world.chance.below(40));
+        let after = Duration::from_millis(world.rng.u64(..40));
         requests.push(ask_after(&world.clock, &world.federation, issue, after));
     }
-    let answered = world.clock.run_all(&mut world.chance, requests);
+    let answered = world.clock.run_all(world.rng.u64(..), requests);
     world.steps += answered.len();
     answered
 }
@@ -82,10 +83,10 @@ fn remove_at_once(
 /// A datacenter has no leader for a moment. Who waits long enough is answered,
 /// and who does not is told that there is none.
 pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
-    let datacenter = *world.chance.pick(&DATACENTERS);
+    let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let mut servers = world.federation.servers(datacenter);
     servers.retain(is_voter);
-    shuffle(&mut world.chance, &mut servers);
+    world.rng.shuffle(&mut servers);
     let stops = servers[..3].iter();
     let stopped: Vec<_> = stops
         .map(|server| world.federation.inject(Fault::stop(server.clone())))
@@ -97,7 +98,7 @@ pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
         ask: Ask::RemoveStranger,
         by_address: false,
     };
-    let gap = Duration::from_millis(*world.chance.pick(&[40, 150, 1000]));
+    let gap = Duration::from_millis(*world.rng.choice(&[40, 150, 1000]).unwrap());
     let (clock, federation) = (world.clock.clone(), world.federation.clone());
     let asking = ask_after(&clock, &federation, issue, Duration::ZERO);
     let returning = async {
@@ -121,21 +122,22 @@ pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
 /// The lead is lost between routing and execution, and nothing else is wrong:
 /// nobody who asks learns of it.
 pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
-    let datacenter = *world.chance.pick(&DATACENTERS);
-    let at = any_server(&mut world.chance, &world.federation);
+    let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
+    let at = any_server(&mut world.rng, &world.federation);
     let victim = world
-        .chance
-        .pick(&world.federation.servers(datacenter))
+        .rng
+        .choice(&world.federation.servers(datacenter))
+        .unwrap()
         .clone();
     // A removal looks first; the second call is the change.
-    let (ask, calls) = match world.chance.below(3) {
+    let (ask, calls) = match world.rng.u64(..3) {
         0 => (Ask::Read(Consistency::Default), 1),
         1 => (Ask::Remove(victim, None), 2),
         _ => (Ask::ReadRules, 1),
     };
     let mut account = Account::open(world);
     for call in 1..=calls {
-        if world.chance.one_in(2) {
+        if world.rng.bool() {
             let fault = Fault::lose_lead_at(datacenter, call);
             world.federation.inject(fault);
         }
@@ -145,7 +147,7 @@ pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
         datacenter: Some(datacenter.into()),
         holder: Holder::Root,
         ask,
-        by_address: world.chance.one_in(2),
+        by_address: world.rng.bool(),
     };
     let answered = ask_after(&world.clock, &world.federation, issue, Duration::ZERO);
     let answered = world.clock.run(answered);
@@ -159,11 +161,11 @@ pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
 
 /// A datacenter, its leader, and its other voters in any order.
 fn cast(world: &mut World) -> (&'static str, NodeName, Vec<NodeName>) {
-    let datacenter = *world.chance.pick(&DATACENTERS);
+    let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let leader = world.federation.leader(datacenter).unwrap();
     let mut others = world.federation.servers(datacenter);
     others.retain(|server| is_voter(server) && *server != leader);
-    shuffle(&mut world.chance, &mut others);
+    world.rng.shuffle(&mut others);
     (datacenter, leader, others)
 }
 
@@ -175,7 +177,10 @@ pub(crate) fn late_death(world: &mut World) -> Result<(), Violation> {
     let mut account = Account::open(world);
     world.federation.inject(Fault::stop(others[0].clone()));
     let ask = Ask::Remove(others[1].clone(), None);
-    let after = *world.chance.pick(&[LOOK / 2, LOOK * 3 / 2, LOOK * 5 / 2]);
+    let after = *world
+        .rng
+        .choice(&[LOOK / 2, LOOK * 3 / 2, LOOK * 5 / 2])
+        .unwrap();
     let expected = match world.guard {
         // One is dead already, so there is no margin.
         QuorumGuard::Margin => Some("quorum-loss"),
@@ -199,11 +204,12 @@ pub(crate) fn reelection(world: &mut World) -> Result<(), Violation> {
     let (datacenter, leader, others) = cast(world);
     let mut account = Account::open(world);
     let index = world.federation.configuration(datacenter).index;
-    let index = Some(index).filter(|_| world.chance.one_in(2));
+    let index = Some(index).filter(|_| world.rng.bool());
     let ask = Ask::Remove(others[0].clone(), index);
     let (after, between) = *world
-        .chance
-        .pick(&[(LOOK / 2, false), (LOOK * 3 / 2, true)]);
+        .rng
+        .choice(&[(LOOK / 2, false), (LOOK * 3 / 2, true)])
+        .unwrap();
     let federation = world.federation.clone();
     let (first, second) = (others[1].clone(), leader.clone());
     let moves = || assert!(federation.elect(first) && federation.elect(second));
@@ -220,13 +226,13 @@ pub(crate) fn unfinished(world: &mut World) -> Result<(), Violation> {
     let (datacenter, leader, others) = cast(world);
     let mut account = Account::open(world);
     let index = world.federation.configuration(datacenter).index;
-    let index = Some(index).filter(|_| world.chance.one_in(2));
-    let same = world.chance.one_in(2);
+    let index = Some(index).filter(|_| world.rng.bool());
+    let same = world.rng.bool();
     let victim = others[usize::from(!same)].clone();
     let changes = [PendingChange::Uncommitted, PendingChange::Joint];
-    let change = *world.chance.pick(&changes);
+    let change = *world.rng.choice(&changes).unwrap();
     // Only with the server whose removal is unfinished is there a majority.
-    let needed = change == PendingChange::Joint && !same && world.chance.one_in(2);
+    let needed = change == PendingChange::Joint && !same && world.rng.bool();
     if needed {
         for dead in &others[1..3] {
             world.federation.inject(Fault::stop(dead.clone()));
@@ -250,22 +256,22 @@ pub(crate) fn unfinished(world: &mut World) -> Result<(), Violation> {
 /// A server is stopped or paused while one node of its LAN is late. What the others
 /// have answered is told, and that not all of it could be had.
 pub(crate) fn half_told(world: &mut World) -> Result<(), Violation> {
-    let datacenter = *world.chance.pick(&DATACENTERS);
+    let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let mut servers = world.federation.servers(datacenter);
-    shuffle(&mut world.chance, &mut servers);
+    world.rng.shuffle(&mut servers);
     let (at, late) = (servers[0].clone(), servers[1].clone());
     let mut account = Account::open(world);
-    let answers_in = Duration::from_secs(*world.chance.pick(&[1, 7]));
+    let answers_in = Duration::from_secs(*world.rng.choice(&[1, 7]).unwrap());
     let fault = NodeFault::Late(answers_in);
     world
         .federation
         .inject(Fault::node(late.clone(), Pool::Lan, fault));
-    let ask = match world.chance.one_in(2) {
+    let ask = match world.rng.bool() {
         true => Ask::Install(world.new_key()),
         false => Ask::List(KeyringScope::Federation),
     };
     let federation = world.federation.clone();
-    let (fault, kind) = match world.chance.one_in(2) {
+    let (fault, kind) = match world.rng.bool() {
         true => (Fault::stop(at.clone()), "unreachable"),
         false => (Fault::pause(at.clone()), "deadline-exceeded"),
     };
@@ -310,7 +316,7 @@ fn meanwhile(
         datacenter: None,
         holder: Holder::Root,
         ask,
-        by_address: world.chance.one_in(2),
+        by_address: world.rng.bool(),
     };
     let clock = world.clock.clone();
     let asking = ask_after(&clock, &world.federation, issue, Duration::ZERO);
@@ -341,11 +347,5 @@ fn has_ended_in(
         false => Err(format!(
             "{expected:?} was expected, {left} of {all} servers are left: {answered:?}"
         )),
-    }
-}
-
-fn shuffle(chance: &mut Chance, servers: &mut [NodeName]) {
-    for at in (1..servers.len()).rev() {
-        servers.swap(at, chance.below(at as u64 + 1) as usize);
     }
 }

@@ -1,10 +1,11 @@
 //! A request, and who makes it where.
 
-use cluster_operator::mock::{Chance, MockFederation};
+use cluster_operator::mock::MockFederation;
 use cluster_operator::{
     Access, AutopilotConfiguration, Consistency, DatacenterName, GossipKey, KeyringAction,
     KeyringScope, NodeName, Operation, OperatorRequest, PeerSelector, RelayFactor, Token,
 };
+use fastrand::Rng;
 
 use crate::world::{DATACENTERS, NOWHERE, World};
 
@@ -65,21 +66,23 @@ impl Issue {
     /// Some request to this server. Half of them read; those that change
     /// something name, more often than not, what is there.
     pub(crate) fn any(world: &mut World, at: NodeName) -> Issue {
-        let datacenter = match world.chance.below(3) {
+        let datacenter = match world.rng.u64(..3) {
             0 => None,
-            _ => Some(DatacenterName::new(*world.chance.pick(&DATACENTERS))),
+            _ => Some(DatacenterName::new(
+                *world.rng.choice(&DATACENTERS).unwrap(),
+            )),
         };
         let there = datacenter
             .clone()
             .unwrap_or_else(|| world.datacenter_of(&at));
         let ask = Ask::any(world, &there);
-        let holder = match world.chance.below(20) {
+        let holder = match world.rng.u64(..20) {
             0 => Holder::Nobody,
             1 => Holder::Stranger,
             2 | 3 => Holder::Viewer,
             _ => Holder::Root,
         };
-        let datacenter = match world.chance.one_in(40) {
+        let datacenter = match world.rng.u8(..40) == 0 {
             true => Some(NOWHERE.into()),
             false => datacenter,
         };
@@ -88,7 +91,7 @@ impl Issue {
             datacenter,
             holder,
             ask,
-            by_address: world.chance.one_in(2),
+            by_address: world.rng.bool(),
         }
     }
 
@@ -96,8 +99,8 @@ impl Issue {
     /// are left, a transfer to any other.
     pub(crate) fn take_apart(world: &mut World, at: NodeName, datacenter: &'static str) -> Issue {
         let servers = world.federation.configuration(datacenter).servers;
-        let victim = world.chance.pick(&servers).name.clone().unwrap();
-        let ask = match servers.len() < 3 && world.chance.one_in(2) {
+        let victim = world.rng.choice(&servers).unwrap().name.clone().unwrap();
+        let ask = match servers.len() < 3 && world.rng.bool() {
             true => Ask::Transfer(None),
             false => Ask::Remove(victim, None),
         };
@@ -106,7 +109,7 @@ impl Issue {
             datacenter: Some(datacenter.into()),
             holder: Holder::Root,
             ask,
-            by_address: world.chance.one_in(2),
+            by_address: world.rng.bool(),
         }
     }
 
@@ -182,33 +185,38 @@ impl Issue {
 impl Ask {
     fn any(world: &mut World, datacenter: &DatacenterName) -> Ask {
         let servers = world.federation.servers(datacenter.clone());
-        match world.chance.below(20) {
-            0..=3 => Ask::Read(*world.chance.pick(&[
-                Consistency::Default,
-                Consistency::Consistent,
-                Consistency::Stale,
-            ])),
+        match world.rng.u64(..20) {
+            0..=3 => Ask::Read(
+                *world
+                    .rng
+                    .choice(&[
+                        Consistency::Default,
+                        Consistency::Consistent,
+                        Consistency::Stale,
+                    ])
+                    .unwrap(),
+            ),
             4..=7 => {
                 let index = world.federation.configuration(datacenter.clone()).index;
-                let expected = match world.chance.below(6) {
+                let expected = match world.rng.u64(..6) {
                     0 => Some(index + 1),
                     1 | 2 => Some(index),
                     _ => None,
                 };
-                Ask::Remove(world.chance.pick(&servers).clone(), expected)
+                Ask::Remove(world.rng.choice(&servers).unwrap().clone(), expected)
             }
             8 => Ask::RemoveStranger,
-            9 => Ask::Transfer(match world.chance.below(6) {
+            9 => Ask::Transfer(match world.rng.u64(..6) {
                 0 | 1 => None,
                 // In one datacenter this one has no vote.
                 2 => servers.last().cloned(),
-                _ => Some(world.chance.pick(&servers).clone()),
+                _ => Some(world.rng.choice(&servers).unwrap().clone()),
             }),
-            10..=12 => Ask::List(match world.chance.one_in(3) {
+            10..=12 => Ask::List(match world.rng.u8(..3) == 0 {
                 true => KeyringScope::LocalOnly,
                 false => KeyringScope::Federation,
             }),
-            13 | 14 => match world.chance.one_in(10) {
+            13 | 14 => match world.rng.u8(..10) == 0 {
                 true => Ask::InstallHere(world.new_key()),
                 false => Ask::Install(world.new_key()),
             },
@@ -218,7 +226,7 @@ impl Ask {
             18 => {
                 let number = world.number();
                 let index = world.rules_index(datacenter);
-                let expected = match world.chance.below(3) {
+                let expected = match world.rng.u64(..3) {
                     0 => None,
                     1 => Some(index),
                     _ => Some(index + 1),
@@ -246,8 +254,8 @@ fn address_of(federation: &MockFederation, server: &NodeName) -> cluster_operato
     format!("127.0.0.{number}:8300").into()
 }
 
-/// Servers by chance.
-pub(crate) fn any_server(chance: &mut Chance, federation: &MockFederation) -> NodeName {
-    let datacenter = *chance.pick(&DATACENTERS);
-    chance.pick(&federation.servers(datacenter)).clone()
+/// A random server.
+pub(crate) fn any_server(rng: &mut Rng, federation: &MockFederation) -> NodeName {
+    let datacenter = *rng.choice(&DATACENTERS).unwrap();
+    rng.choice(&federation.servers(datacenter)).unwrap().clone()
 }

@@ -1,5 +1,5 @@
 //! Random requests and faults against a federation of three datacenters, with
-//! what must hold checked after every step. Chance comes from the seed alone, so
+//! what must hold checked after every step. All randomness comes from the seed, so
 //! a failure prints the command that repeats it.
 //!
 //! `SIMULATION_SEED=17` runs one seed, `SIMULATION_SEEDS=1000` that many,

@@ -30,7 +30,7 @@ async fn rotate_at(
 /// Puts everything right and rotates: every node has the new key alone.
 pub(crate) fn after_all(world: &mut World) -> Result<(), Violation> {
     world.recover();
-    let server = any_server(&mut world.chance, &world.federation);
+    let server = any_server(&mut world.rng, &world.federation);
     let key = world.new_key();
     world.federation.note("a rotation after all");
     let rotation = rotate_at(&world.federation, server, key.clone());
@@ -45,17 +45,17 @@ pub(crate) fn after_all(world: &mut World) -> Result<(), Violation> {
 /// what is told to be rotated, is.
 pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
     after_all(world)?;
-    for _ in 0..=world.chance.below(3) {
+    for _ in 0..=world.rng.u64(..3) {
         let fault = some(world);
         world.federation.inject(fault);
     }
     let (clock, federation) = (world.clock.clone(), world.federation.clone());
-    let later: Vec<_> = (0..world.chance.below(4))
+    let later: Vec<_> = (0..world.rng.u64(..4))
         .map(|_| {
             // Undisturbed, a step takes some milliseconds.
-            let latest = *world.chance.pick(&[12, 12, 9000]);
-            let after = Duration::from_millis(world.chance.below(latest));
-            let fault = match world.chance.below(4) {
+            let latest = *world.rng.choice(&[12, 12, 9000]).unwrap();
+            let after = Duration::from_millis(world.rng.u64(..latest));
+            let fault = match world.rng.u64(..4) {
                 0 => None,
                 // A liar that has not lied before is the hardest to find.
                 1 => Some(liar(world)),
@@ -64,7 +64,7 @@ pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
             disturb(&clock, &federation, fault, after)
         })
         .collect();
-    let server = any_server(&mut world.chance, &world.federation);
+    let server = any_server(&mut world.rng, &world.federation);
     let key = world.new_key();
     world.federation.note("a rotation among faults");
     let began = clock.now();
@@ -89,26 +89,26 @@ pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
     nobody_is_cut_off(world)?;
     let both = [(); 2].map(|()| {
         (
-            any_server(&mut world.chance, &world.federation),
+            any_server(&mut world.rng, &world.federation),
             world.new_key(),
         )
     });
     world.federation.note("two rotations at once");
     let both = both.map(|(server, key)| rotate_at(&federation, server, key));
-    clock.run_all(&mut world.chance, both);
+    clock.run_all(world.rng.u64(..), both);
     Ok(())
 }
 
 fn some(world: &mut World) -> Fault {
-    match world.chance.one_in(2) {
+    match world.rng.bool() {
         true => of_node(world, false),
         false => of_single_calls(world),
     }
 }
 
 fn liar(world: &mut World) -> Fault {
-    let server = any_server(&mut world.chance, &world.federation);
-    let pool = world.chance.pick(&[Pool::Wan, Pool::Lan]).clone();
+    let server = any_server(&mut world.rng, &world.federation);
+    let pool = world.rng.choice(&[Pool::Wan, Pool::Lan]).unwrap().clone();
     Fault::node(server, pool, NodeFault::Lies)
 }
 

@@ -7,7 +7,7 @@ use cluster_operator::{
     RingOutcome,
 };
 
-/// An answer without what depends on chance or on counting log entries.
+/// An answer without what is random or depends on counting log entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// The servers, whether each leads and lives, and the index.

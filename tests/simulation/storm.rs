@@ -31,25 +31,25 @@ struct Weather {
 /// Up to four requests at a time, and faults before and among them.
 pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
     let mut weather = Weather {
-        slow_raft: world.chance.one_in(2),
-        duplicates: world.chance.one_in(3),
+        slow_raft: world.rng.bool(),
+        duplicates: world.rng.u8(..3) == 0,
         faults: Vec::new(),
     };
     let mut account = Account::open(world);
     account.duplicates = weather.duplicates;
     for _ in 0..12 {
         begin(world, &mut weather);
-        let events = (0..=world.chance.below(4)).map(|_| {
-            let at = any_server(&mut world.chance, &world.federation);
+        let events = (0..=world.rng.u64(..4)).map(|_| {
+            let at = any_server(&mut world.rng, &world.federation);
             Event::Request(Box::new(Issue::any(world, at)))
         });
         let mut events: Vec<_> = events.collect();
         world.steps += events.len();
-        for _ in 0..world.chance.below(3) {
-            events.push(match world.chance.one_in(3) {
+        for _ in 0..world.rng.u64(..3) {
+            events.push(match world.rng.u8(..3) == 0 {
                 true => Event::Heal(some(world, &weather)),
-                false if world.chance.one_in(4) => {
-                    Event::Election(any_server(&mut world.chance, &world.federation))
+                false if world.rng.u8(..4) == 0 => {
+                    Event::Election(any_server(&mut world.rng, &world.federation))
                 }
                 false => Event::Fault(any(world, &weather)),
             });
@@ -65,15 +65,15 @@ pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
 
 /// What goes wrong before the requests of a step are made.
 fn begin(world: &mut World, weather: &mut Weather) {
-    if world.chance.one_in(2) {
+    if world.rng.bool() {
         heal(&world.federation.clone(), some(world, weather));
     }
-    for _ in 0..world.chance.below(3) {
+    for _ in 0..world.rng.u64(..3) {
         let fault = any(world, weather);
         weather.faults.push(world.federation.inject(fault));
     }
     if weather.slow_raft {
-        let datacenter = *world.chance.pick(&DATACENTERS);
+        let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
         let delay = millis(world, &[1, 20, 400]);
         world.federation.inject(Fault::slow_raft(datacenter, delay));
     }
@@ -84,11 +84,11 @@ fn happen(world: &mut World, events: Vec<Event>) -> Vec<Answered> {
     let happening: Vec<_> = events
         .into_iter()
         .map(|event| {
-            let after = Duration::from_millis(world.chance.below(60));
+            let after = Duration::from_millis(world.rng.u64(..60));
             occur(&clock, &federation, event, after)
         })
         .collect();
-    let answered = clock.run_all(&mut world.chance, happening);
+    let answered = clock.run_all(world.rng.u64(..), happening);
     answered.into_iter().flatten().collect()
 }
 
@@ -120,9 +120,9 @@ async fn occur(
 
 /// One of the faults so far; none stands for all.
 fn some(world: &mut World, weather: &Weather) -> Option<FaultId> {
-    match weather.faults.is_empty() || world.chance.one_in(2) {
+    match weather.faults.is_empty() || world.rng.bool() {
         true => None,
-        false => Some(*world.chance.pick(&weather.faults)),
+        false => Some(*world.rng.choice(&weather.faults).unwrap()),
     }
 }
 
@@ -134,7 +134,7 @@ fn heal(federation: &MockFederation, fault: Option<FaultId>) {
 }
 
 fn any(world: &mut World, weather: &Weather) -> Fault {
-    match world.chance.below(4) {
+    match world.rng.u64(..4) {
         0 => of_calls(world, weather),
         1 => of_node(world, true),
         2 => of_lead(world),
@@ -144,15 +144,15 @@ fn any(world: &mut World, weather: &Weather) -> Fault {
 
 /// Who is down, or cut off.
 fn of_servers(world: &mut World) -> Fault {
-    let server = any_server(&mut world.chance, &world.federation);
-    match world.chance.below(5) {
-        0 => Fault::silent_datacenter(*world.chance.pick(&DATACENTERS)),
+    let server = any_server(&mut world.rng, &world.federation);
+    match world.rng.u64(..5) {
+        0 => Fault::silent_datacenter(*world.rng.choice(&DATACENTERS).unwrap()),
         1 => Fault::pause(server),
         2 => {
             // Most often, some servers still reach both groups.
             let (mut one, mut other) = (Vec::new(), Vec::new());
             for server in world.servers() {
-                match world.chance.below(4) {
+                match world.rng.u64(..4) {
                     0 => one.push(server),
                     1 | 2 => other.push(server),
                     _ => {}
@@ -166,37 +166,37 @@ fn of_servers(world: &mut World) -> Fault {
 
 /// Who leads, who is taken for it, and what becomes of its changes.
 fn of_lead(world: &mut World) -> Fault {
-    let datacenter = *world.chance.pick(&DATACENTERS);
+    let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let servers = world.federation.servers(datacenter);
-    match world.chance.below(6) {
-        0 => Fault::lose_lead_at(datacenter, 1 + world.chance.below(3)),
+    match world.rng.u64(..6) {
+        0 => Fault::lose_lead_at(datacenter, 1 + world.rng.u64(..3)),
         1 => {
             let outcomes = [Outcome::Applied, Outcome::NotApplied, Outcome::Unknown];
-            Fault::fail_removal(datacenter, *world.chance.pick(&outcomes))
+            Fault::fail_removal(datacenter, *world.rng.choice(&outcomes).unwrap())
         }
-        2 => Fault::lose_at_removal(world.chance.pick(&servers).clone()),
+        2 => Fault::lose_at_removal(world.rng.choice(&servers).unwrap().clone()),
         3 => {
             let members = world.federation.configuration(datacenter).servers;
-            let member = world.chance.pick(&members).name.clone().unwrap();
+            let member = world.rng.choice(&members).unwrap().name.clone().unwrap();
             let changes = [PendingChange::Uncommitted, PendingChange::Joint];
-            Fault::unfinished_removal(member, *world.chance.pick(&changes))
+            Fault::unfinished_removal(member, *world.rng.choice(&changes).unwrap())
         }
         _ => {
-            let misled = world.chance.pick(&servers).clone();
-            Fault::stale_hint(misled, world.chance.pick(&servers).clone())
+            let misled = world.rng.choice(&servers).unwrap().clone();
+            Fault::stale_hint(misled, world.rng.choice(&servers).unwrap().clone())
         }
     }
 }
 
 fn of_calls(world: &mut World, weather: &Weather) -> Fault {
-    let server = any_server(&mut world.chance, &world.federation);
-    let calls = match world.chance.below(5) {
+    let server = any_server(&mut world.rng, &world.federation);
+    let calls = match world.rng.u64(..5) {
         0 => Calls::all().to(server),
         1 => Calls::all().from(server),
-        2 => Calls::all().nth(1 + world.chance.below(6)),
+        2 => Calls::all().nth(1 + world.rng.u64(..6)),
         _ => Calls::all().one_in(4),
     };
-    match world.chance.below(7) {
+    match world.rng.u64(..7) {
         0 => Fault::refuse(calls),
         1 => Fault::lose_request(calls),
         2 => Fault::lose_answer(calls),
@@ -210,14 +210,14 @@ fn of_calls(world: &mut World, weather: &Weather) -> Fault {
 /// What a node of a ring does. Some faults cannot be seen through: a node that
 /// answers twice stands in for one that does not answer at all.
 pub(crate) fn of_node(world: &mut World, also_impostors: bool) -> Fault {
-    let server = any_server(&mut world.chance, &world.federation);
-    let pool = world.chance.pick(&[Pool::Wan, Pool::Lan]).clone();
-    let fault = match world.chance.below(if also_impostors { 7 } else { 5 }) {
+    let server = any_server(&mut world.rng, &world.federation);
+    let pool = world.rng.choice(&[Pool::Wan, Pool::Lan]).unwrap().clone();
+    let fault = match world.rng.u64(..if also_impostors { 7 } else { 5 }) {
         0 => NodeFault::Silent,
         1 => NodeFault::Late(millis(world, &[30, 1000, 7000])),
         2 => NodeFault::Refuses,
         3 => NodeFault::Lies,
-        4 => NodeFault::ListsFirst(world.chance.below(2) as usize),
+        4 => NodeFault::ListsFirst(world.rng.u64(..2) as usize),
         5 => NodeFault::AnswersTwice,
         _ => NodeFault::ListsOther(world.some_key()),
     };
@@ -235,5 +235,5 @@ pub(crate) fn of_single_calls(world: &mut World) -> Fault {
 }
 
 fn millis(world: &mut World, among: &[u64]) -> Duration {
-    Duration::from_millis(*world.chance.pick(among))
+    Duration::from_millis(*world.rng.choice(among).unwrap())
 }

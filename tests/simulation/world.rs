@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use cluster_operator::mock::{
-    Calls, Chance, Fault, Grant, MockAcl, MockAutopilot, MockClock, MockFederation, MockServer,
-    MockToken,
+    Calls, Fault, Grant, MockAcl, MockAutopilot, MockClock, MockFederation, MockServer, MockToken,
 };
 use cluster_operator::{
     AutopilotBackend, DatacenterName, DefaultPolicy, GossipKey, KeyringBackend, NodeName,
     OperatorError, OperatorReply, Pool, QuorumGuard, Resource, Timer,
 };
+use fastrand::Rng;
 
 use crate::issue::{Issue, any_server};
 use crate::tally::Tally;
@@ -40,7 +40,7 @@ pub(crate) const HOP_LIMIT: u8 = 4;
 const LATENCY: Duration = Duration::from_millis(1);
 
 pub(crate) struct World {
-    pub(crate) chance: Chance,
+    pub(crate) rng: Rng,
     pub(crate) clock: MockClock,
     pub(crate) federation: MockFederation,
     /// How long the servers wait for a leader.
@@ -66,7 +66,7 @@ pub(crate) struct Answered {
 
 impl World {
     pub(crate) fn new(seed: u64) -> World {
-        let mut chance = Chance::new(seed);
+        let mut rng = Rng::with_seed(seed);
         let clock = MockClock::new();
         let acl = MockAcl::new(DefaultPolicy::Deny)
             .with_token(MockToken::management("root"))
@@ -75,13 +75,15 @@ impl World {
                     .with(Resource::Operator, Grant::Read)
                     .with(Resource::Keyring, Grant::Read),
             );
-        let leader_wait = Duration::from_millis(*chance.pick(&[0, 320, 2000]));
-        let guard = *chance.pick(&[
-            QuorumGuard::Quorum,
-            QuorumGuard::Quorum,
-            QuorumGuard::Off,
-            QuorumGuard::Margin,
-        ]);
+        let leader_wait = Duration::from_millis(*rng.choice(&[0, 320, 2000]).unwrap());
+        let guard = *rng
+            .choice(&[
+                QuorumGuard::Quorum,
+                QuorumGuard::Quorum,
+                QuorumGuard::Off,
+                QuorumGuard::Margin,
+            ])
+            .unwrap();
         let first = key(0);
         let mut builder = MockFederation::builder()
             .clock(&clock)
@@ -106,7 +108,7 @@ impl World {
             builder = builder.datacenter(datacenter, servers);
         }
         World {
-            chance,
+            rng,
             clock,
             federation: builder.build(),
             leader_wait,
@@ -124,7 +126,7 @@ impl World {
         while self.steps < steps {
             self.federation.clear_transcript();
             self.recover();
-            match self.chance.below(13) {
+            match self.rng.u64(..13) {
                 0 | 1 => self.quiet()?,
                 2 => rotating::among_faults(self)?,
                 3 => close::stampede(self)?,
@@ -161,19 +163,19 @@ impl World {
     /// and what it leaves as the model says. Now and then someone takes a
     /// datacenter apart, down to its last voter.
     fn quiet(&mut self) -> Result<(), Violation> {
-        for _ in 0..self.chance.below(4) {
-            let server = any_server(&mut self.chance, &self.federation);
+        for _ in 0..self.rng.u64(..4) {
+            let server = any_server(&mut self.rng, &self.federation);
             self.federation.inject(Fault::stop(server));
         }
-        if self.chance.one_in(4) {
-            let lost = *self.chance.pick(&DATACENTERS);
+        if self.rng.u8(..4) == 0 {
+            let lost = *self.rng.choice(&DATACENTERS).unwrap();
             for server in self.federation.servers(lost) {
                 self.federation.inject(Fault::stop(server));
             }
         }
         let mut model = Model::of(self);
-        let doomed = match self.chance.one_in(4) {
-            true => Some(*self.chance.pick(&DATACENTERS)),
+        let doomed = match self.rng.u8(..4) == 0 {
+            true => Some(*self.rng.choice(&DATACENTERS).unwrap()),
             false => None,
         };
         for _ in 0..20 {
@@ -182,11 +184,9 @@ impl World {
                 .into_iter()
                 .filter(|server| self.federation.is_up(server.clone()))
                 .collect();
-            let at = self.chance.pick(&up).clone();
+            let at = self.rng.choice(&up).unwrap().clone();
             let issue = match doomed {
-                Some(datacenter) if self.chance.one_in(2) => {
-                    Issue::take_apart(self, at, datacenter)
-                }
+                Some(datacenter) if self.rng.bool() => Issue::take_apart(self, at, datacenter),
                 _ => Issue::any(self, at),
             };
             let mut account = Account::open(self);
@@ -240,8 +240,8 @@ impl World {
     /// A key that was there, most often one of the last.
     pub(crate) fn some_key(&mut self) -> GossipKey {
         let last = self.keys.len().saturating_sub(4);
-        let from = if self.chance.one_in(8) { 0 } else { last };
-        self.chance.pick(&self.keys[from..]).clone()
+        let from = if self.rng.u8(..8) == 0 { 0 } else { last };
+        self.rng.choice(&self.keys[from..]).unwrap().clone()
     }
 
     pub(crate) fn number(&mut self) -> u64 {
