@@ -92,8 +92,8 @@ impl Acl {
 
 /// An authorizer with the tokens that were wanted.
 ///
-/// What a fixture cannot do, it leaves at the default; the checks that need it are
-/// skipped.
+/// What a fixture cannot do, it leaves at the default, which is [`NotSupported`]; the
+/// checks that need it are skipped.
 #[async_trait]
 pub trait AclFixture: Fixture {
     /// The authorizer under test.
@@ -108,9 +108,6 @@ pub trait AclFixture: Fixture {
     fn tokens(&self) -> Vec<Token>;
 
     /// Revokes a token. The authorizer may take its time to notice.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default.
     async fn revoke(&self, token: &Token) -> Result<(), NotSupported> {
         let _ = token;
         Err(NotSupported::new("the fixture cannot revoke a token"))
@@ -118,9 +115,6 @@ pub trait AclFixture: Fixture {
 
     /// Cuts the authorizer off from what it asks about tokens. It has not been asked
     /// before.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default, as for one that asks nobody.
     async fn lose_source(&self) -> Result<(), NotSupported> {
         Err(NotSupported::new("the authorizer asks nobody else"))
     }

@@ -78,39 +78,27 @@ macro_rules! suite {
         /// The factory answers [`NotSupported`](crate::NotSupported) where it cannot make
         /// such a fixture, and the check is skipped. It has to bound its own waiting; what
         /// follows is bounded by the fixture's [deadline](crate::Fixture::deadline).
-        pub async fn $suite<F, M>(factory: M) -> $crate::Report
-        where
-            F: $fixture + 'static,
-            M: AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
-        {
+        pub async fn $suite<F: $fixture + 'static>(
+            factory: impl AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
+        ) -> $crate::Report {
             run_all(CHECKS, factory).await
         }
 
         /// Runs one check.
-        pub async fn run<F, M>(
+        pub async fn run<F: $fixture + 'static>(
             check: &$crate::Check<$wanted, dyn $fixture>,
-            factory: M,
-        ) -> $crate::Report
-        where
-            F: $fixture + 'static,
-            M: AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
-        {
+            factory: impl AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
+        ) -> $crate::Report {
             run_all(std::slice::from_ref(check), factory).await
         }
 
-        async fn run_all<F, M>(
+        async fn run_all<F: $fixture + 'static>(
             checks: &[$crate::Check<$wanted, dyn $fixture>],
-            factory: M,
-        ) -> $crate::Report
-        where
-            F: $fixture + 'static,
-            M: AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
-        {
-            $crate::check::run_all($trait, checks, async |wanted| {
-                let made = factory(wanted).await;
-                made.map(|fixture| Box::new(fixture) as Box<dyn $fixture>)
-            })
-            .await
+            factory: impl AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
+        ) -> $crate::Report {
+            let boxed = |fixture| Box::new(fixture) as Box<dyn $fixture>;
+            let make = async |wanted| factory(wanted).await.map(boxed);
+            $crate::check::run_all($trait, checks, make).await
         }
     };
 }

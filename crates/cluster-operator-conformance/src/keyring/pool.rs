@@ -87,16 +87,14 @@ impl fmt::Debug for Node {
 /// A pool of the nodes that were wanted, all of them up.
 ///
 /// They need not have joined yet: a check waits until all of them answer. What a fixture
-/// cannot do, it leaves at the default; the checks that need it are skipped.
+/// cannot do, it leaves at the default, which is [`NotSupported`]; the checks that need it
+/// are skipped.
 #[async_trait]
 pub trait KeyringFixture: Fixture {
     /// The nodes, in the order of the rings that were wanted.
     fn nodes(&self) -> Vec<Node>;
 
     /// Reads a node's ring, the primary first, without its backend.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default.
     async fn ring(&self, node: &NodeName) -> Result<Vec<GossipKey>, NotSupported> {
         let _ = node;
         Err(NotSupported::new(
@@ -106,18 +104,12 @@ pub trait KeyringFixture: Fixture {
 
     /// Stops a node for good, without a leave message. Returns once nothing of it runs;
     /// the others may not have noticed.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default.
     async fn stop(&self, node: &NodeName) -> Result<(), NotSupported> {
         let _ = node;
         Err(NotSupported::new("the fixture cannot stop a node"))
     }
 
     /// Waits until all nodes that are up have noticed that a stopped one is down.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default.
     async fn noticed(&self, node: &NodeName) -> Result<(), NotSupported> {
         let _ = node;
         let reason = "the fixture cannot tell when a stopped node is noticed";
@@ -125,9 +117,6 @@ pub trait KeyringFixture: Fixture {
     }
 
     /// Delays by this time what a node answers, and what it changes.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default.
     async fn slow_down(&self, node: &NodeName, by: Duration) -> Result<(), NotSupported> {
         let _ = (node, by);
         Err(NotSupported::new("the fixture cannot slow a node down"))

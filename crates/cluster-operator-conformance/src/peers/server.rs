@@ -30,8 +30,8 @@ pub enum Place {
 
 /// The server that sends, and the servers that it can reach: none at first.
 ///
-/// What a fixture cannot do, it leaves at the default; the checks that need it are
-/// skipped.
+/// What a fixture cannot do, it leaves at the default, which is [`NotSupported`]; the
+/// checks that need it are skipped.
 #[async_trait]
 pub trait PeersFixture: Fixture {
     /// The transport under test, in the server that sends.
@@ -47,27 +47,18 @@ pub trait PeersFixture: Fixture {
     async fn serve(&self, place: Place, service: OperatorService) -> Result<Target, NotSupported>;
 
     /// Stops a server, so that nobody listens there.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default.
     async fn stop(&self, target: &Target) -> Result<(), NotSupported> {
         let _ = target;
         Err(NotSupported::new("the fixture cannot stop a server"))
     }
 
     /// Loses the replies of a server, which still gets and executes every envelope.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default.
     async fn lose_answers(&self, target: &Target) -> Result<(), NotSupported> {
         let _ = target;
         Err(NotSupported::new("the fixture cannot lose a reply"))
     }
 
     /// Replaces every reply of a server, which still gets and executes every envelope.
-    ///
-    /// # Errors
-    /// [`NotSupported`] by default.
     async fn replace_replies(&self, target: &Target, reply: Vec<u8>) -> Result<(), NotSupported> {
         let _ = (target, reply);
         Err(NotSupported::new("the fixture cannot replace a reply"))

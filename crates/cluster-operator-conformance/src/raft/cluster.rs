@@ -1,22 +1,150 @@
-//! What the checks do to a cluster and ask of it, recorded step by step.
+//! The fixture of a Raft, and what the checks do with it, recorded step by step.
 
 use std::fmt;
-use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Member, RaftFixture, Servers};
-use crate::fixture::{NotSupported, Stop, Trial, Verdict, ensure, same};
+use async_trait::async_trait;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
-use cluster_operator::raft::{
-    LeaderHint, Leadership, PendingChange, RaftMember, RaftView, Removal,
-};
-use cluster_operator::types::ServerId;
+use cluster_operator::raft::{Leadership, PendingChange, RaftBackend, RaftView, Removal};
+use cluster_operator::types::{ServerAddress, ServerId};
+
+use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, same};
+
+/// The servers that a check needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Servers {
+    /// The number of voters; at least one.
+    pub voters: usize,
+    /// The number of non-voters.
+    pub nonvoters: usize,
+}
+
+impl Servers {
+    /// So many voters, and no non-voters.
+    pub const fn voters(voters: usize) -> Self {
+        Servers {
+            voters,
+            nonvoters: 0,
+        }
+    }
+
+    /// Adds so many non-voters.
+    #[must_use]
+    pub const fn and_nonvoters(mut self, nonvoters: usize) -> Self {
+        self.nonvoters = nonvoters;
+        self
+    }
+}
+
+/// A server of the cluster.
+#[derive(Clone)]
+pub struct Member {
+    /// Its id, as its backend reports it.
+    pub id: ServerId,
+    /// Its Raft address, as its backend reports it.
+    pub address: ServerAddress,
+    /// The backend under test, in this server.
+    pub backend: Arc<dyn RaftBackend>,
+}
+
+impl Member {
+    /// A server of the cluster.
+    pub fn new(
+        id: impl Into<ServerId>,
+        address: impl Into<ServerAddress>,
+        backend: impl RaftBackend + 'static,
+    ) -> Self {
+        Member {
+            id: id.into(),
+            address: address.into(),
+            backend: Arc::new(backend),
+        }
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("id", &self.id)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A cluster of the servers that were wanted, all of them up.
+///
+/// It need not have a leader yet: a check waits for one. What a fixture cannot do, it
+/// leaves at the default, which is [`NotSupported`]; the checks that need it are skipped.
+///
+/// The timeout of a call is a twelfth of the [deadline](Fixture::deadline), and should be
+/// at least eight election timeouts.
+#[async_trait]
+pub trait RaftFixture: Fixture {
+    /// The servers that were wanted: first the voters, then the non-voters.
+    fn members(&self) -> Vec<Member>;
+
+    /// Stops a server for good: it neither votes nor answers. Returns once nothing of it
+    /// runs.
+    async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let _ = server;
+        Err(NotSupported::new("the fixture cannot stop a server"))
+    }
+
+    /// Cuts a server off from all the others, at once. It still runs, and its backend is
+    /// still asked.
+    async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let _ = server;
+        Err(NotSupported::new("the fixture cannot cut a server off"))
+    }
+
+    /// Makes the next change of the configuration lose a server: cuts it off, or stops it,
+    /// once a leader has appended the entry, and before the entry reaches this server, or
+    /// any other one if this server is the leader. Returns before that.
+    ///
+    /// If the servers of a fixture talk over links of its own, a link can look for the
+    /// entry.
+    async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let _ = server;
+        let reason = "the fixture cannot lose a server in the middle of a change";
+        Err(NotSupported::new(reason))
+    }
+
+    /// Undoes [`isolate`](RaftFixture::isolate) or
+    /// [`lose_at_change`](RaftFixture::lose_at_change).
+    async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
+        let _ = server;
+        Err(NotSupported::new("the fixture cannot reconnect a server"))
+    }
+
+    /// Leaves the removal of a server unfinished, without the backend under test:
+    /// [`Uncommitted`](PendingChange::Uncommitted), with the entry appended and the other
+    /// servers cut off, or [`Joint`](PendingChange::Joint), with the joint configuration
+    /// committed and nobody who finishes it.
+    async fn leave_unfinished(
+        &self,
+        removal: &ServerId,
+        at: PendingChange,
+    ) -> Result<(), NotSupported> {
+        let _ = (removal, at);
+        let reason = "the fixture cannot leave a change unfinished";
+        Err(NotSupported::new(reason))
+    }
+
+    /// Proposes an entry that does not change the configuration, through the leader, and
+    /// returns whether it was committed. It may take as long as it likes.
+    ///
+    /// # Errors
+    /// [`NotSupported`] by default. The checks then accept a leader that confirms its lead
+    /// as a cluster that takes writes.
+    async fn write(&self) -> Result<bool, NotSupported> {
+        Err(NotSupported::new("the fixture cannot write"))
+    }
+}
 
 /// The answer of a backend.
 pub(super) type Answer<T> = Result<T, OperatorError>;
-
-/// An id that no server has; a number, since the ids of some engines are.
-pub(super) const NOBODY: &str = "4611686018427387904";
 
 /// A check in progress on a fixture's cluster.
 pub(super) type Cluster<'a> = Trial<'a, dyn RaftFixture>;
@@ -26,8 +154,7 @@ pub(super) type Cluster<'a> = Trial<'a, dyn RaftFixture>;
 pub(super) async fn ready(wanted: Servers, raft: Cluster<'_>) -> Verdict {
     let Servers { voters, nonvoters } = wanted;
     let ids: Vec<_> = raft.members().into_iter().map(|it| it.id).collect();
-    let expected =
-        format!("a fixture of {voters} voters and {nonvoters} non-voters, as was wanted");
+    let expected = format_args!("a fixture of {voters} voters and {nonvoters} non-voters");
     let seen = format_args!("a fixture of {}: {ids:?}", ids.len());
     ensure(ids.len() == voters + nonvoters, expected, seen)
 }
@@ -73,25 +200,36 @@ impl Cluster<'_> {
         self.fixture.reconnect(&member.id).await
     }
 
+    /// Leaves the removal of a server unfinished, as the leader's view has to show.
     pub(super) async fn leave_unfinished(
         &self,
         removed: &Member,
         at: PendingChange,
-    ) -> Result<(), NotSupported> {
+        leader: &Member,
+    ) -> Verdict {
         let id = &removed.id;
         self.step(format!("leave the removal of {id} unfinished: {at:?}"));
-        self.fixture.leave_unfinished(id, at).await
+        self.fixture.leave_unfinished(id, at).await?;
+        same("the change", &Some(at), &self.view(leader).await?.change)
     }
 
     // What is asked.
 
-    /// The server that leads, once there is one.
+    /// The leader, once there is one, and so many of the others.
+    pub(super) async fn led<const N: usize>(&self) -> Result<(Member, [Member; N]), Stop> {
+        let leader = self.leader().await?;
+        let others: Vec<_> = self.others(&leader).into_iter().take(N).collect();
+        let few = |others: Vec<_>| Stop::failed(format!("{N} others"), format!("{others:?}"));
+        Ok((leader, others.try_into().map_err(few)?))
+    }
+
+    /// The leader, once there is one.
     pub(super) async fn leader(&self) -> Result<Member, Stop> {
         self.leader_among(&self.members()).await
     }
 
-    /// The one of these servers that leads, once the others follow it, it confirms
-    /// that it leads, and no change is under way.
+    /// The leader of these servers, once the others follow it, it confirms that it leads,
+    /// and no change is under way.
     pub(super) async fn leader_among(&self, members: &[Member]) -> Result<Member, Stop> {
         let expected = "one server that leads and confirms it, and that the others follow";
         let leader = self
@@ -103,26 +241,19 @@ impl Cluster<'_> {
                         Err(error) => return Err(format!("{} answers {error:?}", member.id)),
                     }
                 }
-                let seen = || views.iter().map(|(by, view)| told(by, view));
-                let seen = || seen().collect::<Vec<_>>().join("; ");
-                let leads = |(_, view): &&(&Member, RaftView)| view.leadership == Leadership::Local;
-                let leaders: Vec<_> = views.iter().filter(leads).collect();
-                let [(leader, view)] = leaders[..] else {
-                    return Err(seen());
+                let leads = |(_, view): &&(_, RaftView)| view.leadership == Leadership::Local;
+                let leader = views.iter().find(leads).map(|(leader, _)| *leader);
+                let follows = |leader: &ServerId, view: &RaftView| {
+                    view.leader() == Some(leader) && view.change.is_none()
                 };
-                let follow = views
-                    .iter()
-                    .all(|(_, view)| view.leader() == Some(&leader.id));
-                if !follow || view.change.is_some() {
-                    return Err(seen());
-                }
-                match leader.backend.confirmed_view(self.timeout()).await {
-                    Ok(_) => Ok((*leader).clone()),
-                    Err(error) => Err(format!(
-                        "{} leads and does not confirm it: {error:?}",
-                        leader.id
-                    )),
-                }
+                let all = |it: &&Member| views.iter().all(|(_, view)| follows(&it.id, view));
+                let Some(leader) = leader.filter(all) else {
+                    let shown = views.iter().map(|(by, view)| shown(by, view));
+                    return Err(shown.collect::<Vec<_>>().join("; "));
+                };
+                let confirmed = leader.backend.confirmed_view(self.timeout()).await;
+                let refused = |error| format!("{} confirms nothing: {error:?}", leader.id);
+                confirmed.map(|_| leader.clone()).map_err(refused)
             })
             .await?;
         self.step(format!("{} leads", leader.id));
@@ -133,15 +264,15 @@ impl Cluster<'_> {
     pub(super) async fn view(&self, by: &Member) -> Result<RaftView, Stop> {
         let view = self.within(self.timeout(), by.backend.view()).await;
         self.step(match &view {
-            Some(Ok(view)) => format!("view of {}", told(by, view)),
+            Some(Ok(view)) => format!("view of {}", shown(by, view)),
             other => format!("view of {}: {other:?}", by.id),
         });
         match view {
             Some(Ok(view)) => Ok(view),
-            other => Err(Stop::failed(
-                format!("a view of {}", by.id),
-                format!("{other:?}"),
-            )),
+            other => {
+                let expected = format!("a view of {}", by.id);
+                Err(Stop::failed(expected, format!("{other:?}")))
+            }
         }
     }
 
@@ -151,8 +282,8 @@ impl Cluster<'_> {
         Ok(Removal::new(of.id.clone(), &view, self.timeout()))
     }
 
-    /// The answer to a removal, which has to come within its timeout. As much again
-    /// is let pass, for a machine that is busy.
+    /// The answer to a removal, which has to come within its timeout. A busy machine gets
+    /// as much time again.
     pub(super) async fn ask(&self, at: &Member, removal: &Removal) -> Result<Answer<()>, Stop> {
         let limit = removal.timeout + self.timeout();
         self.ask_within(limit, at, removal).await
@@ -164,57 +295,67 @@ impl Cluster<'_> {
         at: &Member,
         removal: &Removal,
     ) -> Result<Answer<()>, Stop> {
-        let Removal {
-            id,
-            term,
-            version,
-            proof,
-            timeout,
-            ..
-        } = removal;
         let what = format!(
-            "remove {id} at {} (term {term}, version {version}, {proof:?}, timeout {timeout:?})",
-            at.id
+            "remove {} at {} (term {}, version {}, {:?}, timeout {:?})",
+            removal.id, at.id, removal.term, removal.version, removal.proof, removal.timeout
         );
         let answer = self.within(limit, at.backend.remove_server(removal)).await;
         self.step(match &answer {
-            Some(answer) => format!("{what}: {}", answered(answer)),
+            Some(Ok(())) => format!("{what}: Ok"),
+            Some(Err(error)) => {
+                format!("{what}: {:?}, outcome {:?}", error.kind(), error.outcome())
+            }
             None => format!("{what}: no answer within {limit:?}"),
         });
-        answer.ok_or_else(|| {
-            Stop::failed(
-                format!("an answer to: {what}"),
-                format!("none within {limit:?}"),
-            )
-        })
+        let none = || Stop::failed(format!("an answer: {what}"), format!("none in {limit:?}"));
+        answer.ok_or_else(none)
     }
 
-    /// Removes a server, which has to succeed.
+    /// Removes a server, which has to succeed and to show at once, unless it is the leader.
     pub(super) async fn remove(&self, leader: &Member, victim: &Member) -> Verdict {
         let removal = self.removal(leader, victim).await?;
         let answer = self.ask(leader, &removal).await?;
-        let expected = format_args!("{} to be removed", victim.id);
-        ensure(answer.is_ok(), expected, answer)
+        ensure(
+            answer.is_ok(),
+            format_args!("{} to be removed", victim.id),
+            answer,
+        )?;
+        if leader.id == victim.id {
+            return Ok(());
+        }
+        gone(&self.view(leader).await?, &victim.id)
     }
 
-    /// Asks for a removal that has to be refused with this error, and to leave the
-    /// configuration of `leader` as it was.
+    /// Asks the leader for a removal that has to be refused with this error, and to change
+    /// nothing.
     pub(super) async fn refused(
         &self,
-        at: &Member,
         leader: &Member,
         removal: &Removal,
-        expected: &str,
-        is_it: impl FnOnce(&ErrorKind) -> bool,
+        kind: &ErrorKind,
     ) -> Verdict {
         let before = self.view(leader).await?;
-        let answer = self.ask(at, removal).await?;
-        not_applied(expected, &answer, is_it)?;
+        let answer = self.ask(leader, removal).await?;
+        not_applied(&format!("{kind:?}"), &answer, |seen| seen == kind)?;
         self.unchanged(leader, &before).await
     }
 
-    /// The same of a removal for which the proof fails. A proof takes a quarter of
-    /// the timeout at most; twice that is let pass, for a machine that is busy.
+    /// Asks a server that does not lead for a removal, which has to be refused, and to
+    /// change nothing in another one's view.
+    pub(super) async fn refused_without_lead(
+        &self,
+        at: &Member,
+        seen_by: &Member,
+        removal: &Removal,
+    ) -> Verdict {
+        let before = self.view(seen_by).await?;
+        let answer = self.ask(at, removal).await?;
+        not_applied("NotLeader or NoLeader", &answer, does_not_lead)?;
+        self.unchanged(seen_by, &before).await
+    }
+
+    /// Asks the leader for a removal whose proof has to fail. The proof may take a quarter
+    /// of the timeout; a busy machine gets as much time again.
     pub(super) async fn unproven(&self, leader: &Member, removal: &Removal) -> Verdict {
         let before = self.view(leader).await?;
         let limit = removal.timeout / 2;
@@ -230,7 +371,7 @@ impl Cluster<'_> {
         self.unchanged(leader, &before).await
     }
 
-    /// That the configuration and its version are as before.
+    /// Checks that the configuration and its version are as before.
     pub(super) async fn unchanged(&self, by: &Member, before: &RaftView) -> Verdict {
         let after = self.view(by).await?;
         let what = "the servers, as before";
@@ -250,7 +391,7 @@ impl Cluster<'_> {
             .until(&wanted, || async {
                 match by.backend.view().await {
                     Ok(view) if holds(&view) => Ok(view),
-                    Ok(view) => Err(told(by, &view)),
+                    Ok(view) => Err(shown(by, &view)),
                     Err(error) => Err(format!("{error:?}")),
                 }
             })
@@ -259,12 +400,12 @@ impl Cluster<'_> {
         Ok(view)
     }
 
-    /// Waits until a server does not lead in its own view, or has none any more.
+    /// Waits until a server does not lead in its own view, or has no view any more.
     pub(super) async fn stops_leading(&self, member: &Member) -> Verdict {
         let expected = format!("{} to stop leading in its own view", member.id);
         self.until(&expected, || async {
             match member.backend.view().await {
-                Ok(view) if view.leadership == Leadership::Local => Err(told(member, &view)),
+                Ok(view) if view.leadership == Leadership::Local => Err(shown(member, &view)),
                 _ => Ok(()),
             }
         })
@@ -273,16 +414,14 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// That these servers have a leader that commits a write.
+    /// Waits until these servers have a leader that commits a write.
     pub(super) async fn take_writes(&self, members: &[Member]) -> Result<Member, Stop> {
         let leader = self.leader_among(members).await?;
-        let expected = "the cluster to commit a write";
-        self.until(expected, || async {
+        self.until("the cluster to commit a write", || async {
             match self.fixture.write().await {
-                Ok(true) => Ok(()),
                 Ok(false) => Err("a write that was not committed".into()),
-                // Its leader has just confirmed that it leads.
-                Err(_) => Ok(()),
+                // The leader has just confirmed that it leads.
+                Ok(true) | Err(_) => Ok(()),
             }
         })
         .await?;
@@ -291,12 +430,12 @@ impl Cluster<'_> {
     }
 }
 
-/// What may be answered by a server that does not lead.
+/// Whether a server that does not lead may answer so.
 pub(super) fn does_not_lead(kind: &ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotLeader { .. } | ErrorKind::NoLeader)
 }
 
-/// That an answer is an error of this kind, of something that did not happen.
+/// Checks that an answer is an error of this kind, with the outcome `NotApplied`.
 pub(super) fn not_applied<T: fmt::Debug>(
     expected: &str,
     answer: &Answer<T>,
@@ -310,43 +449,18 @@ pub(super) fn not_applied<T: fmt::Debug>(
     ensure(holds, expected, answer)
 }
 
-/// That what was answered is so.
-pub(super) fn as_answered(after: &RaftView, victim: &ServerId, answer: &Answer<()>) -> Verdict {
+/// Checks that a server is not in the configuration, not even as a non-voter.
+pub(super) fn gone(after: &RaftView, victim: &ServerId) -> Verdict {
     let is_there = after.membership.get(victim).is_some();
-    match answer {
-        Ok(()) => ensure(!is_there, format_args!("no {victim} after Ok"), after),
-        Err(error) if error.outcome() == Outcome::NotApplied => {
-            let expected = format_args!("{victim} still there after {error:?}");
-            ensure(is_there, expected, after)
-        }
-        Err(_) => Ok(()),
-    }
-}
-
-/// The hint that names a member.
-pub(super) fn hint(member: &Member) -> LeaderHint {
-    LeaderHint {
-        id: member.id.clone(),
-        address: member.address.clone(),
-    }
-}
-
-/// The members of a view without one.
-pub(super) fn without(view: &RaftView, one: &Member) -> Vec<RaftMember> {
-    let mut servers = view.membership.servers.clone();
-    servers.retain(|server| server.id != one.id);
-    servers
-}
-
-fn answered<T>(answer: &Answer<T>) -> String {
-    match answer {
-        Ok(_) => "Ok".into(),
-        Err(error) => format!("{:?}, outcome {:?}", error.kind(), error.outcome()),
-    }
+    ensure(
+        !is_there,
+        format_args!("no {victim} after its removal"),
+        after,
+    )
 }
 
 /// A view in one line.
-fn told(by: &Member, view: &RaftView) -> String {
+fn shown(by: &Member, view: &RaftView) -> String {
     let leader = match &view.leadership {
         Leadership::Local => "leads".into(),
         Leadership::Remote(hint) => format!("follows {}", hint.id),
@@ -354,24 +468,11 @@ fn told(by: &Member, view: &RaftView) -> String {
     };
     let servers = view.membership.servers.iter();
     let servers: Vec<_> = servers.map(|server| server.id.as_str()).collect();
-    let mut told = format!(
-        "{} (term {}, version {}) {leader}: {}",
-        by.id,
-        view.term,
-        view.version,
-        servers.join(", ")
-    );
+    let (id, term, version) = (&by.id, view.term, view.version);
+    let servers = servers.join(", ");
+    let mut shown = format!("{id} (term {term}, version {version}) {leader}: {servers}");
     if let Some(change) = view.change {
-        told += &format!(", with a change {change:?}");
+        shown += &format!(", with a change {change:?}");
     }
-    told
-}
-
-/// Both answers of two calls at once.
-pub(super) async fn both<T>(
-    one: impl Future<Output = T>,
-    other: impl Future<Output = T>,
-) -> [T; 2] {
-    let (one, other) = futures_util::future::join(one, other).await;
-    [one, other]
+    shown
 }

@@ -1,4 +1,4 @@
-//! What a suite makes of a fixture or a backend that panics, hangs or does not end.
+//! The report of a suite whose fixture or backend panics, hangs or does not end.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use cluster_operator::mock::MockClock;
 use cluster_operator::{
     Access, AclAuthorizer, AclError, AllowAll, Identity, Resource, Timer, Token,
 };
-use cluster_operator_conformance::acl::{Acl, AclFixture, by_name, run};
-use cluster_operator_conformance::{CheckResult, Fixture, NotSupported};
+use cluster_operator_conformance::acl::{Acl, AclFixture, acl_authorizer, by_name, run};
+use cluster_operator_conformance::{CheckResult, Fixture, NotSupported, Report};
 
 #[derive(Clone, Copy, PartialEq)]
 enum Call {
@@ -96,22 +96,75 @@ impl AclFixture for Bad {
     }
 }
 
-/// The result of a check of revoked tokens, for which the fixture is closed.
-fn result(call: Call, end: End) -> CheckResult {
-    let clock = MockClock::new();
-    let closed = Arc::<AtomicBool>::default();
-    let bad = async |_: Acl| {
-        Ok(Bad {
+impl Bad {
+    fn new(clock: &MockClock, call: Call, end: End) -> Self {
+        Bad {
             clock: clock.clone(),
             call,
             end,
             calls: Arc::default(),
-            closed: Arc::clone(&closed),
-        })
+            closed: Arc::default(),
+        }
+    }
+}
+
+/// The result of the check of revoked tokens, after which the fixture is closed.
+fn result(call: Call, end: End) -> CheckResult {
+    let clock = MockClock::new();
+    let closed = Arc::<AtomicBool>::default();
+    let bad = async |_: Acl| {
+        let mut bad = Bad::new(&clock, call, end);
+        bad.closed = Arc::clone(&closed);
+        Ok(bad)
     };
     let report = clock.run(run(&by_name::a_revoked_token_is_unknown, bad));
     assert!(closed.load(Ordering::Relaxed));
     report.checks()[0].result.clone()
+}
+
+/// The report of the suite, of which the fixture can run the checks with two tokens.
+fn report(call: Call) -> Report {
+    let clock = MockClock::new();
+    let bad = async |wanted: Acl| match wanted.tokens.len() {
+        2 => Ok(Bad::new(&clock, call, End::Good)),
+        _ => Err(NotSupported::new("there are two tokens")),
+    };
+    clock.run(acl_authorizer(bad))
+}
+
+/// The panic of an assertion about a report.
+fn panics(assertion: impl FnOnce() + std::panic::UnwindSafe) -> String {
+    let panic = std::panic::catch_unwind(assertion).unwrap_err();
+    panic.downcast_ref::<String>().unwrap().clone()
+}
+
+#[test]
+fn panic_of_a_report_shows_failures_and_skipped_checks() {
+    let report = report(Call::Allows);
+    let failures = report.failures().count();
+    assert!(failures > 1, "{report}");
+    let text = panics(|| report.assert());
+    for part in [
+        &format!(" passed, {failures} failed, "),
+        "FAILED   odd_tokens_are_unknown\n",
+        "rule:     Any text can be shown as a token. It is unknown",
+        "source:   Consul answers a token `manage`",
+        "step 1:   the token \" \", operator:read: allowed\n",
+        "expected: the token \" \", operator:read: UnknownToken\n",
+        "seen:     Ok(())",
+        "skipped  rules_decide_under_default_deny: there are two tokens\n",
+    ] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+}
+
+#[test]
+fn only_assert_complete_rejects_skipped_checks() {
+    let clock = MockClock::new();
+    let bad = async |_: Acl| Err::<Bad, _>(NotSupported::new("no tokens"));
+    let report = clock.run(acl_authorizer(bad));
+    report.assert();
+    assert!(panics(|| report.assert_complete()).contains("skipped  "));
 }
 
 fn seen(result: CheckResult) -> String {

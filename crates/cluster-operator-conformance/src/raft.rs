@@ -1,0 +1,704 @@
+//! The suite for [`RaftBackend`](cluster_operator::RaftBackend).
+//!
+//! A failed check lists the steps that it took: what it did to the cluster, what it
+//! asked, and what was answered.
+//!
+//! A fixture can do more than run servers: it can [stop](RaftFixture::stop) one, for
+//! example, or [lose](RaftFixture::lose_at_change) one in the middle of a change. What
+//! it cannot do is skipped, and shown as skipped.
+
+mod cluster;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cluster_operator::error::{ErrorKind, Outcome};
+use cluster_operator::raft::{
+    ConfigVersion, LeaderHint, Leadership, PendingChange, Proof, RaftMember, RaftView, Removal,
+};
+use futures_util::future::join_all;
+
+use self::cluster::{Answer, Cluster, does_not_lead, gone, not_applied, ready};
+use crate::check::{Check, checks, suite};
+use crate::fixture::{NotSupported, Stop, Verdict, ensure, same};
+
+pub use self::cluster::{Member, RaftFixture, Servers};
+
+/// A check of this suite.
+pub type RaftCheck = Check<Servers, dyn RaftFixture>;
+
+suite! {
+    /// Runs the whole suite, each check on a cluster of its own.
+    raft_backend of "RaftBackend", RaftFixture, Servers
+}
+
+/// Generates one `#[test]` for each check, as [the crate](crate#one-test-for-each-check)
+/// shows.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_raft_tests {
+    ($($arguments:tt)*) => {
+        $crate::__conformance_tests! { ($) __conformance_raft_names raft $($arguments)* }
+    };
+}
+
+const THREE: Servers = Servers::voters(3);
+const FOUR: Servers = Servers::voters(4);
+const FIVE: Servers = Servers::voters(5);
+const WITH_NONVOTER: Servers = THREE.and_nonvoters(1);
+
+checks! {
+    ($) __conformance_raft_names, RaftCheck;
+
+    // Views.
+
+    /// In a healthy cluster one server leads. All the others follow it in their views, and
+    /// name its id and its address in the configuration, where requests are sent.
+    #[source("Raft, section 5.2; consul#2782; openraft, ForwardToLeader")]
+    #[needs(WITH_NONVOTER)]
+    async fn one_server_leads_and_the_others_follow(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        let hint = LeaderHint {
+            id: leader.id.clone(),
+            address: leader.address.clone(),
+        };
+        for follower in raft.others(&leader) {
+            let view = raft.view(&follower).await?;
+            same("the leadership", &Leadership::Remote(hint.clone()), &view.leadership)?;
+        }
+        Ok(())
+    }
+
+    /// A single voter leads, and confirms it.
+    #[source("Raft, section 5.2: it is a majority by itself")]
+    #[needs(Servers::voters(1))]
+    async fn single_voter_leads(raft: Cluster<'_>) -> Verdict {
+        raft.leader().await?;
+        Ok(())
+    }
+
+    /// A view has the id of the server that is asked. Its membership has the id, the
+    /// address and the suffrage of each server, and no others: the quorum is counted by it.
+    #[source("Consul's operator API; etcd#10459")]
+    #[needs(WITH_NONVOTER)]
+    async fn view_shows_its_server_and_the_membership(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        let members = raft.members();
+        for member in &members {
+            let view = raft.view(member).await?;
+            same("the view's id", &member.id, &view.id)?;
+            let (servers, known) = (view.membership.servers.len(), view.status.len());
+            let expected = format_args!("the status of at most {servers} servers");
+            ensure(known <= servers, expected, known)?;
+        }
+        let view = raft.view(&leader).await?;
+        let servers = view.membership.servers.iter();
+        let seen: BTreeSet<_> = servers
+            .map(|server| (&server.id, &server.address, server.is_voter()))
+            .collect();
+        let members = (0..).zip(&members);
+        let expected: BTreeSet<_> = members
+            .map(|(number, member)| (&member.id, &member.address, number < 3))
+            .collect();
+        same("the servers: id, address, vote", &expected, &seen)?;
+        same("servers", &expected.len(), &view.membership.servers.len())
+    }
+
+    /// Reading changes neither the order of the servers nor the version, and blocks
+    /// nothing, even if it is dropped at any point.
+    #[source("Consul's operator API, Index; the contract of `RaftBackend`, cancel safety")]
+    #[needs(THREE)]
+    async fn reading_changes_nothing(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        for member in raft.members() {
+            let before = raft.view(&member).await?;
+            raft.unchanged(&member, &before).await?;
+        }
+        let before = raft.view(&leader).await?;
+        for polls in 0..4 {
+            raft.dropped(polls, leader.backend.confirmed_view(raft.timeout())).await;
+            raft.dropped(polls, leader.backend.view()).await;
+            raft.unchanged(&leader, &before).await?;
+            let again = leader.backend.confirmed_view(raft.timeout()).await;
+            ensure(again.is_ok(), "a confirmed view", again)?;
+        }
+        raft.unchanged(&leader, &before).await
+    }
+
+    /// A confirmed view is one of the leader, in the term in which it was confirmed.
+    /// Other servers answer `NotLeader` or `NoLeader`.
+    #[source("Raft, section 8; hashicorp/raft VerifyLeader; consul#2782")]
+    #[needs(WITH_NONVOTER)]
+    async fn only_the_leader_confirms_its_view(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        let view = raft.view(&leader).await?;
+        let confirmed = leader.backend.confirmed_view(raft.timeout()).await;
+        let parts = |view: &RaftView| {
+            let membership = view.membership.clone();
+            (view.leadership.clone(), view.term, view.version, view.id.clone(), membership)
+        };
+        let holds = confirmed.as_ref().is_ok_and(|confirmed| parts(confirmed) == parts(&view));
+        ensure(holds, format_args!("the same view, confirmed: {view:?}"), confirmed)?;
+        for follower in raft.others(&leader) {
+            let confirmed = follower.backend.confirmed_view(raft.timeout()).await;
+            not_applied("NotLeader or NoLeader", &confirmed, does_not_lead)?;
+        }
+        Ok(())
+    }
+
+    /// A stopped server does not lead in its own view; if the whole server is gone, its
+    /// backend may answer with an error. A follower that is left without a majority stops
+    /// naming the last leader, still shows the configuration, and refuses a removal.
+    #[source("consul#2817, nomad#4430; the contract of `RaftBackend`, views")]
+    #[needs(THREE)]
+    async fn follower_without_a_majority_knows_no_leader(raft: Cluster<'_>) -> Verdict {
+        let (leader, [dead, follower]) = raft.led().await?;
+        for stopped in [&dead, &leader] {
+            raft.stop(stopped).await?;
+            let view = raft.within(raft.timeout(), stopped.backend.view()).await;
+            let holds = match &view {
+                Some(Ok(view)) => view.leadership == Leadership::Unknown,
+                Some(Err(_)) => true,
+                None => false,
+            };
+            ensure(holds, format_args!("Unknown or an error from {}", stopped.id), view)?;
+        }
+        stays_alone(raft, &follower).await
+    }
+
+    /// A leader that reaches no majority stops leading in its own view, and refuses a
+    /// removal.
+    #[source("Raft, section 6.2 of the thesis; hashicorp/raft LeaderLeaseTimeout")]
+    #[needs(THREE)]
+    async fn leader_without_a_majority_stops_leading(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        for follower in raft.others(&leader) {
+            raft.stop(&follower).await?;
+        }
+        stays_alone(raft, &leader).await
+    }
+
+    /// A leader that is cut off confirms no view from then on, even while it does not know:
+    /// neither earlier messages nor a lease are a confirmation. The outcome is `NotApplied`,
+    /// as a read changes nothing. Once the others have replaced it, it stops leading in its
+    /// own view, and refuses a removal.
+    #[source("Raft, section 8; etcd raft, CheckQuorum; hashicorp/raft VerifyLeader")]
+    #[needs(THREE)]
+    async fn cut_off_leader_confirms_nothing_and_stops_leading(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        raft.isolate(&leader).await?;
+        let timeout = raft.timeout();
+        let call = leader.backend.confirmed_view(timeout);
+        let expected = format!("NotLeader, NoLeader or DeadlineExceeded within {timeout:?}");
+        let Some(confirmed) = raft.within(timeout * 2, call).await else {
+            return Err(Stop::failed(expected, "no answer"));
+        };
+        not_applied(&expected, &confirmed, |kind| {
+            does_not_lead(kind) || matches!(kind, ErrorKind::DeadlineExceeded { .. })
+        })?;
+        raft.leader_among(&raft.others(&leader)).await?;
+        stays_alone(raft, &leader).await
+    }
+
+    // Step 1 of a removal: term, version, and other changes.
+
+    /// A server that does not lead answers `NotLeader` or `NoLeader`, whichever server is
+    /// to be removed, and nothing changes.
+    #[source("consul#2817, nomad#4430")]
+    #[needs(THREE)]
+    async fn follower_refuses_a_removal(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, other]) = raft.led().await?;
+        for victim in [&one, &other, &leader] {
+            let removal = raft.removal(&leader, victim).await?;
+            raft.refused_without_lead(&one, &leader, &removal).await?;
+        }
+        Ok(())
+    }
+
+    /// A term that is not the leader's is `TermChanged`, and a version that is not the
+    /// configuration's, or that was it before another removal, is `Conflict`: lower or
+    /// higher, in the index or in the term alone. Nothing changes.
+    #[source("the contract of `RaftBackend`, step 1; hashicorp/raft RemoveServer, prevIndex")]
+    #[needs(THREE)]
+    async fn other_term_or_version_is_refused(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, other]) = raft.led().await?;
+        let removal = raft.removal(&leader, &one).await?;
+        let (actual, mut outdated) = (removal.term, removal.clone());
+        for term in [actual.wrapping_sub(1), actual + 1, 0, u64::MAX] {
+            if term != actual {
+                outdated.term = term;
+                let changed = ErrorKind::TermChanged { expected: term, actual };
+                raft.refused(&leader, &outdated, &changed).await?;
+            }
+        }
+        let (actual, mut outdated) = (removal.version, removal.clone());
+        let ConfigVersion { term, index } = actual;
+        for (term, index) in [
+            (term, index.wrapping_sub(1)),
+            (term, index + 1),
+            (term.wrapping_sub(1), index),
+            (term + 1, index),
+            (0, 0),
+            (u64::MAX, u64::MAX),
+        ] {
+            let expected = ConfigVersion { term, index };
+            if expected != actual {
+                outdated.version = expected;
+                let conflict = ErrorKind::Conflict { expected, actual };
+                raft.refused(&leader, &outdated, &conflict).await?;
+            }
+        }
+        raft.remove(&leader, &other).await?;
+        let (expected, actual) = (removal.version, raft.view(&leader).await?.version);
+        raft.refused(&leader, &removal, &ErrorKind::Conflict { expected, actual }).await
+    }
+
+    /// After the leader's death another voter leads, in a greater term, and the dead
+    /// server stays in the configuration until it is removed. A removal that was decided
+    /// on under the former leader is `TermChanged`.
+    #[source("Raft, section 5.2; the contract of `RaftBackend`, step 1")]
+    #[needs(THREE)]
+    async fn term_of_a_former_leader_is_refused(raft: Cluster<'_>) -> Verdict {
+        let old = raft.leader().await?;
+        let before = raft.view(&old).await?;
+        let removal = raft.removal(&old, &old).await?;
+        raft.stop(&old).await?;
+        let new = raft.leader_among(&raft.others(&old)).await?;
+        raft.unchanged(&new, &before).await?;
+        let (expected, actual) = (removal.term, raft.view(&new).await?.term);
+        ensure(actual > expected, format_args!("a term after {expected}"), actual)?;
+        raft.refused(&new, &removal, &ErrorKind::TermChanged { expected, actual }).await
+    }
+
+    /// While another change is uncommitted, the view shows it, and a removal is
+    /// `ChangeInProgress`: not applied.
+    #[source("Raft, section 4.1 of the thesis: one change at a time")]
+    #[needs(THREE)]
+    async fn removal_during_another_change_is_refused(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, other]) = raft.led().await?;
+        raft.leave_unfinished(&one, PendingChange::Uncommitted, &leader).await?;
+        let removal = raft.removal(&leader, &other).await?;
+        let answer = raft.ask(&leader, &removal).await?;
+        let is_it = |kind: &ErrorKind| *kind == ErrorKind::ChangeInProgress;
+        not_applied("ChangeInProgress", &answer, is_it)
+    }
+
+    /// A joint configuration that is committed, and that nobody finishes, is finished by
+    /// the next removal. If that is of the same server, it is `Ok`.
+    #[source("the contract of `RaftBackend`, step 1; openraft leaves them so")]
+    #[needs(FIVE)]
+    async fn removal_ends_its_own_joint_configuration(raft: Cluster<'_>) -> Verdict {
+        let (leader, [victim]) = raft.led().await?;
+        raft.leave_unfinished(&victim, PendingChange::Joint, &leader).await?;
+        raft.remove(&leader, &victim).await?;
+        same("the change", &None, &raft.view(&leader).await?.change)
+    }
+
+    /// A removal of another server finishes such a joint configuration too, and is a
+    /// `Conflict` with the version that this leads to.
+    #[source("the contract of `RaftBackend`, step 1; openraft leaves them so")]
+    #[needs(FIVE)]
+    async fn removal_ends_another_joint_configuration(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, other]) = raft.led().await?;
+        raft.leave_unfinished(&one, PendingChange::Joint, &leader).await?;
+        let removal = raft.removal(&leader, &other).await?;
+        let answer = raft.ask(&leader, &removal).await?;
+        let after = raft.view(&leader).await?;
+        let (expected, actual) = (removal.version, after.version);
+        let conflict = ErrorKind::Conflict { expected, actual };
+        not_applied(&format!("{conflict:?}"), &answer, |kind| *kind == conflict)?;
+        let votes = after.membership.get(&one.id).is_some_and(RaftMember::is_voter);
+        ensure(!votes, format_args!("{} without a vote", one.id), &after)?;
+        same("the change", &None, &after.change)?;
+        raft.remove(&leader, &other).await
+    }
+
+    // Step 2: the proof.
+
+    /// Right after the death of a voter, a removal that needs it is `QuorumUnproven`, and
+    /// nothing is appended: what the leader remembers of that voter proves nothing. The
+    /// cluster still takes writes, and the dead voter can be removed.
+    #[source("openraft and raft-rs: two of three up, and no leader for good")]
+    #[needs(THREE)]
+    async fn removal_after_a_death_is_refused(raft: Cluster<'_>) -> Verdict {
+        let (leader, [live, dead]) = raft.led().await?;
+        let removal = raft.removal(&leader, &live).await?;
+        raft.stop(&dead).await?;
+        raft.unproven(&leader, &removal).await?;
+        let leader = raft.take_writes(&raft.others(&dead)).await?;
+        raft.remove(&leader, &dead).await?;
+        raft.take_writes(&raft.others(&dead)).await?;
+        Ok(())
+    }
+
+    /// Only a voter that holds an entry written after the request arrived counts, not one
+    /// that has acknowledged earlier entries. An unproven removal appends nothing: once
+    /// all servers are back, they have the same configuration and version as before, and
+    /// the same removal succeeds.
+    #[source("the contract of `RaftBackend`, step 2; openraft's metrics show dead voters as up to date")]
+    #[needs(THREE)]
+    async fn unproven_removal_appends_nothing(raft: Cluster<'_>) -> Verdict {
+        let (leader, [victim, lost]) = raft.led().await?;
+        raft.take_writes(&raft.members()).await?;
+        let before = raft.view(&leader).await?;
+        let removal = raft.removal(&leader, &victim).await?;
+        raft.isolate(&lost).await?;
+        raft.unproven(&leader, &removal).await?;
+        raft.reconnect(&lost).await?;
+        let leader = raft.take_writes(&raft.members()).await?;
+        for member in raft.members() {
+            raft.unchanged(&member, &before).await?;
+        }
+        raft.remove(&leader, &victim).await
+    }
+
+    /// Neither a leader that is to be removed nor a non-voter counts among the voters that
+    /// stay.
+    #[source("the contract of `RaftBackend`, step 2")]
+    #[needs(THREE.and_nonvoters(2))]
+    async fn only_voters_that_stay_prove_anything(raft: Cluster<'_>) -> Verdict {
+        let (leader, [lost, other]) = raft.led().await?;
+        raft.isolate(&lost).await?;
+        for victim in [&leader, &other] {
+            let removal = raft.removal(&leader, victim).await?;
+            raft.unproven(&leader, &removal).await?;
+        }
+        Ok(())
+    }
+
+    /// `Proof::Margin` asks for one voter more than a majority of those that stay. It is
+    /// met if enough voters are up; with exactly a majority it is `QuorumUnproven` where
+    /// `Proof::Majority` succeeds, and so it is if the voters that stay are too few.
+    #[source("the contract of `RaftBackend`, `Proof`")]
+    #[needs(FIVE)]
+    async fn margin_needs_one_voter_more(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, lost, other]) = raft.led().await?;
+        let removal = raft.removal(&leader, &one).await?.with_proof(Proof::Margin);
+        let answer = raft.ask(&leader, &removal).await?;
+        ensure(answer.is_ok(), "a success with four voters of four", answer)?;
+        raft.isolate(&lost).await?;
+        let removal = raft.removal(&leader, &other).await?.with_proof(Proof::Margin);
+        raft.unproven(&leader, &removal).await?;
+        raft.remove(&leader, &other).await?;
+        let removal = raft.removal(&leader, &lost).await?.with_proof(Proof::Margin);
+        raft.unproven(&leader, &removal).await
+    }
+
+    /// While a majority of the voters that stay is up, a live voter is removed beside a
+    /// dead one, and the dead one too.
+    #[source("etcd#15710, etcd#10114; the contract of `RaftBackend`, step 2")]
+    #[needs(FIVE)]
+    async fn removal_needs_no_dead_voter(raft: Cluster<'_>) -> Verdict {
+        let (leader, [live, dead]) = raft.led().await?;
+        raft.stop(&dead).await?;
+        raft.remove(&leader, &live).await?;
+        raft.take_writes(&raft.without(&[&live, &dead])).await?;
+        raft.remove(&leader, &dead).await?;
+        raft.take_writes(&raft.without(&[&live, &dead])).await?;
+        Ok(())
+    }
+
+    // Steps 3 and 4: the change.
+
+    /// `Ok` waits until a majority of the voters that stay holds the final entry; otherwise
+    /// the failure is `Unknown`. The majority of the old configuration, with the vote of
+    /// the server that leaves, is not enough. A Raft in the manner of etcd commits and
+    /// applies the change with it, so its backend waits on after the commit.
+    #[source("raft-rs: success on apply, and the cluster was stuck")]
+    #[needs(THREE)]
+    async fn old_majority_is_no_success(raft: Cluster<'_>) -> Verdict {
+        let (leader, [victim, lost]) = raft.led().await?;
+        let removal = raft.removal(&leader, &victim).await?;
+        raft.lose_at_change(&lost).await?;
+        let answer = raft.ask(&leader, &removal).await?;
+        let expected = format_args!(
+            "an error with the outcome Unknown: {} has the entry, {} has not, and {} does not count",
+            leader.id, lost.id, victim.id
+        );
+        ensure(is_unknown(&answer), expected, answer)
+    }
+
+    /// A voter that is lost in the middle of a removal and comes back blocks nothing: the
+    /// cluster takes writes again, with the old configuration or the new one.
+    #[source("the contract of `RaftBackend`, step 4")]
+    #[needs(THREE)]
+    async fn voter_lost_during_a_removal_can_return(raft: Cluster<'_>) -> Verdict {
+        let (leader, [victim, lost]) = raft.led().await?;
+        let removal = raft.removal(&leader, &victim).await?;
+        raft.lose_at_change(&lost).await?;
+        raft.ask(&leader, &removal).await?.ok();
+        raft.reconnect(&lost).await?;
+        removed_in_the_end(raft, &victim, &raft.others(&victim)).await
+    }
+
+    /// A leader that is lost with the entry of a removal, before another server has it,
+    /// answers with the outcome `Unknown`, since the entry may still be committed. The
+    /// others go on with the old configuration.
+    #[source("etcd#1483, redpanda#3446")]
+    #[needs(THREE)]
+    async fn leader_lost_during_a_removal_claims_nothing(raft: Cluster<'_>) -> Verdict {
+        let (leader, [victim]) = raft.led().await?;
+        let removal = raft.removal(&leader, &victim).await?;
+        raft.lose_at_change(&leader).await?;
+        let answer = raft.ask(&leader, &removal).await?;
+        let expected = "an error with the outcome Unknown: only this leader has the entry";
+        ensure(is_unknown(&answer), expected, &answer)?;
+        let new = raft.take_writes(&raft.others(&leader)).await?;
+        let after = raft.view(&new).await?;
+        let expected = format_args!("{} still there", victim.id);
+        ensure(after.membership.get(&victim.id).is_some(), expected, after)
+    }
+
+    /// After a removal the cluster survives the death of another voter.
+    #[source("the contract of `RaftBackend`, step 4")]
+    #[needs(FOUR)]
+    async fn voter_may_die_after_a_removal(raft: Cluster<'_>) -> Verdict {
+        let (leader, [victim, dead]) = raft.led().await?;
+        raft.remove(&leader, &victim).await?;
+        raft.stop(&dead).await?;
+        raft.take_writes(&raft.without(&[&victim, &dead])).await?;
+        Ok(())
+    }
+
+    /// A call takes any timeout, up to `Duration::MAX`, and answers within it, even if it
+    /// is too short or no majority is left.
+    #[source("the contract of `RaftBackend`, timeouts; `Instant + Duration` panics on overflow")]
+    #[needs(THREE)]
+    async fn any_timeout_is_kept(raft: Cluster<'_>) -> Verdict {
+        let (leader, [victim, lost]) = raft.led().await?;
+        let limit = raft.timeout() * 2;
+        let confirmed = leader.backend.confirmed_view(Duration::MAX);
+        let confirmed = raft.within(limit, confirmed).await;
+        ensure(matches!(confirmed, Some(Ok(_))), "a confirmed view", confirmed)?;
+        let mut removal = raft.removal(&leader, &victim).await?;
+        removal.timeout = Duration::MAX;
+        let answer = raft.ask_within(limit, &leader, &removal).await?;
+        ensure(answer.is_ok(), "the server to be removed", answer)?;
+        let mut removal = raft.removal(&leader, &lost).await?;
+        raft.isolate(&lost).await?;
+        for timeout in [Duration::ZERO, Duration::from_millis(1), raft.timeout()] {
+            removal.timeout = timeout;
+            let answer = raft.ask(&leader, &removal).await?;
+            ensure(answer.is_err(), "an error: no majority is left", answer)?;
+        }
+        Ok(())
+    }
+
+    /// When a removal returns, the leader's next view shows it, confirmed or not: the
+    /// server is gone, voter or not, and has not stayed as a non-voter. The others keep
+    /// their order, addresses and suffrage, and the version is greater.
+    #[source("Consul's operator API, Index; etcd#1483; openraft change_membership with retain")]
+    #[needs(WITH_NONVOTER)]
+    async fn removal_has_happened_when_it_returns(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        for victim in raft.others(&leader) {
+            let before = raft.view(&leader).await?;
+            raft.remove(&leader, &victim).await?;
+            let after = raft.view(&leader).await?;
+            same("the servers", &without(&before, &victim), &after.membership.servers)?;
+            let expected = format!("a version after {}", before.version);
+            ensure(after.version > before.version, expected, after.version)?;
+            let confirmed = leader.backend.confirmed_view(raft.timeout()).await;
+            let seen = confirmed.map(|view| view.membership);
+            same("the confirmed membership", &Ok(after.membership), &seen)?;
+        }
+        Ok(())
+    }
+
+    /// In time the view of every other server shows the same servers and version as the
+    /// leader's.
+    #[source("Raft, section 5.3")]
+    #[needs(WITH_NONVOTER)]
+    async fn followers_see_a_removal(raft: Cluster<'_>) -> Verdict {
+        let (leader, [victim]) = raft.led().await?;
+        raft.remove(&leader, &victim).await?;
+        let latest = raft.view(&leader).await?;
+        for follower in raft.without(&[&leader, &victim]) {
+            let expected = format!("version {}", latest.version);
+            let is_latest = |view: &RaftView| view.version == latest.version;
+            let view = raft.sees(&follower, &expected, is_latest).await?;
+            same("the servers", &latest.membership, &view.membership)?;
+        }
+        Ok(())
+    }
+
+    /// The leader is removed like any voter while others remain. One of those leads then,
+    /// and takes writes. The old leader stops leading in its own view, and changes nothing
+    /// from then on.
+    #[source("Raft, section 6; etcd raft, StepDownOnRemoval; raft-rs: it stayed, and blocked writes")]
+    #[needs(THREE)]
+    async fn removed_leader_stops_leading(raft: Cluster<'_>) -> Verdict {
+        let old = raft.leader().await?;
+        raft.remove(&old, &old).await?;
+        let new = raft.take_writes(&raft.others(&old)).await?;
+        gone(&raft.view(&new).await?, &old.id)?;
+        raft.stops_leading(&old).await?;
+        let before = raft.view(&new).await?;
+        let victim = raft.without(&[&old, &new]).remove(0);
+        let removal = Removal::new(victim.id, &before, raft.timeout());
+        let answer = raft.ask(&old, &removal).await?;
+        // The kind is up to the engine: some stop with the removal.
+        let holds = answer.as_ref().is_err_and(|error| error.outcome() != Outcome::Applied);
+        ensure(holds, format_args!("an error at {}", old.id), answer)?;
+        raft.unchanged(&new, &before).await
+    }
+
+    /// Of two removals at once that were decided on the same view, one is done, and the
+    /// other is an error, whether they are of the same server or not.
+    #[source("vault#9318; Raft, section 4.1 of the thesis: one change at a time")]
+    #[needs(FIVE)]
+    async fn removals_at_once_succeed_once(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, other, last]) = raft.led().await?;
+        for (first, second) in [(&one, &one), (&other, &last)] {
+            let before = raft.view(&leader).await?;
+            let timeout = raft.timeout();
+            let removals = [first, second].map(|it| Removal::new(it.id.clone(), &before, timeout));
+            let answers = removals.iter().map(|removal| raft.ask(&leader, removal));
+            let answers = join_all(answers).await.into_iter();
+            let answers = answers.collect::<Result<Vec<_>, _>>()?;
+            let done = answers.iter().filter(|answer| answer.is_ok()).count();
+            let applied = |answer: &Answer<()>| {
+                answer.as_ref().is_err_and(|error| error.outcome() == Outcome::Applied)
+            };
+            let holds = done == 1 && !answers.iter().any(applied);
+            ensure(holds, "one success, and one error that does not say applied", &answers)?;
+            let after = raft.view(&leader).await?;
+            let left = before.membership.servers.len() - 1;
+            same("servers left", &left, &after.membership.servers.len())?;
+            gone(&after, &removals[usize::from(answers[0].is_err())].id)?;
+        }
+        Ok(())
+    }
+
+    /// A removal whose future is dropped, at any point, leaves the old or the new
+    /// configuration, and does not block the next change.
+    #[source("the contract of `RaftBackend`, cancel safety")]
+    #[needs(Servers::voters(7))]
+    async fn dropped_removal_happens_whole_or_not_at_all(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        let mut stayers = raft.members();
+        for (polls, victim) in [0, 1, 2, 4, 8].into_iter().zip(raft.others(&leader)) {
+            stayers.retain(|member| member.id != victim.id);
+            let before = raft.view(&leader).await?;
+            let removal = Removal::new(victim.id.clone(), &before, raft.timeout());
+            raft.step(format!("remove {}, and drop it after {polls} polls", victim.id));
+            raft.dropped(polls, leader.backend.remove_server(&removal)).await;
+            let now = raft.view(&leader).await?.membership.servers.clone();
+            let less = without(&before, &victim);
+            let whole = now == before.membership.servers || now == less;
+            ensure(whole, format_args!("{less:?}, with {} or without", victim.id), now)?;
+            removed_in_the_end(raft, &victim, &stayers).await?;
+        }
+        Ok(())
+    }
+
+    // Transfers.
+
+    /// After a transfer the target leads, in a greater term, and the configuration is as
+    /// before.
+    #[source("Consul's operator API, transfer-leader; redpanda#3446")]
+    #[needs(THREE)]
+    async fn transfer_makes_the_target_lead(raft: Cluster<'_>) -> Verdict {
+        let first = raft.leader().await?;
+        for target in raft.others(&first) {
+            let old = raft.leader().await?;
+            let before = raft.view(&old).await?;
+            let transfer = transfer(raft, &old, &target).await?;
+            ensure(transfer.is_ok(), format_args!("the lead for {}", target.id), transfer)?;
+            let new = raft.leader().await?;
+            same("the leader", &target.id, &new.id)?;
+            let term = raft.view(&new).await?.term;
+            ensure(term > before.term, format_args!("a term after {}", before.term), term)?;
+            raft.unchanged(&new, &before).await?;
+        }
+        Ok(())
+    }
+
+    /// A transfer to a server that cannot be reached is an error, and the cluster has a
+    /// leader again.
+    #[source("hashicorp/raft LeadershipTransferToServer")]
+    #[needs(THREE)]
+    async fn transfer_to_an_unreachable_server_fails(raft: Cluster<'_>) -> Verdict {
+        let (leader, [target]) = raft.led().await?;
+        raft.isolate(&target).await?;
+        let transfer = transfer(raft, &leader, &target).await?;
+        ensure(transfer.is_err(), "an error", transfer)?;
+        raft.take_writes(&raft.others(&target)).await?;
+        Ok(())
+    }
+}
+
+/// Checks that a server which no majority hears any more finds that nobody leads, still
+/// shows the configuration, and refuses a removal.
+async fn stays_alone(raft: Cluster<'_>, member: &Member) -> Verdict {
+    let is_unknown = |view: &RaftView| view.leadership == Leadership::Unknown;
+    let view = raft.sees(member, "no leader", is_unknown).await?;
+    let servers = view.membership.servers.len();
+    same("servers", &raft.members().len(), &servers)?;
+    for victim in raft.members() {
+        let removal = raft.removal(member, &victim).await?;
+        raft.refused_without_lead(member, member, &removal).await?;
+    }
+    Ok(())
+}
+
+fn is_unknown(answer: &Answer<()>) -> bool {
+    let error = answer.as_ref();
+    error.is_err_and(|error| error.outcome() == Outcome::Unknown)
+}
+
+/// The servers of a view without one.
+fn without(view: &RaftView, one: &Member) -> Vec<RaftMember> {
+    let mut servers = view.membership.servers.clone();
+    servers.retain(|server| server.id != one.id);
+    servers
+}
+
+/// Removes a server, whatever became of an earlier removal of it, at the leader: one of
+/// these servers, or the one that is to be removed.
+async fn removed_in_the_end(raft: Cluster<'_>, victim: &Member, stayers: &[Member]) -> Verdict {
+    let expected = format!("{} to be removed, or to be unknown", victim.id);
+    raft.until(&expected, || async {
+        for member in stayers.iter().chain([victim]) {
+            let Ok(view) = member.backend.view().await else {
+                continue;
+            };
+            if view.leadership != Leadership::Local {
+                continue;
+            }
+            let removal = Removal::new(victim.id.clone(), &view, raft.timeout());
+            return match member.backend.remove_server(&removal).await {
+                Err(error) if !matches!(error.kind(), ErrorKind::UnknownServer(_)) => {
+                    Err(format!("{error:?}"))
+                }
+                _ => Ok(()),
+            };
+        }
+        Err("no leader".into())
+    })
+    .await?;
+    raft.step(format!("{} is removed", victim.id));
+    let leader = raft.take_writes(stayers).await?;
+    gone(&raft.view(&leader).await?, &victim.id)
+}
+
+/// Transfers the lead. Skips the check if the backend does not support it.
+async fn transfer(raft: Cluster<'_>, at: &Member, to: &Member) -> Result<Answer<()>, Stop> {
+    let timeout = raft.timeout();
+    let call = at.backend.transfer_leadership(&to.id, timeout);
+    let answer = raft.within(timeout * 2, call).await;
+    raft.step(format!(
+        "transfer the lead at {} to {}: {answer:?}",
+        at.id, to.id
+    ));
+    match answer {
+        Some(Err(error)) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
+            Err(NotSupported::new("the backend has no leadership transfer").into())
+        }
+        Some(answer) => Ok(answer),
+        None => Err(Stop::failed(
+            format!("an answer within {timeout:?}"),
+            "none",
+        )),
+    }
+}
