@@ -118,6 +118,17 @@ impl Answers {
         collected.report.nodes = collected.asked.len();
     }
 
+    /// Names members that gossip has declared failed, so that they are not asked. Call
+    /// it after [`asking`](Answers::asking).
+    pub fn absent(&self, nodes: impl IntoIterator<Item = NodeName>) {
+        if let Some(Collected { report, .. }) = &mut *self.lock() {
+            report.absent.extend(nodes);
+            report.absent.sort_unstable();
+            report.absent.dedup();
+            report.absent.truncate(RingReport::NAMED);
+        }
+    }
+
     /// Counts a node's answer. A second answer of the same node and the answer of a node
     /// that was not asked are ignored.
     pub fn answered(&self, node: &NodeName, answer: Result<NodeKeys, NodeFailure>) {
@@ -151,6 +162,8 @@ impl Answers {
         let collected = self.lock();
         let Collected { asked, report } = collected.as_ref()?;
         let mut report = report.clone();
+        // One that has come back meanwhile is asked.
+        report.absent.retain(|node| !asked.contains_key(node));
         if report.responses < report.nodes {
             let silent = asked.iter().filter(|(_, answered)| !**answered);
             let mut silent: Vec<_> = silent.map(|(node, _)| node).collect();
@@ -241,6 +254,20 @@ mod tests {
         assert_eq!(report.silent, (0..100).map(node).collect::<Vec<_>>());
         assert_eq!(report.failures().count(), 100);
         assert_eq!(report.asked, (0..100).map(node).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn failed_members_are_absent_unless_they_are_asked() {
+        let answers = Answers::default();
+        answers.absent([node(1)]);
+        assert_eq!(answers.report(), None);
+        answers.asking([node(1)]);
+        answers.absent([node(3), node(2), node(3)]);
+        answers.asking([node(2)]);
+        let report = answers.report().unwrap();
+        assert_eq!((report.nodes, &report.absent), (2, &vec![node(3)]));
+        answers.absent((100..300).map(node));
+        assert_eq!(answers.report().unwrap().absent.len(), 99);
     }
 
     #[test]

@@ -134,6 +134,9 @@ impl Gossip {
         let what = self.watched.is_some().then(|| Arc::from(wording(question)));
         let members = self.members(observer);
         answers.asking(members.map(|node| node.name.clone()));
+        let failed = self.nodes.iter();
+        let failed = failed.filter(|node| !self.is_member(observer, node));
+        answers.absent(failed.map(|node| node.name.clone()));
         let mut late = Vec::new();
         for at in 0..self.nodes.len() {
             if !self.is_member(observer, &self.nodes[at]) {

@@ -250,6 +250,11 @@ pub struct RingReport {
     /// them by name. Their total number is `nodes` minus `responses`.
     #[serde(default)]
     pub silent: Vec<NodeName>,
+    /// The members that gossip has declared failed, so that they were not asked: the
+    /// first [`NAMED`](RingReport::NAMED) of them by name. They keep their keys. Empty
+    /// from a backend that does not name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<NodeName>,
     /// The number of nodes that listed only some of their keys.
     #[serde(default)]
     pub truncated: usize,
@@ -357,7 +362,7 @@ impl RingReport {
         if !adds_up {
             return None;
         }
-        for names in [&mut self.asked, &mut self.silent] {
+        for names in [&mut self.asked, &mut self.silent, &mut self.absent] {
             names.truncate(RingReport::NAMED);
             for name in names {
                 *name = cut_name(name.clone());

@@ -93,10 +93,20 @@ where
     T: Transport,
     D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
 {
+    let living = [MemberStatus::Alive, MemberStatus::Leaving];
+    members(serf, &living).await
+}
+
+/// The members of these statuses.
+async fn members<T, D>(serf: &Serf<T, D>, statuses: &[MemberStatus]) -> HashSet<T::Id>
+where
+    T: Transport,
+    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+{
     let members = serf.members().await;
     members
         .iter()
-        .filter(|member| matches!(member.status(), MemberStatus::Alive | MemberStatus::Leaving))
+        .filter(|member| statuses.contains(member.status()))
         .map(|member| member.node().id().clone())
         .collect()
 }
@@ -169,6 +179,10 @@ impl Audience {
         let params = serf.default_query_param().await;
         let params = params.with_relay_factor(relay.get()).with_timeout(timeout);
         self.asking(named);
+        let failed = members(serf, &[MemberStatus::Failed]).await;
+        for answers in &self.0 {
+            answers.absent(failed.iter().map(name));
+        }
         let asked = async {
             let query = serf
                 .query(request.name, request.payload, Some(params))

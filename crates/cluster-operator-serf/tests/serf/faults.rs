@@ -56,8 +56,10 @@ async fn node_known_to_be_dead_is_not_asked() {
     assert_eq!(nodes[0].num_members().await, 3);
 
     let lan = keyring(&nodes[0]);
-    all_done(&list(&lan).await, 2);
-    all_done(&install(&lan, &key(2)).await, 2);
+    for report in [list(&lan).await, install(&lan, &key(2)).await] {
+        all_done(&report, 2);
+        assert_eq!(report.absent, ["c"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
