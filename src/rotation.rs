@@ -1,40 +1,43 @@
 //! Replaces the gossip key of a whole federation, step by step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::error::OperatorError;
 use crate::keyring::{GossipKey, NodeMessage, Pool};
-use crate::operation::KeyringScope;
-use crate::operation::{KeyringReply, RingOutcome};
+use crate::operation::{KeyringReply, KeyringScope, RingOutcome};
 use crate::service::{Caller, OperatorService};
 use crate::types::{DatacenterName, NodeName};
 
 /// Makes `new_key` the only key of every ring of the federation.
 ///
-/// The steps are: look at all rings; install the key; see that every node of
-/// every ring has it; use it; see that it is every node's primary; remove the
-/// other keys; see that they are gone. The first step that is not confirmed by
-/// every node of every ring ends the rotation, so no ring uses a key that one of
-/// its nodes lacks, and no node loses the key that it encrypts with.
+/// The steps are: list all rings; install the key; verify that every node of every
+/// ring has it; use it; verify that it is every node's primary; remove the other keys;
+/// verify that they are gone. The first step that is not confirmed by every node of
+/// every ring ends the rotation, so no ring uses a key that one of its nodes lacks,
+/// and no node loses the key that it encrypts with.
 ///
-/// Running it again goes on from wherever the rings are; once all have the new
-/// key alone, it changes nothing. A ring that vanishes on the way, or that loses
-/// a node, ends it too: what cannot be seen cannot be confirmed.
+/// Running it again continues from the state of the rings; once all have the new key
+/// alone, it changes nothing. A ring that disappears meanwhile, or that loses a node,
+/// ends it too: what is not listed cannot be confirmed.
 ///
-/// Rings whose backend does not tell primaries count as using the key once every
+/// Rings whose backend does not report primaries count as using the key once every
 /// node has confirmed to use it.
 ///
-/// Two rotations to different keys at the same time can end each other, but
-/// neither removes a key before all nodes have left it.
+/// Two rotations to different keys at the same time can end each other, but neither
+/// removes a key before all nodes have stopped using it.
+///
+/// # Nodes that are down
+/// A member that gossip has already declared failed is not asked. It keeps its old
+/// keys and cannot rejoin once the others use the new one, even while they still hold
+/// the old one. [`Rotation::left_behind`] names such members; to repair one, install,
+/// use and remove the keys at its own address. [`rotate_if_complete`] refuses instead.
 ///
 /// # Errors
-/// [`RotationError`] says at which step it ended and in which state each ring
-/// is.
+/// [`RotationError`] names the step at which it ended and the state of each ring.
 ///
 /// # Cancel safety
-/// Dropping the future ends the rotation between two states that can be gone on
-/// from.
+/// Dropping the future ends the rotation in a state from which it can continue.
 ///
 /// ```
 /// # #[cfg(all(feature = "mock", feature = "tokio"))]
@@ -52,6 +55,7 @@ use crate::types::{DatacenterName, NodeName};
 /// let alice = federation.service("alice");
 /// let rotation = rotate(&alice, &Caller::anonymous(), new_key.clone()).await.unwrap();
 /// assert_eq!(rotation.removed, 1);
+/// assert_eq!(rotation.left_behind().count(), 0);
 /// assert_eq!(federation.keys("carol", &Pool::Lan), [new_key]);
 /// # });
 /// ```
@@ -60,100 +64,99 @@ pub async fn rotate(
     caller: &Caller,
     new_key: GossipKey,
 ) -> Result<Rotation, RotationError> {
-    let rotating = Rotating {
+    let refuses_absent = false;
+    Rotating {
         service,
         caller,
         new_key,
-    };
-    let before = rotating.look(RotationStep::Look, None).await?;
-    if !before.iter().all(|ring| ring.has_new_key()) {
-        let reply = service.install_key(caller, rotating.new_key.clone()).await;
-        rotating.confirm(RotationStep::Install, reply, &before)?;
+        refuses_absent,
     }
-    let installed = rotating
-        .look(RotationStep::VerifyInstall, Some(&before))
-        .await?;
-    rotating.expect(
-        RotationStep::VerifyInstall,
-        &installed,
-        RingState::has_new_key,
-    )?;
-
-    if !installed.iter().all(RingState::is_known_to_use_new_key) {
-        let reply = service.use_key(caller, rotating.new_key.clone()).await;
-        rotating.confirm(RotationStep::Use, reply, &before)?;
-    }
-    let used = rotating
-        .look(RotationStep::VerifyUse, Some(&before))
-        .await?;
-    rotating.expect(RotationStep::VerifyUse, &used, |ring| {
-        ring.has_new_key() && ring.uses_new_key()
-    })?;
-
-    let old: std::collections::BTreeSet<_> = used
-        .iter()
-        .flat_map(|ring| ring.old_keys.keys().cloned())
-        .collect();
-    for key in &old {
-        let reply = service.remove_key(caller, key.clone()).await;
-        rotating.confirm(RotationStep::Remove, reply, &before)?;
-    }
-    let rings = rotating
-        .look(RotationStep::VerifyRemove, Some(&before))
-        .await?;
-    rotating.expect(RotationStep::VerifyRemove, &rings, |ring| {
-        ring.has_new_key() && ring.old_keys.is_empty()
-    })?;
-    Ok(Rotation {
-        removed: old.len(),
-        rings,
-    })
+    .run()
+    .await
 }
 
-/// A rotation that has reached its end.
+/// Rotates as [`rotate`] does, but refuses while gossip has declared a member of a ring
+/// failed: before it changes anything, before the new key is used, and before each old
+/// key is removed.
+///
+/// It sees the failed members of backends that name them with
+/// [`Answers::absent`](crate::keyring::Answers::absent).
+///
+/// # Errors
+/// [`RotationError`] with [`RotationFault::NodeAbsent`] for such a member, otherwise as
+/// for [`rotate`].
+///
+/// # Cancel safety
+/// As for [`rotate`].
+pub async fn rotate_if_complete(
+    service: &OperatorService,
+    caller: &Caller,
+    new_key: GossipKey,
+) -> Result<Rotation, RotationError> {
+    let refuses_absent = true;
+    Rotating {
+        service,
+        caller,
+        new_key,
+        refuses_absent,
+    }
+    .run()
+    .await
+}
+
+/// A completed rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rotation {
-    /// How many old keys were removed.
+    /// The number of old keys that were removed.
     pub removed: usize,
     /// The rings, each with the new key alone.
     pub rings: Vec<RingState>,
 }
 
+impl Rotation {
+    /// Returns the members that gossip had declared failed, so that they still have
+    /// their old keys, each with its ring.
+    pub fn left_behind(&self) -> impl Iterator<Item = (&RingState, &NodeName)> {
+        let rings = self.rings.iter();
+        rings.flat_map(|ring| ring.absent.iter().map(move |node| (ring, node)))
+    }
+}
+
 /// A step of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RotationStep {
-    /// Look at the rings; nothing has changed.
+    /// Lists the rings; nothing has changed.
     Look,
-    /// Install the new key.
+    /// Installs the new key.
     Install,
-    /// See that every node has it.
+    /// Verifies that every node has it.
     VerifyInstall,
-    /// Use the new key.
+    /// Uses the new key.
     Use,
-    /// See that it is every node's primary.
+    /// Verifies that it is every node's primary.
     VerifyUse,
-    /// Remove the old keys.
+    /// Removes the old keys.
     Remove,
-    /// See that they are gone.
+    /// Verifies that they are gone.
     VerifyRemove,
 }
 
 impl fmt::Display for RotationStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RotationStep::Look => "looking at the rings",
+            RotationStep::Look => "listing the rings",
             RotationStep::Install => "installing the new key",
-            RotationStep::VerifyInstall => "seeing that every node has the new key",
+            RotationStep::VerifyInstall => "verifying that every node has the new key",
             RotationStep::Use => "using the new key",
-            RotationStep::VerifyUse => "seeing that every node uses the new key",
+            RotationStep::VerifyUse => "verifying that every node uses the new key",
             RotationStep::Remove => "removing the old keys",
-            RotationStep::VerifyRemove => "seeing that the old keys are gone",
+            RotationStep::VerifyRemove => "verifying that the old keys are gone",
         })
     }
 }
 
-/// What is known of a ring.
+/// The state of a ring during a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RingState {
@@ -161,21 +164,24 @@ pub struct RingState {
     pub datacenter: DatacenterName,
     /// The ring's pool.
     pub pool: Pool,
-    /// How many nodes it has.
+    /// The number of its nodes that gossip does not declare failed.
     pub nodes: usize,
-    /// How many of them answered.
+    /// The number of nodes that answered.
     pub responses: usize,
-    /// How many have the new key.
+    /// The number of nodes that have the new key.
     pub with_new_key: usize,
-    /// How many encrypt with it; `None` if the ring does not tell.
+    /// The number of nodes that encrypt with it; `None` if the ring does not tell.
     pub using_new_key: Option<usize>,
-    /// The other keys, and how many nodes have each.
+    /// The other keys, and the number of nodes that have each.
     pub old_keys: BTreeMap<GossipKey, usize>,
-    /// How many listed only some of their keys.
+    /// The number of nodes that listed only some of their keys.
     pub truncated: usize,
-    /// The nodes that have not answered, a hundred of them at the most.
+    /// The nodes that have not answered, a hundred of them at most.
     pub silent: Vec<NodeName>,
-    /// What single nodes had to say.
+    /// The members that gossip has declared failed, so that they were not asked, a
+    /// hundred of them at most.
+    pub absent: Vec<NodeName>,
+    /// The messages of single nodes.
     pub messages: BTreeMap<NodeName, NodeMessage>,
     /// Why the ring could not be asked.
     pub error: Option<OperatorError>,
@@ -183,40 +189,27 @@ pub struct RingState {
 
 impl RingState {
     fn new(ring: &RingOutcome, new_key: &GossipKey) -> Self {
-        let mut state = RingState {
+        let report = ring.report.clone().unwrap_or_default();
+        let old_keys = report.keys.iter().filter(|(key, _)| *key != new_key);
+        let old_keys = old_keys.map(|(key, count)| (key.clone(), count));
+        let tells_primaries = !report.primary_keys.is_empty();
+        RingState {
             datacenter: ring.datacenter.clone(),
             pool: ring.pool.clone(),
-            nodes: 0,
-            responses: 0,
-            with_new_key: 0,
-            using_new_key: None,
-            old_keys: BTreeMap::new(),
-            truncated: 0,
-            silent: Vec::new(),
-            messages: BTreeMap::new(),
-            error: None,
-        };
-        state.error.clone_from(&ring.error);
-        if let Some(report) = &ring.report {
-            state.nodes = report.nodes;
-            state.responses = report.responses;
-            state.with_new_key = report.keys.get(new_key);
-            state.using_new_key =
-                (!report.primary_keys.is_empty()).then(|| report.primary_keys.get(new_key));
-            state.old_keys = report
-                .keys
-                .iter()
-                .filter(|(key, _)| *key != new_key)
-                .map(|(key, count)| (key.clone(), count))
-                .collect();
-            state.truncated = report.truncated;
-            state.silent.clone_from(&report.silent);
-            state.messages.clone_from(&report.messages);
+            nodes: report.nodes,
+            responses: report.responses,
+            with_new_key: report.keys.get(new_key),
+            using_new_key: tells_primaries.then(|| report.primary_keys.get(new_key)),
+            old_keys: old_keys.collect(),
+            truncated: report.truncated,
+            silent: report.silent,
+            absent: report.absent,
+            messages: report.messages,
+            error: ring.error.clone(),
         }
-        state
     }
 
-    /// Whether every node has the new key.
+    /// Tells whether every node has the new key.
     pub fn has_new_key(&self) -> bool {
         self.error.is_none() && self.with_new_key == self.nodes
     }
@@ -256,6 +249,9 @@ impl fmt::Display for RingState {
         for node in &self.silent {
             write!(f, "; {node} is silent")?;
         }
+        for node in &self.absent {
+            write!(f, "; {node} has failed and was not asked")?;
+        }
         for (node, message) in &self.messages {
             match message {
                 NodeMessage::Failed(failure) => write!(f, "; {node}: {failure}")?,
@@ -269,36 +265,43 @@ impl fmt::Display for RingState {
     }
 }
 
-/// A rotation that ended early. Running it again goes on from there.
+/// A rotation that ended early. Running it again continues from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotationError {
     /// The step that was not confirmed.
     pub step: RotationStep,
-    /// The rings as the step left them: for a change each ring's answer to it,
-    /// for a look what it saw. Empty if no ring was asked.
+    /// The rings as the step left them: each ring's answer to the change or to the
+    /// listing. Empty if no ring was asked.
     pub rings: Vec<RingState>,
-    /// What went wrong.
+    /// Why the step was not confirmed.
     pub reason: RotationFault,
 }
 
-/// What ended a rotation.
+/// Why a rotation ended early.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RotationFault {
-    /// The service refused.
+    /// The service refused the step.
     #[error(transparent)]
     Refused(OperatorError),
     /// Some ring did not confirm the step.
     #[error("not every node of every ring confirmed it")]
     Unconfirmed,
-    /// A ring that was there at the beginning is not.
-    #[error("a ring has vanished: {0} ({1})")]
+    /// A ring that was there at the beginning is missing.
+    #[error("the ring {0} ({1}) is missing")]
     RingLost(DatacenterName, Pool),
     /// A ring has fewer nodes than at the beginning. The lost one may come back
     /// with the old key.
     #[error("a node has left the ring {0} ({1})")]
     NodeLost(DatacenterName, Pool),
+    /// Gossip has declared a member failed. It would come back with the old key.
+    /// Only [`rotate_if_complete`] refuses for it.
+    #[error(
+        "node {2} of the ring {0} ({1}) has failed and would be left behind with the old key: \
+         start it, or remove it from the gossip"
+    )]
+    NodeAbsent(DatacenterName, Pool, NodeName),
 }
 
 impl fmt::Display for RotationError {
@@ -307,7 +310,7 @@ impl fmt::Display for RotationError {
         for ring in &self.rings {
             write!(f, "\n  {ring}")?;
         }
-        f.write_str("\nrepair what is wrong and run it again: it goes on from here")
+        f.write_str("\nrepair what is wrong and run it again: it continues from here")
     }
 }
 
@@ -324,21 +327,56 @@ struct Rotating<'a> {
     service: &'a OperatorService,
     caller: &'a Caller,
     new_key: GossipKey,
+    /// Members that gossip has declared failed end the rotation.
+    refuses_absent: bool,
 }
 
 impl Rotating<'_> {
-    /// Lists all rings; each has to answer in full, and none that was there
-    /// before may be missing.
-    async fn look(
+    async fn run(&self) -> Result<Rotation, RotationError> {
+        use RotationStep::{Install, Look, Remove, Use, VerifyInstall, VerifyRemove, VerifyUse};
+
+        let (service, caller) = (self.service, self.caller);
+        let before = self.list(Look, &[]).await?;
+        if !before.iter().all(RingState::has_new_key) {
+            let reply = service.install_key(caller, self.new_key.clone()).await;
+            self.confirm(Install, reply, &before)?;
+        }
+        let installed = self.list(VerifyInstall, &before).await?;
+        expect(VerifyInstall, &installed, RingState::has_new_key)?;
+
+        if !installed.iter().all(RingState::is_known_to_use_new_key) {
+            let reply = service.use_key(caller, self.new_key.clone()).await;
+            self.confirm(Use, reply, &before)?;
+        }
+        let used = self.list(VerifyUse, &before).await?;
+        let uses = |ring: &RingState| ring.has_new_key() && ring.uses_new_key();
+        expect(VerifyUse, &used, uses)?;
+
+        let old = used.iter().flat_map(|ring| ring.old_keys.keys().cloned());
+        let old: BTreeSet<_> = old.collect();
+        for key in &old {
+            let reply = service.remove_key(caller, key.clone()).await;
+            self.confirm(Remove, reply, &before)?;
+        }
+        let rings = self.list(VerifyRemove, &before).await?;
+        let removed = |ring: &RingState| ring.has_new_key() && ring.old_keys.is_empty();
+        expect(VerifyRemove, &rings, removed)?;
+        Ok(Rotation {
+            removed: old.len(),
+            rings,
+        })
+    }
+
+    /// Lists all rings; each has to answer in full, and none of those before may be
+    /// missing.
+    async fn list(
         &self,
         step: RotationStep,
-        before: Option<&[RingState]>,
+        before: &[RingState],
     ) -> Result<Vec<RingState>, RotationError> {
-        let reply = self
-            .service
-            .list_keys(self.caller, KeyringScope::Federation)
-            .await;
-        self.confirm(step, reply, before.unwrap_or_default())
+        let scope = KeyringScope::Federation;
+        let reply = self.service.list_keys(self.caller, scope).await;
+        self.confirm(step, reply, before)
     }
 
     fn confirm(
@@ -357,42 +395,53 @@ impl Rotating<'_> {
         let rings: Vec<_> = rings
             .map(|ring| RingState::new(ring, &self.new_key))
             .collect();
-        let stop = |reason| RotationError {
-            step,
-            rings: rings.clone(),
-            reason,
-        };
-        for ring in before {
-            let (datacenter, pool) = (ring.datacenter.clone(), ring.pool.clone());
-            match rings.iter().find(|now| now.is(ring)) {
-                None => return Err(stop(RotationFault::RingLost(datacenter, pool))),
-                Some(now) if now.error.is_none() && now.nodes < ring.nodes => {
-                    return Err(stop(RotationFault::NodeLost(datacenter, pool)));
-                }
-                Some(_) => {}
-            }
-        }
-        // A listing that was cut short does not show which keys are left.
-        let is_cut = |ring: &RingState| ring.truncated > 0;
-        match reply.rings.iter().all(RingOutcome::is_confirmed) && !rings.iter().any(is_cut) {
-            true => Ok(rings),
-            false => Err(stop(RotationFault::Unconfirmed)),
+        let missing = before.iter().find_map(|ring| missing(ring, &rings));
+        // A truncated listing does not show which keys are left.
+        let confirmed = reply.rings.iter().all(RingOutcome::is_confirmed)
+            && rings.iter().all(|ring| ring.truncated == 0);
+        let unconfirmed = (!confirmed).then_some(RotationFault::Unconfirmed);
+        let reason = self.absent(&rings).or(missing).or(unconfirmed);
+        match reason {
+            None => Ok(rings),
+            Some(reason) => Err(RotationError {
+                step,
+                rings,
+                reason,
+            }),
         }
     }
 
-    fn expect(
-        &self,
-        step: RotationStep,
-        rings: &[RingState],
-        holds: impl Fn(&RingState) -> bool,
-    ) -> Result<(), RotationError> {
-        if rings.iter().all(holds) {
-            return Ok(());
+    fn absent(&self, rings: &[RingState]) -> Option<RotationFault> {
+        let ring = rings.iter().find(|ring| !ring.absent.is_empty())?;
+        let node = ring.absent.first().filter(|_| self.refuses_absent)?.clone();
+        let (datacenter, pool) = (ring.datacenter.clone(), ring.pool.clone());
+        Some(RotationFault::NodeAbsent(datacenter, pool, node))
+    }
+}
+
+/// Returns what is missing now of a ring that was there at the beginning.
+fn missing(before: &RingState, rings: &[RingState]) -> Option<RotationFault> {
+    let (datacenter, pool) = (before.datacenter.clone(), before.pool.clone());
+    match rings.iter().find(|now| now.is(before)) {
+        None => Some(RotationFault::RingLost(datacenter, pool)),
+        Some(now) if now.error.is_none() && now.nodes < before.nodes => {
+            Some(RotationFault::NodeLost(datacenter, pool))
         }
-        Err(RotationError {
+        Some(_) => None,
+    }
+}
+
+fn expect(
+    step: RotationStep,
+    rings: &[RingState],
+    holds: impl Fn(&RingState) -> bool,
+) -> Result<(), RotationError> {
+    match rings.iter().all(holds) {
+        true => Ok(()),
+        false => Err(RotationError {
             step,
             rings: rings.to_vec(),
             reason: RotationFault::Unconfirmed,
-        })
+        }),
     }
 }

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cluster_operator::mock::{Grant, MockAcl, MockKeyring, MockPeers, MockToken};
-use cluster_operator::rotation::{RingState, RotationError, RotationFault, RotationStep, rotate};
+use cluster_operator::rotation::{
+    RingState, RotationError, RotationFault, RotationStep, rotate, rotate_if_complete,
+};
 use cluster_operator::{
     AllowAll, Caller, DefaultPolicy, ErrorKind, GossipKey, GossipQuery, KeyChange, KeyringBackend,
     KeyringReply, KeyringScope, NodeFailure, NodeKeys, OperatorError, OperatorService, Outcome,
@@ -321,10 +323,10 @@ async fn an_error_tells_every_ring_as_the_step_left_it() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the rotation stopped at looking at the rings: \
+            "the rotation stopped at listing the rings: \
              not every node of every ring confirmed it\n\
              {}\n  dc1 (LAN): the pool is gone\n{}\n\
-             repair what is wrong and run it again: it goes on from here",
+             repair what is wrong and run it again: it continues from here",
             held(3, "dc1 (WAN)"),
             held(2, "dc2 (LAN)")
         )
@@ -492,6 +494,63 @@ async fn node_that_leaves_stops_the_rotation_until_it_is_repeated() {
 }
 
 #[tokio::test]
+async fn node_that_gossip_has_given_up_is_left_behind_and_named() {
+    let federation = federation();
+    let lan = federation.rings[1].clone();
+    lan.stop("bob");
+    lan.notice_failure("bob");
+    let caller = Caller::anonymous();
+    let rotation = rotate(&federation.service, &caller, key(3)).await;
+    let rotation = rotation.unwrap();
+    let left: Vec<_> = rotation.left_behind().collect();
+    let [(ring, node)] = left[..] else {
+        panic!("{left:?}");
+    };
+    assert_eq!((&ring.datacenter, &ring.pool), (&"dc1".into(), &Pool::Lan));
+    assert_eq!(node, "bob");
+    assert!(ring.to_string().contains("bob has failed"), "{ring}");
+    assert_eq!(lan.keys("alice"), [key(3)]);
+    assert_eq!(lan.keys("bob"), [key(1), key(2)]);
+}
+
+#[tokio::test]
+async fn complete_rotation_refuses_to_leave_a_node_behind() {
+    let federation = federation();
+    let caller = Caller::anonymous();
+    let lan = federation.rings[1].clone();
+    lan.stop("bob");
+    lan.notice_failure("bob");
+    let error = rotate_if_complete(&federation.service, &caller, key(3)).await;
+    let error = error.unwrap_err();
+    let bob = RotationFault::NodeAbsent("dc1".into(), Pool::Lan, "bob".into());
+    assert_eq!((&error.reason, error.step), (&bob, RotationStep::Look));
+    assert!(error.to_string().contains("start it"), "{error}");
+    // Nothing was changed.
+    for ring in &federation.rings {
+        assert_eq!(ring.keys(ring.nodes()[0].clone()), [key(1), key(2)]);
+    }
+
+    lan.restart("bob");
+    let rotation = rotate_if_complete(&federation.service, &caller, key(3)).await;
+    assert_eq!(rotation.unwrap().left_behind().count(), 0);
+    federation.assert_rotated_to(&key(3));
+}
+
+#[tokio::test]
+async fn complete_rotation_stops_once_a_node_is_given_up() {
+    for (call, step) in CHANGES {
+        let federation = federation();
+        federation.plan.fail(call + 1, Fault::OneLeaves);
+        let caller = Caller::anonymous();
+        let error = rotate_if_complete(&federation.service, &caller, key(3)).await;
+        let error = error.unwrap_err();
+        let bob = RotationFault::NodeAbsent("dc1".into(), Pool::Lan, "bob".into());
+        assert_eq!((&error.reason, error.step), (&bob, step), "{error}");
+        federation.assert_whole(&format!("after bob was given up at {step}"));
+    }
+}
+
+#[tokio::test]
 async fn a_caller_who_may_only_look_changes_nothing_and_is_told_so() {
     let ring = MockKeyring::new(Pool::Lan, key(1), ["alice"]);
     let acl = MockAcl::new(DefaultPolicy::Deny)
@@ -571,13 +630,13 @@ fn every_step_has_words_of_its_own() {
     assert_eq!(
         steps.map(|step| step.to_string()),
         [
-            "looking at the rings",
+            "listing the rings",
             "installing the new key",
-            "seeing that every node has the new key",
+            "verifying that every node has the new key",
             "using the new key",
-            "seeing that every node uses the new key",
+            "verifying that every node uses the new key",
             "removing the old keys",
-            "seeing that the old keys are gone",
+            "verifying that the old keys are gone",
         ]
     );
 }
