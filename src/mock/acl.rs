@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::lock;
+use super::clock::lock;
 use crate::acl::{
     Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, Token,
 };

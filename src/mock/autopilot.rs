@@ -1,11 +1,11 @@
-//! One server's autopilot.
+//! The autopilot of one simulated server.
 
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
-use super::MockRaft;
-use super::cluster::{Cluster, with};
+use super::cluster::Cluster;
+use super::raft::MockRaft;
 use crate::autopilot::{
     AutopilotBackend, AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
 };
@@ -13,18 +13,17 @@ use crate::error::OperatorError;
 use crate::raft::RaftServer;
 use crate::types::NodeName;
 
-/// How long ago the leader heard of a follower that is up.
+/// The time since the leader's last contact with a live follower.
 const CONTACT: Duration = Duration::from_millis(10);
 
-/// How long ago the leader heard of a dead server: longer than autopilot's rules
-/// allow by default.
+/// The time since the leader's last contact with a dead server: longer than
+/// autopilot allows by default.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// An [`AutopilotBackend`] in memory, over the cluster of a [`MockRaft`].
 ///
-/// A server is healthy while it is up. The rules are part of what the cluster
-/// replicates; removing dead servers is left to
-/// [`MockRaft::cleanup_dead_servers`].
+/// A server is healthy while it is up. The cluster replicates the configuration.
+/// Dead servers are removed only by [`MockRaft::cleanup_dead_servers`].
 ///
 /// ```
 /// use cluster_operator::mock::{MockAutopilot, MockRaft};
@@ -49,7 +48,7 @@ pub struct MockAutopilot {
 }
 
 impl MockAutopilot {
-    /// The autopilot of the server that this Raft belongs to.
+    /// Creates the autopilot of the server that this Raft belongs to.
     pub fn new(raft: &MockRaft) -> Self {
         MockAutopilot {
             raft: raft.clone(),
@@ -57,7 +56,7 @@ impl MockAutopilot {
         }
     }
 
-    /// Sets the version that the servers' software says it has. Default: 1.10.0.
+    /// Sets the software version of the servers. Default: 1.10.0.
     #[must_use]
     pub fn with_version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();
@@ -78,7 +77,7 @@ impl MockAutopilot {
                 (false, true) => CONTACT,
                 (false, false) => SILENCE,
             },
-            last_term: cluster.term(),
+            last_term: cluster.log.term,
             last_index: cluster.last_index(&server.id),
             healthy: up,
             stable_since: SystemTime::UNIX_EPOCH,
@@ -96,10 +95,10 @@ impl MockAutopilot {
 #[async_trait]
 impl AutopilotBackend for MockAutopilot {
     async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
-        self.raft.take_time().await;
-        with(self.raft.cluster(), |cluster| {
+        self.raft.wait().await;
+        self.raft.cluster(|cluster| {
             cluster.known_to(self.raft.id())?;
-            Ok(cluster.autopilot().clone())
+            Ok(cluster.autopilot.clone())
         })
     }
 
@@ -108,16 +107,16 @@ impl AutopilotBackend for MockAutopilot {
         configuration: AutopilotConfiguration,
         expected_index: Option<u64>,
     ) -> Result<bool, OperatorError> {
-        self.raft.take_time().await;
-        with(self.raft.cluster(), |cluster| {
+        self.raft.wait().await;
+        self.raft.cluster(|cluster| {
             cluster.check_leads(self.raft.id())?;
             Ok(cluster.set_autopilot(configuration, expected_index))
         })
     }
 
     async fn state(&self) -> Result<AutopilotState, OperatorError> {
-        self.raft.take_time().await;
-        with(self.raft.cluster(), |cluster| {
+        self.raft.wait().await;
+        self.raft.cluster(|cluster| {
             let known = cluster.known_to(self.raft.id())?.servers;
             let voters: Vec<_> = known.iter().filter(|server| server.is_voter()).collect();
             let healthy = voters.iter().filter(|voter| cluster.is_up(&voter.id));

@@ -1,15 +1,17 @@
-//! What can go wrong.
+//! Faults that a test injects, and the list of those in effect.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Calls;
+use fastrand::Rng;
+
 use crate::error::Outcome;
 use crate::keyring::{GossipKey, Pool};
 use crate::raft::PendingChange;
 use crate::types::{DatacenterName, NodeName};
 
-/// Something that goes wrong, from when it is
+/// A fault, in effect from when it is
 /// [injected](super::MockFederation::inject) until it is
 /// [healed](super::MockFederation::heal).
 ///
@@ -25,7 +27,7 @@ use crate::types::{DatacenterName, NodeName};
 /// let carol = PeerSelector::Id(federation.raft("carol").id().clone());
 /// let bob = federation.service("bob");
 ///
-/// // The leader does what bob hands on to her, and bob never hears of it.
+/// // The leader executes what bob forwards to it, and bob gets no answer.
 /// let lost = federation.inject(Fault::lose_answer(Calls::all().to("alice")));
 /// let error = clock.run(bob.remove_peer(&Caller::anonymous(), carol, None)).unwrap_err();
 /// assert_eq!(error.outcome(), Outcome::Unknown);
@@ -33,14 +35,14 @@ use crate::types::{DatacenterName, NodeName};
 /// federation.heal(lost);
 /// ```
 #[derive(Debug, Clone)]
-pub struct Fault(pub(super) Kind);
+pub struct Fault(pub(super) FaultKind);
 
-#[derive(Debug, Clone)]
-pub(super) enum Kind {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FaultKind {
     Stop(NodeName),
     Pause(NodeName),
     Partition(Vec<NodeName>, Vec<NodeName>),
-    Silence(DatacenterName),
+    SilentDatacenter(DatacenterName),
     Call(Calls, CallFault),
     Node(NodeName, Pool, NodeFault),
     LoseLead(DatacenterName, u64),
@@ -51,7 +53,7 @@ pub(super) enum Kind {
     SlowRaft(DatacenterName, Duration),
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallFault {
     Refuse,
     LoseRequest,
@@ -62,240 +64,400 @@ pub(super) enum CallFault {
     Duplicate(Duration),
 }
 
-/// How one node of a gossip pool misbehaves.
+/// A fault of one node of a gossip pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NodeFault {
-    /// It answers nothing, and changes nothing.
+    /// The node does not answer, and changes nothing.
     Silent,
-    /// It answers, and changes what it is to, only after this time. Needs a
+    /// The node makes changes and answers only after this time. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     Late(Duration),
-    /// It says that it does not change its keys, and does not.
+    /// The node refuses to change its keys.
     Refuses,
-    /// It says that it changes its keys, and does not.
+    /// The node reports changes that it does not make.
     Lies,
-    /// It does what it is asked twice, and answers twice.
+    /// The node executes every request twice, and answers twice.
     AnswersTwice,
-    /// It lists this key alone, whatever it holds.
+    /// The node lists this key only, whatever it holds.
     ListsOther(GossipKey),
-    /// It lists only so many of its keys, as if no more fitted into the answer.
+    /// The node lists only so many of its keys, as if no more fitted into the
+    /// answer.
     ListsFirst(usize),
 }
 
 impl Fault {
     /// The server is down.
     pub fn stop(server: impl Into<NodeName>) -> Self {
-        Fault(Kind::Stop(server.into()))
+        Fault(FaultKind::Stop(server.into()))
     }
 
-    /// The server takes calls and answers none, not even those that it has
-    /// begun with. It answers them once the fault is healed, also those for
-    /// which nobody waits any more; without a
-    /// [clock](super::MockFederationBuilder::clock), only those for which
-    /// someone does. It neither votes nor gossips, and once gossip has noticed,
-    /// calls from other datacenters go to others.
+    /// The server accepts calls but answers none, not even those that it has begun.
+    /// It answers them once the fault is healed, even if the caller has given up;
+    /// without a [clock](super::MockFederationBuilder::clock), only if the caller
+    /// still waits. Meanwhile it neither votes nor gossips, and once gossip has
+    /// noticed, calls from other datacenters go to other servers.
     ///
     /// A call of its own service ends with that service's deadline, as if the
-    /// client's patience had ended.
+    /// client had timed out.
     pub fn pause(server: impl Into<NodeName>) -> Self {
-        Fault(Kind::Pause(server.into()))
+        Fault(FaultKind::Pause(server.into()))
     }
 
-    /// Nothing passes between the two groups: no calls, no Raft, no gossip.
-    /// Servers of the same group, and those of none, are as before.
+    /// No call, Raft message or gossip passes between the two groups. Within a
+    /// group, and for servers of neither, nothing changes.
     pub fn partition<A: Into<NodeName>, B: Into<NodeName>>(
         group: impl IntoIterator<Item = A>,
         other: impl IntoIterator<Item = B>,
     ) -> Self {
         let group = group.into_iter().map(Into::into).collect();
-        Fault(Kind::Partition(
-            group,
-            other.into_iter().map(Into::into).collect(),
-        ))
+        let other = other.into_iter().map(Into::into).collect();
+        Fault(FaultKind::Partition(group, other))
     }
 
-    /// No call from elsewhere arrives in this datacenter, and nobody says so;
-    /// those that are on their way neither. The way out is open, and so is that
-    /// of gossip over the WAN: to close both, make a
-    /// [partition](Fault::partition).
+    /// Calls from other datacenters do not arrive in this one, including those in
+    /// transit, and the callers get no error. Calls out of it, and gossip over the
+    /// WAN, still work: use a [partition](Fault::partition) to cut those too.
     pub fn silent_datacenter(datacenter: impl Into<DatacenterName>) -> Self {
-        Fault(Kind::Silence(datacenter.into()))
+        Fault(FaultKind::SilentDatacenter(datacenter.into()))
     }
 
     /// The calls fail at once, before anything is sent.
     pub fn refuse(calls: Calls) -> Self {
-        Fault(Kind::Call(calls, CallFault::Refuse))
+        Fault(FaultKind::Call(calls, CallFault::Refuse))
     }
 
-    /// The requests are lost on their way. The caller gets no answer.
+    /// The requests are lost in transit. The caller gets no answer.
     pub fn lose_request(calls: Calls) -> Self {
-        Fault(Kind::Call(calls, CallFault::LoseRequest))
+        Fault(FaultKind::Call(calls, CallFault::LoseRequest))
     }
 
-    /// The requests are done, and the answers are lost.
+    /// The requests are executed, and the answers are lost.
     pub fn lose_answer(calls: Calls) -> Self {
-        Fault(Kind::Call(calls, CallFault::LoseAnswer))
+        Fault(FaultKind::Call(calls, CallFault::LoseAnswer))
     }
 
-    /// The requests are done, and then the connection breaks: the caller knows
-    /// that it will get no answer, and not whether it was done.
+    /// The requests are executed, then the connection breaks: the caller learns
+    /// that no answer will come, but not whether the request was executed.
     pub fn reset(calls: Calls) -> Self {
-        Fault(Kind::Call(calls, CallFault::Reset))
+        Fault(FaultKind::Call(calls, CallFault::Reset))
     }
 
-    /// The requests are done, and the answers make no sense: rings are told
-    /// twice and in the name of other datacenters, and what is no keyring's
-    /// answer belongs to another request. The service of this crate sorts a
-    /// keyring's answer out, so that its caller sees nothing of it.
+    /// The requests are executed, and the answers are wrong: rings appear twice
+    /// and under the names of other datacenters, and any other request is answered
+    /// with an empty list of rings. The service corrects the answer to a keyring
+    /// request, so that its caller does not notice.
     pub fn garble(calls: Calls) -> Self {
-        Fault(Kind::Call(calls, CallFault::Garble))
+        Fault(FaultKind::Call(calls, CallFault::Garble))
     }
 
-    /// The requests take this long to arrive; several delays add up. Needs a
+    /// The requests arrive after this delay. Several delays add up. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn delay(calls: Calls, delay: Duration) -> Self {
-        Fault(Kind::Call(calls, CallFault::Delay(delay)))
+        Fault(FaultKind::Call(calls, CallFault::Delay(delay)))
     }
 
-    /// Each request arrives a second time so long after the first, unless there
-    /// is no way then. The answer to the second goes nowhere. Needs a
+    /// Each request arrives a second time, so long after the first, if the server
+    /// can be reached then. The second answer is discarded. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn duplicate(calls: Calls, after: Duration) -> Self {
-        Fault(Kind::Call(calls, CallFault::Duplicate(after)))
+        Fault(FaultKind::Call(calls, CallFault::Duplicate(after)))
     }
 
-    /// A server's node of a pool misbehaves. Of several such faults the latest
-    /// holds.
+    /// A server's node in a gossip pool has a fault. Of several, the latest one
+    /// counts.
     pub fn node(server: impl Into<NodeName>, pool: Pool, fault: NodeFault) -> Self {
-        Fault(Kind::Node(server.into(), pool, fault))
+        Fault(FaultKind::Node(server.into(), pool, fault))
     }
 
-    /// The datacenter's leader loses the lead to another server just before it
-    /// executes something: at the first call of its Raft, between routing and
-    /// execution. Reading autopilot's rules and state is no such call. Where
-    /// nobody else can lead, nothing is lost.
-    pub fn lose_lead(datacenter: impl Into<DatacenterName>) -> Self {
-        Fault::lose_lead_at(datacenter, 1)
-    }
-
-    /// The same at the `nth` call of the leader's Raft. The second one of a
-    /// removal is between the check and the change.
+    /// The datacenter's leader loses the leadership to another server at the `nth`
+    /// call of its Raft from now: with 1 between routing and execution, with 2 between
+    /// the check and the change of a removal. Reading the configuration or the state
+    /// of autopilot does not count as a call. If nobody else can lead, the leader
+    /// stays.
     ///
     /// # Panics
-    /// If it is 0.
+    /// If `nth` is 0.
     pub fn lose_lead_at(datacenter: impl Into<DatacenterName>, nth: u64) -> Self {
         assert!(nth > 0, "calls are counted from 1");
-        Fault(Kind::LoseLead(datacenter.into(), nth))
+        Fault(FaultKind::LoseLead(datacenter.into(), nth))
     }
 
-    /// The server takes another one of its datacenter for the leader, which may
-    /// be itself.
+    /// The server believes that this server of its datacenter leads, which may be
+    /// itself.
     pub fn stale_hint(server: impl Into<NodeName>, leader: impl Into<NodeName>) -> Self {
-        Fault(Kind::StaleHint(server.into(), leader.into()))
+        Fault(FaultKind::StaleHint(server.into(), leader.into()))
     }
 
-    /// The datacenter's next removal ends in an error of this outcome. It is
-    /// done unless the outcome is
-    /// [`NotApplied`](Outcome::NotApplied). Several of these are for so many
-    /// removals, in their order.
+    /// The datacenter's next removal fails with this outcome; it is made unless
+    /// the outcome is [`NotApplied`](Outcome::NotApplied). Several such faults
+    /// affect as many removals, in order.
     pub fn fail_removal(datacenter: impl Into<DatacenterName>, outcome: Outcome) -> Self {
-        Fault(Kind::FailRemoval(datacenter.into(), outcome))
+        Fault(FaultKind::FailRemoval(datacenter.into(), outcome))
     }
 
-    /// The server is cut off from the others' Raft in the middle of the next removal
-    /// in its datacenter: after the proof, and before anybody else has the entry if
-    /// it leads, or it has the entry itself if it does not.
+    /// The server is cut off from the others' Raft in the middle of the next
+    /// removal in its datacenter: after the proof, and before it has the entry, or,
+    /// if it leads, before any other server has.
     ///
-    /// If the other voters that stay are a majority, the removal is done. If they
-    /// are none, nobody leads until this is healed, and it is done then. If the
-    /// leader is lost, the next one overwrites the entry. Where it is not done, its
-    /// outcome is [`Unknown`](Outcome::Unknown).
+    /// If the other voters that stay are a majority, the removal succeeds. If they
+    /// are not, there is no leader until the fault is healed, and the removal is
+    /// finished then. If the leader is cut off, the next leader overwrites the
+    /// entry. The outcome of a removal that does not succeed is
+    /// [`Unknown`](Outcome::Unknown).
     pub fn lose_at_removal(server: impl Into<NodeName>) -> Self {
-        Fault(Kind::LoseAtRemoval(server.into()))
+        Fault(FaultKind::LoseAtRemoval(server.into()))
     }
 
-    /// A removal of this server, by somebody else, is not finished.
+    /// Another operator's removal of this server is unfinished.
     ///
-    /// While it is uncommitted, removals are refused with
-    /// [`ChangeInProgress`](crate::ErrorKind::ChangeInProgress), and once that is
-    /// healed, it has come to nothing. A joint configuration is ended by the next
-    /// removal. Views show the change, and the servers before it.
+    /// If it is uncommitted, removals fail with
+    /// [`ChangeInProgress`](crate::ErrorKind::ChangeInProgress) until the fault is
+    /// healed, which discards it. If it is a joint configuration, the next removal
+    /// finishes it. Views show the change and the servers before it.
     pub fn unfinished_removal(server: impl Into<NodeName>, at: PendingChange) -> Self {
-        Fault(Kind::UnfinishedRemoval(server.into(), at))
+        Fault(FaultKind::UnfinishedRemoval(server.into(), at))
     }
 
-    /// Every call of the Rafts of a datacenter takes this long, those of
-    /// autopilot too; several of these add up. Needs a
-    /// [clock](super::MockFederationBuilder::clock).
+    /// Every call of the datacenter's Raft and autopilot takes this long. Several
+    /// such faults add up. Needs a [clock](super::MockFederationBuilder::clock).
     pub fn slow_raft(datacenter: impl Into<DatacenterName>, delay: Duration) -> Self {
-        Fault(Kind::SlowRaft(datacenter.into(), delay))
+        Fault(FaultKind::SlowRaft(datacenter.into(), delay))
     }
 
-    /// Whether it makes no sense without a clock.
+    /// Returns whether the fault needs a clock.
     pub(super) fn takes_time(&self) -> bool {
         matches!(
             self.0,
-            Kind::Call(_, CallFault::Delay(_) | CallFault::Duplicate(_))
-                | Kind::Node(_, _, NodeFault::Late(_))
-                | Kind::SlowRaft(..)
+            FaultKind::Call(_, CallFault::Delay(_) | CallFault::Duplicate(_))
+                | FaultKind::Node(_, _, NodeFault::Late(_))
+                | FaultKind::SlowRaft(..)
         )
     }
 }
 
-/// As a transcript tells it.
+/// As shown in a transcript.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Kind::Stop(server) => write!(f, "{server} is down"),
-            Kind::Pause(server) => write!(f, "{server} is paused"),
-            Kind::Partition(group, other) => {
-                write!(f, "nothing passes between {group:?} and {other:?}")
+        match &self.0 {
+            FaultKind::Stop(server) => write!(f, "{server} is down"),
+            FaultKind::Pause(server) => write!(f, "{server} is paused"),
+            FaultKind::Partition(group, other) => {
+                write!(f, "a partition between {group:?} and {other:?}")
             }
-            Kind::Silence(datacenter) => write!(f, "{datacenter} is silent"),
-            Kind::Call(calls, fault) => write!(f, "{fault} {calls}"),
-            Kind::Node(server, pool, fault) => {
+            FaultKind::SilentDatacenter(datacenter) => write!(f, "{datacenter} is silent"),
+            FaultKind::Call(calls, fault) => {
+                match fault {
+                    CallFault::Refuse => f.write_str("refused")?,
+                    CallFault::LoseRequest => f.write_str("request lost")?,
+                    CallFault::LoseAnswer => f.write_str("answer lost")?,
+                    CallFault::Reset => f.write_str("connection reset")?,
+                    CallFault::Garble => f.write_str("answer garbled")?,
+                    CallFault::Delay(delay) => write!(f, "delayed by {delay:?}")?,
+                    CallFault::Duplicate(after) => write!(f, "repeated after {after:?}")?,
+                }
+                write!(f, ": {calls}")
+            }
+            FaultKind::Node(server, pool, fault) => {
                 write!(f, "the node of {server} ({pool}): {fault:?}")
             }
-            Kind::LoseLead(datacenter, nth) => {
+            FaultKind::LoseLead(datacenter, nth) => {
                 write!(
                     f,
-                    "the leader of {datacenter} loses the lead at call {nth} of its Raft"
+                    "the leader of {datacenter} loses the leadership at call {nth} of its Raft"
                 )
             }
-            Kind::StaleHint(server, leader) => write!(f, "{server} takes {leader} for the leader"),
-            Kind::FailRemoval(datacenter, outcome) => {
+            FaultKind::StaleHint(server, leader) => {
+                write!(f, "{server} believes that {leader} leads")
+            }
+            FaultKind::FailRemoval(datacenter, outcome) => {
                 write!(f, "the next removal in {datacenter} fails: {outcome:?}")
             }
-            Kind::LoseAtRemoval(server) => {
+            FaultKind::LoseAtRemoval(server) => {
                 write!(f, "{server} is lost in the middle of the next removal")
             }
-            Kind::UnfinishedRemoval(server, at) => {
+            FaultKind::UnfinishedRemoval(server, at) => {
                 write!(f, "the removal of {server} is unfinished: {at:?}")
             }
-            Kind::SlowRaft(datacenter, delay) => {
-                write!(f, "the Rafts of {datacenter} take {delay:?}")
+            FaultKind::SlowRaft(datacenter, delay) => {
+                write!(f, "Raft calls in {datacenter} take {delay:?}")
             }
         }
     }
 }
 
-impl fmt::Display for CallFault {
+/// The calls between servers that a [`Fault`] affects.
+///
+/// ```
+/// use cluster_operator::mock::Calls;
+///
+/// let all = Calls::all();
+/// let third_to_bob = Calls::all().to("bob").nth(3);
+/// let some = Calls::all().from("alice").one_in(4);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calls {
+    pub(super) from: Option<NodeName>,
+    pub(super) to: Option<NodeName>,
+    which: Which,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Which {
+    #[default]
+    All,
+    Nth(u64),
+    OneIn(u64),
+}
+
+impl Calls {
+    /// Selects all calls between servers.
+    pub fn all() -> Self {
+        Calls::default()
+    }
+
+    /// Keeps only the calls that this server makes.
+    #[must_use]
+    pub fn from(mut self, server: impl Into<NodeName>) -> Self {
+        self.from = Some(server.into());
+        self
+    }
+
+    /// Keeps only the calls that this server receives.
+    #[must_use]
+    pub fn to(mut self, server: impl Into<NodeName>) -> Self {
+        self.to = Some(server.into());
+        self
+    }
+
+    /// Keeps only the `nth` of these calls, counted from 1 when the fault is
+    /// injected.
+    ///
+    /// # Panics
+    /// If `nth` is 0.
+    #[must_use]
+    pub fn nth(mut self, nth: u64) -> Self {
+        assert!(nth > 0, "calls are counted from 1");
+        self.which = Which::Nth(nth);
+        self
+    }
+
+    /// Keeps one in so many of these calls on average, chosen by the
+    /// [seed](super::MockFederationBuilder::seed) of the federation.
+    ///
+    /// # Panics
+    /// If `times` is 0.
+    #[must_use]
+    pub fn one_in(mut self, times: u64) -> Self {
+        assert!(times > 0, "one call in 0 is none");
+        self.which = Which::OneIn(times);
+        self
+    }
+}
+
+impl fmt::Display for Calls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CallFault::Refuse => f.write_str("refused:"),
-            CallFault::LoseRequest => f.write_str("request lost:"),
-            CallFault::LoseAnswer => f.write_str("answer lost:"),
-            CallFault::Reset => f.write_str("connection reset after it was done:"),
-            CallFault::Garble => f.write_str("answer garbled:"),
-            CallFault::Delay(delay) => write!(f, "delayed by {delay:?}:"),
-            CallFault::Duplicate(after) => write!(f, "again after {after:?}:"),
+        match self.which {
+            Which::All => f.write_str("every call")?,
+            Which::Nth(nth) => write!(f, "call number {nth}")?,
+            Which::OneIn(times) => write!(f, "one call in {times}")?,
         }
+        if let Some(from) = &self.from {
+            write!(f, " from {from}")?;
+        }
+        match &self.to {
+            Some(to) => write!(f, " to {to}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Identifies an injected fault. No two federations share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FaultId(u64);
+
+/// The faults in effect.
+#[derive(Debug)]
+pub(super) struct ActiveFaults {
+    faults: Vec<Active>,
+    rng: Rng,
+}
+
+#[derive(Debug)]
+struct Active {
+    id: FaultId,
+    fault: Fault,
+    /// How many calls it could have affected so far.
+    seen: u64,
+}
+
+impl ActiveFaults {
+    pub(super) fn new(seed: u64) -> Self {
+        ActiveFaults {
+            faults: Vec::new(),
+            rng: Rng::with_seed(seed),
+        }
+    }
+
+    pub(super) fn add(&mut self, fault: Fault) -> FaultId {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = FaultId(NEXT.fetch_add(1, Ordering::Relaxed));
+        let seen = 0;
+        self.faults.push(Active { id, fault, seen });
+        id
+    }
+
+    pub(super) fn remove(&mut self, id: FaultId) -> Option<Fault> {
+        let at = self.faults.iter().position(|active| active.id == id)?;
+        Some(self.faults.remove(at).fault)
+    }
+
+    pub(super) fn ids(&self) -> Vec<FaultId> {
+        self.faults.iter().map(|active| active.id).collect()
+    }
+
+    pub(super) fn kinds(&self) -> Vec<FaultKind> {
+        let faults = self.faults.iter();
+        faults.map(|active| active.fault.0.clone()).collect()
+    }
+
+    /// The faults of a call, which is counted.
+    pub(super) fn of_call(&mut self, from: &NodeName, to: &NodeName) -> Vec<CallFault> {
+        let is = |wanted: &Option<NodeName>, name| wanted.as_ref().is_none_or(|it| it == name);
+        let mut found = Vec::new();
+        for Active { fault, seen, .. } in &mut self.faults {
+            let FaultKind::Call(calls, fault) = &fault.0 else {
+                continue;
+            };
+            if !(is(&calls.from, from) && is(&calls.to, to)) {
+                continue;
+            }
+            *seen += 1;
+            let affected = match calls.which {
+                Which::All => true,
+                Which::Nth(nth) => *seen == nth,
+                Which::OneIn(times) => self.rng.u64(..times) == 0,
+            };
+            if affected {
+                found.push(*fault);
+            }
+        }
+        found
+    }
+
+    pub(super) fn is_silent(&self, datacenter: &DatacenterName) -> bool {
+        let is = |active: &Active| matches!(&active.fault.0, FaultKind::SilentDatacenter(it) if it == datacenter);
+        self.faults.iter().any(is)
+    }
+
+    /// Returns whether a partition separates two servers.
+    pub(super) fn separate(&self, one: &NodeName, other: &NodeName) -> bool {
+        self.faults.iter().any(|active| match &active.fault.0 {
+            FaultKind::Partition(group, rest) => {
+                group.contains(one) && rest.contains(other)
+                    || group.contains(other) && rest.contains(one)
+            }
+            _ => false,
+        })
     }
 }

@@ -1,31 +1,37 @@
-//! The federation as a test holds it.
+//! A simulated federation, as a test operates it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use super::clock::{MockClock, lock};
+use super::cluster::RaftFault;
+use super::fault::{Fault, FaultId, FaultKind};
+use super::keyring::MockKeyring;
 use super::network::{Network, Server};
-use super::{MockFederationBuilder, MockKeyring, MockRaft};
-use crate::keyring::{GossipKey, Pool};
+use super::raft::MockRaft;
+use super::transcript::Transcript;
+use crate::keyring::{GossipKey, KeyringBackend, Pool};
 use crate::raft::RaftConfiguration;
 use crate::service::OperatorService;
 use crate::types::{DatacenterName, NodeName};
 
-/// Servers of one or more datacenters, wired together in memory.
+/// Servers of one or more datacenters, connected in memory.
 ///
-/// Keep it as long as the services that it hands out: they find each other
-/// through it. Clones share everything.
+/// Keep it as long as its services: they find each other through it. Clones share
+/// everything.
 ///
-/// A stopped server is dead to the others, and its own service answers
-/// [`Unreachable`](crate::ErrorKind::Unreachable) to everything that the
-/// authorizer lets pass; a keyring operation through it tells that of every
-/// ring.
+/// A stopped server is dead to the others. Its own service answers
+/// [`Unreachable`](crate::ErrorKind::Unreachable) to everything that is authorized,
+/// for a keyring operation in every ring.
 ///
-/// A server knows the datacenters of the servers that are in its WAN pool, dead
-/// or alive, and reaches those servers of another datacenter alone.
+/// A server knows the datacenters of the servers in its WAN pool, dead or alive,
+/// and in another datacenter reaches only those servers.
 ///
 /// # Panics
-/// All methods do if the federation has no server, datacenter or pool of the
-/// name that they are given.
+/// All methods panic if the federation has no server, datacenter or pool of the
+/// given name.
 ///
 /// ```
 /// use cluster_operator::mock::MockFederation;
@@ -53,27 +59,18 @@ pub struct MockFederation {
 }
 
 impl MockFederation {
-    /// Starts to put a federation together.
-    pub fn builder() -> MockFederationBuilder {
-        MockFederationBuilder::new()
-    }
-
-    pub(super) fn new(network: Arc<Network>) -> Self {
-        MockFederation { network }
-    }
-
-    /// The service of a server.
+    /// Returns the service of a server.
     pub fn service(&self, server: impl Into<NodeName>) -> OperatorService {
         self.server(server).service.clone()
     }
 
-    /// The Raft of a server.
+    /// Returns the Raft of a server.
     pub fn raft(&self, server: impl Into<NodeName>) -> MockRaft {
         self.server(server).raft.clone()
     }
 
-    /// The keyring of a pool as a server operates it. In the WAN pool a node's
-    /// name is the server's with the datacenter's behind it: `alice.dc1`.
+    /// Returns the keyring of a pool at a server. In the WAN pool the name of a node
+    /// ends with that of its datacenter: `alice.dc1`.
     pub fn keyring(&self, server: impl Into<NodeName>, pool: &Pool) -> MockKeyring {
         let server = self.server(server);
         match server.ring(pool) {
@@ -82,14 +79,14 @@ impl MockFederation {
         }
     }
 
-    /// A server's own keys of a pool, the primary first; none if encryption is
-    /// off.
+    /// Returns a server's own keys of a pool, the primary first; none if the pool is
+    /// not encrypted.
     pub fn keys(&self, server: impl Into<NodeName>, pool: &Pool) -> Vec<GossipKey> {
         let ring = self.keyring(server, pool);
         ring.keys(ring.node().clone())
     }
 
-    /// The datacenters, in the order in which they were named.
+    /// Returns the datacenters, in the order in which they were added.
     pub fn datacenters(&self) -> Vec<DatacenterName> {
         let servers = self.network.servers.iter();
         let mut datacenters: Vec<_> = servers.map(|server| server.datacenter.clone()).collect();
@@ -97,14 +94,14 @@ impl MockFederation {
         datacenters
     }
 
-    /// The servers of a datacenter, dead or alive, in the configuration or not,
-    /// in the order in which they were named.
+    /// Returns the servers of a datacenter, dead or alive, in the configuration or
+    /// not, in the order in which they were added.
     pub fn servers(&self, datacenter: impl Into<DatacenterName>) -> Vec<NodeName> {
         let servers = self.network.datacenter(&datacenter.into());
         servers.iter().map(|server| server.name.clone()).collect()
     }
 
-    /// Who leads a datacenter.
+    /// Returns the leader of a datacenter.
     pub fn leader(&self, datacenter: impl Into<DatacenterName>) -> Option<NodeName> {
         let servers = self.network.datacenter(&datacenter.into());
         let leader = servers[0].raft.leader()?;
@@ -112,36 +109,36 @@ impl MockFederation {
         Some(leader.name.clone())
     }
 
-    /// The latest Raft configuration of a datacenter, whatever its servers know
-    /// of it.
+    /// Returns the latest Raft configuration of a datacenter, known to its servers
+    /// or not.
     pub fn configuration(&self, datacenter: impl Into<DatacenterName>) -> RaftConfiguration {
         self.network.datacenter(&datacenter.into())[0].raft.latest()
     }
 
-    /// Whether a server is up.
+    /// Returns whether a server is up.
     pub fn is_up(&self, server: impl Into<NodeName>) -> bool {
         self.server(server).is_up()
     }
 
-    /// How many requests other servers have handed to a server.
+    /// Returns how many requests other servers have forwarded to a server.
     pub fn handed_to(&self, server: impl Into<NodeName>) -> usize {
-        self.server(server).handed_on.load(Ordering::Relaxed)
+        self.server(server).received.load(Ordering::Relaxed)
     }
 
-    /// Stops a server. Whether gossip notices is the
-    /// [builder's choice](MockFederationBuilder::notices_failures).
+    /// Stops a server. Whether gossip notices is
+    /// [set by the builder](super::MockFederationBuilder::notices_failures).
     pub fn stop(&self, server: impl Into<NodeName>) {
         let server = self.server(server);
         self.note(format!("{} is stopped", server.name));
         server.stop();
     }
 
-    /// Starts a stopped server again: it joins its pools with the keys that it
-    /// had, and its Raft catches up with the leader.
+    /// Restarts a stopped server: it joins its pools with its former keys, and its
+    /// Raft catches up with the leader.
     pub fn restart(&self, server: impl Into<NodeName>) {
         let server = self.server(server);
         if !server.is_up() {
-            self.note(format!("{} is started again", server.name));
+            self.note(format!("{} is restarted", server.name));
         }
         server.restart();
     }
@@ -153,7 +150,7 @@ impl MockFederation {
         }
     }
 
-    /// Starts all stopped servers of a datacenter again.
+    /// Restarts all stopped servers of a datacenter.
     pub fn restart_datacenter(&self, datacenter: impl Into<DatacenterName>) {
         for server in self.servers(datacenter) {
             if !self.is_up(server.clone()) {
@@ -162,14 +159,14 @@ impl MockFederation {
         }
     }
 
-    /// Lets every node of a pool notice that a server is down: it is counted no
-    /// longer.
+    /// Lets every node of a pool notice that a server is down. It is not counted as
+    /// a member any more.
     pub fn notice_failure(&self, failed: impl Into<NodeName>, pool: &Pool) {
         let ring = self.keyring(failed, pool);
         ring.notice_failure(ring.node().clone());
     }
 
-    /// Lets one server alone notice that another one in its pool is down.
+    /// Lets one server notice that another one in its pool is down.
     pub fn notice_failure_by(
         &self,
         observer: impl Into<NodeName>,
@@ -181,8 +178,8 @@ impl MockFederation {
         observer.notice_failure_by(observer.node().clone(), failed.node().clone());
     }
 
-    /// Makes a server the leader of its datacenter; it has to be a live voter,
-    /// with a majority of the voters up. Says whether it leads now.
+    /// Makes a server the leader of its datacenter, if it is a live voter and a
+    /// majority of the voters is up. Returns whether it leads now.
     pub fn elect(&self, server: impl Into<NodeName>) -> bool {
         let server = self.server(server);
         let leads = server.raft.elect(server.raft.id().clone());
@@ -192,15 +189,16 @@ impl MockFederation {
         leads
     }
 
-    /// Takes a server that was removed back into the Raft configuration of its
-    /// datacenter. Says whether it is in it now; without a leader it is not.
+    /// Adds a removed server to the Raft configuration of its datacenter again.
+    /// Returns whether the configuration contains it now; without a leader it does
+    /// not.
     pub fn join(&self, server: impl Into<NodeName>) -> bool {
         let server = self.server(server);
         server.raft.join(server.raft.id().clone())
     }
 
     /// Removes the dead servers of a datacenter from its Raft configuration, as
-    /// autopilot does when its configuration says so. Says which ones.
+    /// autopilot does if its configuration says so. Returns those removed.
     pub fn cleanup_dead_servers(&self, datacenter: impl Into<DatacenterName>) -> Vec<NodeName> {
         let servers = self.network.datacenter(&datacenter.into());
         let removed = servers[0].raft.cleanup_dead_servers();
@@ -210,128 +208,174 @@ impl MockFederation {
         removed.map(|server| server.name.clone()).collect()
     }
 
-    pub(super) fn server(&self, name: impl Into<NodeName>) -> &Server {
+    fn server(&self, name: impl Into<NodeName>) -> &Server {
         self.network.server(&name.into())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use futures_executor::block_on;
+/// The transcript and the clock.
+impl MockFederation {
+    /// Returns the calls so far, between servers and to the nodes of gossip pools.
+    /// Only the last 100,000 entries are kept.
+    pub fn transcript(&self) -> Transcript {
+        self.network.recorder.transcript()
+    }
 
-    use super::*;
-    use crate::error::ErrorKind;
-    use crate::mock::MockServer;
-    use crate::raft::Consistency;
-    use crate::service::Caller;
+    /// Clears the transcript.
+    pub fn clear_transcript(&self) {
+        self.network.recorder.clear();
+    }
 
-    #[test]
-    fn servers_are_numbered_over_the_whole_federation_whatever_the_order() {
-        let federation = MockFederation::builder()
-            .datacenter("dc1", ["alice", "bob"])
-            .datacenter("dc2", ["carol"])
-            .configuration_order(["bob"])
-            .build();
-        let told = |datacenter| {
-            let servers = federation.configuration(datacenter).servers;
-            let told = servers.into_iter();
-            told.map(|server| (server.name.unwrap().to_string(), server.address.to_string()))
-                .collect::<Vec<_>>()
+    /// Adds a line of the test's own to the transcript.
+    pub fn note(&self, text: impl Into<String>) {
+        self.network.recorder.note(text.into());
+    }
+
+    /// Returns the clock of the transcript: the one that the federation was
+    /// [built with](super::MockFederationBuilder::clock), or one that stands still.
+    pub fn clock(&self) -> MockClock {
+        self.network.clock.clone()
+    }
+}
+
+/// Faults.
+impl MockFederation {
+    /// Injects a fault, which is in effect until it is healed.
+    ///
+    /// # Panics
+    /// If the fault names something that does not exist, contradicts itself, or
+    /// takes time without a [clock](super::MockFederationBuilder::clock).
+    pub fn inject(&self, fault: Fault) -> FaultId {
+        self.check(&fault);
+        let id = lock(&self.network.faults).add(fault.clone());
+        self.note(fault.to_string());
+        let network = &self.network;
+        let raft_of = |datacenter| &network.datacenter(datacenter)[0].raft;
+        match &fault.0 {
+            FaultKind::Stop(server) => network.server(server).stop(),
+            FaultKind::Pause(server) => network.server(server).pause(),
+            FaultKind::LoseLead(datacenter, nth) => {
+                raft_of(datacenter).add_fault(id, RaftFault::LoseLeadIn(*nth));
+            }
+            FaultKind::FailRemoval(datacenter, outcome) => {
+                raft_of(datacenter).add_fault(id, RaftFault::FailRemoval(*outcome));
+            }
+            FaultKind::LoseAtRemoval(server) => {
+                let raft = &network.server(server).raft;
+                raft.add_fault(id, RaftFault::LoseAtRemoval(raft.id().clone()));
+            }
+            FaultKind::UnfinishedRemoval(server, at) => {
+                let raft = &network.server(server).raft;
+                raft.add_fault(id, RaftFault::Unfinished(raft.id().clone(), *at));
+            }
+            _ => {}
+        }
+        self.apply_faults();
+        id
+    }
+
+    /// Heals a fault. Does nothing if it was healed before.
+    pub fn heal(&self, fault: FaultId) {
+        let Some(healed) = lock(&self.network.faults).remove(fault) else {
+            return;
         };
-        let server = |name: &str, address: &str| (name.to_string(), address.to_string());
-        let dc1 = [
-            server("bob", "127.0.0.2:8300"),
-            server("alice", "127.0.0.1:8300"),
-        ];
-        assert_eq!(told("dc1"), dc1);
-        assert_eq!(told("dc2"), [server("carol", "127.0.0.3:8300")]);
-        assert_eq!(federation.servers("dc1"), ["alice", "bob"]);
-        assert_eq!(federation.leader("dc1"), Some("bob".into()));
-        let carol = federation.raft("carol");
-        assert_eq!(carol.id(), &"00000003-0000-4000-8000-000000000003");
+        self.note(format!("healed: {healed}"));
+        let (kind, remaining) = (&healed.0, lock(&self.network.faults).kinds());
+        match kind {
+            FaultKind::Stop(server) if !remaining.contains(kind) => {
+                self.network.server(server).restart();
+            }
+            FaultKind::Pause(server) if !remaining.contains(kind) => {
+                self.network.server(server).resume();
+            }
+            _ => {}
+        }
+        for server in &self.network.servers {
+            server.raft.heal(fault);
+        }
+        self.apply_faults();
     }
 
-    #[test]
-    fn services_do_not_keep_a_federation_that_is_dropped() {
-        let federation = MockFederation::builder()
-            .datacenter("dc1", ["alice", "bob"])
-            .build();
-        let bob = federation.service("bob");
-        drop(federation);
-        let caller = Caller::anonymous();
-        let error = block_on(bob.raft_configuration(&caller, Consistency::Default)).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
+    /// Heals all faults.
+    pub fn heal_all(&self) {
+        let faults = lock(&self.network.faults).ids();
+        faults.into_iter().for_each(|fault| self.heal(fault));
     }
 
-    #[test]
-    fn a_datacenter_is_reached_through_any_of_its_servers_that_is_up() {
-        let federation = MockFederation::builder()
-            .datacenter("dc1", ["alice"])
-            .datacenter("dc2", ["bob", "carol", "dave"])
-            .build();
-        federation.stop("bob");
-        let alice = federation.service("alice");
-        let there = Caller::anonymous().in_datacenter("dc2");
-        block_on(alice.raft_configuration(&there, Consistency::Default)).unwrap();
-        assert_eq!(federation.handed_to("bob"), 0);
-        assert_eq!(federation.handed_to("carol"), 1);
-        federation.stop_datacenter("dc2");
-        federation.restart_datacenter("dc2");
-        block_on(alice.raft_configuration(&there, Consistency::Default)).unwrap();
-        assert_eq!(federation.handed_to("bob"), 1);
+    fn check(&self, fault: &Fault) {
+        let network = &self.network;
+        assert!(
+            network.simulates_time || !fault.takes_time(),
+            "a fault that takes time ({fault}): give the federation a clock"
+        );
+        let exists = |server: &NodeName| _ = network.server(server);
+        match &fault.0 {
+            FaultKind::Stop(server)
+            | FaultKind::Pause(server)
+            | FaultKind::LoseAtRemoval(server)
+            | FaultKind::UnfinishedRemoval(server, _) => exists(server),
+            FaultKind::Partition(group, other) => {
+                group.iter().chain(other).for_each(exists);
+                if let Some(both) = group.iter().find(|server| other.contains(server)) {
+                    panic!("{both:?} is on both sides of a partition");
+                }
+            }
+            FaultKind::Call(calls, _) => calls.from.iter().chain(&calls.to).for_each(exists),
+            FaultKind::SilentDatacenter(datacenter)
+            | FaultKind::LoseLead(datacenter, _)
+            | FaultKind::FailRemoval(datacenter, _)
+            | FaultKind::SlowRaft(datacenter, _) => drop(network.datacenter(datacenter)),
+            FaultKind::Node(server, pool, _) => drop(self.keyring(server.clone(), pool)),
+            FaultKind::StaleHint(server, leader) => {
+                let datacenter = |name| &network.server(name).datacenter;
+                assert!(
+                    datacenter(server) == datacenter(leader),
+                    "{server:?} and {leader:?} are servers of different datacenters"
+                );
+            }
+        }
     }
 
-    fn refusal(builder: MockFederationBuilder) -> String {
-        let build = std::panic::AssertUnwindSafe(|| builder.build());
-        let panic = std::panic::catch_unwind(build).unwrap_err();
-        panic.downcast_ref::<String>().unwrap().clone()
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_by_name() {
-        let dc1 = || MockFederation::builder().datacenter("dc1", ["alice", "bob"]);
-        // The one that dave, the fourth server, has if nobody gives him another.
-        let carol = MockServer::new("carol").with_id("00000004-0000-4000-8000-000000000004");
-        let twins = [carol, MockServer::new("dave")];
-        for (builder, words) in [
-            (
-                dc1().datacenter("dc2", ["alice"]),
-                "two servers are called \"alice\"",
-            ),
-            (
-                dc1().datacenter("dc2", twins),
-                "\"dave\" has the id of another server of its datacenter",
-            ),
-            (
-                dc1().datacenter("dc1", ["carol"]),
-                "two datacenters are called \"dc1\"",
-            ),
-            (
-                dc1().wan_pools([["alice", "zoe"]]),
-                "the federation has no server \"zoe\"",
-            ),
-            (
-                dc1().wan_pools([["alice"], ["alice"]]),
-                "\"alice\" is in two WAN pools",
-            ),
-            (
-                dc1().segment("dc3", "alpha", ["alice"]),
-                "the federation has no datacenter \"dc3\"",
-            ),
-            (
-                dc1()
-                    .datacenter("dc2", ["carol"])
-                    .segment("dc2", "alpha", ["alice"]),
-                "\"alice\" cannot be in \"alpha\" of \"dc2\"",
-            ),
-            (
-                dc1()
-                    .datacenter("dc2", [MockServer::new("carol").nonvoter()])
-                    .leader("carol"),
-                "\"carol\" does not vote and cannot lead",
-            ),
-        ] {
-            assert_eq!(refusal(builder), words);
+    /// Passes the faults in effect to the Rafts and the gossip pools.
+    fn apply_faults(&self) {
+        let network = &self.network;
+        let kinds = lock(&network.faults).kinds();
+        let mut cuts = BTreeSet::new();
+        for from in &network.servers {
+            for to in network.servers.iter().filter(|to| network.is_cut(from, to)) {
+                cuts.insert((&from.name, &to.name));
+            }
+        }
+        let id = |name| network.server(name).raft.id().clone();
+        for server in &network.servers {
+            let cuts_by_id = cuts.iter().map(|(from, to)| (id(from), id(to)));
+            let hints = kinds.iter().filter_map(|kind| match kind {
+                FaultKind::StaleHint(server, leader) => Some((id(server), id(leader))),
+                _ => None,
+            });
+            let delays = kinds.iter().filter_map(|kind| match kind {
+                FaultKind::SlowRaft(slow, delay) if *slow == server.datacenter => Some(*delay),
+                _ => None,
+            });
+            let delay = delays.reduce(Duration::saturating_add);
+            server.raft.cluster(|cluster| {
+                cluster.cuts = cuts_by_id.collect();
+                cluster.stale_hints = hints.collect();
+                cluster.delay = delay.map(|delay| (network.clock.clone(), delay));
+                cluster.settle();
+            });
+            for ring in &server.rings {
+                let node = |name| Some(network.server(name).ring(ring.pool())?.node().clone());
+                let cuts = cuts.iter();
+                let cuts = cuts.filter_map(|(from, to)| Some((node(from)?, node(to)?)));
+                let faults = kinds.iter().filter_map(|kind| match kind {
+                    FaultKind::Node(name, pool, fault) if pool == ring.pool() => {
+                        Some((node(name)?, fault.clone()))
+                    }
+                    _ => None,
+                });
+                ring.set_faults(cuts.collect(), faults.collect());
+            }
         }
     }
 }

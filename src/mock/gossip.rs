@@ -1,63 +1,68 @@
-//! One gossip pool: its nodes, their rings, and who takes whom for dead.
+//! One simulated gossip pool: its nodes, their keyrings, and who believes whom dead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::transcript::{Number, Recorder};
-use super::{CallEnd, MockClock, NodeFault, unreachable};
-use crate::error::OperatorError;
+use super::fault::NodeFault;
+use super::transcript::{CallEnd, CallNumber, Recorder};
+use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{Answers, KeyChange, Keyring, NodeFailure, NodeKeys, Pool};
 use crate::types::NodeName;
 
-/// The pool that its nodes share.
-pub(super) type SharedGossip = Arc<Mutex<Gossip>>;
-
 #[derive(Debug)]
 pub(super) struct Gossip {
+    pool: Pool,
     nodes: Vec<Node>,
     /// Whether every node notices at once that another one is down.
     pub(super) notices_failures: bool,
-    /// Who has noticed the failure of whom.
+    /// The failures that were noticed: the observer and the failed node.
     noticed: BTreeSet<(NodeName, NodeName)>,
-    /// Who does not reach whom; both ways.
-    cuts: BTreeSet<(NodeName, NodeName)>,
-    faults: BTreeMap<NodeName, NodeFault>,
-    /// Where the calls of its nodes are recorded, and the clock that late nodes
-    /// go by.
-    watched: Option<(Recorder, MockClock)>,
+    /// The pairs of nodes that a partition separates, in both orders.
+    pub(super) cuts: BTreeSet<(NodeName, NodeName)>,
+    pub(super) faults: BTreeMap<NodeName, NodeFault>,
+    /// Records the calls of the nodes, and has the clock for late ones.
+    pub(super) recorder: Option<Recorder>,
 }
 
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) name: NodeName,
-    /// `None` if the node gossips in clear text.
+    /// `None` if the node does not encrypt.
     pub(super) ring: Option<Keyring>,
-    up: bool,
+    pub(super) up: bool,
 }
 
-/// What nodes are asked: for their keys, or to change them.
-pub(super) type Question = Option<KeyChange>;
+/// What one node asks all others: to list their keys, or to change them.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    pub(super) from: NodeName,
+    pub(super) change: Option<KeyChange>,
+    pub(super) answers: Answers,
+}
 
-type Answer = Result<NodeKeys, NodeFailure>;
-
-/// When a node that is late will answer, and the call that it answers.
-pub(super) type Late = (Duration, NodeName, Option<Number>);
+/// A node that answers later: after which time, its position, and the call.
+pub(super) type Late = (Duration, usize, Option<CallNumber>);
 
 impl Gossip {
-    pub(super) fn new(nodes: impl IntoIterator<Item = NodeName>, ring: Option<Keyring>) -> Self {
+    pub(super) fn new(
+        pool: Pool,
+        nodes: impl IntoIterator<Item = NodeName>,
+        ring: Option<Keyring>,
+    ) -> Self {
         let nodes = nodes.into_iter().map(|name| Node {
             name,
             ring: ring.clone(),
             up: true,
         });
         Gossip {
+            pool,
             nodes: nodes.collect(),
             notices_failures: false,
             noticed: BTreeSet::new(),
             cuts: BTreeSet::new(),
             faults: BTreeMap::new(),
-            watched: None,
+            recorder: None,
         }
     }
 
@@ -66,7 +71,7 @@ impl Gossip {
     }
 
     /// # Panics
-    /// If there is no such node: the test has mistyped it.
+    /// If there is no such node.
     pub(super) fn node(&mut self, name: &NodeName) -> &mut Node {
         match self.nodes.iter_mut().find(|node| node.name == *name) {
             Some(node) => node,
@@ -74,19 +79,18 @@ impl Gossip {
         }
     }
 
-    /// Refuses if the node is down.
-    pub(super) fn live(&mut self, name: &NodeName) -> Result<(), OperatorError> {
+    /// Fails if the node is down.
+    pub(super) fn check_up(&mut self, name: &NodeName) -> Result<(), OperatorError> {
         match self.node(name).up {
             true => Ok(()),
-            false => Err(unreachable(format!("node {name}"), "it is stopped")),
+            false => Err(OperatorError::new(ErrorKind::Unreachable {
+                target: format!("node {name}"),
+                reason: "it is stopped".into(),
+            })),
         }
     }
 
-    pub(super) fn stop(&mut self, name: &NodeName) {
-        self.node(name).up = false;
-    }
-
-    /// It comes back with the ring that it had, and is a member to everyone.
+    /// Restarts a node with its former ring. Every node counts it as a member again.
     pub(super) fn restart(&mut self, name: &NodeName) {
         self.node(name).up = true;
         self.noticed.retain(|(_, failed)| failed != name);
@@ -98,125 +102,82 @@ impl Gossip {
         self.noticed.insert((observer.clone(), failed.clone()));
     }
 
-    pub(super) fn set_cuts(&mut self, cuts: BTreeSet<(NodeName, NodeName)>) {
-        self.cuts = cuts;
+    /// The nodes that this one counts as members, dead or alive.
+    pub(super) fn members(&self, observer: &NodeName) -> impl Iterator<Item = &NodeName> {
+        let members = self.nodes.iter();
+        let members = members.filter(|node| self.is_member(observer, node));
+        members.map(|node| &node.name)
     }
 
-    pub(super) fn set_faults(&mut self, faults: BTreeMap<NodeName, NodeFault>) {
-        self.faults = faults;
-    }
-
-    pub(super) fn watch(&mut self, recorder: Recorder, clock: MockClock) {
-        self.watched = Some((recorder, clock));
-    }
-
-    pub(super) fn clock(&self) -> Option<MockClock> {
-        self.watched.as_ref().map(|(_, clock)| clock.clone())
-    }
-
-    /// The nodes that this one takes for members, dead or alive.
-    pub(super) fn members(&self, observer: &NodeName) -> impl Iterator<Item = &Node> {
-        self.nodes
-            .iter()
-            .filter(|node| self.is_member(observer, node))
-    }
-
-    /// Asks every node that the observer takes for a member. Returns those that
-    /// are late, the first of them first.
-    pub(super) fn ask(
-        &mut self,
-        observer: &NodeName,
-        pool: &Pool,
-        question: &Question,
-        answers: &Answers,
-    ) -> Result<Vec<Late>, OperatorError> {
-        self.live(observer)?;
-        let what = self.watched.is_some().then(|| Arc::from(wording(question)));
-        let members = self.members(observer);
-        answers.asking(members.map(|node| node.name.clone()));
+    /// Asks every member. Returns those that answer later, the first of them first.
+    pub(super) fn ask(&mut self, query: &Query) -> Result<Vec<Late>, OperatorError> {
+        self.check_up(&query.from)?;
+        query.answers.asking(self.members(&query.from).cloned());
         let failed = self.nodes.iter();
-        let failed = failed.filter(|node| !self.is_member(observer, node));
-        answers.absent(failed.map(|node| node.name.clone()));
+        let failed = failed.filter(|node| !self.is_member(&query.from, node));
+        query.answers.absent(failed.map(|node| node.name.clone()));
+        let what = self.recorder.is_some().then(|| query.describe());
         let mut late = Vec::new();
         for at in 0..self.nodes.len() {
-            if !self.is_member(observer, &self.nodes[at]) {
+            let node = &self.nodes[at];
+            if !self.is_member(&query.from, node) {
                 continue;
             }
-            let name = self.nodes[at].name.clone();
-            let call = std::iter::zip(&self.watched, &what).next();
-            let call = call.map(|((recorder, _), what)| {
-                let call = recorder.call(observer.clone(), name.clone(), Arc::clone(what));
-                call.in_pool(pool.clone()).open()
+            let call = std::iter::zip(&self.recorder, &what).next();
+            let call = call.map(|(recorder, what)| {
+                let to = node.name.clone();
+                let mut call = recorder.call(query.from.clone(), to, Arc::clone(what));
+                call.pool = Some(self.pool.clone());
+                recorder.begin(call)
             });
-            match self.faults.get(&name) {
-                Some(NodeFault::Late(delay)) => late.push((*delay, name, call)),
-                _ => self.answer(observer, at, question, answers, call),
+            match self.faults.get(&node.name) {
+                Some(NodeFault::Late(delay)) => late.push((*delay, at, call)),
+                _ => self.answer(query, at, call),
             }
         }
         late.sort_by_key(|(delay, ..)| *delay);
         Ok(late)
     }
 
-    /// A node that is late answers.
-    pub(super) fn answer_late(
-        &mut self,
-        observer: &NodeName,
-        node: &NodeName,
-        question: &Question,
-        answers: &Answers,
-        call: Option<Number>,
-    ) {
-        if let Some(at) = self.nodes.iter().position(|held| held.name == *node) {
-            self.answer(observer, at, question, answers, call);
-        }
-    }
-
-    fn answer(
-        &mut self,
-        observer: &NodeName,
-        at: usize,
-        question: &Question,
-        answers: &Answers,
-        call: Option<Number>,
-    ) {
-        let end = match self.answer_of(observer, at, question) {
+    /// Lets one node execute a query and answer it.
+    pub(super) fn answer(&mut self, query: &Query, at: usize, call: Option<CallNumber>) {
+        let end = match self.answer_of(query, at) {
             None => CallEnd::RequestLost,
             Some(answer) => {
                 let end = match &answer {
                     Ok(_) => CallEnd::Answered,
                     Err(failure) => CallEnd::Refused(failure.to_string()),
                 };
-                answers.answered(&self.nodes[at].name, answer);
+                query.answers.answered(&self.nodes[at].name, answer);
                 end
             }
         };
-        if let (Some((recorder, _)), Some(call)) = (&self.watched, call) {
+        if let (Some(recorder), Some(call)) = (&self.recorder, call) {
             recorder.end(call, end);
         }
     }
 
-    /// What a node answers, if it does, and as the test has told it.
-    fn answer_of(&mut self, observer: &NodeName, at: usize, question: &Question) -> Option<Answer> {
-        let node = &self.nodes[at];
-        if !(node.up && self.reaches(observer, &node.name)) {
+    /// The answer of a node, if it gives one, with the faults of the test.
+    fn answer_of(&mut self, query: &Query, at: usize) -> Option<Result<NodeKeys, NodeFailure>> {
+        let Node { name, up, .. } = &self.nodes[at];
+        if !(*up && self.reaches(&query.from, name)) {
             return None;
         }
-        let fault = self.faults.get(&node.name).cloned();
+        let fault = self.faults.get(name).cloned();
         let node = &mut self.nodes[at];
-        Some(match (fault, question) {
+        Some(match (fault, &query.change) {
             (Some(NodeFault::Silent), _) => return None,
             (Some(NodeFault::Refuses), Some(_)) => {
-                Err(NodeFailure::Other("the node was told to refuse".into()))
+                Err(NodeFailure::Other("a fault of the test".into()))
             }
             (Some(NodeFault::Lies), Some(_)) => Ok(NodeKeys::done()),
             (Some(NodeFault::ListsOther(key)), None) => Ok(NodeKeys::ring([key])),
-            (Some(NodeFault::ListsFirst(shown)), None) => node.list(shown),
-            (Some(NodeFault::AnswersTwice), _) => {
-                let first = node.answer(question);
-                // It does it twice, too.
-                node.answer(question).and(first)
+            (Some(NodeFault::ListsFirst(shown)), None) => node.list_first(shown),
+            (Some(NodeFault::AnswersTwice), change) => {
+                let first = node.execute(change);
+                node.execute(change).and(first)
             }
-            _ => node.answer(question),
+            (_, change) => node.execute(change),
         })
     }
 
@@ -234,18 +195,18 @@ impl Gossip {
 }
 
 impl Node {
-    fn answer(&mut self, question: &Question) -> Answer {
+    fn execute(&mut self, change: &Option<KeyChange>) -> Result<NodeKeys, NodeFailure> {
         let ring = self.ring.as_mut().ok_or(NodeFailure::EncryptionOff)?;
-        match question {
+        match change {
             None => Ok(ring.listed()),
             Some(change) => ring.change(change),
         }
     }
 
-    /// Lists the first keys alone.
-    fn list(&mut self, shown: usize) -> Answer {
-        let total = self.ring.as_ref().map_or(0, |ring| ring.keys().len());
-        let mut answer = self.answer(&None)?;
+    /// Lists so many of the keys.
+    fn list_first(&mut self, shown: usize) -> Result<NodeKeys, NodeFailure> {
+        let mut answer = self.execute(&None)?;
+        let total = answer.keys.len();
         if shown < total {
             answer.keys.truncate(shown);
             answer.primary = answer.keys.first().cloned();
@@ -255,11 +216,14 @@ impl Node {
     }
 }
 
-fn wording(question: &Question) -> String {
-    match question {
-        None => "list keys".into(),
-        Some(KeyChange::Install(key)) => format!("install {}", key.fingerprint()),
-        Some(KeyChange::Use(key)) => format!("use {}", key.fingerprint()),
-        Some(KeyChange::Remove(key)) => format!("remove {}", key.fingerprint()),
+impl Query {
+    fn describe(&self) -> Arc<str> {
+        let (verb, key) = match &self.change {
+            None => return "list keys".into(),
+            Some(KeyChange::Install(key)) => ("install", key),
+            Some(KeyChange::Use(key)) => ("use", key),
+            Some(KeyChange::Remove(key)) => ("remove", key),
+        };
+        format!("{verb} {}", key.fingerprint()).into()
     }
 }

@@ -1,29 +1,31 @@
-//! One gossip pool's keyring, as one of its nodes operates it.
+//! The keyring of a simulated gossip pool, seen from one of its nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::select;
 
-use super::gate::Gate;
-use super::gossip::{Gossip, Late, Question, SharedGossip};
+use super::clock::{Gate, MockClock, lock};
+use super::fault::NodeFault;
+use super::gossip::{Gossip, Late, Query};
 use super::transcript::Recorder;
-use super::{MockClock, NodeFault, lock};
 use crate::error::{OperatorError, Outcome};
-use crate::keyring::{Answers, GossipKey, GossipQuery, KeyChange, Keyring, KeyringBackend, Pool};
+use crate::keyring::{GossipKey, GossipQuery, KeyChange, Keyring, KeyringBackend, Pool};
 use crate::timer::Timer;
 use crate::types::NodeName;
 
-/// A [`KeyringBackend`] in memory: one node of a gossip pool that all handles
-/// share, each node with a [`Keyring`] of its own.
+/// A [`KeyringBackend`] in memory: one node of a gossip pool that all its handles
+/// share. Each node has a [`Keyring`] of its own.
 ///
-/// A stopped node stays a member that does not answer, until its failure is
-/// noticed, by everyone or by one node alone; then that node counts it no
-/// longer. It keeps its ring, and comes back with it. Through a stopped node
-/// nothing can be asked.
+/// A stopped node is a member that does not answer, until its failure is noticed,
+/// by all nodes or by one; a node that has noticed does not count it any more. It
+/// keeps its ring for when it is restarted. Nothing can be asked through a stopped
+/// node.
+///
+/// All methods panic if the pool has no node of the given name.
 ///
 /// ```
 /// use cluster_operator::mock::MockKeyring;
@@ -47,17 +49,17 @@ use crate::types::NodeName;
 #[derive(Debug, Clone)]
 pub struct MockKeyring {
     pool: Pool,
-    gossip: SharedGossip,
-    observer: NodeName,
-    /// What the server waits at while it is paused.
+    gossip: Arc<Mutex<Gossip>>,
+    node: NodeName,
+    /// Closed while the server is paused.
     gate: Gate,
 }
 
 impl MockKeyring {
-    /// The first node of a pool in which every node's ring holds this key.
+    /// Creates a pool whose nodes have this key, and returns its first node.
     ///
     /// # Panics
-    /// Without a node.
+    /// If there are no nodes.
     pub fn new<N: Into<NodeName>>(
         pool: Pool,
         primary: GossipKey,
@@ -66,10 +68,10 @@ impl MockKeyring {
         MockKeyring::with_ring(pool, Some(Keyring::new(primary)), nodes)
     }
 
-    /// The first node of a pool that gossips in clear text.
+    /// Creates a pool without encryption, and returns its first node.
     ///
     /// # Panics
-    /// Without a node.
+    /// If there are no nodes.
     pub fn unencrypted<N: Into<NodeName>>(pool: Pool, nodes: impl IntoIterator<Item = N>) -> Self {
         MockKeyring::with_ring(pool, None, nodes)
     }
@@ -79,165 +81,160 @@ impl MockKeyring {
         ring: Option<Keyring>,
         nodes: impl IntoIterator<Item = N>,
     ) -> Self {
-        let gossip = Gossip::new(nodes.into_iter().map(Into::into), ring);
-        let Some(observer) = gossip.nodes().next().cloned() else {
+        let gossip = Gossip::new(pool.clone(), nodes.into_iter().map(Into::into), ring);
+        let Some(node) = gossip.nodes().next().cloned() else {
             panic!("a gossip pool needs a node");
         };
         MockKeyring {
             pool,
             gossip: Arc::new(Mutex::new(gossip)),
-            observer,
+            node,
             gate: Gate::default(),
         }
     }
 
-    /// Another node of the same pool.
-    ///
-    /// # Panics
-    /// Without such a node; so do all methods that name one.
+    /// Returns another node of the same pool.
     pub fn at(&self, node: impl Into<NodeName>) -> Self {
-        let observer = node.into();
-        lock(&self.gossip).node(&observer);
+        let node = node.into();
+        self.gossip().node(&node);
         MockKeyring {
             pool: self.pool.clone(),
             gossip: Arc::clone(&self.gossip),
-            observer,
+            node,
             gate: Gate::default(),
         }
     }
 
-    /// Which node this is.
+    /// Returns the name of this node.
     pub fn node(&self) -> &NodeName {
-        &self.observer
+        &self.node
     }
 
-    /// All nodes, dead or alive.
+    /// Returns all nodes, dead or alive.
     pub fn nodes(&self) -> Vec<NodeName> {
-        lock(&self.gossip).nodes().cloned().collect()
+        self.gossip().nodes().cloned().collect()
     }
 
-    /// A node's ring; `None` if it gossips in clear text.
+    /// Returns the nodes that this one counts as members, dead or alive.
+    pub fn members(&self) -> Vec<NodeName> {
+        self.gossip().members(&self.node).cloned().collect()
+    }
+
+    /// Returns a node's ring; `None` if it does not encrypt.
     pub fn ring(&self, node: impl Into<NodeName>) -> Option<Keyring> {
-        lock(&self.gossip).node(&node.into()).ring.clone()
+        self.gossip().node(&node.into()).ring.clone()
     }
 
-    /// A node's keys, the primary first; none if it gossips in clear text.
+    /// Returns a node's keys, the primary first; none if it does not encrypt.
     pub fn keys(&self, node: impl Into<NodeName>) -> Vec<GossipKey> {
-        self.ring(node)
-            .map_or_else(Vec::new, |ring| ring.keys().to_vec())
+        let ring = self.ring(node);
+        ring.map_or_else(Vec::new, |ring| ring.keys().to_vec())
     }
 
-    /// Gives a node another ring, behind the back of the others.
+    /// Replaces a node's ring, without the others' knowledge.
     pub fn set_ring(&self, node: impl Into<NodeName>, ring: Option<Keyring>) {
-        lock(&self.gossip).node(&node.into()).ring = ring;
+        self.gossip().node(&node.into()).ring = ring;
     }
 
     /// Stops a node.
     pub fn stop(&self, node: impl Into<NodeName>) {
-        lock(&self.gossip).stop(&node.into());
+        self.gossip().node(&node.into()).up = false;
     }
 
-    /// Starts a stopped node again. Everyone takes it for a member.
+    /// Restarts a stopped node. All nodes count it as a member.
     pub fn restart(&self, node: impl Into<NodeName>) {
-        lock(&self.gossip).restart(&node.into());
+        self.gossip().restart(&node.into());
     }
 
-    /// Lets every node notice that this one is down. One that is up is a member
-    /// nevertheless.
+    /// Lets every node notice that this one is down. A node that is up stays a
+    /// member.
     pub fn notice_failure(&self, failed: impl Into<NodeName>) {
         let failed = failed.into();
         for observer in self.nodes() {
-            lock(&self.gossip).notice_failure(&observer, &failed);
+            self.gossip().notice_failure(&observer, &failed);
         }
     }
 
     /// Lets one node notice that another one is down.
     pub fn notice_failure_by(&self, observer: impl Into<NodeName>, failed: impl Into<NodeName>) {
-        lock(&self.gossip).notice_failure(&observer.into(), &failed.into());
+        self.gossip()
+            .notice_failure(&observer.into(), &failed.into());
     }
 
     /// Sets whether every node notices at once that another one is down.
-    /// Default: not until it is told.
+    /// Default: false.
     pub fn set_notices_failures(&self, notices: bool) {
-        lock(&self.gossip).notices_failures = notices;
+        self.gossip().notices_failures = notices;
     }
 
-    /// Whether both are nodes of the same pool.
+    /// Returns whether both are nodes of the same pool.
     pub(super) fn is_joined_with(&self, other: &MockKeyring) -> bool {
         Arc::ptr_eq(&self.gossip, &other.gossip)
     }
 
-    /// Makes its nodes' calls be recorded, and late nodes go by this clock.
-    pub(super) fn watch(&self, recorder: Recorder, clock: MockClock) {
-        lock(&self.gossip).watch(recorder, clock);
+    /// Records the calls of all nodes.
+    pub(super) fn record(&self, recorder: Recorder) {
+        self.gossip().recorder = Some(recorder);
     }
 
-    /// The same, that goes on only while the gate is open.
+    /// Makes calls wait while the gate is closed.
     pub(super) fn behind(mut self, gate: &Gate) -> Self {
         self.gate = gate.clone();
         self
     }
 
-    pub(super) fn set_cuts(&self, cuts: BTreeSet<(NodeName, NodeName)>) {
-        lock(&self.gossip).set_cuts(cuts);
+    pub(super) fn set_faults(
+        &self,
+        cuts: BTreeSet<(NodeName, NodeName)>,
+        faults: BTreeMap<NodeName, NodeFault>,
+    ) {
+        let mut gossip = self.gossip();
+        gossip.cuts = cuts;
+        gossip.faults = faults;
     }
 
-    pub(super) fn set_faults(&self, faults: BTreeMap<NodeName, NodeFault>) {
-        lock(&self.gossip).set_faults(faults);
+    fn gossip(&self) -> MutexGuard<'_, Gossip> {
+        lock(&self.gossip)
     }
 
-    /// The nodes that this one takes for members, dead or alive.
-    pub fn members(&self) -> Vec<NodeName> {
-        let gossip = lock(&self.gossip);
-        let members = gossip.members(&self.observer);
-        members.map(|node| node.name.clone()).collect()
-    }
-
-    async fn ask(&self, question: Question, query: &GossipQuery) -> Result<(), OperatorError> {
+    async fn ask(
+        &self,
+        change: Option<KeyChange>,
+        query: &GossipQuery,
+    ) -> Result<(), OperatorError> {
         self.gate.pass().await;
-        let outcome = match question {
+        let outcome = match change {
             None => Outcome::NotApplied,
             Some(_) => Outcome::Unknown,
         };
-        let (late, clock) = {
-            let mut gossip = lock(&self.gossip);
-            let late = gossip.ask(&self.observer, &self.pool, &question, &query.answers)?;
-            (late, gossip.clock())
+        let asked = Query {
+            from: self.node.clone(),
+            change,
+            answers: query.answers.clone(),
         };
-        if let Some(clock) = clock.filter(|_| !late.is_empty()) {
-            let answers = late_answers(
-                clock.clone(),
-                Arc::clone(&self.gossip),
-                self.observer.clone(),
-                question,
-                late,
-                query.answers.clone(),
-            );
+        let (late, recorder) = {
+            let mut gossip = self.gossip();
+            (gossip.ask(&asked)?, gossip.recorder.clone())
+        };
+        if let (false, Some(Recorder { clock, .. })) = (late.is_empty(), recorder) {
+            let gossip = Arc::clone(&self.gossip);
+            let answers = answer_late(clock.clone(), gossip, asked, late);
             let answered = pin!(clock.detach(answers));
             select(answered, clock.sleep(query.timeout)).await;
         }
         self.gate.pass().await;
-        lock(&self.gossip)
-            .live(&self.observer)
-            .map_err(|error| error.with_outcome(outcome))
+        let up = self.gossip().check_up(&self.node);
+        up.map_err(|error| error.with_outcome(outcome))
     }
 }
 
-/// Waits for those who are late. They do what they were asked, whether or not
-/// anybody waits.
-async fn late_answers(
-    clock: MockClock,
-    gossip: SharedGossip,
-    observer: NodeName,
-    question: Question,
-    late: Vec<Late>,
-    answers: Answers,
-) {
+/// Lets the late nodes answer, each at its time, even if nobody waits any more.
+async fn answer_late(clock: MockClock, gossip: Arc<Mutex<Gossip>>, query: Query, late: Vec<Late>) {
     let mut waited = Duration::ZERO;
-    for (after, node, call) in late {
+    for (after, at, call) in late {
         clock.sleep(after - waited).await;
         waited = after;
-        lock(&gossip).answer_late(&observer, &node, &question, &answers, call);
+        lock(&gossip).answer(&query, at, call);
     }
 }
 
@@ -297,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_node_comes_back_with_the_keys_that_it_had() {
+    fn restarted_node_has_its_former_keys() {
         let alice = MockKeyring::new(Pool::Wan, key(1), ["alice", "bob"]);
         alice.stop("bob");
         alice.notice_failure("bob");

@@ -1,18 +1,16 @@
-//! Changes of a Raft cluster: who is removed, who comes back, and who is handed
-//! the lead.
+//! The changes of a simulated Raft cluster: removals, joins and transfers.
 
 use std::time::Duration;
 
-use super::RaftChange;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, RaftChange, RaftFault};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{ConfigVersion, PeerSelector, PendingChange, Proof, Removal};
 use crate::types::ServerId;
 
 impl Cluster {
-    /// As the leader, which the caller has made sure of.
+    /// Executes a removal. The caller has checked that its server leads.
     pub(super) fn remove(&mut self, removal: &Removal) -> Result<(), OperatorError> {
-        let (expected, actual) = (removal.term, self.term);
+        let (expected, actual) = (removal.term, self.log.term);
         if expected != actual {
             return Err(ErrorKind::TermChanged { expected, actual }.into());
         }
@@ -20,13 +18,13 @@ impl Cluster {
         if expected != actual {
             return Err(ErrorKind::Conflict { expected, actual }.into());
         }
-        match self.mishaps.unfinished.clone() {
+        match self.unfinished() {
             Some((_, _, PendingChange::Uncommitted)) => {
                 return Err(ErrorKind::ChangeInProgress.into());
             }
             Some((fault, joint, _)) => {
                 self.prove(&joint, removal)?;
-                self.mishaps.forget(fault);
+                self.faults.retain(|(by, _)| *by != fault);
                 self.commit_removal(&joint)?;
                 let actual = self.version();
                 return match joint == removal.id {
@@ -36,7 +34,7 @@ impl Cluster {
             }
             None => {}
         }
-        let servers = &self.configuration.servers;
+        let servers = &self.log.configuration.servers;
         let removed = servers.iter().find(|server| server.id == removal.id);
         let is_voter = removed
             .ok_or_else(|| ErrorKind::UnknownServer(PeerSelector::Id(removal.id.clone())))?
@@ -45,109 +43,108 @@ impl Cluster {
             return Err(ErrorKind::LastVoter.into());
         }
         self.prove(&removal.id, removal)?;
-        let mishap = self.mishaps.failed_removals.pop_front();
-        let failed =
-            |outcome| Err(OperatorError::backend("the test lets it fail").with_outcome(outcome));
-        match mishap {
-            Some((_, Outcome::NotApplied)) => failed(Outcome::NotApplied),
-            Some((_, outcome)) => {
-                // The test says how it ends.
-                self.commit_removal(&removal.id).ok();
-                failed(outcome)
-            }
-            None => self.commit_removal(&removal.id),
+        let failed = self.faults.iter().find_map(|(by, fault)| match fault {
+            RaftFault::FailRemoval(outcome) => Some((*by, *outcome)),
+            _ => None,
+        });
+        let Some((by, outcome)) = failed else {
+            return self.commit_removal(&removal.id);
+        };
+        self.faults.retain(|(other, _)| *other != by);
+        if outcome != Outcome::NotApplied {
+            // The fault decides the outcome.
+            self.commit_removal(&removal.id).ok();
         }
+        Err(OperatorError::backend("a fault of the test").with_outcome(outcome))
     }
 
-    /// Appends a removal, of a server that is there, and commits it if the voters
-    /// that stay are still a majority.
+    /// Appends a removal and commits it, if the voters that stay are still a
+    /// majority.
     fn commit_removal(&mut self, id: &ServerId) -> Result<(), OperatorError> {
-        let lost = || {
-            Err(OperatorError::backend(
-                "leadership lost while committing log",
-            ))
-        };
-        let leader = self.leader.clone();
-        self.mishaps.lose_servers();
-        if self.mishaps.is_lost(leader.as_ref()) {
-            // Nobody else has the entry, so the next leader overwrites it.
-            self.settle();
-            return lost();
+        for (_, fault) in &mut self.faults {
+            if let RaftFault::LoseAtRemoval(server) = fault {
+                *fault = RaftFault::Lost(server.clone());
+            }
         }
-        let before = self.told(&self.configuration, leader.as_ref(), leader.as_ref());
-        self.configuration.servers.retain(|server| server.id != *id);
-        self.log += 1;
-        self.configuration.index = self.log;
-        self.written_in = self.term;
-        let after = self.told(&self.configuration, leader.as_ref(), leader.as_ref());
-        self.changes.push(RaftChange {
-            removed: id.clone(),
-            before,
-            after,
-        });
-        // Also the one that is removed gets the entry by which it is.
-        let committed = leader.is_some_and(|leader| {
-            self.replicate(&leader, Some(id.clone()));
-            self.has_majority(&leader)
-        });
+        let leader = self.leader.clone();
+        let leader = leader.filter(|leader| !self.is_lost(leader));
+        let mut committed = false;
+        // If the leader is lost, nobody else has the entry, and the next leader
+        // overwrites it.
+        if let Some(leader) = leader {
+            let describe =
+                |it: &Self| it.describe(&it.log.configuration, Some(&leader), Some(&leader));
+            let before = describe(self);
+            let servers = &mut self.log.configuration.servers;
+            servers.retain(|server| server.id != *id);
+            self.append_configuration();
+            let after = describe(self);
+            self.changes.push(RaftChange {
+                removed: id.clone(),
+                before,
+                after,
+            });
+            self.replicate(&leader, Some(id));
+            committed = self.has_majority(&leader);
+        }
         self.settle();
         match committed && self.leader.is_some() {
             true => Ok(()),
-            false => lost(),
+            false => Err(OperatorError::backend(
+                "leadership lost while committing log",
+            )),
         }
     }
 
-    /// Adds a server that was removed, as it was at the beginning. Says whether
-    /// it is in the configuration now.
+    /// Adds a removed server again, as it was at first. Returns whether the
+    /// configuration contains it now.
     pub(super) fn join(&mut self, id: &ServerId) -> bool {
-        if self.holds(id) {
+        if self.contains(id) {
             return true;
         }
         let first = self.member(id).and_then(|member| member.first.clone());
-        let (Some(server), true) = (first, self.leader.is_some()) else {
+        let (Some(server), Some(leader)) = (first, self.leader.clone()) else {
             return false;
         };
-        self.configuration.servers.push(server);
-        self.log += 1;
-        self.configuration.index = self.log;
-        self.written_in = self.term;
-        if let Some(leader) = self.leader.clone() {
-            self.replicate(&leader, None);
-        }
+        self.log.configuration.servers.push(server);
+        self.append_configuration();
+        self.replicate(&leader, None);
         self.settle();
         true
     }
 
-    /// Removes the dead servers from the configuration, as autopilot does: not
-    /// without a leader, and not below its minimum of servers.
+    fn append_configuration(&mut self) {
+        self.log.last_index += 1;
+        self.log.configuration.index = self.log.last_index;
+        self.log.written_in = self.log.term;
+    }
+
+    /// Removes the dead servers, as autopilot does: only with a leader, and not
+    /// below its minimum of servers. Returns those removed.
     pub(super) fn cleanup_dead_servers(&mut self) -> Vec<ServerId> {
-        let mut removed = Vec::new();
         if !self.autopilot.cleanup_dead_servers || self.leader.is_none() {
-            return removed;
+            return Vec::new();
         }
-        let servers = &self.configuration.servers;
-        let dead: Vec<_> = servers
-            .iter()
-            .filter(|server| !self.is_up(&server.id))
+        let servers = self.log.configuration.servers.iter();
+        let mut dead: Vec<_> = servers
             .map(|server| server.id.clone())
+            .filter(|id| !self.is_up(id))
             .collect();
-        for id in dead {
-            let enough = self.configuration.servers.len() as u64 > self.autopilot.min_quorum;
+        dead.retain(|id| {
             let removal = Removal {
                 id: id.clone(),
-                term: self.term,
+                term: self.log.term,
                 version: self.version(),
                 proof: Proof::Majority,
                 timeout: Duration::MAX,
             };
-            if enough && self.remove(&removal).is_ok() {
-                removed.push(id);
-            }
-        }
-        removed
+            let count = self.log.configuration.servers.len() as u64;
+            count > self.autopilot.min_quorum && self.remove(&removal).is_ok()
+        });
+        dead
     }
 
-    /// Hands the lead to this server.
+    /// Transfers the leadership to a server.
     pub(super) fn transfer(&mut self, to: &ServerId) -> Result<(), OperatorError> {
         if self.elect(to) {
             return Ok(());
@@ -160,114 +157,30 @@ impl Cluster {
 
     fn version(&self) -> ConfigVersion {
         ConfigVersion {
-            term: self.written_in,
-            index: self.configuration.index,
+            term: self.log.written_in,
+            index: self.log.configuration.index,
         }
     }
 
-    /// Counts the voters that stay and take part. Nothing takes time here, so an
-    /// entry that they would confirm need not be written.
+    /// Counts the voters that stay and that the leader reaches. Replication takes no
+    /// time here, so that no entry has to be written for the proof.
     fn prove(&self, removed: &ServerId, removal: &Removal) -> Result<(), OperatorError> {
         let stayers = self.voters().filter(|voter| voter.id != *removed);
-        let reached = |id: &ServerId| {
-            let leader = self.leader.as_ref();
-            leader.is_some_and(|leader| self.reaches(leader, id)) && self.is_up(id)
-        };
-        let confirmed = stayers.clone().filter(|voter| reached(&voter.id)).count();
+        let leader = self.leader.as_ref();
+        let confirmed = stayers
+            .clone()
+            .filter(|voter| leader.is_some_and(|leader| self.hears(leader, &voter.id)))
+            .count();
         let needed = removal.proof.needed(stayers.count());
         if confirmed < needed {
-            return Err(ErrorKind::QuorumUnproven {
+            let after = removal.timeout / 4;
+            let unproven = ErrorKind::QuorumUnproven {
                 confirmed,
                 needed,
-                after: removal.timeout / 4,
-            }
-            .into());
+                after,
+            };
+            return Err(unproven.into());
         }
         Ok(())
-    }
-
-    /// Sends the latest configuration to everyone whom the leader reaches and
-    /// who is in it, or has just been.
-    fn replicate(&mut self, leader: &ServerId, removed: Option<ServerId>) {
-        for at in 0..self.members.len() {
-            let id = &self.members[at].id;
-            let concerned = self.holds(id) || removed.as_ref() == Some(id);
-            if concerned && self.members[at].up && self.reaches(leader, id) {
-                self.members[at].configuration = self.configuration.clone();
-                self.members[at].written_in = self.written_in;
-                self.members[at].term = self.term;
-                self.members[at].last_index = self.log;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_executor::block_on;
-
-    use super::*;
-    use crate::mock::{Fault, MockFederation};
-    use crate::raft::{RaftBackend, RaftView};
-
-    fn three() -> MockFederation {
-        MockFederation::builder()
-            .datacenter("dc1", ["alice", "bob", "carol"])
-            .build()
-    }
-
-    fn view(federation: &MockFederation, at: &str) -> RaftView {
-        block_on(federation.raft(at).view()).unwrap()
-    }
-
-    /// Removes a server at alice, and gives the outcome of the error.
-    fn remove(federation: &MockFederation, server: &str) -> Result<(), Outcome> {
-        let id = federation.raft(server).id().clone();
-        let removal = Removal::new(id, &view(federation, "alice"), Duration::from_secs(4));
-        let removed = block_on(federation.raft("alice").remove_server(&removal));
-        removed.map_err(|error| error.outcome())
-    }
-
-    #[test]
-    fn removal_that_loses_a_voter_is_done_once_it_is_back() {
-        let federation = three();
-        let lost = federation.inject(Fault::lose_at_removal("carol"));
-        assert_eq!(remove(&federation, "bob"), Err(Outcome::Unknown));
-        assert_eq!(federation.leader("dc1"), None);
-        assert_eq!(view(&federation, "carol").membership.servers.len(), 3);
-        federation.heal(lost);
-        assert_eq!(federation.leader("dc1"), Some("alice".into()));
-        assert_eq!(view(&federation, "carol").membership.servers.len(), 2);
-    }
-
-    #[test]
-    fn removal_that_loses_the_leader_does_not_happen() {
-        let federation = three();
-        let lost = federation.inject(Fault::lose_at_removal("alice"));
-        assert_eq!(remove(&federation, "carol"), Err(Outcome::Unknown));
-        assert_eq!(federation.leader("dc1"), Some("bob".into()));
-        federation.heal(lost);
-        assert_eq!(view(&federation, "alice").membership.servers.len(), 3);
-        assert!(federation.raft("alice").changes().is_empty());
-    }
-
-    #[test]
-    fn server_that_leaves_is_not_missed_when_it_is_lost() {
-        let federation = three();
-        federation.inject(Fault::lose_at_removal("bob"));
-        assert_eq!(remove(&federation, "bob"), Ok(()));
-        assert_eq!(view(&federation, "bob").membership.servers.len(), 3);
-    }
-
-    #[test]
-    fn unfinished_removal_ends_with_its_fault() {
-        let federation = three();
-        let uncommitted = Fault::unfinished_removal("bob", PendingChange::Uncommitted);
-        let uncommitted = federation.inject(uncommitted);
-        assert_eq!(remove(&federation, "carol"), Err(Outcome::NotApplied));
-        federation.heal(uncommitted);
-        assert_eq!(view(&federation, "alice").change, None);
-        assert_eq!(remove(&federation, "carol"), Ok(()));
-        assert_eq!(view(&federation, "alice").membership.servers.len(), 2);
     }
 }

@@ -1,17 +1,17 @@
-//! A federation in memory, for the tests of those who use or extend this crate.
+//! A simulated federation in memory, for tests.
 //!
-//! [`MockFederation`] wires servers of several datacenters together: each has an
-//! [`OperatorService`](crate::OperatorService) of its own, a Raft that elects,
-//! commits and refuses, and gossip pools in which every node holds a real
-//! keyring. Its parts can be had one by one: [`MockRaft`], [`MockKeyring`],
-//! [`MockAutopilot`], [`MockAcl`], and [`MockPeers`].
+//! [`MockFederation`] connects servers of several datacenters. Each has an
+//! [`OperatorService`](crate::OperatorService), a Raft with elections and commits,
+//! and gossip pools in which every node holds a keyring of its own. The parts can
+//! also be used alone: [`MockRaft`], [`MockKeyring`], [`MockAutopilot`], [`MockAcl`]
+//! and [`MockPeers`].
 //!
-//! There is no socket, no thread, and no chance but that of a seed: a test runs
-//! in the same way each time.
+//! There are no sockets and no threads, and randomness comes from a seed: a test runs
+//! the same way each time.
 //!
-//! What goes wrong is a [`Fault`] that the test
-//! [injects](MockFederation::inject) and [heals](MockFederation::heal); what has
-//! gone between servers is in a [`Transcript`].
+//! A test [injects](MockFederation::inject) a [`Fault`] and
+//! [heals](MockFederation::heal) it; the calls between servers are in a
+//! [`Transcript`].
 //!
 //! ```
 //! use cluster_operator::mock::MockFederation;
@@ -25,7 +25,7 @@
 //! let bob = federation.service("bob");
 //! let caller = Caller::anonymous();
 //!
-//! // Bob follows, and hands it on to alice, who leads.
+//! // Bob is a follower and forwards the request to alice, the leader.
 //! let servers = bob.raft_configuration(&caller, Consistency::Default).await?.servers;
 //! assert_eq!(servers.len(), 3);
 //!
@@ -39,69 +39,40 @@
 //! ```
 //!
 //! # Time
-//! What a server does takes no time, but for [faults](Fault) that say so and for
-//! the services' own deadlines and waits. These need a clock:
+//! Servers work instantly, except for [faults](Fault) that take time and for the
+//! services' deadlines and waits. Those need a clock:
 //!
-//! | the federation has | the test | what takes time |
+//! | clock of the federation | how the test runs | what happens to waits |
 //! |---|---|---|
-//! | [a `MockClock`](MockFederationBuilder::clock) | runs futures with [`MockClock::run`], without a runtime | takes none in fact: the clock jumps. A runtime that awaits them would wait for ever |
-//! | none, and there is the feature `tokio` | runs on tokio | takes tokio's time, which can be paused. Faults that take time themselves are refused |
-//! | none, and there is no such feature | runs futures as it likes | stands still: what waits, waits for ever |
+//! | [a `MockClock`](MockFederationBuilder::clock) | with [`MockClock::run`], without a runtime | the clock jumps, and no time passes. Awaited in a runtime, they never end |
+//! | none, with the feature `tokio` | on tokio | they use tokio's time, which can be paused. Faults that take time are refused |
+//! | none, without that feature | in any way | they never end |
 
 mod acl;
 mod autopilot;
 mod builder;
-mod calls;
 mod clock;
 mod cluster;
 mod fault;
 mod federation;
-mod gate;
 mod gossip;
-mod inject;
 mod keyring;
-mod link;
 mod membership;
-mod mishap;
 mod network;
 mod peers;
+mod plan;
 mod raft;
-mod runner;
-mod server;
-#[cfg(not(feature = "tokio"))]
-mod standstill;
 mod transcript;
-mod wiring;
-mod wording;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use acl::{Grant, MockAcl, MockToken};
 pub use autopilot::MockAutopilot;
 pub use builder::MockFederationBuilder;
-pub use calls::Calls;
 pub use clock::MockClock;
-pub use fault::{Fault, NodeFault};
+pub use cluster::RaftChange;
+pub use fault::{Calls, Fault, FaultId, NodeFault};
 pub use federation::MockFederation;
-pub use inject::FaultId;
 pub use keyring::MockKeyring;
-pub use mishap::RaftChange;
 pub use peers::{MockPeers, Sent};
+pub use plan::MockServer;
 pub use raft::MockRaft;
-pub use server::MockServer;
 pub use transcript::{Call, CallEnd, Entry, Transcript};
-
-use crate::error::{ErrorKind, OperatorError};
-
-/// A test that has failed while it held the lock has said why; the others are
-/// not to fail of the lock.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn unreachable(target: impl ToString, reason: &str) -> OperatorError {
-    OperatorError::new(ErrorKind::Unreachable {
-        target: target.to_string(),
-        reason: reason.into(),
-    })
-}

@@ -1,26 +1,35 @@
-//! The federation's servers, and what goes between them.
+//! The servers of a simulated federation, and the calls between them.
 
-use std::sync::Mutex;
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
-use super::gate::Gate;
-use super::inject::Injected;
-use super::transcript::Recorder;
-use super::{MockClock, MockKeyring, MockRaft};
+use async_trait::async_trait;
+
+use super::clock::{Gate, MockClock, lock};
+use super::fault::{ActiveFaults, CallFault};
+use super::keyring::MockKeyring;
+use super::raft::MockRaft;
+use super::transcript::{Call, CallEnd, CallNumber, Recorder};
+use crate::error::Outcome;
 use crate::keyring::{KeyringBackend, Pool};
-use crate::peers::{SendError, Target};
+use crate::operation::{
+    KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply, OperatorRequest,
+};
+use crate::peers::{Envelope, EnvelopeReply, Forwarded, Peers, SendError, Target};
 use crate::service::OperatorService;
+use crate::timer::Timer;
 use crate::types::{DatacenterName, NodeName};
 
-/// All servers, in the order in which the test has named them.
+/// All servers, in the order in which the test named them.
 #[derive(Debug)]
 pub(super) struct Network {
     pub(super) servers: Vec<Server>,
-    /// What goes wrong.
-    pub(super) injected: Mutex<Injected>,
+    pub(super) faults: Mutex<ActiveFaults>,
     pub(super) recorder: Recorder,
     pub(super) clock: MockClock,
-    /// Whether the servers go by the clock too.
+    /// Whether the services use the clock too.
     pub(super) simulates_time: bool,
 }
 
@@ -28,22 +37,21 @@ pub(super) struct Network {
 pub(super) struct Server {
     pub(super) name: NodeName,
     pub(super) datacenter: DatacenterName,
-    /// The datacenters that it knows, its own first.
+    /// The datacenters that the server knows, its own first.
     pub(super) datacenters: Vec<DatacenterName>,
     pub(super) raft: MockRaft,
-    /// One for each pool that it is a node of.
+    /// One for each pool that the server is in.
     pub(super) rings: Vec<MockKeyring>,
     pub(super) service: OperatorService,
-    /// How many requests other servers have handed to it.
-    pub(super) handed_on: AtomicUsize,
-    /// What it waits at while it is paused.
+    /// How many requests other servers have forwarded to it.
+    pub(super) received: AtomicUsize,
+    /// Closed while the server is paused.
     pub(super) gate: Gate,
-    /// Whether the test has stopped it.
     pub(super) stopped: AtomicBool,
 }
 
 impl Server {
-    /// Whether it takes calls. One that is paused does.
+    /// Returns whether the server accepts calls. A paused one does.
     pub(super) fn is_up(&self) -> bool {
         let stopped = self.stopped.load(Ordering::Relaxed);
         self.raft.is_up(self.raft.id().clone()) || (self.gate.is_closed() && !stopped)
@@ -54,7 +62,7 @@ impl Server {
         self.leave();
     }
 
-    /// Starts it, unless it is paused: then it goes on when it is resumed.
+    /// Starts the server, unless it is paused: then it continues once it is resumed.
     pub(super) fn restart(&self) {
         self.stopped.store(false, Ordering::Relaxed);
         if !self.gate.is_closed() {
@@ -74,7 +82,7 @@ impl Server {
         self.gate.open();
     }
 
-    /// It neither votes nor gossips.
+    /// Stops its votes and its gossip.
     fn leave(&self) {
         self.raft.stop(self.raft.id().clone());
         for ring in &self.rings {
@@ -90,55 +98,30 @@ impl Server {
     }
 
     pub(super) fn ring(&self, pool: &Pool) -> Option<&MockKeyring> {
-        self.rings.iter().find(|ring| *ring.pool() == *pool)
+        self.rings.iter().find(|ring| ring.pool() == pool)
     }
 
-    /// What gossip over the WAN says of a server of another datacenter.
-    fn takes_for_alive(&self, other: &Server) -> bool {
-        match (self.ring(&Pool::Wan), other.ring(&Pool::Wan)) {
-            (Some(mine), Some(theirs)) => mine.members().contains(theirs.node()),
-            _ => true,
-        }
-    }
-
-    /// Whether they are in the same WAN pool. A server knows of no other
-    /// datacenter than through this.
+    /// Returns whether another server is in the same WAN pool. A server knows other
+    /// datacenters only through its pool.
     fn is_joined_with(&self, other: &Server) -> bool {
         match (self.ring(&Pool::Wan), other.ring(&Pool::Wan)) {
-            (Some(mine), Some(theirs)) => mine.is_joined_with(theirs),
+            (Some(own), Some(others)) => own.is_joined_with(others),
             _ => false,
         }
     }
-}
 
-/// Why a call has no reply.
-#[derive(Debug, Clone)]
-pub(super) enum Undelivered {
-    NotSent(String),
-    Lost(String),
-    NoPath,
-}
-
-impl Undelivered {
-    /// What a stopped server can do.
-    pub(super) fn stopped(server: &Server) -> Self {
-        Undelivered::NotSent(format!("server {} is stopped", server.name))
-    }
-}
-
-impl From<Undelivered> for SendError {
-    fn from(undelivered: Undelivered) -> Self {
-        match undelivered {
-            Undelivered::NotSent(why) => SendError::not_sent(why),
-            Undelivered::Lost(why) => SendError::lost(why),
-            Undelivered::NoPath => SendError::NoPath,
+    /// Returns whether gossip over the WAN counts another server as a member.
+    fn sees(&self, other: &Server) -> bool {
+        match (self.ring(&Pool::Wan), other.ring(&Pool::Wan)) {
+            (Some(own), Some(others)) => own.members().contains(others.node()),
+            _ => true,
         }
     }
 }
 
 impl Network {
     /// # Panics
-    /// If there is no such server: the test has mistyped it.
+    /// If there is no such server.
     pub(super) fn server(&self, name: &NodeName) -> &Server {
         match self.servers.iter().find(|server| server.name == *name) {
             Some(server) => server,
@@ -146,10 +129,10 @@ impl Network {
         }
     }
 
-    /// The servers of a datacenter.
+    /// Returns the servers of a datacenter.
     ///
     /// # Panics
-    /// If there are none: the test has mistyped it.
+    /// If there are none.
     pub(super) fn datacenter(&self, datacenter: &DatacenterName) -> Vec<&Server> {
         let servers = self.servers.iter();
         let servers: Vec<_> = servers
@@ -162,34 +145,284 @@ impl Network {
         servers
     }
 
-    /// The server that a request goes to. Of a datacenter it is the first that
-    /// the sender reaches and takes for alive, else the first that is up.
-    pub(super) fn resolve(&self, from: &Server, target: &Target) -> Result<usize, Undelivered> {
+    /// Returns whether a partition separates two servers.
+    pub(super) fn is_cut(&self, one: &Server, other: &Server) -> bool {
+        lock(&self.faults).separate(&one.name, &other.name)
+    }
+
+    /// Chooses the server that a request goes to. In another datacenter this is the
+    /// first one that the sender reaches and sees alive, else the first one that
+    /// is up.
+    fn resolve(&self, from: &Server, target: &Target) -> Result<usize, SendError> {
         if !from.is_up() {
-            return Err(Undelivered::stopped(from));
+            return Err(SendError::not_sent(is_stopped(from)));
         }
         let mut servers = self.servers.iter();
         match target {
             Target::Server(leader) => servers
                 .position(|to| {
-                    let meant = to.datacenter == from.datacenter && *to.raft.id() == leader.id;
-                    meant && to.is_up()
+                    let is_meant = to.datacenter == from.datacenter && *to.raft.id() == leader.id;
+                    is_meant && to.is_up()
                 })
-                .ok_or_else(|| Undelivered::NotSent("connection refused".into())),
+                .ok_or_else(|| SendError::not_sent("connection refused")),
             Target::Datacenter(datacenter) => {
                 if !from.datacenters.contains(datacenter) {
-                    return Err(Undelivered::NoPath);
+                    return Err(SendError::NoPath);
                 }
-                let local = from.datacenter == *datacenter;
-                let up = |to: &Server| {
-                    let joined = local || from.is_joined_with(to);
-                    to.datacenter == *datacenter && joined && to.is_up()
+                let is_local = from.datacenter == *datacenter;
+                let is_up = |to: &Server| {
+                    let is_joined = is_local || from.is_joined_with(to);
+                    to.datacenter == *datacenter && is_joined && to.is_up()
                 };
                 servers
-                    .position(|to| up(to) && !self.is_cut(from, to) && from.takes_for_alive(to))
-                    .or_else(|| self.servers.iter().position(up))
-                    .ok_or_else(|| Undelivered::NotSent("no server is up".into()))
+                    .position(|to| is_up(to) && !self.is_cut(from, to) && from.sees(to))
+                    .or_else(|| self.servers.iter().position(is_up))
+                    .ok_or_else(|| SendError::not_sent("no server is up"))
             }
         }
     }
+
+    /// Prepares the record of a call.
+    fn call(&self, from: &Server, to: NodeName, forwarded: &Forwarded, suffix: &str) -> Call {
+        let what = format!("{}{suffix}", describe(&forwarded.request));
+        let mut call = self.recorder.call(from.name.clone(), to, what.into());
+        call.hops = forwarded.hops;
+        call.timeout = forwarded.timeout;
+        call
+    }
+}
+
+fn is_stopped(server: &Server) -> String {
+    format!("server {} is stopped", server.name)
+}
+
+/// The [`Peers`] of one server. Does not keep the federation alive.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) network: Weak<Network>,
+    pub(super) from: NodeName,
+    pub(super) datacenters: Vec<DatacenterName>,
+}
+
+#[async_trait]
+impl Peers for Link {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        self.datacenters.clone()
+    }
+
+    async fn send(
+        &self,
+        target: &Target,
+        envelope: Envelope,
+        _: Duration,
+    ) -> Result<EnvelopeReply, SendError> {
+        let Some(network) = self.network.upgrade() else {
+            let why = "the mock federation was dropped: keep it as long as its services";
+            return Err(SendError::not_sent(why));
+        };
+        let from = network.server(&self.from);
+        from.gate.pass().await;
+        let Ok(forwarded) = envelope.open() else {
+            return Err(SendError::not_sent("the envelope cannot be decoded"));
+        };
+        let to = match network.resolve(from, target) {
+            Ok(to) => to,
+            Err(error) => {
+                let to = match target {
+                    Target::Server(leader) => leader.address.as_str(),
+                    Target::Datacenter(datacenter) => datacenter.as_str(),
+                };
+                let call = network.call(from, to.into(), &forwarded, "");
+                network.recorder.fail(call, error.to_string());
+                return Err(error);
+            }
+        };
+        let name = network.servers[to].name.clone();
+        let faults = lock(&network.faults).of_call(&from.name, &name);
+        let call = network.call(from, name.clone(), &forwarded, "");
+        if faults.contains(&CallFault::Refuse) {
+            let why = format!("{name}: a fault of the test");
+            network.recorder.fail(call, why.clone());
+            return Err(SendError::not_sent(why));
+        }
+        let trip = Trip {
+            network: Arc::clone(&network),
+            from: from.name.clone(),
+            to,
+            envelope,
+            forwarded,
+            faults,
+            call: network.recorder.begin(call),
+        };
+        let answer = match network.simulates_time {
+            true => network.clock.detach(trip.run()).await,
+            false => trip.run().await,
+        };
+        // A caller that gets no answer waits for its own timeout.
+        let Some(answer) = answer else {
+            return pending().await;
+        };
+        from.gate.pass().await;
+        match from.is_up() {
+            true => answer.map_err(SendError::lost),
+            false => Err(SendError::lost(is_stopped(from))),
+        }
+    }
+}
+
+/// A request in transit to another server, and its answer.
+struct Trip {
+    network: Arc<Network>,
+    from: NodeName,
+    to: usize,
+    envelope: Envelope,
+    forwarded: Forwarded,
+    faults: Vec<CallFault>,
+    call: CallNumber,
+}
+
+impl Trip {
+    /// Returns the answer, or why the connection broke; nothing if the caller gets
+    /// neither.
+    async fn run(self) -> Option<Result<EnvelopeReply, String>> {
+        let recorder = &self.network.recorder;
+        let has = |fault| self.faults.contains(&fault);
+        let mut delay = Duration::ZERO;
+        for fault in &self.faults {
+            if let CallFault::Delay(by) = fault {
+                delay = delay.saturating_add(*by);
+            }
+        }
+        for fault in &self.faults {
+            if let CallFault::Duplicate(after) = fault {
+                self.repeat(delay.saturating_add(*after));
+            }
+        }
+        self.network.clock.sleep(delay).await;
+        if has(CallFault::LoseRequest) || !self.is_open() || self.is_silent() {
+            recorder.end(self.call, CallEnd::RequestLost);
+            return None;
+        }
+        let to = self.server();
+        to.received.fetch_add(1, Ordering::Relaxed);
+        to.gate.pass().await;
+        recorder.arrived(self.call);
+        let mut answer = to.service.answer(&self.envelope).await;
+        to.gate.pass().await;
+        if has(CallFault::LoseAnswer) || !self.is_open() {
+            recorder.end(self.call, CallEnd::AnswerLost);
+            return None;
+        }
+        if has(CallFault::Reset) {
+            let why = format!("{}: the connection was reset", to.name);
+            recorder.end(self.call, CallEnd::Lost(why.clone()));
+            return Some(Err(why));
+        }
+        if has(CallFault::Garble) {
+            answer = garble(answer);
+        }
+        let end = match answer.result(Outcome::Unknown) {
+            Ok(_) => CallEnd::Answered,
+            Err(error) => CallEnd::Failed(error),
+        };
+        recorder.end(self.call, end);
+        Some(Ok(answer))
+    }
+
+    fn server(&self) -> &Server {
+        &self.network.servers[self.to]
+    }
+
+    /// Returns whether the server can be reached at this moment.
+    fn is_open(&self) -> bool {
+        let from = self.network.server(&self.from);
+        self.server().is_up() && !self.network.is_cut(from, self.server())
+    }
+
+    /// Returns whether the request comes from outside into a silent datacenter.
+    fn is_silent(&self) -> bool {
+        let datacenter = &self.server().datacenter;
+        let is_local = self.network.server(&self.from).datacenter == *datacenter;
+        !is_local && lock(&self.network.faults).is_silent(datacenter)
+    }
+
+    /// Lets the same request arrive a second time.
+    fn repeat(&self, after: Duration) {
+        let from = self.network.server(&self.from);
+        let to = self.server().name.clone();
+        let call = self.network.call(from, to, &self.forwarded, " again");
+        let second = Trip {
+            network: Arc::clone(&self.network),
+            from: self.from.clone(),
+            to: self.to,
+            envelope: self.envelope.clone(),
+            forwarded: self.forwarded.clone(),
+            faults: vec![CallFault::Delay(after)],
+            call: self.network.recorder.begin(call),
+        };
+        drop(self.network.clock.detach(second.run()));
+    }
+}
+
+/// Replaces an answer by a list of rings with errors in it.
+fn garble(reply: EnvelopeReply) -> EnvelopeReply {
+    let rings = match reply.result(Outcome::Unknown) {
+        Ok(OperatorReply::Keyring(KeyringReply { rings })) => rings,
+        Ok(_) => Vec::new(),
+        Err(error) => match error.into_reply() {
+            Ok(reply) => reply.rings,
+            Err(_) => return reply,
+        },
+    };
+    let twice: Vec<_> = rings.iter().rev().cloned().collect();
+    let mut foreign = twice.clone();
+    for ring in &mut foreign {
+        ring.datacenter = format!("not {}", ring.datacenter).into();
+    }
+    let rings = foreign.into_iter().chain(twice).chain(rings).collect();
+    EnvelopeReply::new(&Ok(OperatorReply::Keyring(KeyringReply { rings })))
+}
+
+/// Describes a request for the transcript: without its token, and with
+/// fingerprints of keys.
+fn describe(request: &OperatorRequest) -> String {
+    let at_index = |index: &Option<u64>| match index {
+        Some(index) => format!(" if at index {index}"),
+        None => String::new(),
+    };
+    let mut text = match &request.operation {
+        Operation::RaftConfiguration(_) => "read the Raft configuration".into(),
+        Operation::RemovePeer {
+            server,
+            expected_index,
+        } => format!("remove {server}{}", at_index(expected_index)),
+        Operation::TransferLeadership { to: Some(to) } => {
+            format!("transfer the leadership to {to}")
+        }
+        Operation::TransferLeadership { to: None } => "transfer the leadership".into(),
+        Operation::Keyring { action, scope, .. } => {
+            let scope = match scope {
+                KeyringScope::Federation => "",
+                KeyringScope::LocalOnly => " in the local rings",
+                KeyringScope::Remote => " in its own rings",
+            };
+            let action = match action {
+                KeyringAction::Install(key) => format!("install {}", key.fingerprint()),
+                KeyringAction::Use(key) => format!("use {}", key.fingerprint()),
+                KeyringAction::Remove(key) => format!("remove {}", key.fingerprint()),
+                _ => "list keys".into(),
+            };
+            action + scope
+        }
+        Operation::AutopilotConfiguration(_) => "read the autopilot configuration".into(),
+        Operation::SetAutopilotConfiguration { expected_index, .. } => {
+            let condition = at_index(expected_index);
+            format!("set the autopilot configuration{condition}")
+        }
+        Operation::AutopilotState(_) => "read the autopilot state".into(),
+    };
+    if let Some(datacenter) = &request.datacenter {
+        text.push_str(&format!(" in {datacenter}"));
+    }
+    text
 }

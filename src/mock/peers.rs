@@ -1,4 +1,4 @@
-//! Other servers that answer what a test says.
+//! Other servers, with answers that the test gives.
 
 use std::fmt;
 use std::future::Future;
@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::lock;
+use super::clock::lock;
 use crate::error::OperatorError;
-use crate::operation::OperatorReply;
-use crate::operation::OperatorRequest;
+use crate::operation::{OperatorReply, OperatorRequest};
 use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
 use crate::service::OperatorService;
 use crate::types::DatacenterName;
@@ -19,12 +18,12 @@ use crate::types::DatacenterName;
 type Answer = Pin<Box<dyn Future<Output = EnvelopeReply> + Send>>;
 type Answerer = Arc<dyn Fn(Envelope) -> Answer + Send + Sync>;
 
-/// [`Peers`] for the tests of one service: each target is another service, or a
-/// closure. Clones share everything, so a test can look at what was sent, and
-/// name targets after the service is built.
+/// [`Peers`] for the tests of one service. Each target is another service or a
+/// closure; any other server is unreachable, and to any other datacenter there is no
+/// path. Clones share everything, so that a test can inspect what was sent, and add
+/// targets after the service is built.
 ///
-/// Services that reach each other through it keep each other in memory; that is
-/// of no matter to a test.
+/// Services that are each other's targets are never freed.
 ///
 /// ```
 /// use cluster_operator::mock::{MockPeers, MockRaft};
@@ -66,32 +65,31 @@ struct Known {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Sent {
-    /// The server or datacenter that it was for.
+    /// The server or datacenter that it was sent to.
     pub target: Target,
     /// The request.
     pub request: OperatorRequest,
-    /// How often it was forwarded, this time included.
+    /// How often it was forwarded, including this time.
     pub hops: u8,
-    /// How long the other side may take.
+    /// The timeout that was sent with it.
     pub timeout: Option<Duration>,
 }
 
 impl MockPeers {
-    /// No other servers. A server that is not named is unreachable, and there is
-    /// no path to a datacenter that is not.
+    /// Creates peers without targets.
     pub fn new() -> Self {
         MockPeers::default()
     }
 
-    /// Names a target, in place of the same one.
+    /// Adds a service as a target, or replaces the target.
     #[must_use]
     pub fn with_service(self, target: Target, service: OperatorService) -> Self {
         self.add_service(target, service);
         self
     }
 
-    /// Names a target that answers with what the closure makes, in place of the
-    /// same one. One whose future is pending never answers.
+    /// Adds a target that the closure answers for, or replaces the target. A pending
+    /// future never answers.
     #[must_use]
     pub fn with_answer<F>(
         self,
@@ -116,7 +114,8 @@ impl MockPeers {
         self
     }
 
-    /// Names a target after the peers were given to a service.
+    /// Adds a service as a target, or replaces the target, after the peers were
+    /// passed to a service.
     pub fn add_service(&self, target: Target, service: OperatorService) {
         let answer = move |envelope: Envelope| -> Answer {
             let service = service.clone();
@@ -125,22 +124,18 @@ impl MockPeers {
         self.add(target, Arc::new(answer));
     }
 
-    /// How many requests were sent.
+    /// Returns how many requests were sent.
     pub fn calls(&self) -> usize {
         lock(&self.known).sent.len()
     }
 
-    /// How many requests were sent to this target.
+    /// Returns how many requests were sent to this target.
     pub fn calls_to(&self, target: &Target) -> usize {
-        let known = lock(&self.known);
-        known
-            .sent
-            .iter()
-            .filter(|sent| sent.target == *target)
-            .count()
+        let sent = &lock(&self.known).sent;
+        sent.iter().filter(|sent| sent.target == *target).count()
     }
 
-    /// The requests that were sent, in this order.
+    /// Returns the requests that were sent, in order.
     pub fn sent(&self) -> Vec<Sent> {
         lock(&self.known).sent.clone()
     }
@@ -187,7 +182,7 @@ impl Peers for MockPeers {
         };
         match (answerer, target) {
             (Some(answerer), _) => Ok(answerer(envelope).await),
-            (None, Target::Server(_)) => Err(SendError::not_sent("nobody listens there")),
+            (None, Target::Server(_)) => Err(SendError::not_sent("connection refused")),
             (None, Target::Datacenter(_)) => Err(SendError::NoPath),
         }
     }
@@ -221,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn target_that_is_not_named_is_not_reached_and_counted() {
+    fn call_to_an_unknown_target_fails_and_is_counted() {
         let peers = MockPeers::new();
         let server = Target::Server(LeaderHint {
             id: "alice".into(),
@@ -235,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn target_that_is_named_again_answers_anew() {
+    fn target_that_is_added_again_is_replaced() {
         let dc2 = || Target::Datacenter("dc2".into());
         let peers = MockPeers::new()
             .with_answer(dc2(), |_| async { Ok(OperatorReply::PeerRemoved) })

@@ -1,28 +1,25 @@
-//! One server's Raft.
+//! The Raft of one simulated server.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::cluster::{Cluster, SharedCluster, with};
-use super::gate::Gate;
-use super::mishap::Mishaps;
-use super::{FaultId, RaftChange};
+use super::clock::{Gate, lock};
+use super::cluster::{Cluster, RaftChange, RaftFault};
+use super::fault::FaultId;
 use crate::error::OperatorError;
 use crate::raft::{RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal};
 use crate::timer::Timer;
 use crate::types::{ServerAddress, ServerId};
 
-/// A [`RaftBackend`] in memory: one server of a cluster that all handles share.
+/// A [`RaftBackend`] in memory: one server of a cluster that all its handles share.
 ///
-/// There is a leader while a majority of the voters is up, and it is found at
-/// once: the one that led before, else the first live voter in the order of the
-/// configuration. What the leader does reaches every live server of the
-/// configuration at once. A stopped server keeps what it knew, answers
-/// [`Unreachable`](crate::ErrorKind::Unreachable), and catches up when it is
-/// started again and there is a leader.
+/// There is a leader while a majority of the voters is up: the previous one if
+/// possible, else the first live voter in the order of the configuration. Changes
+/// reach every live server of the configuration at once. A stopped server keeps
+/// its state, answers [`Unreachable`](crate::ErrorKind::Unreachable), and catches up
+/// once it is restarted and there is a leader.
 ///
 /// ```
 /// use cluster_operator::mock::MockRaft;
@@ -38,60 +35,55 @@ use crate::types::{ServerAddress, ServerId};
 /// ```
 #[derive(Debug, Clone)]
 pub struct MockRaft {
-    cluster: SharedCluster,
+    cluster: Arc<Mutex<Cluster>>,
     id: ServerId,
-    /// What the server waits at while it is paused.
+    /// Closed while the server is paused.
     gate: Gate,
 }
 
 impl MockRaft {
-    /// The leader of a cluster of these servers, or the first of them if there
-    /// is no leader.
+    /// Creates a cluster of these servers. Returns its leader, or its first server
+    /// if it has no leader.
     ///
-    /// The first server that is marked as the leader leads, if it is a voter and
-    /// a majority is up. One that is marked as not alive is stopped. A server's
-    /// liveness and last index are told only if they are set, the index with
-    /// its true value.
+    /// The first server that is marked as the leader leads, if it is a voter and a
+    /// majority is up. A server that is marked as not alive is stopped. Views show a
+    /// server's liveness and last index only if they are set here; the index is
+    /// replaced by the true one.
     pub fn new(servers: impl IntoIterator<Item = RaftServer>) -> Self {
         let servers: Vec<_> = servers.into_iter().collect();
         let first = servers.first().map(|server| server.id.clone());
         let cluster = Cluster::new(servers);
-        let leader = with(&cluster, |cluster| cluster.leader().cloned());
-        let id = leader
-            .or(first)
-            .unwrap_or_else(|| ServerId::new("stateless"));
-        with(&cluster, |cluster| cluster.admit(&id));
-        MockRaft {
-            cluster,
-            id,
+        let id = cluster.leader.clone().or(first);
+        let raft = MockRaft {
+            cluster: Arc::new(Mutex::new(cluster)),
+            id: ServerId::new("stateless"),
             gate: Gate::default(),
-        }
+        };
+        raft.at(id.unwrap_or_else(|| raft.id.clone()))
     }
 
-    /// The first of a cluster of live voters, which leads. What is given is the
-    /// id, the name and the address of each.
+    /// Creates a cluster of live voters, and returns the first one, which leads.
+    /// Each name is also the id and the address.
     pub fn voters<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let voter = |name| {
+        MockRaft::new(names.into_iter().map(|name| {
             RaftServer::voter(name, name)
                 .with_name(name)
                 .with_alive(true)
-        };
-        MockRaft::new(names.into_iter().map(voter))
+        }))
     }
 
-    /// The same at the beginning, with the first configuration at this index.
-    /// Default: 1.
+    /// Sets the index of the first configuration. Default: 1.
     #[must_use]
     pub fn with_index(self, index: u64) -> Self {
-        with(&self.cluster, |cluster| cluster.start_at(index));
+        self.cluster(|cluster| cluster.start_at(index));
         self
     }
 
-    /// Another server of the same cluster. One that the cluster has never heard
-    /// of is up, knows nothing, and follows nobody.
+    /// Returns another server of the same cluster. A server that the cluster does
+    /// not know is up, has no configuration, and follows nobody.
     pub fn at(&self, id: impl Into<ServerId>) -> Self {
         let id = id.into();
-        with(&self.cluster, |cluster| cluster.admit(&id));
+        self.cluster(|cluster| cluster.admit(&id));
         MockRaft {
             cluster: Arc::clone(&self.cluster),
             id,
@@ -99,127 +91,125 @@ impl MockRaft {
         }
     }
 
-    /// Which server this is.
+    /// Returns the id of this server.
     pub fn id(&self) -> &ServerId {
         &self.id
     }
 
-    /// Where Raft reaches this server, if the latest configuration holds it.
+    /// Returns the address of this server, if the latest configuration contains
+    /// it.
     pub fn address(&self) -> Option<ServerAddress> {
         let servers = self.latest().servers;
-        let mine = servers.into_iter().find(|server| server.id == self.id)?;
-        Some(mine.address)
+        let own = servers.into_iter().find(|server| server.id == self.id)?;
+        Some(own.address)
     }
 
-    /// Who leads.
+    /// Returns the leader.
     pub fn leader(&self) -> Option<ServerId> {
-        with(&self.cluster, |cluster| cluster.leader().cloned())
+        self.cluster(|cluster| cluster.leader.clone())
     }
 
-    /// The latest configuration, whatever this server knows of it.
+    /// Returns the latest configuration, known to this server or not.
     pub fn latest(&self) -> RaftConfiguration {
-        with(&self.cluster, |cluster| cluster.latest())
+        self.cluster(|cluster| cluster.latest())
     }
 
     /// Stops a server.
     pub fn stop(&self, id: impl Into<ServerId>) {
-        with(&self.cluster, |cluster| cluster.set_up(&id.into(), false));
+        self.cluster(|cluster| cluster.set_up(&id.into(), false));
     }
 
-    /// Starts a stopped server again.
+    /// Restarts a stopped server.
     pub fn restart(&self, id: impl Into<ServerId>) {
-        with(&self.cluster, |cluster| cluster.set_up(&id.into(), true));
+        self.cluster(|cluster| cluster.set_up(&id.into(), true));
     }
 
-    /// Whether a server is up.
+    /// Returns whether a server is up.
     pub fn is_up(&self, id: impl Into<ServerId>) -> bool {
-        with(&self.cluster, |cluster| cluster.is_up(&id.into()))
+        self.cluster(|cluster| cluster.is_up(&id.into()))
     }
 
-    /// Makes a server the leader, which has to be a live voter, with a majority
-    /// of the voters up. Says whether it is now.
+    /// Makes a server the leader, if it is a live voter and a majority of the voters
+    /// is up. Returns whether it leads now.
     pub fn elect(&self, id: impl Into<ServerId>) -> bool {
-        with(&self.cluster, |cluster| cluster.elect(&id.into()))
+        self.cluster(|cluster| cluster.elect(&id.into()))
     }
 
-    /// Removes the dead servers as autopilot does: only with a leader, only if
-    /// its configuration says so, and not below its minimum. Says which ones.
+    /// Removes the dead servers, as autopilot does: only with a leader, only if its
+    /// configuration says so, and not below its minimum. Returns those removed.
     pub fn cleanup_dead_servers(&self) -> Vec<ServerId> {
-        with(&self.cluster, Cluster::cleanup_dead_servers)
+        self.cluster(Cluster::cleanup_dead_servers)
     }
 
-    /// Adds a server that was removed, as it was at the beginning. Says whether
-    /// the configuration has it now; without a leader it does not.
+    /// Adds a removed server again, as it was at first. Returns whether the
+    /// configuration contains it now; without a leader it does not.
     pub fn join(&self, id: impl Into<ServerId>) -> bool {
-        with(&self.cluster, |cluster| cluster.join(&id.into()))
+        self.cluster(|cluster| cluster.join(&id.into()))
     }
 
-    /// The removals so far, whoever has asked for them.
+    /// Returns all removals so far.
     pub fn changes(&self) -> Vec<RaftChange> {
-        with(&self.cluster, |cluster| cluster.changes.clone())
+        self.cluster(|cluster| cluster.changes.clone())
     }
 
-    /// Ends what one fault has done to the cluster.
-    pub(super) fn forget(&self, fault: FaultId) {
-        with(&self.cluster, |cluster| {
-            cluster.mishaps.forget(fault);
+    pub(super) fn add_fault(&self, id: FaultId, fault: RaftFault) {
+        self.cluster(|cluster| cluster.faults.push((id, fault)));
+    }
+
+    /// Ends the effects of a fault, to come or present.
+    pub(super) fn heal(&self, fault: FaultId) {
+        self.cluster(|cluster| {
+            cluster.faults.retain(|(by, _)| *by != fault);
             cluster.settle();
         });
     }
 
-    pub(super) fn mishaps<T>(&self, change: impl FnOnce(&mut Mishaps) -> T) -> T {
-        with(&self.cluster, |cluster| change(&mut cluster.mishaps))
-    }
-
-    /// The same, that goes on only while the gate is open.
+    /// Makes calls wait while the gate is closed.
     pub(super) fn behind(mut self, gate: &Gate) -> Self {
         self.gate = gate.clone();
         self
     }
 
-    pub(super) fn set_cuts(&self, cuts: BTreeSet<(ServerId, ServerId)>) {
-        with(&self.cluster, |cluster| cluster.set_cuts(cuts));
-    }
-
-    pub(super) async fn take_time(&self) {
-        let slow = self.mishaps(|mishaps| mishaps.slow.clone());
-        if let Some((clock, delay)) = slow {
+    /// Waits as long as a call takes.
+    pub(super) async fn wait(&self) {
+        let delay = self.cluster(|cluster| cluster.delay.clone());
+        if let Some((clock, delay)) = delay {
             clock.sleep(delay).await;
         }
         self.gate.pass().await;
     }
 
-    pub(super) fn cluster(&self) -> &SharedCluster {
-        &self.cluster
+    pub(super) fn cluster<T>(&self, visit: impl FnOnce(&mut Cluster) -> T) -> T {
+        visit(&mut lock(&self.cluster))
     }
 }
 
 #[async_trait]
 impl RaftBackend for MockRaft {
     async fn view(&self) -> Result<RaftView, OperatorError> {
-        self.take_time().await;
-        with(&self.cluster, |cluster| cluster.view(&self.id))
+        self.wait().await;
+        self.cluster(|cluster| cluster.view(&self.id))
     }
 
     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
-        self.take_time().await;
-        with(&self.cluster, |cluster| {
+        self.wait().await;
+        self.cluster(|cluster| {
             cluster.check_leads(&self.id)?;
             cluster.view(&self.id)
         })
     }
 
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.take_time().await;
-        with(&self.cluster, |cluster| {
+        self.wait().await;
+        self.cluster(|cluster| {
             cluster.check_leads(&self.id)?;
             cluster.remove(removal)
         })
     }
 
     async fn transfer_leadership(&self, to: &ServerId, _: Duration) -> Result<(), OperatorError> {
-        self.take_time().await;
-        with(&self.cluster, |cluster| {
+        self.wait().await;
+        self.cluster(|cluster| {
             cluster.check_leads(&self.id)?;
             cluster.transfer(to)
         })
@@ -250,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_leader_while_a_majority_of_the_voters_is_up() {
+    fn leader_exists_while_a_majority_of_voters_is_up() {
         let a = MockRaft::voters(["a", "b", "c", "d"]);
         assert_eq!(a.leader(), Some("a".into()));
         a.stop("a");
@@ -267,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nonvoter_neither_leads_nor_counts() {
+    fn nonvoter_neither_leads_nor_counts() {
         let raft = MockRaft::new([
             RaftServer::nonvoter("n", "n"),
             RaftServer::voter("a", "a"),
@@ -280,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_names_the_leader_and_does_nothing_itself() {
+    fn follower_names_the_leader_and_changes_nothing() {
         let b = MockRaft::voters(["a", "b", "c"]).at("b");
         let before = b.latest();
         let Leadership::Remote(leader) = view(&b).leadership else {
@@ -298,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stopped_server_keeps_its_view_until_a_leader_tells_it_more() {
+    fn stopped_server_keeps_its_view_until_there_is_a_leader() {
         let a = MockRaft::voters(["a", "b", "c", "d", "e"]);
         let e = a.at("e");
         a.stop("e");
@@ -318,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_grows_with_each_change_and_with_no_other_call() {
+    fn index_grows_with_changes_and_with_no_other_call() {
         let a = MockRaft::voters(["a", "b", "c"]).with_index(70);
         assert_eq!(a.latest().index, 70);
         let unknown = remove(&a, "z").unwrap_err();
@@ -335,11 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_is_not_said_to_tell_is_not_told() {
-        let told = RaftServer::voter("a", "a")
+    fn liveness_and_last_index_show_only_if_set_at_first() {
+        let set = RaftServer::voter("a", "a")
             .with_alive(true)
             .with_last_index(0);
-        let a = MockRaft::new([told, RaftServer::voter("b", "b")]);
+        let a = MockRaft::new([set, RaftServer::voter("b", "b")]);
         let servers = stale(&a).servers;
         assert_eq!(servers[0].alive, Some(true));
         assert!(servers[0].last_index > Some(0));
@@ -348,12 +338,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_a_state_follows_nobody() {
+    fn server_without_a_configuration_follows_nobody() {
         let raft = MockRaft::new([]);
         assert_eq!(view(&raft).leadership, Leadership::Unknown);
         assert_eq!(stale(&raft).servers, []);
-        let stranger = MockRaft::voters(["a"]).at("z");
-        assert_eq!(view(&stranger).leadership, Leadership::Unknown);
-        assert_eq!(stale(&stranger).servers, []);
+        let unknown = MockRaft::voters(["a"]).at("z");
+        assert_eq!(view(&unknown).leadership, Leadership::Unknown);
+        assert_eq!(stale(&unknown).servers, []);
     }
 }

@@ -1,21 +1,22 @@
-//! What has gone between servers, and between a server and the nodes of a ring.
+//! The record of all calls between servers, and to the nodes of gossip pools.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{MockClock, lock};
+use super::clock::{MockClock, lock};
 use crate::error::OperatorError;
 use crate::keyring::Pool;
 use crate::types::NodeName;
 
-/// How much is kept. The mock also serves in processes that run for long.
+/// How many entries are kept. Mocks also serve in processes that run for long.
 const KEPT: usize = 100_000;
 
-/// What has happened in a federation, in order. It prints as one line each.
+/// Everything that has happened in a federation, in order. Prints one line for
+/// each entry.
 ///
-/// Keys appear as fingerprints, and tokens not at all.
+/// Keys appear as fingerprints, tokens not at all.
 ///
 /// ```
 /// use cluster_operator::mock::{MockClock, MockFederation};
@@ -41,76 +42,77 @@ pub struct Transcript {
     entries: Vec<Entry>,
 }
 
-/// One thing that has happened.
+/// One entry of a [`Transcript`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Entry {
-    /// A server has called another one, or a node of a ring.
+    /// A server called another one, or a node of a gossip pool.
     Call(Call),
-    /// The test has done something.
+    /// The test did something.
     Note {
-        /// When, on the federation's clock.
+        /// The time on the federation's clock.
         at: Duration,
-        /// What.
+        /// What the test did.
         text: String,
     },
 }
 
-/// A call from a server to another one, or to a node of a ring.
+/// A call from a server to another one, or to a node of a gossip pool.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Call {
-    /// When it was made, on the federation's clock.
+    /// When the call was made, on the federation's clock.
     pub at: Duration,
-    /// Who has made it.
+    /// The caller.
     pub from: NodeName,
-    /// Whom it was for; the datacenter's name if no server could be chosen.
+    /// The server or node that was called; the name of the datacenter if no server
+    /// of it could be chosen.
     pub to: NodeName,
-    /// The pool, if it was for a node of a ring.
+    /// The pool, if a node of a gossip pool was called.
     pub pool: Option<Pool>,
     /// What was asked.
     pub what: Arc<str>,
-    /// How often the request was forwarded, this time included.
+    /// How often the request was forwarded, including this time.
     pub hops: u8,
-    /// How long the other side may take, as the caller has told it.
+    /// The timeout that the caller sent with the request.
     pub timeout: Option<Duration>,
-    /// When the other side began with it.
+    /// When the other side began to work on it.
     pub arrived: Option<Duration>,
-    /// When it ended.
+    /// When the call ended.
     pub ended: Option<Duration>,
-    /// How it ended.
+    /// How the call ended.
     pub end: CallEnd,
 }
 
-/// How a call has ended.
+/// How a call ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallEnd {
-    /// It has not.
+    /// It has not ended yet.
     Open,
-    /// With an answer.
+    /// The other side answered.
     Answered,
-    /// With an error of the other side.
+    /// The other side answered with an error.
     Failed(OperatorError),
-    /// A node has said that it did not do it.
+    /// A node refused.
     Refused(String),
-    /// Before anything was sent.
+    /// Nothing was sent.
     NotSent(String),
-    /// The connection broke after it was done.
+    /// The connection broke after the request was executed.
     Lost(String),
     /// The request was lost.
     RequestLost,
-    /// It arrived, and the answer was lost.
+    /// The request arrived, and the answer was lost.
     AnswerLost,
 }
 
 impl Transcript {
-    /// Everything, in order.
+    /// Iterates over all entries, in order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
 
-    /// The calls, in the order in which they were made.
+    /// Iterates over the calls, in the order in which they were made.
     pub fn calls(&self) -> impl Iterator<Item = &Call> {
         self.entries.iter().filter_map(|entry| match entry {
             Entry::Call(call) => Some(call),
@@ -118,20 +120,20 @@ impl Transcript {
         })
     }
 
-    /// The calls between servers.
+    /// Iterates over the calls between servers.
     pub fn calls_between_servers(&self) -> impl Iterator<Item = &Call> {
         self.calls().filter(|call| call.pool.is_none())
     }
 
-    /// The calls for this server or node. A server's node of the WAN pool has a
-    /// name of its own, such as `dave.lima`. Of a name that nobody has there are
-    /// none.
+    /// Iterates over the calls to a server or node; there are none for an unknown
+    /// name. A server's node in the WAN pool has a name of its own, such as
+    /// `dave.lima`.
     pub fn calls_to(&self, to: impl Into<NodeName>) -> impl Iterator<Item = &Call> {
         let to = to.into();
         self.calls().filter(move |call| call.to == to)
     }
 
-    /// The calls that this server or node has made; see
+    /// Iterates over the calls that a server or node made; see
     /// [`calls_to`](Transcript::calls_to) for the names.
     pub fn calls_from(&self, from: impl Into<NodeName>) -> impl Iterator<Item = &Call> {
         let from = from.into();
@@ -141,9 +143,8 @@ impl Transcript {
 
 impl fmt::Display for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.entries
-            .iter()
-            .try_for_each(|entry| writeln!(f, "{entry}"))
+        let mut entries = self.entries.iter();
+        entries.try_for_each(|entry| writeln!(f, "{entry}"))
     }
 }
 
@@ -192,65 +193,72 @@ impl fmt::Display for CallEnd {
     }
 }
 
-/// Keeps the transcript. Clones share it.
+/// Writes a transcript. Clones write the same one.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder {
-    clock: MockClock,
-    kept: Arc<Mutex<Kept>>,
+    pub(super) clock: MockClock,
+    log: Arc<Mutex<Log>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    /// How many entries came before the first that is kept.
+struct Log {
+    /// How many entries came before the first one that is kept.
     dropped: usize,
     entries: VecDeque<Entry>,
 }
 
-/// An entry to come back to.
+/// The position of a recorded call.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Number(usize);
+pub(super) struct CallNumber(usize);
 
 impl Recorder {
     pub(super) fn new(clock: MockClock) -> Self {
         Recorder {
             clock,
-            kept: Arc::default(),
+            log: Arc::default(),
         }
     }
 
     pub(super) fn note(&self, text: String) {
         let at = self.clock.now();
-        self.add(Entry::Note { at, text });
+        self.push(Entry::Note { at, text });
     }
 
-    /// A call begins.
-    pub(super) fn call(&self, from: NodeName, to: NodeName, what: Arc<str>) -> NewCall<'_> {
-        NewCall {
-            recorder: self,
-            call: Call {
-                at: self.clock.now(),
-                from,
-                to,
-                pool: None,
-                what,
-                hops: 0,
-                timeout: None,
-                arrived: None,
-                ended: None,
-                end: CallEnd::Open,
-            },
+    /// Prepares a call that begins now, to be passed to `begin` or `fail`.
+    pub(super) fn call(&self, from: NodeName, to: NodeName, what: Arc<str>) -> Call {
+        Call {
+            at: self.clock.now(),
+            from,
+            to,
+            pool: None,
+            what,
+            hops: 0,
+            timeout: None,
+            arrived: None,
+            ended: None,
+            end: CallEnd::Open,
         }
     }
 
-    /// The other side begins with a call.
-    pub(super) fn arrived(&self, number: Number) {
-        let now = self.clock.now();
-        self.change(number, |call| call.arrived = Some(now));
+    pub(super) fn begin(&self, call: Call) -> CallNumber {
+        self.push(Entry::Call(call))
     }
 
-    pub(super) fn end(&self, number: Number, end: CallEnd) {
+    /// Records a call that was never sent.
+    pub(super) fn fail(&self, mut call: Call, why: String) {
+        call.ended = Some(call.at);
+        call.end = CallEnd::NotSent(why);
+        self.push(Entry::Call(call));
+    }
+
+    pub(super) fn arrived(&self, call: CallNumber) {
         let now = self.clock.now();
-        self.change(number, |call| {
+        self.change(call, |call| call.arrived = Some(now));
+    }
+
+    pub(super) fn end(&self, call: CallNumber, end: CallEnd) {
+        let now = self.clock.now();
+        self.change(call, |call| {
             call.ended = Some(now);
             call.end = end;
         });
@@ -258,61 +266,31 @@ impl Recorder {
 
     pub(super) fn transcript(&self) -> Transcript {
         Transcript {
-            entries: lock(&self.kept).entries.iter().cloned().collect(),
+            entries: lock(&self.log).entries.iter().cloned().collect(),
         }
     }
 
     pub(super) fn clear(&self) {
-        let mut kept = lock(&self.kept);
-        kept.dropped += kept.entries.len();
-        kept.entries.clear();
+        let mut log = lock(&self.log);
+        log.dropped += log.entries.len();
+        log.entries.clear();
     }
 
-    fn add(&self, entry: Entry) -> Number {
-        let mut kept = lock(&self.kept);
-        if kept.entries.len() == KEPT {
-            kept.entries.pop_front();
-            kept.dropped += 1;
+    fn push(&self, entry: Entry) -> CallNumber {
+        let mut log = lock(&self.log);
+        if log.entries.len() == KEPT {
+            log.entries.pop_front();
+            log.dropped += 1;
         }
-        kept.entries.push_back(entry);
-        Number(kept.dropped + kept.entries.len() - 1)
+        log.entries.push_back(entry);
+        CallNumber(log.dropped + log.entries.len() - 1)
     }
 
-    fn change(&self, Number(number): Number, change: impl FnOnce(&mut Call)) {
-        let mut kept = lock(&self.kept);
-        let at = number.checked_sub(kept.dropped);
-        if let Some(Entry::Call(call)) = at.and_then(|at| kept.entries.get_mut(at)) {
+    fn change(&self, CallNumber(number): CallNumber, change: impl FnOnce(&mut Call)) {
+        let mut log = lock(&self.log);
+        let at = number.checked_sub(log.dropped);
+        if let Some(Entry::Call(call)) = at.and_then(|at| log.entries.get_mut(at)) {
             change(call);
         }
-    }
-}
-
-/// A call that is about to be recorded.
-pub(super) struct NewCall<'a> {
-    recorder: &'a Recorder,
-    call: Call,
-}
-
-impl NewCall<'_> {
-    pub(super) fn in_pool(mut self, pool: Pool) -> Self {
-        self.call.pool = Some(pool);
-        self
-    }
-
-    pub(super) fn forwarded(mut self, hops: u8, timeout: Option<Duration>) -> Self {
-        self.call.hops = hops;
-        self.call.timeout = timeout;
-        self
-    }
-
-    pub(super) fn open(self) -> Number {
-        self.recorder.add(Entry::Call(self.call))
-    }
-
-    /// It ends at once.
-    pub(super) fn ends(mut self, end: CallEnd) {
-        self.call.ended = Some(self.call.at);
-        self.call.end = end;
-        self.open();
     }
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use cluster_operator::mock::{CallEnd, Calls, Fault, MockClock, NodeFault};
-use cluster_operator::{DefaultPolicy, ErrorKind, KeyringScope, OperatorError, Outcome, Pool};
+use cluster_operator::mock::{CallEnd, Calls, Fault, MockClock, MockFederation, NodeFault};
+use cluster_operator::{
+    DefaultPolicy, ErrorKind, KeyringScope, OperatorError, Outcome, PendingChange, Pool,
+    RaftBackend,
+};
 
 use crate::{SECOND, builder, during, in_lima, is_late, is_unreachable, me, read, remove, world};
 
@@ -187,4 +190,63 @@ fn the_rest_of_what_a_test_can_ask_for() {
     assert_eq!(federation.transcript().entries().count(), 0);
     clock.advance(SECOND);
     assert_eq!(federation.clock().now(), SECOND);
+}
+
+fn outcome_of_removal(clock: &MockClock, federation: &MockFederation, server: &str) -> Outcome {
+    let removal = remove(federation, "alice", me(), server);
+    let result = clock.run(removal);
+    result.map_or_else(|error| error.outcome(), |()| Outcome::Applied)
+}
+
+/// How many servers the configuration has that a server knows.
+fn known_servers(clock: &MockClock, federation: &MockFederation, at: &str) -> usize {
+    let view = clock.run(federation.raft(at).view()).unwrap();
+    view.membership.servers.len()
+}
+
+#[test]
+fn removal_that_loses_a_voter_is_finished_once_it_is_back() {
+    let (clock, federation) = world();
+    let lost = federation.inject(Fault::lose_at_removal("carol"));
+    let outcome = outcome_of_removal(&clock, &federation, "bob");
+    assert_eq!(outcome, Outcome::Unknown);
+    assert_eq!(federation.leader("berlin"), None);
+    assert_eq!(known_servers(&clock, &federation, "carol"), 3);
+    federation.heal(lost);
+    assert_eq!(federation.leader("berlin"), Some("alice".into()));
+    assert_eq!(known_servers(&clock, &federation, "carol"), 2);
+}
+
+#[test]
+fn removal_that_loses_the_leader_is_not_made() {
+    let (clock, federation) = world();
+    let lost = federation.inject(Fault::lose_at_removal("alice"));
+    let outcome = outcome_of_removal(&clock, &federation, "carol");
+    assert_eq!(outcome, Outcome::Unknown);
+    assert_eq!(federation.leader("berlin"), Some("bob".into()));
+    federation.heal(lost);
+    assert_eq!(known_servers(&clock, &federation, "alice"), 3);
+    assert!(federation.raft("alice").changes().is_empty());
+}
+
+#[test]
+fn removal_succeeds_if_the_removed_server_is_lost() {
+    let (clock, federation) = world();
+    federation.inject(Fault::lose_at_removal("bob"));
+    let outcome = outcome_of_removal(&clock, &federation, "bob");
+    assert_eq!(outcome, Outcome::Applied);
+    assert_eq!(known_servers(&clock, &federation, "bob"), 3);
+}
+
+#[test]
+fn healing_an_uncommitted_removal_discards_it() {
+    let (clock, federation) = world();
+    let uncommitted = Fault::unfinished_removal("bob", PendingChange::Uncommitted);
+    let uncommitted = federation.inject(uncommitted);
+    let outcome = outcome_of_removal(&clock, &federation, "carol");
+    assert_eq!(outcome, Outcome::NotApplied);
+    federation.heal(uncommitted);
+    let outcome = outcome_of_removal(&clock, &federation, "carol");
+    assert_eq!(outcome, Outcome::Applied);
+    assert_eq!(known_servers(&clock, &federation, "alice"), 2);
 }

@@ -260,10 +260,10 @@ fn a_request_that_comes_twice_is_delayed_twice() {
 #[test]
 fn to_put_one_fault_right_leaves_its_like() {
     let (clock, federation) = world();
-    let spent = federation.inject(Fault::lose_lead("berlin"));
+    let spent = federation.inject(Fault::lose_lead_at("berlin", 1));
     clock.run(read(&federation, "alice", me())).unwrap();
     assert_eq!(federation.leader("berlin"), Some("bob".into()));
-    federation.inject(Fault::lose_lead("berlin"));
+    federation.inject(Fault::lose_lead_at("berlin", 1));
     federation.heal(spent);
     clock.run(read(&federation, "bob", me())).unwrap();
     assert_eq!(federation.leader("berlin"), Some("alice".into()));
@@ -503,7 +503,7 @@ fn what_the_test_does_to_servers_is_in_the_transcript() {
     assert_eq!(
         federation.transcript().to_string(),
         "0.000s ** bob is stopped\n\
-         0.000s ** bob is started again\n\
+         0.000s ** bob is restarted\n\
          0.000s ** carol is elected\n\
          0.000s ** dave is stopped\n\
          0.000s ** erin is stopped\n\
@@ -546,7 +546,7 @@ fn a_fault_that_makes_no_sense_is_refused_when_it_is_made() {
     let both = refusal(|it| {
         it.inject(Fault::partition(["alice"], ["alice", "bob"]));
     });
-    assert_eq!(both, "\"alice\" stands on both sides of a partition");
+    assert_eq!(both, "\"alice\" is on both sides of a partition");
     let abroad = refusal(|it| {
         it.inject(Fault::stale_hint("alice", "dave"));
     });

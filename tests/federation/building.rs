@@ -68,3 +68,85 @@ fn a_service_and_its_builder_show_their_datacenter_alone() {
         r#"OperatorService { datacenter: "dc1", .. }"#
     );
 }
+
+#[test]
+fn servers_are_numbered_in_the_order_they_were_added() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .datacenter("dc2", ["carol"])
+        .configuration_order(["bob"])
+        .build();
+    let configured = |datacenter| {
+        let servers = federation.configuration(datacenter).servers;
+        let servers = servers.into_iter();
+        servers
+            .map(|server| (server.name.unwrap().to_string(), server.address.to_string()))
+            .collect::<Vec<_>>()
+    };
+    let server = |name: &str, address: &str| (name.to_string(), address.to_string());
+    let dc1 = [
+        server("bob", "127.0.0.2:8300"),
+        server("alice", "127.0.0.1:8300"),
+    ];
+    assert_eq!(configured("dc1"), dc1);
+    assert_eq!(configured("dc2"), [server("carol", "127.0.0.3:8300")]);
+    assert_eq!(federation.servers("dc1"), ["alice", "bob"]);
+    assert_eq!(federation.leader("dc1"), Some("bob".into()));
+    let carol = federation.raft("carol");
+    assert_eq!(carol.id(), &"00000003-0000-4000-8000-000000000003");
+}
+
+/// The panic of a builder.
+fn refusal(builder: MockFederationBuilder) -> String {
+    let build = std::panic::AssertUnwindSafe(|| builder.build());
+    let panic = std::panic::catch_unwind(build).unwrap_err();
+    panic.downcast_ref::<String>().unwrap().clone()
+}
+
+#[test]
+fn inconsistent_federation_is_not_built() {
+    let dc1 = || MockFederation::builder().datacenter("dc1", ["alice", "bob"]);
+    // The default id of dave, the fourth server.
+    let carol = MockServer::new("carol").with_id("00000004-0000-4000-8000-000000000004");
+    let twins = [carol, MockServer::new("dave")];
+    for (builder, words) in [
+        (
+            dc1().datacenter("dc2", ["alice"]),
+            "two servers are called \"alice\"",
+        ),
+        (
+            dc1().datacenter("dc2", twins),
+            "\"dave\" has the id of another server of its datacenter",
+        ),
+        (
+            dc1().datacenter("dc1", ["carol"]),
+            "two datacenters are called \"dc1\"",
+        ),
+        (
+            dc1().wan_pools([["alice", "zoe"]]),
+            "the federation has no server \"zoe\"",
+        ),
+        (
+            dc1().wan_pools([["alice"], ["alice"]]),
+            "\"alice\" is in two WAN pools",
+        ),
+        (
+            dc1().segment("dc3", "alpha", ["alice"]),
+            "the federation has no datacenter \"dc3\"",
+        ),
+        (
+            dc1()
+                .datacenter("dc2", ["carol"])
+                .segment("dc2", "alpha", ["alice"]),
+            "\"alice\" cannot be in \"alpha\" of \"dc2\"",
+        ),
+        (
+            dc1()
+                .datacenter("dc2", [MockServer::new("carol").nonvoter()])
+                .leader("carol"),
+            "\"carol\" does not vote and cannot lead",
+        ),
+    ] {
+        assert_eq!(refusal(builder), words);
+    }
+}

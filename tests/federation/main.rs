@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{
-    Fault, Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockRaft, MockServer, MockToken,
+    Fault, Grant, MockAcl, MockFederation, MockFederationBuilder, MockKeyring, MockPeers, MockRaft,
+    MockServer, MockToken,
 };
 use cluster_operator::{
     Access, AccessorId, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, BuildError,

@@ -281,3 +281,25 @@ async fn request_id_travels_through_all_servers_and_is_made_if_missing() {
     // One operation is one story, in how many datacenters it is asked for.
     assert_eq!(ids[2], ids[3]);
 }
+
+#[tokio::test]
+async fn datacenter_is_reached_through_any_live_server() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice"])
+        .datacenter("dc2", ["bob", "carol", "dave"])
+        .build();
+    federation.stop("bob");
+    let alice = federation.service("alice");
+    let there = Caller::anonymous().in_datacenter("dc2");
+    configuration(&alice, there.clone(), Consistency::Default)
+        .await
+        .unwrap();
+    assert_eq!(federation.handed_to("bob"), 0);
+    assert_eq!(federation.handed_to("carol"), 1);
+    federation.stop_datacenter("dc2");
+    federation.restart_datacenter("dc2");
+    configuration(&alice, there.clone(), Consistency::Default)
+        .await
+        .unwrap();
+    assert_eq!(federation.handed_to("bob"), 1);
+}
