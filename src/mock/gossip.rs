@@ -39,7 +39,11 @@ pub(super) struct Query {
     pub(super) from: NodeName,
     pub(super) change: Option<KeyChange>,
     pub(super) answers: Answers,
+    /// The asking node's ring, with the key that it installs, if it does.
+    ring: Option<Keyring>,
 }
+
+type Answer = Result<NodeKeys, NodeFailure>;
 
 /// A node that answers later: after which time, its position, and the call.
 pub(super) type Late = (Duration, usize, Option<CallNumber>);
@@ -109,9 +113,28 @@ impl Gossip {
         members.map(|node| &node.name)
     }
 
+    /// Prepares a query of a node.
+    pub(super) fn query(
+        &mut self,
+        from: &NodeName,
+        change: Option<KeyChange>,
+        answers: &Answers,
+    ) -> Result<Query, OperatorError> {
+        self.check_up(from)?;
+        let mut ring = self.node(from).ring.clone();
+        if let (Some(ring), Some(KeyChange::Install(key))) = (&mut ring, &change) {
+            ring.install(key.clone());
+        }
+        Ok(Query {
+            from: from.clone(),
+            change,
+            answers: answers.clone(),
+            ring,
+        })
+    }
+
     /// Asks every member. Returns those that answer later, the first of them first.
-    pub(super) fn ask(&mut self, query: &Query) -> Result<Vec<Late>, OperatorError> {
-        self.check_up(&query.from)?;
+    pub(super) fn ask(&mut self, query: &Query) -> Vec<Late> {
         query.answers.asking(self.members(&query.from).cloned());
         let failed = self.nodes.iter();
         let failed = failed.filter(|node| !self.is_member(&query.from, node));
@@ -136,14 +159,14 @@ impl Gossip {
             }
         }
         late.sort_by_key(|(delay, ..)| *delay);
-        Ok(late)
+        late
     }
 
     /// Lets one node execute a query and answer it.
     pub(super) fn answer(&mut self, query: &Query, at: usize, call: Option<CallNumber>) {
         let end = match self.answer_of(query, at) {
-            None => CallEnd::RequestLost,
-            Some(answer) => {
+            Err(end) => end,
+            Ok(answer) => {
                 let end = match &answer {
                     Ok(_) => CallEnd::Answered,
                     Err(failure) => CallEnd::Refused(failure.to_string()),
@@ -157,16 +180,18 @@ impl Gossip {
         }
     }
 
-    /// The answer of a node, if it gives one, with the faults of the test.
-    fn answer_of(&mut self, query: &Query, at: usize) -> Option<Result<NodeKeys, NodeFailure>> {
-        let Node { name, up, .. } = &self.nodes[at];
-        if !(*up && self.reaches(&query.from, name)) {
-            return None;
+    /// The answer of a node, with the faults of the test, or how the call ends
+    /// without one.
+    fn answer_of(&mut self, query: &Query, at: usize) -> Result<Answer, CallEnd> {
+        let Node { name, ring, up } = &self.nodes[at];
+        let is_own = *name == query.from;
+        if !(*up && self.reaches(&query.from, name) && (is_own || reads(ring, &query.ring))) {
+            return Err(CallEnd::RequestLost);
         }
         let fault = self.faults.get(name).cloned();
         let node = &mut self.nodes[at];
-        Some(match (fault, &query.change) {
-            (Some(NodeFault::Silent), _) => return None,
+        let answer = match (fault, &query.change) {
+            (Some(NodeFault::Silent), _) => return Err(CallEnd::RequestLost),
             (Some(NodeFault::Refuses), Some(_)) => {
                 Err(NodeFailure::Other("a fault of the test".into()))
             }
@@ -178,7 +203,11 @@ impl Gossip {
                 node.execute(change).and(first)
             }
             (_, change) => node.execute(change),
-        })
+        };
+        match is_own || reads(&query.ring, &node.ring) {
+            true => Ok(answer),
+            false => Err(CallEnd::AnswerLost),
+        }
     }
 
     fn reaches(&self, from: &NodeName, to: &NodeName) -> bool {
@@ -194,8 +223,19 @@ impl Gossip {
     }
 }
 
+/// Returns whether a node with the first ring can decrypt what a node with the second
+/// one sends, which is encrypted with its primary key. Only rings protect messages: a
+/// node without encryption understands all others and is understood, so that its
+/// failures can be tested.
+fn reads(reader: &Option<Keyring>, writer: &Option<Keyring>) -> bool {
+    match (reader, writer) {
+        (Some(reader), Some(writer)) => reader.contains(writer.primary()),
+        _ => true,
+    }
+}
+
 impl Node {
-    fn execute(&mut self, change: &Option<KeyChange>) -> Result<NodeKeys, NodeFailure> {
+    fn execute(&mut self, change: &Option<KeyChange>) -> Answer {
         let ring = self.ring.as_mut().ok_or(NodeFailure::EncryptionOff)?;
         match change {
             None => Ok(ring.listed()),
@@ -204,7 +244,7 @@ impl Node {
     }
 
     /// Lists so many of the keys.
-    fn list_first(&mut self, shown: usize) -> Result<NodeKeys, NodeFailure> {
+    fn list_first(&mut self, shown: usize) -> Answer {
         let mut answer = self.execute(&None)?;
         let total = answer.keys.len();
         if shown < total {

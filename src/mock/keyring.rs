@@ -25,6 +25,10 @@ use crate::types::NodeName;
 /// keeps its ring for when it is restarted. Nothing can be asked through a stopped
 /// node.
 ///
+/// A node sends with its primary key, and reads with every key that it holds: nodes
+/// that lack each other's primary key are silent for each other. A node without
+/// encryption can talk to all.
+///
 /// All methods panic if the pool has no node of the given name.
 ///
 /// ```
@@ -207,14 +211,11 @@ impl MockKeyring {
             None => Outcome::NotApplied,
             Some(_) => Outcome::Unknown,
         };
-        let asked = Query {
-            from: self.node.clone(),
-            change,
-            answers: query.answers.clone(),
-        };
-        let (late, recorder) = {
+        let (asked, late, recorder) = {
             let mut gossip = self.gossip();
-            (gossip.ask(&asked)?, gossip.recorder.clone())
+            let asked = gossip.query(&self.node, change, &query.answers)?;
+            let late = gossip.ask(&asked);
+            (asked, late, gossip.recorder.clone())
         };
         if let (false, Some(Recorder { clock, .. })) = (late.is_empty(), recorder) {
             let gossip = Arc::clone(&self.gossip);
@@ -277,12 +278,17 @@ mod tests {
         Ok(query.answers.report().unwrap())
     }
 
+    fn ring(primary: u8, other: u8) -> Option<Keyring> {
+        let mut ring = Keyring::new(key(primary));
+        ring.install(key(other));
+        Some(ring)
+    }
+
     #[test]
     fn each_node_has_a_ring_of_its_own() {
         let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob"]);
-        let mut other = Keyring::new(key(2));
-        other.install(key(1));
-        alice.set_ring("bob", Some(other));
+        alice.set_ring("alice", ring(1, 2));
+        alice.set_ring("bob", ring(2, 1));
         let report = list(&alice.at("bob"));
         assert_eq!(report.keys.get(&key(1)), 2);
         assert_eq!(report.primary_keys.get(&key(1)), 1);
@@ -291,6 +297,41 @@ mod tests {
         let failed: Vec<_> = removed.failures().collect();
         assert_eq!(failed, [(&"alice".into(), &NodeFailure::PrimaryKey)]);
         assert_eq!(alice.keys("bob"), [key(2)]);
+    }
+
+    #[test]
+    fn node_with_only_the_old_key_is_silent_for_the_new_one() {
+        let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob", "carol"]);
+        alice.stop("carol");
+        for change_to in [KeyChange::Install(key(2)), KeyChange::Use(key(2))] {
+            change(&alice, change_to).unwrap();
+        }
+        // The others still hold the old key, and carol cannot read what they send.
+        alice.restart("carol");
+        let report = list(&alice);
+        assert_eq!((report.responses, report.errors), (2, 0));
+        assert_eq!(report.silent, ["carol"]);
+        assert_eq!(list(&alice.at("carol")).silent, ["alice", "bob"]);
+        let removed = change(&alice, KeyChange::Remove(key(1))).unwrap();
+        assert_eq!(removed.silent, ["carol"]);
+        assert_eq!(alice.keys("carol"), [key(1)]);
+
+        // Carol's own answer reaches her, so she can be repaired at her own address.
+        for change_to in [KeyChange::Install(key(2)), KeyChange::Use(key(2))] {
+            change(&alice.at("carol"), change_to).unwrap();
+        }
+        assert_eq!(list(&alice).responses, 3);
+    }
+
+    #[test]
+    fn answer_with_a_key_that_the_asking_node_lacks_is_lost() {
+        let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob"]);
+        alice.set_ring("bob", ring(1, 2));
+        let used = change(&alice, KeyChange::Use(key(2))).unwrap();
+        let failed: Vec<_> = used.failures().collect();
+        assert_eq!(failed, [(&"alice".into(), &NodeFailure::KeyNotInstalled)]);
+        assert_eq!(used.silent, ["bob"]);
+        assert_eq!(alice.keys("bob"), [key(2), key(1)]);
     }
 
     #[test]

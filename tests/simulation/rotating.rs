@@ -141,13 +141,9 @@ fn has_alone(world: &World, key: &GossipKey) -> Result<(), Violation> {
 
 fn nobody_is_cut_off(world: &World) -> Result<(), Violation> {
     for ring in world.rings() {
-        for (node, keys) in &ring.nodes {
-            let lacks = |(_, held): &&(NodeName, Vec<GossipKey>)| !held.contains(&keys[0]);
-            if let Some((other, _)) = ring.nodes.iter().find(lacks) {
-                let key = keys[0].fingerprint();
-                let pool = &ring.pool;
-                return Err(format!("{node} uses {key}, which {other} lacks ({pool})"));
-            }
+        if let Some((node, other)) = ring.separated() {
+            let pool = &ring.pool;
+            return Err(format!("{node} uses a key that {other} lacks ({pool})"));
         }
     }
     Ok(())

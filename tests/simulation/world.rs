@@ -145,8 +145,8 @@ impl World {
         Ok(())
     }
 
-    /// Puts everything right, lets what is on its way arrive, and takes back who
-    /// was removed.
+    /// Heals all faults, delivers what is in transit, repairs nodes that cannot read
+    /// the others' gossip, and adds removed servers again.
     pub(crate) fn recover(&mut self) {
         self.federation.heal_all();
         self.clock.settle();
@@ -156,7 +156,23 @@ impl World {
         for server in self.servers() {
             assert!(self.federation.join(server.clone()), "{server} cannot join");
         }
+        for ring in self.rings() {
+            if ring.separated().is_some() {
+                self.repair(&ring);
+            }
+        }
         self.federation.inject(Fault::delay(Calls::all(), LATENCY));
+    }
+
+    /// Gives all nodes of a pool the same keys.
+    fn repair(&self, ring: &Ring) {
+        let keyring = |server: &NodeName| self.federation.keyring(server.clone(), &ring.pool);
+        let first = keyring(&ring.nodes[0].0);
+        let keys = first.ring(first.node().clone());
+        for (server, _) in &ring.nodes {
+            let keyring = keyring(server);
+            keyring.set_ring(keyring.node().clone(), keys.clone());
+        }
     }
 
     /// One request at a time, with at most some servers down, and each answer
@@ -297,6 +313,17 @@ pub(crate) struct Ring {
     pub(crate) datacenter: Option<DatacenterName>,
     pub(crate) pool: Pool,
     pub(crate) nodes: Vec<(NodeName, Vec<GossipKey>)>,
+}
+
+impl Ring {
+    /// A node and another one that lacks its primary key.
+    pub(crate) fn separated(&self) -> Option<(&NodeName, &NodeName)> {
+        self.nodes.iter().find_map(|(node, keys)| {
+            let mut others = self.nodes.iter();
+            let (other, _) = others.find(|(_, held)| !held.contains(&keys[0]))?;
+            Some((node, other))
+        })
+    }
 }
 
 /// Makes a request some time from now.
