@@ -1,348 +1,393 @@
-//! HCL as a serde format, as far as rules and token files need it.
+//! Reads HCL 1, the language of Consul's policies, as Consul reads it.
 //!
-//! An attribute is a member of a map; a block is one whose value is a map under
-//! each of its labels, so that `token "a" { .. }` reads as `{"token": {"a": ..}}`
-//! does. Blocks of the same name are members of the same name. Nothing is
-//! evaluated: a string that refers to something is no string.
+//! ```text
+//! file    = { item [ "," ] } .
+//! item    = name "=" value                 an attribute
+//!         | name { name } block .          a block with labels
+//! name    = identifier | string .
+//! block   = "{" { item [ "," ] } "}" .
+//! value   = string | heredoc | number | "true" | "false" | list | block .
+//! list    = "[" { value "," } [ value ] "]" .
+//! heredoc = "<<" [ "-" ] mark newline { line } mark newline .
+//! ```
+//!
+//! White space and line breaks mean nothing outside of strings. Comments are `#` and `//` to the
+//! end of the line, and `/* */`. An identifier consists of letters, digits, `_`, `-` and `.`. In a
+//! string, `${` begins a part that ends with its brace and may hold quotes and line breaks;
+//! nothing is evaluated. Each character is read once; depth and labels are bounded.
+//!
+//! Two things are read more strictly than by Consul, which takes an attribute without a value at
+//! the end of the text, and an unfinished value before two closing braces, for nothing.
 
-use std::fmt;
-use std::ops::Range;
+use super::syntax::{
+    Content, Depth, Item, MAX_LABELS, Notation, Problem, SyntaxError, Text, Value, malformed,
+};
 
-use hcl_edit::Span;
-use hcl_edit::expr::{Expression, ObjectKey};
-use hcl_edit::structure::{BlockLabel, Body, Structure};
-use hcl_edit::template::Element;
-use hcl_edit::visit_mut::{VisitMut, visit_element_mut, visit_expr_mut};
-use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
-use serde::forward_to_deserialize_any;
-use zeroize::Zeroize;
-
-use super::Position;
-
-/// Why a text is not read. It holds nothing of the text.
-#[derive(Debug)]
-pub(super) enum HclError {
-    /// It is no HCL, in the parser's words.
-    Syntax(Position, String),
-    /// The value that stands there is refused.
-    Value(Position),
-}
-
-pub(super) fn read<'de, S: DeserializeSeed<'de>>(
-    text: &str,
-    seed: S,
-) -> Result<S::Value, HclError> {
-    let mut body = hcl_edit::parser::parse_body(text).map_err(|error| {
-        let place = error.location();
-        HclError::Syntax(
-            Position::new(place.line(), place.column()),
-            error.message().to_owned(),
-        )
-    })?;
-    let read = seed.deserialize(BodyDeserializer(&body));
-    Wipe.visit_body_mut(&mut body);
-    read.map_err(|refused| HclError::Value(position(text, refused.at)))
-}
-
-fn position(text: &str, at: usize) -> Position {
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    Position::new(line, column)
-}
-
-/// Wipes every string that the parser has copied out of the text.
-struct Wipe;
-
-impl VisitMut for Wipe {
-    fn visit_expr_mut(&mut self, node: &mut Expression) {
-        if let Expression::String(text) = node {
-            text.value_mut().zeroize();
-        }
-        visit_expr_mut(self, node);
+/// Reads a whole text.
+pub(super) fn parse(text: &str) -> Result<Vec<Item<'_>>, SyntaxError> {
+    if let Some(at) = text.find(['\0', '\u{e123}']) {
+        return malformed(at, "a character that HCL does not allow: remove it");
     }
-
-    fn visit_element_mut(&mut self, node: &mut Element) {
-        if let Element::Literal(text) = node {
-            text.value_mut().zeroize();
-        }
-        visit_element_mut(self, node);
-    }
+    let mut reader = Reader {
+        text,
+        at: 0,
+        depth: Depth::default(),
+    };
+    reader.items(None)
 }
 
-/// A refused value. Serde's message is dropped, since it may quote the value.
-#[derive(Debug)]
-struct Refused {
+struct Reader<'a> {
+    text: &'a str,
     at: usize,
+    depth: Depth,
 }
 
-impl Refused {
-    const NOWHERE: usize = usize::MAX;
+impl<'a> Reader<'a> {
+    fn peek(&self) -> Option<char> {
+        self.text[self.at..].chars().next()
+    }
 
-    /// The innermost place that is known stays.
-    fn within(mut self, span: Option<Range<usize>>) -> Self {
-        if self.at == Self::NOWHERE {
-            self.at = span.map_or(Self::NOWHERE, |span| span.start);
+    fn peek_second(&self) -> Option<char> {
+        self.text[self.at..].chars().nth(1)
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let letter = self.peek()?;
+        self.at += letter.len_utf8();
+        Some(letter)
+    }
+
+    fn skip_while(&mut self, accept: impl Fn(char) -> bool) {
+        let rest = &self.text[self.at..];
+        self.at += rest.find(|letter| !accept(letter)).unwrap_or(rest.len());
+    }
+
+    /// Skips white space and comments, and shows what follows.
+    fn skip(&mut self) -> Result<Option<char>, SyntaxError> {
+        loop {
+            self.skip_while(|letter| matches!(letter, ' ' | '\t' | '\r' | '\n'));
+            match (self.peek(), self.peek_second()) {
+                (Some('#'), _) | (Some('/'), Some('/')) => self.skip_while(|letter| letter != '\n'),
+                (Some('/'), Some('*')) => {
+                    let Some(end) = self.text[self.at + 2..].find("*/") else {
+                        return malformed(self.at, "the comment does not end: close it with */");
+                    };
+                    self.at += end + 4;
+                }
+                (Some('/'), _) => {
+                    return malformed(self.at, "a comment begins with #, // or /*");
+                }
+                (next, _) => return Ok(next),
+            }
         }
-        self
     }
-}
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused")
+    /// Reads items up to the end of the block that opened at `open`, or of the text.
+    fn items(&mut self, open: Option<usize>) -> Result<Vec<Item<'a>>, SyntaxError> {
+        let mut items = Vec::new();
+        loop {
+            match (self.skip()?, open) {
+                (Some('}'), Some(_)) => {
+                    self.at += 1;
+                    return Ok(items);
+                }
+                (None, None) => return Ok(items),
+                (None, Some(open)) => {
+                    return malformed(open, "the block does not end: close it with }");
+                }
+                _ => items.push(self.item()?),
+            }
+            if self.skip()? == Some(',') {
+                self.at += 1;
+            }
+        }
     }
-}
 
-impl std::error::Error for Refused {}
-
-impl Error for Refused {
-    fn custom<T: fmt::Display>(_: T) -> Self {
-        Refused { at: Self::NOWHERE }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct BodyDeserializer<'a>(&'a Body);
-
-impl<'de> Deserializer<'de> for BodyDeserializer<'_> {
-    type Error = Refused;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
-        visitor.visit_map(BodyAccess {
-            structures: self.0.iter(),
-            next: None,
+    fn item(&mut self) -> Result<Item<'a>, SyntaxError> {
+        let Some(name) = self.name()? else {
+            return malformed(self.at, self.unexpected());
+        };
+        let mut labels = Vec::new();
+        while let Some(label) = self.name()? {
+            labels.push(label);
+            if labels.len() > MAX_LABELS {
+                return Err(SyntaxError {
+                    at: label.at,
+                    problem: Problem::TooManyLabels,
+                });
+            }
+        }
+        let value = match self.peek() {
+            Some('=') if labels.is_empty() => {
+                self.at += 1;
+                self.skip()?;
+                self.value()?
+            }
+            Some('=') => return malformed(self.at, "a name with labels needs a block, not ="),
+            Some('{') => self.block()?,
+            None => return malformed(name.at, "the name has no value: give it one"),
+            Some(_) => return malformed(self.at, self.unexpected()),
+        };
+        Ok(Item {
+            name,
+            labels,
+            value,
         })
     }
 
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
-        ignored_any
-    }
-}
-
-struct BodyAccess<'a> {
-    structures: hcl_edit::structure::Iter<'a>,
-    next: Option<&'a Structure>,
-}
-
-impl<'de> MapAccess<'de> for BodyAccess<'_> {
-    type Error = Refused;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Refused> {
-        self.next = self.structures.next();
-        let Some(structure) = self.next else {
-            return Ok(None);
-        };
-        let name = match structure {
-            Structure::Attribute(attribute) => attribute.key.as_str(),
-            Structure::Block(block) => block.ident.as_str(),
-        };
-        seed.deserialize(name.into_deserializer())
-            .map(Some)
-            .map_err(|error: Refused| error.within(structure.span()))
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Refused> {
-        let (read, span) = match self.next.take() {
-            Some(Structure::Attribute(attribute)) => (
-                seed.deserialize(ExpressionDeserializer(&attribute.value)),
-                attribute.value.span(),
-            ),
-            Some(Structure::Block(block)) => (
-                seed.deserialize(BlockDeserializer {
-                    labels: &block.labels,
-                    body: &block.body,
-                }),
-                block.span(),
-            ),
-            None => return Err(Refused::custom("a value without a key")),
-        };
-        read.map_err(|error| error.within(span))
-    }
-}
-
-/// What stands behind a block's name.
-#[derive(Clone, Copy)]
-struct BlockDeserializer<'a> {
-    labels: &'a [BlockLabel],
-    body: &'a Body,
-}
-
-impl<'de> Deserializer<'de> for BlockDeserializer<'_> {
-    type Error = Refused;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
-        match self.labels.split_first() {
-            Some((label, labels)) => {
-                let body = self.body;
-                visitor.visit_map(MapDeserializer::new(std::iter::once((
-                    label.as_str(),
-                    BlockDeserializer { labels, body },
-                ))))
-            }
-            None => BodyDeserializer(self.body).deserialize_any(visitor),
-        }
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
-        ignored_any
-    }
-}
-
-impl IntoDeserializer<'_, Refused> for BlockDeserializer<'_> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
-#[derive(Clone, Copy)]
-struct ExpressionDeserializer<'a>(&'a Expression);
-
-impl<'de> Deserializer<'de> for ExpressionDeserializer<'_> {
-    type Error = Refused;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
-        let read = match self.0 {
-            Expression::Null(_) => visitor.visit_unit(),
-            Expression::Bool(value) => visitor.visit_bool(*value.value()),
-            Expression::Number(number) => match number.value().as_i64() {
-                Some(number) => visitor.visit_i64(number),
-                None => visitor.visit_f64(number.value().as_f64().unwrap_or(f64::NAN)),
-            },
-            Expression::String(text) => visitor.visit_str(text.value()),
-            Expression::HeredocTemplate(heredoc) => match heredoc.template.as_single_element() {
-                Some(Element::Literal(text)) => visitor.visit_str(text.value()),
-                None if heredoc.template.is_empty() => visitor.visit_str(""),
-                _ => Err(unevaluated()),
-            },
-            Expression::Parenthesis(inner) => {
-                ExpressionDeserializer(inner.inner()).deserialize_any(visitor)
-            }
-            Expression::Array(array) => visitor.visit_seq(SeqDeserializer::new(
-                array.iter().map(ExpressionDeserializer),
-            )),
-            Expression::Object(object) => object
-                .iter()
-                .map(|(key, value)| {
-                    let name = match key {
-                        ObjectKey::Ident(ident) => Some(ident.as_str()),
-                        ObjectKey::Expression(expression) => expression.as_str(),
-                    };
-                    name.map(|name| (name, ExpressionDeserializer(value.expr())))
-                })
-                .collect::<Option<Vec<_>>>()
-                .ok_or_else(unevaluated)
-                .and_then(|members| visitor.visit_map(MapDeserializer::new(members.into_iter()))),
-            _ => Err(unevaluated()),
-        };
-        read.map_err(|error| error.within(self.0.span()))
-    }
-
-    /// Does not look into it: a rule of another resource may say what it likes.
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
-        visitor.visit_unit()
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
-    }
-}
-
-impl IntoDeserializer<'_, Refused> for ExpressionDeserializer<'_> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
-    }
-}
-
-fn unevaluated() -> Refused {
-    Refused::custom("expressions are not evaluated")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn json(text: &str) -> serde_json::Value {
-        read(text, std::marker::PhantomData::<serde_json::Value>).unwrap()
-    }
-
-    #[test]
-    fn a_block_is_a_map_under_its_labels() {
-        assert_eq!(
-            json("a \"b\" c {\n d = [1, \"x\", true, null]\n}"),
-            serde_json::json!({"a": {"b": {"c": {"d": [1, "x", true, null]}}}})
-        );
-    }
-
-    #[test]
-    fn a_heredoc_is_a_string() {
-        assert_eq!(
-            json("a = <<EOT\nx\nEOT\nb = <<EOT\nEOT\n"),
-            serde_json::json!({"a": "x\n", "b": ""})
-        );
-    }
-
-    #[test]
-    fn a_refused_value_has_its_place() {
-        let text = "a = {\n  é = [1, upper(\"x\")]\n}";
-        match read(text, std::marker::PhantomData::<serde_json::Value>) {
-            Err(HclError::Value(at)) => assert_eq!(at, Position::new(2, 11)),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn no_string_is_left_of_what_was_read() {
-        /// Looks for a letter in what the parser has copied.
-        #[derive(Default)]
-        struct Strings(Vec<String>);
-
-        impl VisitMut for Strings {
-            fn visit_expr_mut(&mut self, node: &mut Expression) {
-                if let Expression::String(text) = node {
-                    self.0.push(text.value().clone());
+    fn name(&mut self) -> Result<Option<Text<'a>>, SyntaxError> {
+        match self.skip()? {
+            Some('"') => self.string().map(Some),
+            Some(letter) if is_letter(letter) => {
+                let name = self.identifier();
+                if matches!(name.raw, "true" | "false") {
+                    return malformed(name.at, "true and false are no names: quote them");
                 }
-                visit_expr_mut(self, node);
+                Ok(Some(name))
             }
+            _ => Ok(None),
+        }
+    }
 
-            fn visit_element_mut(&mut self, node: &mut Element) {
-                if let Element::Literal(text) = node {
-                    self.0.push(text.value().clone());
+    fn identifier(&mut self) -> Text<'a> {
+        let at = self.at;
+        self.skip_while(|letter| {
+            is_letter(letter) || letter.is_ascii_digit() || matches!(letter, '-' | '.')
+        });
+        self.text(at, at, self.at, Notation::Bare)
+    }
+
+    fn text(&self, at: usize, from: usize, to: usize, notation: Notation) -> Text<'a> {
+        Text {
+            at,
+            raw: &self.text[from..to],
+            notation,
+        }
+    }
+
+    /// Reads a value; white space is skipped already.
+    fn value(&mut self) -> Result<Value<'a>, SyntaxError> {
+        let at = self.at;
+        let content = match (self.peek(), self.peek_second()) {
+            (Some('"'), _) => Content::Text(self.string()?),
+            (Some('<'), _) => Content::Text(self.heredoc()?),
+            (Some('{'), _) => return self.block(),
+            (Some('['), _) => self.list()?,
+            (Some('0'..='9'), _) | (Some('-' | '.'), Some('0'..='9')) => {
+                self.number()?;
+                Content::Number(&self.text[at..self.at])
+            }
+            (Some(letter), _) if is_letter(letter) => match self.identifier().raw {
+                "true" => Content::Bool(true),
+                "false" => Content::Bool(false),
+                _ => return malformed(at, "nothing is evaluated: put the value in quotes"),
+            },
+            (None | Some('}' | ',' | ']'), _) => return malformed(at, MISSING),
+            _ => return malformed(at, self.unexpected()),
+        };
+        Ok(Value { at, content })
+    }
+
+    fn block(&mut self) -> Result<Value<'a>, SyntaxError> {
+        let at = self.at;
+        self.depth.enter(at)?;
+        self.at += 1;
+        let items = self.items(Some(at))?;
+        self.depth.leave();
+        Ok(Value {
+            at,
+            content: Content::Object(items),
+        })
+    }
+
+    fn list(&mut self) -> Result<Content<'a>, SyntaxError> {
+        let open = self.at;
+        self.depth.enter(open)?;
+        self.at += 1;
+        let mut values = Vec::new();
+        let mut comma = false;
+        loop {
+            match self.skip()? {
+                Some(']') => {
+                    self.at += 1;
+                    self.depth.leave();
+                    return Ok(Content::List(values));
                 }
-                visit_element_mut(self, node);
+                Some(',') => {
+                    self.at += 1;
+                    comma = false;
+                }
+                None => return malformed(open, "the list does not end: close it with ]"),
+                Some(_) if comma => return malformed(self.at, "expected a comma or ]"),
+                Some('}') => return malformed(self.at, "the list does not end: close it with ]"),
+                Some(_) => {
+                    let value = self.value()?;
+                    // Consul asks for no comma after a list in a list.
+                    comma = !matches!(value.content, Content::List(_));
+                    values.push(value);
+                }
             }
         }
+    }
 
-        let text = "a = \"x\"\nb = [(\"x\"), {\"x\" = upper(\"x\")}]\nc = <<EOT\nx\nEOT\n\
-                    d \"e\" {\n f = \"x${g}x\"\n}\n";
-        let mut body = hcl_edit::parser::parse_body(text).unwrap();
-        let strings = |body: &mut Body| {
-            let mut strings = Strings::default();
-            strings.visit_body_mut(body);
-            strings.0
+    fn string(&mut self) -> Result<Text<'a>, SyntaxError> {
+        let at = self.at;
+        self.at += 1;
+        let mut braces = 0_usize;
+        loop {
+            match self.next() {
+                Some('"') if braces == 0 => {
+                    return Ok(self.text(at, at + 1, self.at - 1, Notation::Hcl));
+                }
+                Some('\n') if braces == 0 => {
+                    return malformed(at, "the string does not end in its line: close it with \"");
+                }
+                None => return malformed(at, "the string does not end: close it with \""),
+                Some('$') if braces == 0 && self.peek() == Some('{') => {
+                    self.at += 1;
+                    braces = 1;
+                }
+                Some('{') if braces > 0 => braces += 1,
+                Some('}') if braces > 0 => braces -= 1,
+                Some('\\') => self.escape()?,
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), SyntaxError> {
+        let at = self.at;
+        let (digits, radix) = match self.next() {
+            Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\' | '"') => return Ok(()),
+            Some('0'..='7') => (2, 8),
+            Some('x') => (2, 16),
+            Some('u') => (4, 16),
+            Some('U') => (8, 16),
+            _ => {
+                return malformed(
+                    at - 1,
+                    "no escape is written so: write \\\\ for a backslash",
+                );
+            }
         };
-        assert_eq!(strings(&mut body), ["x", "x", "x", "x\n", "x", "x"]);
-        Wipe.visit_body_mut(&mut body);
-        assert_eq!(strings(&mut body), [""; 6]);
+        for _ in 0..digits {
+            if !self.next().is_some_and(|digit| digit.is_digit(radix)) {
+                return malformed(at - 1, "the escape has too few digits");
+            }
+        }
+        Ok(())
     }
 
-    #[test]
-    fn the_parser_bounds_how_deep_it_goes() {
-        let deep = format!("a = {}{}", "[".repeat(100_000), "]".repeat(100_000));
-        let read = read(&deep, std::marker::PhantomData::<serde_json::Value>);
-        assert!(matches!(read, Err(HclError::Syntax(..))));
+    fn heredoc(&mut self) -> Result<Text<'a>, SyntaxError> {
+        let at = self.at;
+        self.at += 1;
+        if self.next() != Some('<') {
+            return malformed(at, "a heredoc begins with <<");
+        }
+        let from = self.at;
+        if self.peek() == Some('-') {
+            self.at += 1;
+        }
+        self.skip_while(|letter| is_letter(letter) || letter.is_ascii_digit());
+        let head = &self.text[from..self.at];
+        let mark = head.trim_start_matches('-');
+        if self.peek() == Some('\r') {
+            self.at += 1;
+        }
+        if mark.is_empty() || self.next() != Some('\n') {
+            return malformed(at, "after << stands a word, and then a line break");
+        }
+        loop {
+            let Some(len) = self.text[self.at..].find('\n') else {
+                return malformed(at, "the heredoc does not end: repeat its word in a line");
+            };
+            let line = &self.text[self.at..self.at + len];
+            self.at += len + 1;
+            let line = line.strip_suffix('\r').unwrap_or(line);
+            let word = line.trim_start_matches([' ', '\t', '\r', '\u{b}', '\u{c}']);
+            let rest = word.strip_prefix(mark);
+            // The length counts with the `-`: after `<<-` the mark has to be indented.
+            if line.len() >= head.len()
+                && rest.is_some_and(|rest| rest.chars().all(|letter| letter == '\r'))
+            {
+                return Ok(self.text(at, at, self.at, Notation::Heredoc));
+            }
+        }
     }
+
+    fn number(&mut self) -> Result<(), SyntaxError> {
+        let at = self.at;
+        if self.peek() == Some('-') {
+            self.at += 1;
+        }
+        let digits = self.at;
+        if self.peek() == Some('.') {
+            self.at += 1;
+            self.skip_while(|digit| digit.is_ascii_digit());
+            // Consul ends a number such as `.5e3` behind its letter.
+            if let Some('e' | 'E') = self.peek() {
+                self.at += 1;
+            }
+            return Ok(());
+        }
+        if let (Some('0'), Some('x' | 'X')) = (self.peek(), self.peek_second()) {
+            self.at += 2;
+            self.skip_while(|digit| digit.is_ascii_hexdigit());
+            if self.at == digits + 2 {
+                return malformed(at, "the number has no digits");
+            }
+            return Ok(());
+        }
+        self.skip_while(|digit| digit.is_ascii_digit());
+        let whole = &self.text[digits..self.at];
+        match self.peek() {
+            Some('e' | 'E') => self.exponent(),
+            Some('.') => {
+                self.at += 1;
+                self.skip_while(|digit| digit.is_ascii_digit());
+                if let Some('e' | 'E') = self.peek() {
+                    self.exponent();
+                }
+            }
+            // An octal number, of which Consul does not check the first digit.
+            _ if whole.starts_with('0') && whole.chars().skip(2).any(|digit| digit >= '8') => {
+                return malformed(at, "a number that begins with 0 is octal");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Consul takes the character after `e` for a part of the number, whatever it is.
+    fn exponent(&mut self) {
+        self.at += 1;
+        let mut first = self.next();
+        if let Some('+' | '-') = first {
+            first = self.next();
+        }
+        if first.is_some_and(|digit| digit.is_ascii_digit()) {
+            self.skip_while(|digit| digit.is_ascii_digit());
+        }
+    }
+
+    /// What is wrong with a character that nothing begins with.
+    fn unexpected(&self) -> &'static str {
+        match self.peek() {
+            Some(':') => "write = between a name and its value, not :",
+            Some(';') => "no ; is needed: remove it",
+            Some('\'' | '`') => "a string stands in double quotes",
+            Some('\u{feff}') => "a byte order mark: save the text without it",
+            Some('}') => "no block is open here: remove the brace",
+            Some('=') => "no name stands before the =",
+            Some('{') => "no name stands before the brace",
+            _ => "expected a name, with = and a value or with a block",
+        }
+    }
+}
+
+const MISSING: &str = "the value is missing: write one in quotes";
+
+/// Letters as Go's `unicode` counts them. Rust's `is_alphabetic` has a few vowel signs more.
+fn is_letter(letter: char) -> bool {
+    letter == '_' || letter.is_alphabetic() && !letter.is_numeric()
 }

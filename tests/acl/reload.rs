@@ -17,7 +17,7 @@ const READERS: usize = 6;
 /// - Of `left` and `right`, each may write where the other may not.
 /// - `guarded` never may: in even generations its policy denies it under a
 ///   default of allow, in odd ones it has no policy under a default of deny.
-///   Either half with the other's would let it through.
+///   The policy of one with the default of the other would allow it.
 fn generation(number: usize) -> TokenStoreBuilder {
     let even = number.is_multiple_of(2);
     let token = |id: &str| TokenDefinition::new(AccessorId::new(id), Token::new(id));
@@ -31,7 +31,7 @@ fn generation(number: usize) -> TokenStoreBuilder {
     // A different number of tokens, so that none keeps its place.
     (0..number % 7)
         .fold(TokenStore::builder(), |builder, n| {
-            builder.token(token(&format!("filler {n}")))
+            builder.token(token(&format!("filler-{n}")))
         })
         .default_policy(default)
         .policy("yes", rules(Rule::Write))
@@ -42,7 +42,7 @@ fn generation(number: usize) -> TokenStoreBuilder {
 }
 
 #[test]
-fn a_reader_sees_the_old_tokens_or_the_new_ones_and_never_some_of_each() {
+fn readers_see_the_old_tokens_or_the_new_ones() {
     let store = Arc::new(generation(0).build().unwrap());
     let done = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..READERS)
@@ -110,7 +110,7 @@ fn a_snapshot_outlives_a_reload() {
 }
 
 #[test]
-fn writers_at_once_leave_the_tokens_of_one_of_them() {
+fn concurrent_writers_leave_the_tokens_of_one() {
     let store = Arc::new(generation(0).build().unwrap());
     let writers: Vec<_> = (0..4)
         .map(|writer| {

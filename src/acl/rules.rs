@@ -1,25 +1,22 @@
-//! What a policy says, in Consul's rule language.
-
-mod error;
-mod text;
+//! The rules of a policy about the operator endpoints.
 
 use std::fmt;
+use std::str::FromStr;
 
-pub use error::RulesError;
-pub(super) use text::{RuleFault, RulesSeed};
-
+use super::policy::{self, RulesError};
+use super::syntax::{MAX_DEPTH, MAX_LABELS};
 use super::{Access, DefaultPolicy, Resource};
 
-/// What a policy says about one resource.
+/// What a policy allows on one resource.
 ///
 /// The order is that of merging: the greater of two rules wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// It may be looked at.
+    /// Reading.
     Read,
-    /// It may be looked at and changed.
+    /// Reading and writing.
     Write,
-    /// Neither, whatever other policies and the default say.
+    /// Nothing, whatever other policies and the default policy say.
     Deny,
 }
 
@@ -32,37 +29,41 @@ impl Rule {
         }
     }
 
-    /// The rule of this name. Case counts: Consul 1.10 takes `DENY` and then
-    /// forgets it, which under a default of allow grants everything.
-    fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "read" => Some(Rule::Read),
-            "write" => Some(Rule::Write),
-            "deny" => Some(Rule::Deny),
-            _ => None,
+    /// Finds the rule of this name. Case matters: Consul 1.10 and later accept `DENY` and then
+    /// ignore it, which under a default of allow grants everything.
+    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
+        [Rule::Read, Rule::Write, Rule::Deny]
+            .into_iter()
+            .find(|rule| rule.name().as_bytes() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Rule::Read => "read",
+            Rule::Write => "write",
+            Rule::Deny => "deny",
         }
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Rule::Read => "read",
-            Rule::Write => "write",
-            Rule::Deny => "deny",
-        })
+        f.write_str(self.name())
     }
 }
 
-/// What a policy says about the operator endpoints.
+/// The rules of a policy about the operator endpoints.
 ///
-/// It parses from Consul's rule language: JSON, or with feature `hcl` also HCL.
-/// Rules about other resources are ignored, so that a policy that is in use
-/// with Consul can be taken as it is. As in Consul, the case of a rule's name
-/// does not matter, and the empty text says nothing. Unlike in Consul, the case
-/// of its value does, and a rule that is given twice is refused.
+/// They parse from a policy as Consul takes it: JSON if the text begins with a brace, otherwise
+/// HCL 1, which needs the feature `hcl`. Rules about Consul's other resources are checked as
+/// Consul checks them and then ignored, so that a policy that is in use with Consul can be taken
+/// as it is. The case of a name does not matter, and an empty value is no rule.
 ///
-/// It displays as JSON that parses to the same rules.
+/// Where Consul would silently ignore what a policy says, the policy is refused: a value in the
+/// wrong case, a second rule about the same resource, a rule inside another block, a name that no
+/// resource has, malformed JSON.
+///
+/// They display as JSON that parses to the same rules.
 ///
 /// ```
 /// use cluster_operator::{Access, DefaultPolicy, Resource, Rule, Rules};
@@ -73,7 +74,10 @@ impl fmt::Display for Rule {
 /// assert!(!rules.allow(Resource::Operator, Access::Write, DefaultPolicy::Allow));
 ///
 /// let error = r#"{"operator": "DENY"}"#.parse::<Rules>().unwrap_err();
-/// assert!(error.to_string().starts_with(r#"Invalid operator policy: "DENY""#));
+/// assert_eq!(
+///     error.to_string(),
+///     r#"line 1, column 14: invalid operator policy "DENY": write "read", "write" or "deny""#
+/// );
 /// # Ok::<(), cluster_operator::RulesError>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -83,15 +87,34 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Says nothing: the default policy holds.
+    /// How many bytes a policy may have.
+    pub const MAX_BYTES: usize = 1 << 20;
+
+    /// How many blocks and lists may stand in each other in a policy.
+    pub const MAX_DEPTH: usize = MAX_DEPTH;
+
+    /// How many labels a block may have after its name.
+    pub const MAX_LABELS: usize = MAX_LABELS;
+
+    /// Creates rules that say nothing: the default policy decides.
     pub fn new() -> Self {
         Rules::default()
     }
 
-    /// The same with this rule in place of any about the resource.
+    /// Creates the rules of a management token, which allow everything.
+    pub(super) fn management() -> Self {
+        Rules::new()
+            .with(Resource::Operator, Rule::Write)
+            .with(Resource::Keyring, Rule::Write)
+    }
+
+    /// Sets the rule about a resource.
     #[must_use]
     pub fn with(mut self, resource: Resource, rule: Rule) -> Self {
-        *self.about_mut(resource) = Some(rule);
+        match resource {
+            Resource::Operator => self.operator = Some(rule),
+            Resource::Keyring => self.keyring = Some(rule),
+        }
         self
     }
 
@@ -103,15 +126,8 @@ impl Rules {
         }
     }
 
-    fn about_mut(&mut self, resource: Resource) -> &mut Option<Rule> {
-        match resource {
-            Resource::Operator => &mut self.operator,
-            Resource::Keyring => &mut self.keyring,
-        }
-    }
-
-    /// What two policies of one token say together: deny wins over write, write
-    /// over read, and read over nothing. The order does not matter.
+    /// Combines two policies of one token: deny wins over write, write over read, and read over
+    /// no rule. The order does not matter.
     ///
     /// ```
     /// use cluster_operator::{Resource, Rule, Rules};
@@ -129,13 +145,20 @@ impl Rules {
         }
     }
 
-    /// Whether they allow this access, where `default` holds if they say
-    /// nothing about the resource.
+    /// Decides whether the rules allow this access; `default` decides where they say nothing.
     pub fn allow(&self, resource: Resource, access: Access, default: DefaultPolicy) -> bool {
         match self.about(resource) {
             Some(rule) => rule.allows(access),
             None => default == DefaultPolicy::Allow,
         }
+    }
+}
+
+impl FromStr for Rules {
+    type Err = RulesError;
+
+    fn from_str(text: &str) -> Result<Self, RulesError> {
+        policy::parse(text)
     }
 }
 
@@ -172,12 +195,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_policies_does_not_matter(a in any_rules(), b in any_rules()) {
+        fn merging_ignores_the_order(a in any_rules(), b in any_rules()) {
             prop_assert_eq!(a.merge(b), b.merge(a));
         }
 
         #[test]
-        fn the_grouping_of_policies_does_not_matter(
+        fn merging_ignores_the_grouping(
             a in any_rules(),
             b in any_rules(),
             c in any_rules(),
@@ -186,14 +209,14 @@ mod tests {
         }
 
         #[test]
-        fn a_policy_given_again_changes_nothing(a in any_rules(), b in any_rules()) {
+        fn merging_a_policy_twice_changes_nothing(a in any_rules(), b in any_rules()) {
             prop_assert_eq!(a.merge(a), a);
             prop_assert_eq!(a.merge(b).merge(b), a.merge(b));
             prop_assert_eq!(a.merge(Rules::new()), a);
         }
 
         #[test]
-        fn merging_grants_nothing_that_no_policy_grants_and_nothing_that_one_denies(
+        fn merging_grants_only_what_one_grants_and_none_denies(
             policies in proptest::collection::vec(any_rules(), 1..6),
             allow in any::<bool>(),
         ) {
@@ -211,7 +234,7 @@ mod tests {
         }
 
         #[test]
-        fn rules_parse_back_from_what_they_display(rules in any_rules()) {
+        fn displayed_rules_parse_back(rules in any_rules()) {
             prop_assert_eq!(rules.to_string().parse::<Rules>(), Ok(rules));
         }
     }

@@ -1,10 +1,10 @@
-//! A file with tokens.
+//! Token files for tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A file that is gone with the test.
+/// A file that is removed with the test, and that its owner alone may read.
 pub(crate) struct TokenFile(PathBuf);
 
 impl TokenFile {
@@ -17,6 +17,8 @@ impl TokenFile {
         );
         let file = TokenFile(std::env::temp_dir().join(name));
         file.write(text);
+        #[cfg(unix)]
+        file.set_mode(0o600);
         file
     }
 
@@ -26,6 +28,12 @@ impl TokenFile {
 
     pub(crate) fn write(&self, text: impl AsRef<[u8]>) {
         fs::write(&self.0, text).expect("the file is written");
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn set_mode(&self, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&self.0, fs::Permissions::from_mode(mode)).expect("the mode is set");
     }
 }
 

@@ -1,0 +1,138 @@
+//! Secrets as the store keeps them, and what no secret may be.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Half of the SHA-256 hash of a key and a secret.
+#[derive(Clone, Copy)]
+pub(super) struct Digest([u8; 16]);
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Digest {}
+
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+/// A random key, under which all secrets of a store are hashed.
+///
+/// Without it nobody can choose a token by its digest, and the time of a look-up teaches nothing
+/// about the secrets that are known. It comes from `RandomState`, which std seeds with 128 bits of
+/// the operating system's randomness.
+#[derive(Clone)]
+pub(super) struct Key(Zeroizing<[u8; 16]>);
+
+impl Key {
+    pub(super) fn random() -> Self {
+        let seed = RandomState::new();
+        let mut key = Zeroizing::new([0; 16]);
+        for (half, bytes) in key.chunks_exact_mut(8).enumerate() {
+            bytes.copy_from_slice(&seed.hash_one(half).to_ne_bytes());
+        }
+        Key(key)
+    }
+
+    pub(super) fn digest(&self, secret: &str) -> Digest {
+        let hash = Sha256::new()
+            .chain_update(*self.0)
+            .chain_update(secret)
+            .finalize();
+        let mut half = [0; 16];
+        half.copy_from_slice(&hash[..16]);
+        Digest(half)
+    }
+}
+
+/// Why a secret is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretFault {
+    /// It is empty or blank.
+    Blank,
+    /// White space or an invisible character surrounds it or stands in it. No header can carry a
+    /// line break, and `Authorization: Bearer` carries no space.
+    Whitespace,
+    /// A control character stands in it.
+    Control,
+    /// It has a single character.
+    TooShort,
+    /// It is published as an example, so that everybody knows it.
+    Published,
+}
+
+impl fmt::Display for SecretFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SecretFault::Blank => "is blank: give one that nobody can guess, such as a UUID",
+            SecretFault::Whitespace => "has white space: trim it, or take one without",
+            SecretFault::Control => {
+                "has a control character, which no request can carry: remove it"
+            }
+            SecretFault::TooShort => "is a single character: give one that nobody can guess",
+            SecretFault::Published => {
+                "is a published example: give one that nobody can guess, such as a new UUID"
+            }
+        })
+    }
+}
+
+/// Secrets in Consul's documentation, and in this library's.
+const PUBLISHED: [&str; 10] = [
+    "86cddfb9-2760-d947-358d-a2811156bf31",
+    "e7024f9c-f016-02dd-6217-daedbffb86ac",
+    "527347d3-9653-07dc-adc0-598b8f2b0f4d",
+    "45a3bd52-07c7-47a4-52fd-0745e0cfe967",
+    "8b1247ef-d172-4f99-b050-4dbe5d3df0cb",
+    "adf4238a-882b-9ddc-4a9d-5b6758e4159e",
+    "00000000-0000-0000-0000-000000000000",
+    "b852fbe7-fba0-1ebe-cae4-8553c5cf703b",
+    "b1gs33cr3t",
+    // The anonymous token's.
+    "anonymous",
+];
+
+/// Checks that a secret can be presented, and that it is not one that everybody knows.
+pub(super) fn check(secret: &str) -> Option<SecretFault> {
+    let is_space =
+        |letter: char| letter.is_whitespace() || matches!(letter, '\u{200b}' | '\u{feff}');
+    if secret.chars().all(is_space) {
+        Some(SecretFault::Blank)
+    } else if secret.chars().any(is_space) {
+        Some(SecretFault::Whitespace)
+    } else if secret.chars().any(char::is_control) {
+        Some(SecretFault::Control)
+    } else if secret.chars().nth(1).is_none() {
+        Some(SecretFault::TooShort)
+    } else if PUBLISHED
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(secret))
+    {
+        Some(SecretFault::Published)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digest_depends_on_key_and_secret() {
+        let (a, b) = (Key::random(), Key::random());
+        assert!(a.digest("x") == a.clone().digest("x"));
+        assert!(a.digest("x") != a.digest("y"));
+        assert!(a.digest("x") != b.digest("x"));
+    }
+}

@@ -1,0 +1,283 @@
+//! Policies in HCL 1. What Consul decides on them is replayed by tests/policies.rs.
+
+use std::fs;
+use std::path::Path;
+
+use cluster_operator::acl::{RulesError, RulesErrorKind};
+use cluster_operator::{Resource, Rule, Rules};
+use proptest::prelude::*;
+
+fn parse(text: &str) -> Result<Rules, RulesError> {
+    text.parse()
+}
+
+fn message(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+fn rules(operator: Option<Rule>, keyring: Option<Rule>) -> Rules {
+    [(Resource::Operator, operator), (Resource::Keyring, keyring)]
+        .into_iter()
+        .filter_map(|(resource, rule)| rule.map(|rule| (resource, rule)))
+        .fold(Rules::new(), |rules, (resource, rule)| {
+            rules.with(resource, rule)
+        })
+}
+
+#[test]
+fn sample_policies_load() {
+    use Rule::{Deny, Read, Write};
+
+    for (name, operator, keyring) in [
+        ("dashboard", Read, Read),
+        ("on-call", Write, Read),
+        ("key-rotation", Deny, Write),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("examples/policies")
+            .join(name)
+            .with_extension("hcl");
+        let text = fs::read_to_string(path).unwrap();
+        let expected = rules(Some(operator), Some(keyring));
+        assert_eq!(parse(&text), Ok(expected), "{name}");
+    }
+}
+
+#[test]
+fn policy_in_use_with_consul_loads() {
+    let text = r#"
+        # What the agents need.
+        agent_prefix "" {
+          policy = "write"
+        }
+        event_prefix "" { policy = "read" }
+        key "foo/bar" {
+          policy = "write"
+          sentinel {
+            code = <<EOF
+                import "strings"
+                main = rule { strings.has_suffix(value, "bar") }
+            EOF
+            enforcementlevel = "hard-mandatory"
+          }
+        }
+        acl = "write"
+        // The operator's part.
+        operator = "write"
+        keyring  = "read" /* no more */
+        service "web-*" {
+          policy     = "write"
+          intentions = "read"
+        }
+    "#;
+    assert_eq!(parse(text), Ok(rules(Some(Rule::Write), Some(Rule::Read))));
+}
+
+#[test]
+fn rules_need_no_line_breaks() {
+    let text = "agent \"\" { policy = \"write\" } keyring = \"write\" node \"\" { policy = \
+                \"write\" } operator = \"write\"";
+    assert_eq!(parse(text), Ok(rules(Some(Rule::Write), Some(Rule::Write))));
+}
+
+#[test]
+fn trailing_commas_and_interpolations_in_labels_load() {
+    let text = "operator = \"write\",\nkey_prefix \"${a \"b\"}\" { policy = \"read\", },";
+    assert_eq!(parse(text), Ok(rules(Some(Rule::Write), None)));
+}
+
+#[test]
+fn policy_without_rules_is_empty() {
+    for text in [
+        "# nothing",
+        "operator = \"\"",
+        "keyring = <<E\nE\n",
+        "key {\n}\n",
+        "service = []",
+    ] {
+        assert_eq!(parse(text), Ok(Rules::new()), "{text:?}");
+    }
+}
+
+#[test]
+fn invalid_value_is_named_with_its_place() {
+    for (text, expected) in [
+        (
+            "\noperator = \"x\"",
+            "line 2, column 12: invalid operator policy \"x\"",
+        ),
+        (
+            "operator = \"DENY\"",
+            "line 1, column 12: invalid operator policy \"DENY\"",
+        ),
+        (
+            "keyring = 0x1F",
+            "line 1, column 11: invalid keyring policy \"0x1F\"",
+        ),
+        (
+            "keyring = true",
+            "line 1, column 11: invalid keyring policy",
+        ),
+        (
+            "operator = \"${x}\"",
+            "line 1, column 12: invalid operator policy \"${x}\"",
+        ),
+        (
+            "operator = <<E\ndeny\nE\n",
+            "line 1, column 12: invalid operator policy \"deny\\n\"",
+        ),
+    ] {
+        let expected = format!("{expected}: write \"read\", \"write\" or \"deny\"");
+        assert_eq!(message(text), expected);
+    }
+}
+
+#[test]
+fn block_in_place_of_a_word_says_what_to_write() {
+    for text in [
+        "operator { policy = \"write\" }",
+        "operator \"\" { policy = \"write\" }",
+        "operator {}",
+        "operator = { policy = \"write\" }",
+    ] {
+        let message = message(text);
+        let expected = "of a block: write operator = \"read\", \"write\" or \"deny\"";
+        assert!(message.ends_with(expected), "{message}");
+    }
+}
+
+#[test]
+fn mistakes_of_other_languages_say_what_to_write() {
+    for (text, expected) in [
+        (
+            "operator: \"write\"",
+            "line 1, column 9: write = between a name and its value, not :",
+        ),
+        (
+            "operator = \"write\"; keyring = \"read\"",
+            "line 1, column 19: no ; is needed: remove it",
+        ),
+        (
+            "operator = 'write'",
+            "line 1, column 12: a string stands in double quotes",
+        ),
+        (
+            "operator = upper(\"write\")",
+            "line 1, column 12: nothing is evaluated: put the value in quotes",
+        ),
+        (
+            "\u{feff}operator = \"write\"",
+            "line 1, column 1: a byte order mark: save the text without it",
+        ),
+        (
+            "node \"\" {\n policy = \"read\"",
+            "line 1, column 9: the block does not end: close it with }",
+        ),
+        (
+            "operator = \"write",
+            "line 1, column 12: the string does not end: close it with \"",
+        ),
+        (
+            "operator =",
+            "line 1, column 11: the value is missing: write one in quotes",
+        ),
+        (
+            "operator = \"deny\" /* x",
+            "line 1, column 19: the comment does not end: close it with */",
+        ),
+    ] {
+        assert_eq!(message(text), expected);
+    }
+}
+
+#[test]
+fn malformed_text_is_not_quoted() {
+    let error = parse("# fine\noperator = hunter2 hunter3").unwrap_err();
+    assert_eq!(error.position().unwrap().line, 2);
+    assert!(!format!("{error} {error:?}").contains("hunter"));
+}
+
+#[test]
+fn wrapped_and_misplaced_rules_are_refused() {
+    let error = parse("name = \"ops\"\nrules = \"operator = \\\"deny\\\"\"").unwrap_err();
+    assert_eq!(error.kind(), &RulesErrorKind::WrappedRules);
+    assert_eq!(error.position().unwrap().line, 2);
+    for text in [
+        "namespace \"default\" { operator = \"deny\" }",
+        "node \"\" { policy = \"read\" \"operator\" = \"deny\" }",
+    ] {
+        let error = parse(text).unwrap_err();
+        let resource = Resource::Operator;
+        assert_eq!(error.kind(), &RulesErrorKind::MisplacedRule { resource });
+    }
+}
+
+#[test]
+fn depth_is_bounded() {
+    let nested = |depth: usize| {
+        let (open, close) = ("a {".repeat(depth - 1), "}".repeat(depth));
+        format!("partition {{{open}{close}")
+    };
+    assert_eq!(parse(&nested(Rules::MAX_DEPTH)), Ok(Rules::new()));
+    let error = parse(&nested(Rules::MAX_DEPTH + 1)).unwrap_err();
+    assert_eq!(error.kind(), &RulesErrorKind::TooDeep);
+    for hostile in ["a{", "a=[", "a={b=[{", "[", "{"] {
+        assert!(parse(&hostile.repeat(100_000)).is_err());
+    }
+    // Doubled the time with every five bytes in the parser before this one.
+    assert!(parse(&format!("p={}r", "{r%r%".repeat(24))).is_err());
+}
+
+#[test]
+fn labels_are_bounded() {
+    let labelled = |labels: usize| format!("node{} {{ policy = \"read\" }}", " b".repeat(labels));
+    assert_eq!(parse(&labelled(Rules::MAX_LABELS)), Ok(Rules::new()));
+    for labels in [Rules::MAX_LABELS + 1, 20_000] {
+        let error = parse(&labelled(labels)).unwrap_err();
+        assert_eq!(error.kind(), &RulesErrorKind::TooManyLabels);
+    }
+}
+
+#[test]
+fn size_is_bounded() {
+    let padded = |len: usize| {
+        let text = "operator = \"deny\"";
+        format!("{text}{}", " ".repeat(len - text.len()))
+    };
+    let deny = rules(Some(Rule::Deny), None);
+    assert_eq!(parse(&padded(Rules::MAX_BYTES)), Ok(deny));
+    let error = parse(&padded(Rules::MAX_BYTES + 1)).unwrap_err();
+    assert_eq!(error.kind(), &RulesErrorKind::TooLarge);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_rules_or_an_error(text in ".*") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn any_text_like_rules_is_rules_or_an_error(
+        text in r#"[{}\[\]()=",.\\ \n#*/$%<>\-a-zé0-9]{0,40}|(operator|keyring|node|=|"read"|"|\\|\n|\{|\}|<<A|<<-A|A|\$\{|0|e|\.|-| ){0,12}"#,
+    ) {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn rules_parse_back_from_what_they_are_written_as(
+        operator in proptest::option::of(0..3usize),
+        keyring in proptest::option::of(0..3usize),
+        space in "[ \t]{0,3}",
+        comment in "(#|//)[a-z \"{]{0,10}",
+    ) {
+        let rule = |at: usize| [Rule::Read, Rule::Write, Rule::Deny][at];
+        let expected = rules(operator.map(rule), keyring.map(rule));
+        let mut text = format!("{comment}\n");
+        for resource in [Resource::Keyring, Resource::Operator] {
+            if let Some(rule) = expected.about(resource) {
+                text.push_str(&format!("{resource}{space}={space}\"{rule}\"{space}{comment}\n"));
+            }
+        }
+        prop_assert_eq!(parse(&text), Ok(expected));
+    }
+}
