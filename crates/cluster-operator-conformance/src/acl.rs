@@ -14,7 +14,7 @@ use cluster_operator::acl::{
 use futures_util::future::join_all;
 
 use crate::check::{Check, checks, suite};
-use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, same};
+use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, exactly, same};
 use crate::secret::{PART, tells_part};
 
 /// The rules of a token. The default policy decides about the rest.
@@ -426,9 +426,7 @@ impl Authorizer<'_> {
             name: format!("token {number}"),
             token: Some(token),
         };
-        let tokens: Vec<_> = (1..).zip(self.fixture.tokens()).map(named).collect();
-        let other = |tokens: Vec<_>| Stop::failed(format!("{N} tokens"), tokens.len().to_string());
-        tokens.try_into().map_err(other)
+        exactly("tokens", (1..).zip(self.fixture.tokens()).map(named))
     }
 
     /// Asks, and returns the identity too.

@@ -100,6 +100,16 @@ pub(crate) fn same<T: PartialEq + fmt::Debug>(what: &str, expected: &T, seen: &T
     ensure(seen == expected, format_args!("{what}: {expected:?}"), seen)
 }
 
+/// So many items, as the check wanted them.
+pub(crate) fn exactly<T, const N: usize>(
+    what: &str,
+    items: impl Iterator<Item = T>,
+) -> Result<[T; N], Stop> {
+    let items: Vec<_> = items.collect();
+    let other = |items: Vec<_>| Stop::failed(format!("{N} {what}"), items.len().to_string());
+    items.try_into().map_err(other)
+}
+
 /// The steps of one check, for the reader of its failure.
 #[derive(Default)]
 pub(crate) struct Steps {

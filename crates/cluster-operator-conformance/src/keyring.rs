@@ -65,9 +65,6 @@ const ONE_DIFFERS: Rings = Rings::new(&[&[1, 2], &[1, 2], &[2, 1]]);
 const CLEAR: Rings = Rings::new(&[&[], &[], &[]]);
 const ONE_CLEAR: Rings = Rings::new(&[&[1], &[1], &[]]);
 
-/// After how many polls a call is dropped.
-const POLLS: [usize; 6] = [0, 1, 2, 3, 5, 9];
-
 /// Calls of each kind that succeed, and that nodes reject, in a pool whose primary is the
 /// key 1. The rings end as they began.
 fn calls() -> [(KeyChange, Option<NodeFailure>); 8] {
@@ -668,54 +665,19 @@ checks! {
         Ok(())
     }
 
-    // Calls whose future is dropped. The helper checks that a call that has named no node
-    // has changed nothing.
+    // Calls whose future is dropped.
 
-    /// An install whose future is dropped, at any point, adds the key to some nodes and
-    /// changes nothing else; it can be repeated. If it has named no node before, it has
-    /// changed nothing.
+    /// A call whose future is dropped, at any point, has changed some nodes or none, and
+    /// loses no other key and no primary; a listing changes nothing. If it has named no
+    /// node before, it has changed none. It blocks no other call, and can be repeated.
     #[source("the contract of `KeyringBackend` and of `Answers`")]
     #[needs(THREE)]
-    async fn dropped_install_leaves_every_ring_whole(pool: Gossip<'_>) -> Verdict {
+    async fn dropped_call_leaves_every_ring_whole(pool: Gossip<'_>) -> Verdict {
         let [node, ..] = &pool.nodes::<3>().await?;
-        for (polls, number) in POLLS.into_iter().zip(100..) {
-            dropped_change(pool, node, polls, &install(number)).await?;
-        }
-        Ok(())
-    }
-
-    /// A use whose future is dropped, at any point, loses no key and no primary; it can
-    /// be repeated.
-    #[source("the contract of `KeyringBackend`")]
-    #[needs(THREE)]
-    async fn dropped_use_leaves_every_ring_whole(pool: Gossip<'_>) -> Verdict {
-        let [node, ..] = &pool.nodes::<3>().await?;
-        for (polls, number) in POLLS.into_iter().zip([2, 3, 1, 2, 3, 1]) {
-            dropped_change(pool, node, polls, &use_key(number)).await?;
-        }
-        Ok(())
-    }
-
-    /// A removal whose future is dropped, at any point, keeps all other keys; it can be
-    /// repeated.
-    #[source("the contract of `KeyringBackend`")]
-    #[needs(THREE)]
-    async fn dropped_removal_leaves_every_ring_whole(pool: Gossip<'_>) -> Verdict {
-        let [node, ..] = &pool.nodes::<3>().await?;
-        for (polls, number) in POLLS.into_iter().zip(100..) {
-            node.done(3, &install(number)).await?;
-            dropped_change(pool, node, polls, &remove(number)).await?;
-        }
-        Ok(())
-    }
-
-    /// A listing whose future is dropped, at any point, changes nothing and blocks
-    /// nothing.
-    #[source("the contract of `KeyringBackend`")]
-    #[needs(THREE)]
-    async fn dropped_listing_blocks_nothing(pool: Gossip<'_>) -> Verdict {
-        let [node, ..] = &pool.nodes::<3>().await?;
-        for polls in POLLS {
+        for polls in [0, 1, 2, 3, 5, 9] {
+            for change in [install(100), use_key(100), use_key(1), remove(100)] {
+                dropped_change(pool, node, polls, &change).await?;
+            }
             pool.dropped(polls, node.call(None, &pool.query())).await;
             node.shows(3, [(1, 3), (2, 3), (3, 3)], [(1, 3)]).await?;
         }

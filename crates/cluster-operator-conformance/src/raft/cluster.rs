@@ -9,7 +9,7 @@ use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::raft::{Leadership, PendingChange, RaftBackend, RaftView, Removal};
 use cluster_operator::types::{ServerAddress, ServerId};
 
-use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, same};
+use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, exactly, same};
 
 /// The servers that a check needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,9 +218,8 @@ impl Cluster<'_> {
     /// The leader, once there is one, and so many of the others.
     pub(super) async fn led<const N: usize>(&self) -> Result<(Member, [Member; N]), Stop> {
         let leader = self.leader().await?;
-        let others: Vec<_> = self.others(&leader).into_iter().take(N).collect();
-        let few = |others: Vec<_>| Stop::failed(format!("{N} others"), format!("{others:?}"));
-        Ok((leader, others.try_into().map_err(few)?))
+        let others = self.others(&leader).into_iter().take(N);
+        Ok((leader, exactly("other servers", others)?))
     }
 
     /// The leader, once there is one.

@@ -149,7 +149,7 @@ impl AclFixture for Stored {
 }
 
 #[test]
-fn the_mock_keeps_the_rules_of_access_control() {
+fn mock_passes() {
     let clock = MockClock::new();
     let acl = async |wanted| Ok(Simulated::new(&clock, wanted));
     clock
@@ -158,12 +158,12 @@ fn the_mock_keeps_the_rules_of_access_control() {
 }
 
 #[test]
-fn the_token_store_keeps_the_rules_of_access_control() {
+fn token_store_passes() {
     let clock = MockClock::new();
     let acl = async |wanted| Ok(Stored::new(&clock, wanted));
     let report = clock.run(cluster_operator_conformance::acl_authorizer(acl));
     report.assert();
-    // It asks nobody, so it cannot lose what it asks.
+    // It asks no source, so it cannot lose one.
     let skipped: Vec<_> = report.skipped().map(|check| check.name).collect();
     assert_eq!(skipped, ["lost_source_is_unavailable"]);
 }

@@ -13,10 +13,10 @@ use cluster_operator::{
 use cluster_operator_conformance::keyring::{KeyringFixture, Node, Rings};
 use cluster_operator_conformance::{CheckResult, Fixture, NotSupported};
 
-/// How many keys fit into an answer.
+/// The number of keys that fit into an answer.
 pub(crate) const SHOWN: usize = 20;
 
-/// A pool in which an answer takes its time.
+/// A pool whose answers take some time.
 pub(crate) struct Gossip {
     clock: MockClock,
     federation: MockFederation,
@@ -55,7 +55,7 @@ impl Gossip {
         }
     }
 
-    /// The nodes, each with what `backend` makes of its keyring.
+    /// The nodes, each with the backend that `backend` makes of its keyring.
     pub(crate) fn nodes_with<B: KeyringBackend + 'static>(
         &self,
         backend: impl Fn(MockKeyring) -> B,
@@ -112,7 +112,7 @@ impl KeyringFixture for Gossip {
 }
 
 #[test]
-fn mock_keeps_the_rules_of_gossip() {
+fn mock_passes() {
     let clock = MockClock::new();
     let pool = async |wanted| Ok(Gossip::new(&clock, wanted));
     clock

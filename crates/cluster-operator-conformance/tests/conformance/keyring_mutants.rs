@@ -155,7 +155,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ),
     (
         "primaries are not shown after a use",
-        "dropped_use_leaves_every_ring_whole",
+        "dropped_call_leaves_every_ring_whole",
     ),
     (
         "a use installs the key",
@@ -266,7 +266,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ),
     (
         "a use takes the key out first",
-        "dropped_use_leaves_every_ring_whole",
+        "dropped_call_leaves_every_ring_whole",
     ),
     (
         "a removal beside a use removes the primary",
@@ -278,19 +278,19 @@ const MUTANTS: &[(&str, &str)] = &[
     ),
     (
         "a change names the nodes at its end",
-        "dropped_install_leaves_every_ring_whole",
+        "dropped_call_leaves_every_ring_whole",
     ),
     (
         "a change empties the rings first",
-        "dropped_install_leaves_every_ring_whole",
+        "dropped_call_leaves_every_ring_whole",
     ),
     (
-        "a change empties the rings first",
-        "dropped_removal_leaves_every_ring_whole",
+        "a removal empties the rings first",
+        "dropped_call_leaves_every_ring_whole",
     ),
     (
         "a dropped listing blocks the next",
-        "dropped_listing_blocks_nothing",
+        "dropped_call_leaves_every_ring_whole",
     ),
 ];
 
@@ -369,7 +369,7 @@ impl Broken {
         let delay = |node: &NodeName| late.get(node).copied().unwrap_or_default();
         let mut members = self.members();
         members.sort_by_key(&delay);
-        // Those who collect the answers before they hand them over.
+        // Collects the answers before it hands them over.
         let collects = match self.mutant {
             "a listing hands over its answers at its end" => change.is_none(),
             "a change hands over its answers at its end" => change.is_some(),
@@ -381,7 +381,7 @@ impl Broken {
         if !names_last {
             query.answers.asking(names.iter().cloned());
         }
-        self.ask_strangers(change, query);
+        self.ask_unknown_nodes(change, query);
         let mut collected = Vec::new();
         let mut waited = Duration::ZERO;
         for (node, name) in std::iter::zip(&members, &names) {

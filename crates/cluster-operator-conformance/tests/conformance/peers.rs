@@ -123,7 +123,7 @@ impl PeersFixture for Simulated {
 }
 
 #[test]
-fn mock_keeps_the_rules_of_peers() {
+fn mock_passes() {
     let clock = MockClock::new();
     let peers = async |()| Ok(Simulated::new(&clock));
     clock

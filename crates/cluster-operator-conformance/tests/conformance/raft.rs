@@ -37,7 +37,7 @@ impl Datacenter {
         }
     }
 
-    /// The servers, each with what `backend` makes of its Raft.
+    /// The servers, each with the backend that `backend` makes of its Raft.
     pub(crate) fn members_with<B: RaftBackend + 'static>(
         &self,
         backend: impl Fn(MockRaft) -> B,

@@ -1,4 +1,4 @@
-//! What a broken keyring hands over instead of what a node answers.
+//! The answers of a broken keyring in place of a node's.
 
 use cluster_operator::GossipKey;
 
@@ -18,17 +18,17 @@ impl Broken {
         }
     }
 
-    /// Counts nodes that there are not.
-    pub(super) fn ask_strangers(&self, change: Option<&KeyChange>, query: &GossipQuery) {
-        let strangers = match (self.mutant, change) {
+    /// Counts nodes that do not exist.
+    pub(super) fn ask_unknown_nodes(&self, change: Option<&KeyChange>, query: &GossipQuery) {
+        let unknown = match (self.mutant, change) {
             ("one node too many is counted", _) => 1,
             ("relayed answers are counted again", Some(_)) => query.relay.get(),
             _ => 0,
         };
-        for number in 0..strangers {
-            let stranger: NodeName = format!("stranger-{number}").into();
-            query.answers.asking([stranger.clone()]);
-            query.answers.answered(&stranger, Ok(NodeKeys::done()));
+        for number in 0..unknown {
+            let node: NodeName = format!("unknown-{number}").into();
+            query.answers.asking([node.clone()]);
+            query.answers.answered(&node, Ok(NodeKeys::done()));
         }
     }
 

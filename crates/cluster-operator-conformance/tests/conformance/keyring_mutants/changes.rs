@@ -1,4 +1,4 @@
-//! What a broken keyring does instead of what it is asked.
+//! The changes of a broken keyring in place of those that it is asked for.
 
 use cluster_operator::keyring::NodeKeys;
 use cluster_operator::{GossipKey, GossipQuery, KeyChange, NodeFailure, NodeName, OperatorError};
@@ -8,7 +8,7 @@ use crate::give_way;
 use crate::keyring::ring;
 
 impl Broken {
-    /// What happens before a change, or instead of it.
+    /// Runs before a change, or in its place.
     pub(super) async fn instead(
         &self,
         change: &KeyChange,
@@ -99,7 +99,7 @@ impl Broken {
         None
     }
 
-    /// What another call, or the end of this one, comes between.
+    /// Gives way to other calls, or to the end of this one, in the middle of a change.
     async fn interleaved(
         &self,
         change: &KeyChange,
@@ -142,7 +142,8 @@ impl Broken {
                 return done();
             }
             // A ring that is emptied before it is written anew.
-            ("a change empties the rings first", _) => {
+            ("a change empties the rings first", _)
+            | ("a removal empties the rings first", KeyChange::Remove(_)) => {
                 let rings = self.rings();
                 self.keep(|ring| vec![ring.primary().clone()]);
                 give_way().await;
@@ -165,7 +166,7 @@ impl Broken {
         Some(Ok(()))
     }
 
-    /// What happens after a change.
+    /// Runs after a change.
     pub(super) fn afterwards(&self, change: &KeyChange, before: Vec<(NodeName, Keyring)>) {
         let key = change.key();
         let Some((last, held)) = before.into_iter().next_back() else {
