@@ -1,57 +1,35 @@
-//! A [`RaftBackend`] over a server of [openraft] 0.9.
-//!
-//! ```no_run
-//! use cluster_operator::{AllowAll, OperatorService};
-//! use cluster_operator_openraft::{OpenraftBackend, basic_node};
-//!
-//! # fn doc(raft: openraft::Raft<TypeConfig>) -> Result<(), Box<dyn std::error::Error>> {
-//! let raft = OpenraftBackend::new(raft, basic_node)
-//!     // A command that changes nothing, needed to remove voters.
-//!     .with_noop(|| Command::Noop);
-//! let service = OperatorService::builder("dc1")
-//!     .raft(raft)
-//!     .authorizer(AllowAll)
-//!     .build()?;
-//! # Ok(()) }
-//! # use std::io::Cursor;
-//! # #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-//! # pub enum Command { Noop }
-//! # openraft::declare_raft_types!(pub TypeConfig: D = Command);
-//! ```
-//!
-//! It works with any node type and with both of openraft's storage APIs. Callers
-//! need not be in openraft's runtime.
+#![doc = include_str!("../README.md")]
 //!
 //! # Views
 //! A view comes from openraft's metrics. It shows the *effective* membership, which
 //! is the latest in the log, committed or not, in the order of the node ids. While
-//! a joint configuration is in effect, a server that votes in either half is a
+//! a joint configuration is in effect, a server that votes in either set is a
 //! voter.
 //!
 //! `Raft::initialize` writes the first configuration at term 0, index 0, where
-//! Consul's begins at 1; so the version 0-0 with servers is a configuration like any
-//! other, and 0-0 without servers is that of a server in no cluster.
+//! Consul's begins at 1. So the version 0-0 with servers is a configuration like any
+//! other; 0-0 without servers is the version of a server that is in no cluster.
 //!
 //! A version is a term and an index. Without openraft's feature `single-term-leader`
 //! a term can have several leaders, so in theory a configuration that was never
 //! committed can have the same version as the one that replaced it.
 //!
 //! The leader knows the last log entry of each server that has acknowledged one
-//! since it was elected. A follower knows none but its own, so its view shows
-//! none. openraft does not publish when a follower last answered.
+//! since it was elected. A follower knows only its own, so its view shows none.
+//! openraft does not publish when a follower last answered.
 //!
 //! # Leadership
-//! openraft's leader stays leader forever when it is cut off. Here it leads as long
-//! as a majority has acknowledged it within
-//! `election_timeout_max + election_timeout_min`, before which nobody else can be
-//! elected; after that its leader is [`Unknown`](cluster_operator::Leadership::Unknown), and so
-//! is that of a new leader until a majority has acknowledged it once. This needs
-//! openraft's ticks and heartbeats, which are on by default.
+//! An openraft leader that is cut off stays leader forever. Here it leads as long as a
+//! majority has acknowledged it within `election_timeout_max + election_timeout_min`,
+//! before which no other server can be elected. After that its leader is
+//! [`Unknown`](cluster_operator::Leadership::Unknown), and so is that of a new leader
+//! until a majority has acknowledged it once. This needs openraft's ticks and
+//! heartbeats, which are on by default.
 //!
-//! A learner that is cut off does not notice, and names the last leader forever.
+//! A learner that is cut off does not notice it, and names the last leader forever.
 //!
 //! # Removals
-//! Removing a voter follows the [contract](RaftBackend#removal): the command of
+//! A voter is removed by the [contract](RaftBackend#removal): the command of
 //! [`with_noop`](OpenraftBackend::with_noop) is written, and has to reach a majority
 //! of the voters that stay before the membership is changed. A learner is removed
 //! without that proof, since no quorum depends on it.
@@ -59,27 +37,26 @@
 //! The change takes two log entries, the joint configuration and the final one.
 //! openraft commits the final one with the voters that stay, so its answer is the
 //! success that the contract asks for. A leader that dies between the two leaves the
-//! joint configuration behind; the next removal finishes it, once nobody else has
-//! for an election timeout. Voters that such a change drops stay as learners, since
-//! it is not known whether they should, unless the one that is being removed is the
-//! only one.
+//! joint configuration behind. The next removal finishes it, if no other server does
+//! within an election timeout. Voters that this drops stay as learners, since it is
+//! not known whether they should, unless the only one is the server to be removed.
 //!
 //! A backend and its clones remove one server at a time. Once the change is in the
-//! log it is carried to its end, with or without the caller: also where the program
-//! ends the joint configuration itself and keeps the server as a learner. A removal
-//! whose caller goes before that ends at once.
+//! log it is completed, even if the caller drops the future, or if the program ends the
+//! joint configuration itself and keeps the server as a learner. A removal whose caller
+//! drops the future before that ends at once.
 //!
-//! openraft cannot compare the version as it appends. The comparison is made inside
-//! its core, so only a change that the core has already queued can come first.
+//! openraft cannot compare the version as it appends. The comparison runs inside its
+//! core, so only a change that the core has already queued can come first.
 //!
 //! # Limits
 //! - Leadership cannot be transferred: openraft 0.9 has no call for it.
-//! - Whether a server is up is not known, unless
-//!   [`with_status`](OpenraftBackend::with_status) tells it.
+//! - Whether a server is up is not known, except from
+//!   [`with_status`](OpenraftBackend::with_status).
 //! - Calls other than `view` go through openraft's core. A timeout is not kept while
-//!   the core itself hangs, on a disk that does not answer.
-//! - A removed server is not told. It stands for election in vain until it is shut
-//!   down, and a stale read of it shows the old configuration.
+//!   the core itself hangs, for example on a disk that does not answer.
+//! - A removed server does not learn of its removal. It stands for election in vain
+//!   until it is shut down, and its stale reads show the old configuration.
 //! - openraft's feature `singlethreaded`, and responders other than
 //!   `OneshotResponder` (the default), are not supported.
 
@@ -123,28 +100,28 @@ pub fn basic_node<I: fmt::Display>(id: &I, node: &BasicNode) -> RaftMember {
     RaftMember::voter(id.to_string(), node.addr.as_str())
 }
 
-/// The Raft of a server that runs openraft. See the [module](self).
+/// The Raft of a server that runs openraft. See the [crate documentation](crate).
 ///
-/// Clones share the Raft, and take turns with each other.
+/// Clones share the Raft, and remove one server at a time.
 pub struct OpenraftBackend<C: RaftTypeConfig> {
     raft: Raft<C>,
     describe: Describe<C, RaftMember>,
     status: Option<Describe<C, ServerStatus>>,
     noop: Option<Arc<dyn Fn() -> C::D + Send + Sync>>,
     described: Arc<ArcSwap<Described<C>>>,
-    /// Held by the removal that is under way.
+    /// Held by the removal that is running.
     turn: Arc<Mutex<()>>,
-    /// How long a leader leads without hearing from a majority.
+    /// The time for which a leader leads without an answer of a majority.
     lease: Duration,
 }
 
 impl<C: RaftTypeConfig> OpenraftBackend<C> {
     /// Creates the backend of the server that `raft` runs.
     ///
-    /// `describe` gives a server's id and address; [`basic_node`] does, for
-    /// [`BasicNode`]. It is called once for each server of each configuration, and
-    /// the suffrage is set afterwards. A server that shares its id with another one
-    /// cannot be removed.
+    /// `describe` returns a server's id and address, as [`basic_node`] does for a
+    /// [`BasicNode`]. It is called once for each server of each configuration, and the
+    /// suffrage is set afterwards. A server that shares its id with another one cannot
+    /// be removed.
     pub fn new(
         raft: Raft<C>,
         describe: impl Fn(&C::NodeId, &C::Node) -> RaftMember + Send + Sync + 'static,
@@ -163,8 +140,8 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         }
     }
 
-    /// Sets what gives a server's name, protocol version and liveness. It is called
-    /// for each server in each view, so it must not wait.
+    /// Sets the function that returns a server's name, protocol version and liveness.
+    /// It is called for each server in each view, so it must not wait.
     #[must_use]
     pub fn with_status(
         mut self,
@@ -175,7 +152,7 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
     }
 
     /// Sets the command that proves that voters are alive. The state machine must
-    /// take it and change nothing. Without it, removing a voter is
+    /// accept it and change nothing. Without it, removing a voter is
     /// [`Unsupported`](ErrorKind::Unsupported).
     #[must_use]
     pub fn with_noop(mut self, noop: impl Fn() -> C::D + Send + Sync + 'static) -> Self {
@@ -194,17 +171,17 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
     {
         let (sender, answer) = C::AsyncRuntime::oneshot();
         let task = task(sender);
-        // The core is in the runtime, whoever polls this may not be.
+        // The core is in the runtime; the caller may not be.
         let spawned = self.raft.with_raft_state(move |_| {
             let _detached = C::AsyncRuntime::spawn(task);
         });
-        // A Raft that has stopped leads no more.
+        // A stopped Raft does not lead.
         spawned
             .await
             .map_err(|fatal| self.not_leader().with_source(fatal))?;
         let aborted = |_| {
             Err(OperatorError::backend(
-                "the server's Raft stopped meanwhile",
+                "the server's Raft stopped during the call",
             ))
         };
         answer.await.unwrap_or_else(aborted)
@@ -226,11 +203,11 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for Openraf
                 after: timeout,
             };
             let confirmed = confirmed.await.unwrap_or_else(|_| Err(missed.into()));
-            // The caller may have gone.
+            // The caller may have dropped the call.
             let _ = answer.send(confirmed);
         };
         let confirmed = self.in_runtime(task).await;
-        // Whatever becomes of a read, it changes nothing.
+        // A read changes nothing, whatever its error.
         confirmed.map_err(|error| error.with_outcome(Outcome::NotApplied))
     }
 
@@ -242,8 +219,8 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for Openraf
     ///   [`with_noop`](OpenraftBackend::with_noop)
     ///
     /// # Cancel safety
-    /// A removal whose future is dropped before the change is appended changes
-    /// nothing; a later one ends by itself.
+    /// A removal whose future is dropped before the change is appended changes nothing;
+    /// one that is dropped later is completed.
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
         self.remove(removal).await
     }

@@ -1,4 +1,4 @@
-//! Removing a server, in the four steps of the trait's contract.
+//! Removes a server, in the four steps of the trait's contract.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -49,7 +49,7 @@ impl Decision {
     }
 }
 
-/// Gives the removal up, with its turn, when its caller goes before it is appended.
+/// Aborts the removal if the caller drops its future before the change is appended.
 struct Caller {
     decision: Decision,
     task: AbortHandle,
@@ -88,16 +88,16 @@ struct Task<C: RaftTypeConfig> {
     backend: OpenraftBackend<C>,
     removal: Removal,
     arrived: Instant,
-    /// The leader under which it began.
+    /// The leader when it began.
     elected: LeaderId<C::NodeId>,
     decision: Decision,
 }
 
-/// What is to be done, and who has to be alive for it.
+/// The change of the membership, and the voters that have to be alive for it.
 struct Plan<C: RaftTypeConfig> {
     id: C::NodeId,
     change: ChangeMembers<C::NodeId, C::Node>,
-    /// Whether it only ends a joint configuration of somebody else. The voters that
+    /// Whether it only ends the joint configuration of another change. The voters that
     /// this drops stay as learners.
     ends_another: bool,
     /// The voters that stay, where the voters change.
@@ -106,10 +106,10 @@ struct Plan<C: RaftTypeConfig> {
 
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     async fn run(self, answer: Answer<C, ()>) {
-        // Some time is left for the answer to arrive.
+        // The rest is for the answer to arrive.
         let allowed = self.removal.timeout - self.removal.timeout / 8;
         let left = C::AsyncRuntime::sleep(allowed.saturating_sub(self.arrived.elapsed()));
-        // The caller may have gone, wherever it is answered.
+        // The caller may have dropped the call, so sending may fail.
         match select(pin!(self.work()), pin!(left)).await {
             Either::Left((result, _)) => {
                 let _ = answer.send(result);
@@ -124,8 +124,8 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                     return;
                 }
                 let _ = answer.send(Err(missed));
-                // It keeps its turn until it is over. openraft may not tell a leader
-                // that was replaced what became of it.
+                // It keeps its turn until it is over. openraft may never answer a leader
+                // that was replaced.
                 let replaced = self
                     .backend
                     .until(|metrics| metrics.vote.leader_id != self.elected);
@@ -144,8 +144,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         self.finish(changed, &plan).await
     }
 
-    /// How long the voters have for a proof, and somebody else for a change that is
-    /// under way.
+    /// The time for a proof, and for another change to end.
     fn bound(&self) -> Duration {
         let election = self.backend.raft.config().election_timeout_max;
         Duration::from_millis(election).min(self.removal.timeout / 4)
@@ -163,7 +162,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let state = state.await;
         let (server_state, term, latest, is_committed) =
             state.map_err(|fatal| backend.not_leader().with_source(fatal))?;
-        // The view of whoever asks again has to be as new as the answer.
+        // The view after the answer must not be older than the answer.
         let seen = |metrics: &Metrics<C>| {
             metrics.membership_config.log_id() >= latest.log_id() || !backend.leads(metrics)
         };
@@ -188,8 +187,8 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         ErrorKind::Conflict { expected, actual }.into()
     }
 
-    /// Takes its turn, and waits until nobody is changing the configuration. What is
-    /// still a joint one then, nobody finishes.
+    /// Takes its turn, and waits until no other change is running. A configuration that
+    /// is still joint then is one that nobody finishes.
     async fn settled(&self) -> Result<(OwnedMutexGuard<()>, Arc<Latest<C>>), OperatorError> {
         let backend = &self.backend;
         let busy = || OperatorError::new(ErrorKind::ChangeInProgress);
@@ -226,13 +225,13 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let configs = sets.get_joint_config();
         let last = configs.last().cloned().unwrap_or_default();
         let (change, ends_another, stayers) = if configs.len() > 1 {
-            // openraft fails an assertion where a leader that is on its way out begins
-            // another change, so this one is finished first.
+            // openraft fails an assertion if a leader that is being removed begins another
+            // change, so this one is finished first.
             let all: Ids<C> = sets.voter_ids().collect();
             if &all - &last == only {
                 (ChangeMembers::RemoveVoters(only), false, Some(last))
             } else {
-                // Whether those that go were to stay as learners is not known.
+                // Whether those that leave should stay as learners is not known.
                 (
                     ChangeMembers::AddVoterIds(Ids::<C>::new()),
                     true,
@@ -268,17 +267,16 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             }
             (Some(((one, _), _)), Some(((other, _), _))) => {
                 Err(OperatorError::invalid_request(format!(
-                    "the nodes {one} and {other} both have the id {:?}: describe each node by an \
-                     id of its own",
+                    "the nodes {one} and {other} both have the id {:?}: give each node an id of \
+                     its own",
                     self.removal.id
                 )))
             }
         }
     }
 
-    /// Proves with a new entry that enough of these voters are alive. What openraft
-    /// knows of their older entries shows a voter as up to date that has been dead
-    /// for seconds.
+    /// Proves with a new entry that enough of these voters are alive. By what openraft
+    /// knows of older entries, a voter that has been dead for seconds looks up to date.
     async fn prove(&self, stayers: &Ids<C>) -> Result<(), OperatorError> {
         let backend = &self.backend;
         let Some(noop) = &backend.noop else {
@@ -293,7 +291,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             let written = backend.raft.client_write(noop()).await;
             let written = written.map_err(|error| backend.not_leader().with_source(error))?;
             let index = Some(written.log_id.index);
-            // More than all of them will not confirm it.
+            // There are no more than all of them.
             let enough = needed.min(stayers.len());
             let confirmed = |metrics: &Metrics<C>| {
                 holders::<C>(metrics, stayers, index) >= enough || !backend.leads(metrics)
@@ -310,21 +308,21 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             return Ok(());
         }
         if !backend.leads(&metrics) {
-            // Only a leader knows who holds the entry.
+            // Only a leader knows which servers hold the entry.
             return Err(backend.not_leader());
         }
         Err(ErrorKind::QuorumUnproven {
             confirmed,
-            // If enough of those that stay have it, it is not committed because the
-            // server that is removed, which votes until then, has not.
+            // If enough of those that stay hold it, it is uncommitted because the server
+            // to be removed, which still votes, does not hold it.
             needed: needed.max(confirmed + 1),
             after: began.elapsed(),
         }
         .into())
     }
 
-    /// Appends the change, unless something has changed since it was decided on.
-    /// The outcome of what it returns is unknown until openraft answers.
+    /// Appends the change, if term and version are still those that were decided on. The
+    /// outcome is unknown until openraft answers.
     async fn append(&self, plan: &Plan<C>) -> Result<Changed<C>, OperatorError> {
         let raft = self.backend.raft.clone();
         let (change, retain) = (plan.change.clone(), plan.ends_another);
@@ -339,7 +337,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                 && version::<C>(latest.log_id()) == at
                 && is_committed::<C>(state);
             (is_current && decision.take()).then(|| {
-                // Sends it to the core, which is running this.
+                // Sends it to the core, which runs this closure.
                 let mut nobody = Context::from_waker(Waker::noop());
                 let _pending = change.as_mut().poll_unpin(&mut nobody).is_pending();
                 change
@@ -349,7 +347,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let begun = begun.map_err(|fatal| self.backend.not_leader().with_source(fatal))?;
         let Some(mut begun) = begun else {
             self.check().await?;
-            // Nobody waits for this answer, or a change has come and is not committed.
+            // The call was dropped, or there is another change, which is uncommitted.
             return Err(ErrorKind::ChangeInProgress.into());
         };
         begun.as_mut().await;
@@ -359,8 +357,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             .ok_or_else(|| OperatorError::backend("openraft has lost the change"))
     }
 
-    /// Carries a change to its end, also where another one came between its two
-    /// entries.
+    /// Completes a change, even if another one came between its two entries.
     async fn finish(&self, mut changed: Changed<C>, plan: &Plan<C>) -> Result<(), OperatorError> {
         let (backend, id) = (&self.backend, &plan.id);
         loop {
@@ -375,7 +372,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                     if plan.ends_another {
                         return Err(self.conflict(version::<C>(&Some(done.log_id))));
                     }
-                    // Somebody has ended the joint configuration and kept the server.
+                    // Another change has ended the joint configuration and kept the server.
                 }
                 Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(refused))) => {
                     // Its first entry was refused, or its only one.
@@ -388,8 +385,8 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                         );
                     }
                 }
-                // Also what openraft answers for an entry that another leader has
-                // replaced, or has not.
+                // openraft answers so whether another leader has replaced the entry or
+                // not.
                 Err(error) => {
                     let error = backend.not_leader().with_source(error);
                     return Err(error.with_outcome(Outcome::Unknown));
@@ -415,7 +412,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         }
     }
 
-    /// Waits until the view shows a change that is done.
+    /// Waits until the view shows the change.
     async fn seen(&self, done: &ClientWriteResponse<C>) {
         let entry = Some(done.log_id.clone());
         let seen = |metrics: &Metrics<C>| {
@@ -455,7 +452,7 @@ fn is_committed<C: RaftTypeConfig>(state: &State<C>) -> bool {
     sets.effective().log_id() == sets.committed().log_id()
 }
 
-/// How many of these voters hold the entry with this index.
+/// The number of these voters that hold the entry with this index.
 fn holders<C: RaftTypeConfig>(metrics: &Metrics<C>, voters: &Ids<C>, index: Option<u64>) -> usize {
     let Some(replication) = &metrics.replication else {
         return 0;

@@ -1,4 +1,4 @@
-//! What openraft knows, as a [`RaftView`].
+//! Builds a [`RaftView`] from what openraft knows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,7 +93,7 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         view
     }
 
-    /// The servers of this membership, which are described once for each log entry.
+    /// The servers of this membership, described once for each log entry.
     pub(super) fn described(
         &self,
         entry: &EntryId<C>,
@@ -121,16 +121,16 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         membership
     }
 
-    /// Who leads, in the view of a server with these metrics.
+    /// The leader in the view of a server with these metrics.
     fn leader<'a>(&self, metrics: &'a Metrics<C>) -> Option<&'a C::NodeId> {
         let leader = metrics.current_leader.as_ref()?;
         let leads = *leader != metrics.id || self.leads(metrics);
         (metrics.running_state.is_ok() && leads).then_some(leader)
     }
 
-    /// Whether this server leads: openraft says so, and a majority has acknowledged
-    /// it not too long ago. One that has removed itself leads for a moment more, but
-    /// must not change anything.
+    /// Whether this server leads: openraft says so, and a majority has acknowledged it
+    /// within the lease. One that has removed itself leads for a moment longer, but must
+    /// not change anything.
     pub(super) fn leads(&self, metrics: &Metrics<C>) -> bool {
         let sets = metrics.membership_config.membership();
         let silence = metrics.millis_since_quorum_ack.map(Duration::from_millis);
@@ -150,18 +150,18 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         kind.into()
     }
 
-    /// Waits until the metrics are so, or Raft has stopped.
-    pub(super) async fn until(&self, mut are_so: impl FnMut(&Metrics<C>) -> bool) {
+    /// Waits until the condition holds for the metrics, or Raft has stopped.
+    pub(super) async fn until(&self, mut holds: impl FnMut(&Metrics<C>) -> bool) {
         let mut metrics = self.raft.metrics();
         let stopped = |metrics: &Metrics<C>| metrics.running_state.is_err();
-        let until = metrics.wait_for(|metrics| stopped(metrics) || are_so(metrics));
+        let until = metrics.wait_for(|metrics| stopped(metrics) || holds(metrics));
         let _closed = until.await.is_err();
     }
 
     /// The view of a leader, after a majority has confirmed that it still leads.
     pub(super) async fn confirm(&self) -> Result<RaftView, OperatorError> {
         let before = self.leading_view()?;
-        // openraft waits a heartbeat interval for a majority. A busy one is asked
+        // openraft waits one heartbeat interval for a majority. A busy one is asked
         // again, as long as this server leads.
         while let Err(error) = self.raft.get_read_log_id().await {
             let RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)) = error else {
@@ -183,7 +183,7 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
             .await;
         let view = self.leading_view()?;
         if view.term != before.term {
-            // It has lost the lead meanwhile, and won it again.
+            // It has lost the lead in between, and won it again.
             return Err(ErrorKind::NoLeader.into());
         }
         Ok(view)

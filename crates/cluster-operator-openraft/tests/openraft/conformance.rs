@@ -27,7 +27,7 @@ impl Fixture for Cluster {
     }
 }
 
-/// Whether a call brings a configuration.
+/// Whether a call contains a configuration.
 fn brings_change(rpc: &AppendEntriesRequest<TypeConfig>) -> bool {
     let mut entries = rpc.entries.iter();
     entries.any(|entry| matches!(entry.payload, EntryPayload::Membership(_)))
@@ -90,8 +90,8 @@ impl RaftFixture for Cluster {
         }
         let voters = ChangeMembers::RemoveVoters(BTreeSet::from([number(removal)]));
         let mut change = pin!(self.raft(leader).change_membership(voters, false));
-        // The first poll proposes the joint configuration, and another one would
-        // propose the end of it.
+        // The first poll proposes the joint configuration; a second one would propose
+        // the final one.
         let _ = poll_fn(|context| Poll::Ready(change.as_mut().poll(context))).await;
         while self.view(leader).await.change != Some(at) {
             tokio::time::sleep(Duration::from_millis(10)).await;

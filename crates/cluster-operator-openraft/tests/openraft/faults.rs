@@ -1,4 +1,4 @@
-//! Servers that are cut off, or gone.
+//! Servers that are cut off or stopped.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn knows_no_leader(cluster: &Cluster, id: u64) {
     .await;
 }
 
-/// Nobody is asked, so nothing waits.
+/// Asserts that a server refuses all but views, at once.
 async fn refuses_all_but_views(cluster: &Cluster, id: u64) {
     let confirmed = cluster.backend(id).confirmed_view(TIMEOUT);
     let error = soon("a confirmed view", confirmed).await.unwrap_err();
@@ -88,7 +88,7 @@ async fn confirmed_view_outlasts_a_short_break() {
     cluster.links.cut(leader);
     let backend = cluster.backend(leader);
     let mut view = std::pin::pin!(backend.confirmed_view(crate::servers::PATIENCE));
-    // Longer than openraft waits for a majority by itself.
+    // Longer than openraft itself waits for a majority.
     let longer = tokio::time::timeout(Duration::from_millis(200), view.as_mut()).await;
     assert!(longer.is_err(), "nobody can have confirmed it");
     cluster.links.mend();
@@ -100,14 +100,14 @@ async fn confirmed_view_outlasts_a_short_break() {
 }
 
 #[tokio::test]
-async fn isolated_leader_removes_nobody() {
+async fn isolated_leader_removes_no_server() {
     let cluster = Cluster::voters(3).await;
     let old = cluster.leader().await;
     let victim = cluster.followers().await[0];
     let version = cluster.view(old).await.version;
     let removal = cluster.removal(old, victim).await;
     cluster.links.cut(old);
-    // Two at once: the one that waits for its turn does not wait forever.
+    // Two at once: the second one does not wait for its turn forever.
     let both = async {
         tokio::join!(
             cluster.backend(old).remove_server(&removal),
@@ -129,7 +129,7 @@ async fn isolated_leader_removes_nobody() {
     let new_or_next = cluster.leader().await;
     assert_ne!(new, old);
     assert_eq!(cluster.view(new_or_next).await.version, version);
-    // And the turn was given back.
+    // The turn has ended.
     soon("a removal", cluster.remove(new_or_next, victim))
         .await
         .unwrap();

@@ -1,4 +1,4 @@
-//! Joint configurations that are left over, and removals that are overtaken between
+//! Joint configurations that nobody finishes, and removals with another change between
 //! their two entries.
 
 use std::collections::BTreeSet;
@@ -11,17 +11,17 @@ use openraft::{ChangeMembers, EntryPayload};
 use crate::cluster::{NodeId, Raft};
 use crate::servers::{Cluster, Elections, brings_joint, ids, node, soon, until, voters};
 
-/// Who leads once the leader is cut off.
+/// The next leader after the first one is cut off.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Heir {
-    /// The server that is half removed.
+enum NextLeader {
+    /// The server that is to be removed.
     Victim,
     Another,
 }
 
-/// A leader that was cut off when it had committed the joint configuration, the
-/// server that it was to remove, and the leader after it.
-async fn half_done(cluster: &Cluster, heir: Heir) -> (NodeId, NodeId, NodeId) {
+/// The leader that was cut off when it had committed the joint configuration, the server
+/// that it was to remove, and the next leader.
+async fn left_joint(cluster: &Cluster, next: NextLeader) -> (NodeId, NodeId, NodeId) {
     let old = cluster.leader().await;
     let victim = cluster.followers().await[0];
     cluster.links.cut_before(move |rpc| {
@@ -30,12 +30,12 @@ async fn half_done(cluster: &Cluster, heir: Heir) -> (NodeId, NodeId, NodeId) {
             _ => false,
         })
     });
-    cluster.only_elects(|id| (id == victim) == (heir == Heir::Victim));
+    cluster.only_elects(|id| (id == victim) == (next == NextLeader::Victim));
     let answer = soon("a removal", cluster.remove(old, victim)).await;
     assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
     assert!(cluster.links.is_cut(old));
     let new = cluster.leader().await;
-    assert_eq!(new == victim, heir == Heir::Victim);
+    assert_eq!(new == victim, next == NextLeader::Victim);
     cluster.only_elects(|_| true);
     until("the joint configuration to be committed", async || {
         let joint = Some(PendingChange::Joint);
@@ -46,18 +46,18 @@ async fn half_done(cluster: &Cluster, heir: Heir) -> (NodeId, NodeId, NodeId) {
 }
 
 #[tokio::test]
-async fn removal_that_is_half_done_is_finished() {
-    finish_the_removal(Heir::Another).await;
+async fn unfinished_removal_is_finished() {
+    finish_the_removal(NextLeader::Another).await;
 }
 
 #[tokio::test]
-async fn half_removed_leader_finishes_its_own_removal() {
-    finish_the_removal(Heir::Victim).await;
+async fn leader_finishes_its_own_unfinished_removal() {
+    finish_the_removal(NextLeader::Victim).await;
 }
 
-async fn finish_the_removal(heir: Heir) {
+async fn finish_the_removal(next: NextLeader) {
     let cluster = Cluster::voters(4).await;
-    let (old, victim, new) = half_done(&cluster, heir).await;
+    let (old, victim, new) = left_joint(&cluster, next).await;
     let half = cluster.view(new).await;
     assert_eq!(ids(&half), [1, 2, 3, 4]);
     assert_eq!(voters(&half), [1, 2, 3, 4]);
@@ -84,17 +84,17 @@ async fn finish_the_removal(heir: Heir) {
 
 #[tokio::test]
 async fn joint_configuration_is_finished_before_another_removal() {
-    remove_another(Heir::Another).await;
+    remove_another(NextLeader::Another).await;
 }
 
 #[tokio::test]
-async fn half_removed_leader_finishes_before_another_removal() {
-    remove_another(Heir::Victim).await;
+async fn leader_finishes_its_own_before_another_removal() {
+    remove_another(NextLeader::Victim).await;
 }
 
-async fn remove_another(heir: Heir) {
+async fn remove_another(next: NextLeader) {
     let cluster = Cluster::voters(5).await;
-    let (old, victim, new) = half_done(&cluster, heir).await;
+    let (old, victim, new) = left_joint(&cluster, next).await;
     let half = cluster.view(new).await;
     let error = soon("another removal", cluster.remove(new, old)).await;
     let view = finished(&cluster, new).await;
@@ -102,11 +102,11 @@ async fn remove_another(heir: Heir) {
     let error = error.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::Conflict { expected, actual });
     assert_eq!(error.outcome(), Outcome::NotApplied);
-    // The one that was half removed has stayed as a learner.
+    // The server of the unfinished removal stays as a learner.
     assert_eq!(ids(&view), [1, 2, 3, 4, 5]);
     assert!(!voters(&view).contains(&victim));
 
-    // openraft lets a leader lead on as a learner, until it is removed.
+    // In openraft a leader goes on leading as a learner, until it is removed.
     soon("a removal", cluster.remove(new, old)).await.unwrap();
     soon("a removal", cluster.remove(new, victim))
         .await
@@ -129,7 +129,7 @@ async fn finished(cluster: &Cluster, id: NodeId) -> RaftView {
 #[tokio::test]
 async fn joint_configuration_is_not_finished_without_a_proof() {
     let cluster = Cluster::voters(5).await;
-    let (old, victim, new) = half_done(&cluster, Heir::Another).await;
+    let (old, victim, new) = left_joint(&cluster, NextLeader::Another).await;
     // Three of the five old voters are up, but only two of the four new ones.
     let others = [1, 2, 3, 4, 5].into_iter();
     let dead = others.rev().find(|id| ![old, victim, new].contains(id));
@@ -139,7 +139,7 @@ async fn joint_configuration_is_not_finished_without_a_proof() {
     for removal in &removals {
         let answer = cluster.backend(new).remove_server(removal);
         let error = soon("a removal", answer).await.unwrap_err();
-        // The second one may find that the leader leads no more.
+        // The second one may find that the leader has lost the lead.
         match error.kind() {
             ErrorKind::QuorumUnproven {
                 confirmed, needed, ..
@@ -153,7 +153,7 @@ async fn joint_configuration_is_not_finished_without_a_proof() {
 }
 
 #[tokio::test]
-async fn removal_that_ends_under_another_leader_gives_its_turn_back() {
+async fn removal_that_ends_under_another_leader_ends_its_turn() {
     let cluster = Cluster::voters(5).await;
     let old = cluster.leader().await;
     let victim = cluster.followers().await[0];
@@ -163,8 +163,8 @@ async fn removal_that_ends_under_another_leader_gives_its_turn_back() {
     let answer = soon("a removal", cluster.remove(old, victim)).await;
     assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
 
-    // One that has the first entry leads, and commits it.
-    let heir = until("a server with the first entry", async || {
+    // A server with the first entry leads, and commits it.
+    let next = until("a server with the first entry", async || {
         for id in cluster.followers_of(old) {
             if cluster.view(id).await.version > before {
                 return Some(id);
@@ -173,14 +173,14 @@ async fn removal_that_ends_under_another_leader_gives_its_turn_back() {
         None
     })
     .await;
-    cluster.only_elects(|id| id == heir);
-    assert_eq!(cluster.leader().await, heir);
+    cluster.only_elects(|id| id == next);
+    assert_eq!(cluster.leader().await, next);
 
-    // The old leader hears of it from a snapshot, so that openraft does not tell it
-    // what became of the entry.
-    let raft = cluster.raft(heir);
+    // The old leader learns of it from a snapshot, so that openraft never answers for the
+    // entry.
+    let raft = cluster.raft(next);
     let mut metrics = raft.metrics();
-    let last = cluster.write(heir).await;
+    let last = cluster.write(next).await;
     raft.trigger().snapshot().await.unwrap();
     let taken = metrics.wait_for(|metrics| metrics.snapshot >= Some(last));
     drop(soon("a snapshot", taken).await.unwrap());
@@ -193,12 +193,12 @@ async fn removal_that_ends_under_another_leader_gives_its_turn_back() {
     drop(soon("the old leader's snapshot", caught_up).await.unwrap());
 
     cluster.only_elects(|id| id == old);
-    cluster.stop(heir).await;
-    assert_eq!(cluster.leader_of(cluster.followers_of(heir)).await, old);
-    // It finishes the joint configuration first.
+    cluster.stop(next).await;
+    assert_eq!(cluster.leader_of(cluster.followers_of(next)).await, old);
+    // The removal finishes the joint configuration first.
     let finished = soon("the rest", cluster.remove(old, victim)).await;
     finished.unwrap();
-    // The heir may be the one that is gone now.
+    // The stopped leader may be the removed server.
     let others = cluster.followers_of(old);
     let next = *others.iter().find(|id| **id != victim).unwrap();
     soon("a removal", cluster.remove(old, next)).await.unwrap();
@@ -218,7 +218,7 @@ async fn first_half(cluster: &Cluster, leader: NodeId, change: impl Future + Unp
 }
 
 #[tokio::test]
-async fn change_that_the_program_finishes_is_left_to_it() {
+async fn change_that_the_program_finishes_is_not_finished_twice() {
     let cluster = Cluster::start(4, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     let others = cluster.followers().await;
@@ -274,7 +274,7 @@ async fn change_that_nobody_finishes_is_finished() {
 }
 
 #[tokio::test]
-async fn last_voter_to_be_is_kept() {
+async fn last_voter_of_a_joint_configuration_is_kept() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     {
@@ -307,12 +307,12 @@ async fn changed_after(raft: &Raft, before: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removal_that_is_overtaken_between_its_entries_ends() {
+async fn removal_ends_though_a_change_comes_between_its_entries() {
     let cluster = Cluster::start(4, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     let victim = cluster.followers().await[0];
-    // The program adds learners as soon as the joint configuration allows it, until
-    // one comes before the final entry.
+    // The program adds learners as soon as the joint configuration allows it, until one of
+    // them comes before the final entry.
     until("a removal to be overtaken", async || {
         let before = cluster.view(leader).await.version.index;
         let adding = (100..108).map(|id| {
@@ -356,8 +356,8 @@ async fn removed_voter_that_was_kept_as_learner_is_removed() {
     let cluster = Cluster::start(4, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     let victim = cluster.followers().await[0];
-    // The program ends the joint configuration itself, until it comes before the
-    // removal's own final entry.
+    // The program ends the joint configuration itself, until its entry comes before the
+    // final entry of the removal.
     until("a removal to be overtaken", async || {
         let before = cluster.view(leader).await.version.index;
         let ending = (0..8).map(|_| {

@@ -1,4 +1,4 @@
-//! Raft's calls inside one process, over links that can be cut.
+//! Raft's calls in one process, over links that can be cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,9 +25,9 @@ struct Fuse {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Fused {
-    /// Whoever sends it, before it is sent.
+    /// Its sender, before it is sent.
     Sender,
-    /// Whoever sends it, once it has arrived and before it is answered.
+    /// Its sender, after it has arrived and before it is answered.
     SenderAfterwards,
     /// This server, before it receives it.
     Receiver(NodeId),
@@ -62,7 +62,7 @@ impl Links {
         self.state().cut.insert(id);
     }
 
-    /// Undoes the cut of a server, be it made or to be made.
+    /// Undoes the cut of a server, also one that is still to come.
     pub(crate) fn reconnect(&self, id: NodeId) {
         let mut state = self.state();
         state.cut.remove(&id);
@@ -198,7 +198,7 @@ impl RaftNetwork<TypeConfig> for Link {
         }
         if let Some(to) = to.filter(|_| self.links.blows(&rpc, Fused::SenderAfterwards)) {
             self.links.cut(self.from);
-            // It arrives all the same, and nobody hears of it.
+            // It arrives, and the sender does not learn of it.
             let _ = to.append_entries(rpc.clone()).await;
         }
         self.call(async |raft| raft.append_entries(rpc).await).await

@@ -53,7 +53,7 @@ async fn live_voter_of_three_stays_when_another_has_just_died() {
         assert_eq!((view.version, view.change), (before.version, None));
         cluster.write(leader).await;
     }
-    // The dead one is no obstacle to its own removal.
+    // The dead voter itself can be removed.
     remove(&cluster, leader, dead, Proof::Majority)
         .await
         .unwrap();
@@ -173,8 +173,8 @@ async fn learner_is_removed_while_a_voter_is_dead() {
     cluster.close().await;
 }
 
-/// A voter that stays is cut off when it is to receive the joint or the final
-/// entry, which nothing can prevent. The removal ends once it is back.
+/// Cuts off a voter that stays when it is about to receive the joint or the final entry,
+/// which no proof can prevent. The removal ends once the voter is back.
 async fn dies_in_the_window(at_the_final_entry: bool) {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
@@ -188,14 +188,14 @@ async fn dies_in_the_window(at_the_final_entry: bool) {
     let removal = cluster.removal(leader, victim).await;
     let began = std::time::Instant::now();
     let answer = soon("a removal", cluster.backend(leader).remove_server(&removal)).await;
-    // The old majority is up, and is not enough.
+    // The old majority is up, which is not enough.
     let error = answer.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
     assert_eq!(error.kind().name(), "deadline-exceeded");
     assert!(began.elapsed() >= removal.timeout / 2);
     assert!(cluster.links.is_cut(dead));
 
-    // It has its turn as long as it is not over.
+    // The removal keeps its turn until it ends.
     let mut next = cluster.removal(leader, dead).await;
     next.timeout = Duration::from_millis(400);
     let refused = cluster.backend(leader).remove_server(&next).await;

@@ -49,7 +49,7 @@ async fn one_of_two_removals_of_the_same_version_is_done() {
 }
 
 #[tokio::test]
-async fn leader_that_removed_itself_removes_nobody_else() {
+async fn leader_that_removed_itself_removes_no_other_server() {
     let cluster = Cluster::start(4, 0, Elections::Soon).await;
     let old = cluster.leader().await;
     let others = cluster.followers().await;
@@ -82,7 +82,7 @@ async fn change_that_is_not_committed_is_in_progress() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     let others = cluster.followers().await;
-    // Nothing is committed while the others are away.
+    // Nothing is committed while the others are cut off.
     others.iter().for_each(|id| cluster.links.cut(*id));
     let raft = cluster.raft(leader).clone();
     let added = tokio::spawn(async move { raft.add_learner(9, node(9), false).await });
@@ -97,7 +97,7 @@ async fn change_that_is_not_committed_is_in_progress() {
     assert_eq!(error.outcome(), Outcome::NotApplied);
     assert_eq!(cluster.view(leader).await.version, removal.version);
 
-    // One that is committed soon is waited for.
+    // The removal waits for a change that is committed soon.
     removal.timeout = PATIENCE;
     let mut removal = pin!(cluster.backend(leader).remove_server(&removal));
     let wait = tokio::time::timeout(Duration::from_millis(100), removal.as_mut());
@@ -132,7 +132,7 @@ async fn change_that_comes_during_the_proof_is_a_conflict() {
     assert_eq!(*error.kind(), ErrorKind::Conflict { expected, actual });
     assert_eq!(error.outcome(), Outcome::NotApplied);
     assert_eq!(ids(&view), [1, 2, 3, 9]);
-    // The view of whoever asks again is new enough.
+    // The next view is new enough.
     let again = cluster.removal(leader, victim).await;
     soon("a removal", backend.remove_server(&again))
         .await
@@ -140,7 +140,7 @@ async fn change_that_comes_during_the_proof_is_a_conflict() {
     cluster.close().await;
 }
 
-/// Polls so often, and lets the others run after each poll.
+/// Polls this often, and lets the others run after each poll.
 async fn poll(times: usize, call: impl Future<Output = Result<(), OperatorError>>) {
     let mut call = pin!(call);
     for _ in 0..times {
@@ -153,14 +153,14 @@ async fn poll(times: usize, call: impl Future<Output = Result<(), OperatorError>
 }
 
 #[tokio::test]
-async fn dropped_removal_is_whole_or_nothing() {
+async fn dropped_removal_happens_whole_or_not_at_all() {
     let cluster = Cluster::start(8, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     let others = cluster.followers().await;
     for (round, victim) in others.iter().take(7).enumerate() {
         let removal = cluster.removal(leader, *victim).await;
         poll(1 << round, cluster.backend(leader).remove_server(&removal)).await;
-        // The next one waits for what was begun, and finds it done or not begun.
+        // The next removal waits for the dropped one, and finds it done or not begun.
         match soon("the next removal", cluster.remove(leader, *victim)).await {
             Ok(()) => {}
             Err(error) => {
@@ -183,7 +183,7 @@ async fn dropped_removal_is_whole_or_nothing() {
 }
 
 #[tokio::test]
-async fn removal_dropped_during_the_proof_appends_nothing_and_gives_its_turn_back() {
+async fn removal_dropped_during_the_proof_appends_nothing() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     let victim = cluster.followers().await[0];
@@ -200,7 +200,7 @@ async fn removal_dropped_during_the_proof_appends_nothing_and_gives_its_turn_bac
         })
         .await;
     }
-    // Long before the proof that was given up would have failed.
+    // Long before the proof of the dropped removal would have failed.
     removal.timeout = Duration::from_secs(2);
     let again = cluster.backend(leader).remove_server(&removal);
     let error = soon("the same removal", again).await.unwrap_err();
@@ -218,7 +218,7 @@ async fn removal_dropped_during_the_proof_appends_nothing_and_gives_its_turn_bac
 }
 
 #[tokio::test]
-async fn removal_that_was_begun_is_finished_without_its_caller() {
+async fn appended_removal_is_finished_without_its_caller() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     let victim = cluster.followers().await[0];

@@ -1,4 +1,4 @@
-//! Removals from a cluster that is whole.
+//! Removals from a healthy cluster.
 
 use cluster_operator::{
     ConfigVersion, ErrorKind, Leadership, Outcome, PeerSelector, Proof, RaftBackend, RaftMember,
@@ -138,7 +138,7 @@ async fn refused_removal_changes_nothing() {
 }
 
 #[tokio::test]
-async fn extreme_timeouts_do_no_harm() {
+async fn extreme_timeouts_are_accepted() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let leader = cluster.leader().await;
     let victim = cluster.followers().await[0];
@@ -159,7 +159,7 @@ async fn extreme_timeouts_do_no_harm() {
 }
 
 #[tokio::test]
-async fn follower_removes_nothing() {
+async fn follower_refuses_a_removal() {
     let cluster = Cluster::voters(3).await;
     let leader = cluster.leader().await;
     let follower = cluster.followers().await[0];
@@ -208,8 +208,7 @@ async fn id_that_two_nodes_share_is_refused() {
     let ErrorKind::InvalidRequest { reason } = error.kind() else {
         panic!("{error:?}");
     };
-    let expected =
-        "the nodes 2 and 3 both have the id \"twin\": describe each node by an id of its own";
+    let expected = "the nodes 2 and 3 both have the id \"twin\": give each node an id of its own";
     assert_eq!(reason, expected);
     assert_eq!(error.outcome(), Outcome::NotApplied);
     assert_eq!(ids(&cluster.view(leader).await), [1, 2, 3]);

@@ -1,4 +1,4 @@
-//! A cluster in one process, and what the tests ask of it.
+//! A cluster in one process, and helpers for the tests.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::cluster::store::Store;
 use crate::cluster::{Node, NodeId, Raft, Request, TypeConfig};
 use crate::links::Links;
 
-/// How long anything may take that does happen.
+/// The time that a condition may take to come true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The timeout of a removal: more than eight election timeouts.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(6);
@@ -53,12 +53,12 @@ pub(crate) fn address(id: NodeId) -> String {
     node(id).raft.to_string()
 }
 
-/// How long a leader and those that would replace it wait.
+/// The election timeouts of a cluster.
 #[derive(Clone, Copy)]
 pub(crate) enum Elections {
     /// As short as a busy machine allows.
     Soon,
-    /// Nobody is deposed while a test runs.
+    /// So long that no leader is deposed while a test runs.
     Never,
 }
 
@@ -109,7 +109,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Voters from 1 on, and learners after them, which all follow a leader.
+    /// Starts voters from 1 on, and learners after them, and waits until all follow a leader.
     pub(crate) async fn start(voters: u64, learners: u64, elections: Elections) -> Self {
         let links = Links::default();
         let mut servers = BTreeMap::new();
@@ -140,14 +140,14 @@ impl Cluster {
         &self.servers[&id].backend
     }
 
-    /// The server that all that are not cut off follow, itself among them.
+    /// The leader that all servers that are not cut off follow.
     pub(crate) async fn leader(&self) -> NodeId {
         let ids = self.servers.keys().copied();
         self.leader_of(ids.filter(|id| !self.links.is_cut(*id)))
             .await
     }
 
-    /// The server that all of these follow.
+    /// The leader that all of these servers follow.
     pub(crate) async fn leader_of(&self, ids: impl IntoIterator<Item = NodeId>) -> NodeId {
         let ids: Vec<_> = ids.into_iter().collect();
         until("a leader that all follow", async || {
@@ -184,7 +184,7 @@ impl Cluster {
         }
     }
 
-    /// What this server sees.
+    /// This server's view.
     pub(crate) async fn view(&self, id: NodeId) -> RaftView {
         self.backend(id).view().await.unwrap()
     }
@@ -241,12 +241,12 @@ fn numbers<'a>(members: impl Iterator<Item = &'a RaftMember>) -> Vec<NodeId> {
         .collect()
 }
 
-/// Whether a call brings a joint configuration.
+/// Whether a call contains a joint configuration.
 pub(crate) fn brings_joint(rpc: &AppendEntriesRequest<TypeConfig>) -> bool {
     brings(rpc, |configs| configs == 2)
 }
 
-/// Whether a call brings a configuration that is not a joint one.
+/// Whether a call contains a configuration that is not joint.
 pub(crate) fn brings_final(rpc: &AppendEntriesRequest<TypeConfig>) -> bool {
     brings(rpc, |configs| configs == 1)
 }
@@ -258,7 +258,7 @@ fn brings(rpc: &AppendEntriesRequest<TypeConfig>, matches: impl Fn(usize) -> boo
     })
 }
 
-/// Waits until there is something.
+/// Probes again and again until there is an answer.
 pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -270,7 +270,7 @@ pub(crate) async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<
     }
 }
 
-/// What comes within a time that no test should take.
+/// The output of work, which has to end within the time of a test.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let output = tokio::time::timeout(PATIENCE, future).await;
     output.unwrap_or_else(|_| panic!("{what} hangs"))

@@ -73,7 +73,7 @@ async fn every_server_answers_and_removes_through_the_leader() {
     let followers = cluster.followers().await;
     for id in [1, 2, 3] {
         for consistency in [Consistency::Default, Consistency::Consistent] {
-            // A follower knows no last entries, the leader all of them.
+            // The leader knows all last entries, a follower none.
             let read = until("the leader to know all last entries", async || {
                 let read = services[&name(id)].raft_configuration(&caller, consistency);
                 let read = read.await.unwrap();
@@ -126,7 +126,7 @@ async fn stale_read_of_a_follower_shows_no_last_index() {
 }
 
 #[tokio::test]
-async fn removals_at_once_are_all_done() {
+async fn removals_at_once_all_succeed() {
     let cluster = Cluster::start(4, 1, Elections::Never).await;
     let services = services(&cluster);
     let leader = cluster.leader().await;
@@ -147,7 +147,7 @@ async fn removals_at_once_are_all_done() {
 }
 
 #[tokio::test]
-async fn removal_after_a_death_is_refused_with_the_way_out() {
+async fn refusal_after_a_death_says_what_to_do() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
     let services = services(&cluster);
     let leader = cluster.leader().await;

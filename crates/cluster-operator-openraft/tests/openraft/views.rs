@@ -1,4 +1,4 @@
-//! What the servers of a cluster show of it.
+//! The views of the servers of a cluster.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -72,7 +72,7 @@ async fn leader_knows_the_last_entry_of_each_server() {
     })
     .await;
 
-    // One that is cut off stays where it is.
+    // The position of a server that is cut off stays.
     let away = cluster.followers().await[0];
     cluster.links.cut(away);
     cluster.write(leader).await;
@@ -216,7 +216,7 @@ async fn members_are_described_once_and_status_is_fresh() {
     for (views, alive) in [(1, false), (2, true)] {
         let view = backend.view().await.unwrap();
         assert_eq!(view.id, *format!("node-{leader}"));
-        // Raft knows better who votes, and what it holds.
+        // Raft decides about votes and positions.
         assert_eq!(view.membership.voters().count(), 3);
         for (_, status) in view.servers() {
             let status = status.unwrap();
@@ -241,7 +241,7 @@ async fn view_confirmed_in_a_later_term_is_refused() {
     let raft = cluster.raft(1).clone();
     let term = cluster.view(1).await.term;
     let backend = OpenraftBackend::new(raft.clone(), describe);
-    // The lead is lost and won again while the first view is taken.
+    // The lead is lost and won again between the two views.
     let between = Mutex::new(Some(async move {
         let from_a_new_leader = AppendEntriesRequest {
             vote: Vote::new_committed(term + 1, 2),
