@@ -1,96 +1,56 @@
-//! A [`KeyringBackend`] over a pool of the [serf crate](::serf).
-//!
-//! That crate is under the MPL-2.0, unlike this one and its other dependencies.
-//!
-//! ```
-//! use cluster_operator::{AllowAll, Caller, KeyringScope, OperatorService, Pool};
-//! use cluster_operator_serf::SerfKeyring;
-//! use serf::net::NetTransportOptions;
-//! use serf::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};
-//! use serf::types::{EncryptionAlgorithm, SecretKey, SmolStr};
-//! use serf::{MemberlistOptions, Options, Serf};
-//!
-//! // An id that is cheap to clone: a `SmolStr`, not a `String`.
-//! type Transport = TokioNetTransport<SmolStr, TokioSocketAddrResolver, TokioTcp>;
-//!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut transport = NetTransportOptions::new("alice".into());
-//! transport.add_bind_address("127.0.0.1:0".parse()?);
-//!
-//! // Without any one of the first three, every node answers that encryption is
-//! // off. Without the fourth, gossip in clear text is accepted.
-//! let encrypted = MemberlistOptions::lan()
-//!     .with_encryption_algo(EncryptionAlgorithm::default())
-//!     .with_primary_key(SecretKey::random_aes256())
-//!     .with_gossip_verify_outgoing(true)
-//!     .with_gossip_verify_incoming(true);
-//! let options = Options::new().with_memberlist_options(encrypted);
-//! let lan = Serf::<Transport>::new(transport, options).await?;
-//!
-//! let service = OperatorService::builder("dc1")
-//!     .keyring(SerfKeyring::new(Pool::Lan, lan.clone(), None))
-//!     .authorizer(AllowAll)
-//!     .build()?;
-//! let listed = service
-//!     .list_keys(&Caller::anonymous(), KeyringScope::Federation)
-//!     .await?;
-//! assert_eq!(listed.rings[0].report.as_ref().unwrap().nodes, 1);
-//! # lan.shutdown().await?;
-//! # Ok(()) }
-//! ```
+#![doc = include_str!("../README.md")]
 //!
 //! # Who is asked
-//! The members that serf holds for alive, including those that have announced to
-//! leave but have not left. A node that died a moment ago counts until the pool has
-//! found out, and is silent.
+//! The members that serf considers alive, including those that have announced to leave
+//! but have not left. A node that has just died is asked until the pool notices, and is
+//! silent.
 //!
-//! A node is also silent if it and the others cannot read each other: it lacks the
-//! key that they encrypt with, or encrypts with one that they have removed. Where
-//! some nodes lack a key, using it may therefore leave them silent instead of
-//! failing with [`KeyNotInstalled`](cluster_operator::NodeFailure::KeyNotInstalled). This
-//! server's own node is changed last, so that it can still read the others.
+//! A node is also silent if it and the others cannot read each other: it lacks the key
+//! that they encrypt with, or encrypts with one that they have removed. So a node that
+//! lacks the key to use may be silent instead of failing with
+//! [`KeyNotInstalled`](cluster_operator::NodeFailure::KeyNotInstalled). This server's own
+//! node is changed last, so that it can still read the others.
 //!
-//! And gossip does not promise to reach every node. Each passes a query on as often
-//! as `retransmit_mult` says, four times in a LAN or WAN of up to 9; with
-//! `MemberlistOptions::local()` twice, so that a pool of four can miss one. The call
-//! can be made again.
+//! Gossip does not promise to reach every node. Each node forwards a query as often as
+//! `retransmit_mult` says: four times in a LAN or WAN of up to 9 nodes, and twice with
+//! `MemberlistOptions::local()`, so that a pool of four can miss a node. The call can be
+//! repeated.
 //!
 //! # How long it takes
 //! A call ends when all living members have answered, after some rounds of gossip.
-//! It does not wait for a silent member that serf finds dead meanwhile, and names
-//! it. Otherwise it ends with [`GossipQuery::timeout`], which the service takes from
+//! It does not wait for a silent member that serf finds dead in the meantime, and names
+//! it. Otherwise it ends after [`GossipQuery::timeout`], which the service takes from
 //! [`keyring_deadline`](cluster_operator::OperatorServiceBuilder::keyring_deadline). Serf's own
 //! query timeout is not used. A query is open for at most a minute, since serf keeps
 //! it in memory for that long.
 //!
-//! Calls on one [`SerfKeyring`] take turns, in the order in which they come: of two
-//! queries that serf starts at the same moment, both can get the same number, and
-//! then one never ends. Listings share turns: those that arrive while another call
-//! is under way are all answered by one query, which starts after it. So however
-//! many listings run, a change waits for two queries at most, beside other changes.
-//! A call whose turn does not come within its timeout has asked nobody.
+//! Calls on one [`SerfKeyring`] run one after another, in the order of their arrival:
+//! two queries that serf starts at the same moment can get the same number, and then one
+//! never ends. Listings that arrive while another call runs are all answered by one
+//! query after it. So a change waits for two queries at most, beside other changes,
+//! however many listings run. A call whose turn does not come within its timeout has
+//! asked no node.
 //!
 //! # What differs from Serf in Go
-//! - The queries are those of the key manager, but they are sent from here, since
-//!   the crate's key manager neither names the nodes that succeeded nor stops
-//!   waiting for dead ones. The price: an `EventProducer` of this server's own member
-//!   shows them, and the payload of a change holds the key. Do not log the payload of
-//!   a query whose name begins with `_serf_`. The other nodes' events show nothing.
+//! - The queries are those of the key manager, but this crate sends them, since the serf
+//!   crate's key manager neither names the nodes that succeeded nor stops waiting for
+//!   dead ones. Therefore an `EventProducer` of this server's own member shows them, and
+//!   the payload of a change contains the key: do not log the payload of a query whose
+//!   name begins with `_serf_`. The other nodes' events do not show them.
 //! - A node whose keyring file cannot be written fails with
-//!   [`Other`](cluster_operator::NodeFailure::Other), and its ring has changed all the same.
-//! - The crate writes the keyring file and never reads it. Whoever starts a node
-//!   reads it and gives the keys to `MemberlistOptions::with_primary_key`, the
-//!   first of them, and `with_secret_keys`.
+//!   [`Other`](cluster_operator::NodeFailure::Other), although its ring has changed.
+//! - The crate writes the keyring file and never reads it. Your program reads it before it
+//!   starts a node, and passes the first key to `MemberlistOptions::with_primary_key` and
+//!   all of them to `with_secret_keys`.
 //! - The crate does not wipe its keys from memory, and memberlist logs every
 //!   message that it has decrypted, keys and all, at the level `trace`.
 //! - A node reads encrypted gossip only if it encrypts its own. So encryption
 //!   cannot be introduced into a pool that runs without it.
 //!
 //! # Cancel safety
-//! A node does what it is asked at once or not at all. A change whose future was
-//! dropped can still reach nodes for some rounds of gossip, even after the next one:
-//! list the keys before you ask for its opposite.
+//! A node does at once what it is asked, or not at all. A change whose future was dropped
+//! can still reach nodes for some rounds of gossip, even after the next change: list the
+//! keys before you undo it.
 
 mod query;
 mod ring;
@@ -118,8 +78,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// The keyring of a gossip pool that the serf crate runs.
 ///
-/// One for each pool, over a running [`Serf`] of any transport and delegate. A
-/// node's name is its id as `Display` writes it. See the [module](self).
+/// One for each pool, over a running [`Serf`] of any transport and delegate. A node's
+/// name is its id as `Display` writes it. See the [crate documentation](crate).
 pub struct SerfKeyring<T, D = DefaultDelegate<T>>
 where
     T: Transport,
@@ -128,24 +88,23 @@ where
     pool: Pool,
     serf: Serf<T, D>,
     keyring_file: Option<PathBuf>,
-    /// One query at a time, first come, first served.
+    /// Held by the call that runs.
     turn: Arc<tokio::sync::Mutex<()>>,
     /// The listings that wait for their turn.
     waiting: Arc<Mutex<Option<Waiting>>>,
 }
 
-/// Listings that one query will answer. Why it could not be sent is a text, since
-/// each of them returns it.
+/// Listings that one query will answer. The error is a text, since each of them returns
+/// it.
 type Listing = BoxFuture<'static, Result<(), String>>;
 
 struct Waiting {
-    /// Does not keep the listing alive: one that nobody polls any more would never
-    /// give its turn back.
+    /// Weak, since a listing that is not polled any more would never end its turn.
     listing: WeakShared<Listing>,
     callers: Vec<Caller>,
 }
 
-/// One of the callers of a listing.
+/// A caller of a listing.
 struct Caller {
     query: GossipQuery,
     ends: Instant,
@@ -156,11 +115,11 @@ where
     T: Transport,
     D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
 {
-    /// Operates the keyring of `pool`, of which `serf` is this server's member.
+    /// Creates the backend of `pool`, of which `serf` is this server's member.
     ///
-    /// `keyring_file` is the file that `serf` was given with
-    /// `Options::with_keyring_file`. The changes that are asked of this server are
-    /// written there too; without it, its node would start again with old keys.
+    /// `keyring_file` is the file of `Options::with_keyring_file`. The changes of this
+    /// server's own ring are written there; without it, the node would start again with
+    /// old keys.
     pub fn new(pool: Pool, serf: Serf<T, D>, keyring_file: Option<PathBuf>) -> Self {
         SerfKeyring {
             pool,
@@ -171,7 +130,7 @@ where
         }
     }
 
-    /// Nothing was sent to the pool.
+    /// The error of a call that has sent nothing.
     fn unasked(&self, why: impl fmt::Display) -> OperatorError {
         OperatorError::backend(format!("cannot ask the {} pool: {why}", self.pool))
             .with_outcome(Outcome::NotApplied)
@@ -184,7 +143,7 @@ where
         ))
     }
 
-    /// Joins the listing that waits for its turn, or starts to wait with a new one.
+    /// Joins the listing that waits for its turn, or starts a new one.
     fn join(&self, query: &GossipQuery) -> Shared<Listing> {
         let caller = Caller {
             query: query.clone(),
@@ -211,7 +170,7 @@ where
     }
 }
 
-/// Takes a turn and lists for all that wait by then.
+/// Waits for its turn, and lists for all callers that wait by then.
 async fn list<T, D>(
     serf: Serf<T, D>,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -285,8 +244,7 @@ where
             .ask(&self.serf, request, query.relay, left)
             .await
             .map_err(|why| self.unasked(why))?;
-        // Now that the others have answered: they may do so with keys that this node
-        // is about to lose.
+        // After the others have answered, which may be with keys that this node loses.
         let done = ring::change(&self.serf, change, key, self.keyring_file.as_deref());
         audience.answered_here(&self.serf, done);
         audience.joined(&self.serf).await;

@@ -1,9 +1,8 @@
-//! One query to all members of the pool.
+//! Sends a query to all members of the pool.
 //!
-//! Serf's key manager sends the same queries. It does not name the nodes that
-//! succeeded, waits for members that are known to be dead, counts a key twice on a
-//! node that was told to install its own primary, and leaves some of several
-//! queries at once without an end. So they are sent from here.
+//! Serf's key manager sends the same queries, but does not name the nodes that succeeded,
+//! waits for members that are known to be dead, counts a key twice on a node that
+//! installs its own primary, and never ends some of several queries at once.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -22,24 +21,22 @@ use super::{ring, wording};
 use cluster_operator::keyring::{Answers, KeyChange, NodeFailure, NodeKeys, RelayFactor};
 use cluster_operator::types::NodeName;
 
-/// How long a member may be silent before it is looked up whether serf has found
-/// it dead.
+/// The time without an answer after which serf is asked which members are dead.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The byte before a key request that says that it is one: length-delimited, with
-/// serf's tag 9.
+/// The byte before a key request: length-delimited, with serf's tag 9.
 const KEY_REQUEST: u8 = 2 << 3 | 9;
 
-/// A query that every member's serf answers by itself.
+/// A query that serf answers in every member.
 pub(super) struct Request {
     name: &'static str,
     payload: Bytes,
-    /// What this server's own node answers, if it is known from the start.
+    /// The answer of this server's own node, if it is known from the start.
     own: Option<Result<NodeKeys, NodeFailure>>,
 }
 
 impl Request {
-    /// Asks for the keys of the ring.
+    /// A request for the keys of the ring.
     pub(super) fn list<T, D>(serf: &Serf<T, D>) -> Self
     where
         T: Transport,
@@ -52,7 +49,7 @@ impl Request {
         }
     }
 
-    /// Asks to change the ring.
+    /// A request to change the ring.
     pub(super) fn change(change: &KeyChange, key: SecretKey) -> Result<Self, String> {
         let name = match change {
             KeyChange::Install(_) => "_serf_install_key",
@@ -74,7 +71,7 @@ impl Request {
 }
 
 /// Fails unless this server's member is running: one that has left would wait for
-/// answers that nobody sends.
+/// answers that never come.
 pub(super) fn check_running<T, D>(serf: &Serf<T, D>) -> Result<(), String>
 where
     T: Transport,
@@ -86,7 +83,7 @@ where
     }
 }
 
-/// The members that are not known to be dead. One that has announced to leave still
+/// The members that are not known to be dead. A member that has announced to leave still
 /// gossips.
 async fn living<T, D>(serf: &Serf<T, D>) -> HashSet<T::Id>
 where
@@ -115,7 +112,7 @@ fn name(id: &impl std::fmt::Display) -> NodeName {
     NodeName::new(id.to_string())
 }
 
-/// Those who wait for the answers to one query.
+/// The callers that wait for the answers to one query.
 pub(super) struct Audience(pub(super) Vec<Answers>);
 
 impl Audience {
@@ -134,8 +131,8 @@ impl Audience {
         }
     }
 
-    /// The answer of this server's own node, which serf does not ask: to serf, the
-    /// query is one of its user's.
+    /// Hands over the answer of this server's own node, which serf does not ask: it takes
+    /// the query for one of its user.
     pub(super) fn answered_here<T, D>(
         &self,
         serf: &Serf<T, D>,
@@ -147,8 +144,7 @@ impl Audience {
         self.answered(&name(serf.local_id()), answer);
     }
 
-    /// Names those that joined while the others were asked, so that nobody is left
-    /// out who may lack the change.
+    /// Names the members that joined in the meantime, which may lack the change.
     pub(super) async fn joined<T, D>(&self, serf: &Serf<T, D>)
     where
         T: Transport,
@@ -158,11 +154,11 @@ impl Audience {
         self.asking(now);
     }
 
-    /// Sends a query and collects the answers of all but this node. It ends when the
-    /// living members have answered, or with the timeout.
+    /// Sends a query and collects the answers of all but this node, until the living
+    /// members have answered, or the timeout is over.
     ///
     /// # Errors
-    /// Nothing was sent.
+    /// Why nothing was sent.
     pub(super) async fn ask<T, D>(
         &self,
         serf: &Serf<T, D>,
@@ -213,7 +209,7 @@ impl Audience {
     }
 }
 
-/// The work's output, or `None` if it takes longer on the pool's own runtime.
+/// The work's output, or `None` if it takes longer than the timeout.
 pub(super) async fn within<T: Transport, F: Future>(
     timeout: Duration,
     work: F,
@@ -225,9 +221,9 @@ pub(super) async fn within<T: Transport, F: Future>(
     }
 }
 
-/// What one node answered.
+/// Decodes the answer of a node.
 fn read(payload: &[u8]) -> Result<NodeKeys, NodeFailure> {
-    // One byte says which message it is, and only one comes in answer.
+    // The first byte is the kind of the message, of which answers have only one.
     let message = payload.get(1..).unwrap_or_default();
     let Ok((_, answer)) = KeyResponseMessage::decode_length_delimited(message) else {
         return Err(NodeFailure::Other("the node's answer is malformed".into()));
@@ -282,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn key_in_a_node_s_words_is_withheld() {
+    fn key_in_a_message_is_withheld() {
         let words = format!("cannot keep {}", secret(7).to_base64());
         for result in [true, false] {
             let answer = KeyResponseMessage::default()

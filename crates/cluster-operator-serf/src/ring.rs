@@ -1,7 +1,7 @@
 //! The ring of this server's own node.
 //!
-//! Serf does not hand the queries that are sent from here to its own handlers, so
-//! the node is listed and changed here, in the way of those handlers.
+//! Serf does not pass the queries of this node to its own handlers, so this module does
+//! what those handlers do.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -28,8 +28,8 @@ where
     }
 }
 
-/// Changes the ring, and writes the file if there is one. If it cannot be written,
-/// the ring has changed all the same.
+/// Changes the ring, and writes the file if there is one. If the file cannot be written,
+/// the ring has changed anyway.
 pub(super) fn change<T, D>(
     serf: &Serf<T, D>,
     change: &KeyChange,
@@ -46,7 +46,7 @@ where
     };
     let changed = match change {
         KeyChange::Install(_) => {
-            // Memberlist keeps the primary by itself, and would add it again.
+            // Memberlist stores the primary apart, and would add it again.
             if ring.primary_key() != key {
                 ring.insert(key);
             }
@@ -65,7 +65,7 @@ where
     }
 }
 
-/// Each key once, in their order.
+/// Each key once, in order.
 pub(super) fn distinct(keys: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<GossipKey> {
     let mut ring = Vec::new();
     for key in keys.filter_map(|key| GossipKey::from_bytes(key.as_ref()).ok()) {
@@ -76,20 +76,20 @@ pub(super) fn distinct(keys: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<Goss
     ring
 }
 
-/// Writes the keys as serf does: a JSON list of base64 texts, the primary first,
-/// that only the owner can read. The file is replaced in one step, so that neither a
-/// crash nor serf's own writing can leave half of it.
+/// Writes the keys as serf does: a JSON list of base64 texts, the primary first, readable
+/// by the owner only. The file is replaced in one step, so that neither a crash nor serf's
+/// own writing can leave a part of it.
 fn save(keys: &[GossipKey], file: &Path) -> io::Result<()> {
     let texts: Vec<_> = keys.iter().map(GossipKey::to_base64).collect();
     let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
-    // Large enough for all, since one that grows leaves a copy behind: a line is of 44
-    // letters at most, with indentation, quotes, comma and newline.
+    // Large enough for all, since a buffer that grows leaves a copy behind: a line has 44
+    // letters at most, and indentation, quotes, comma and newline.
     let mut json = Zeroizing::new(Vec::with_capacity(64 * (texts.len() + 1)));
     serde_json::to_writer_pretty(&mut *json, &texts)?;
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = file.with_file_name(name);
-    // One that a crash has left would keep its mode, and a link would be followed.
+    // A file that a crash has left would keep its mode, and a link would be followed.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -105,7 +105,6 @@ fn save(keys: &[GossipKey], file: &Path) -> io::Result<()> {
 }
 
 #[cfg(all(test, unix))]
-// A test is over where something is not as it has to be.
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn leftover_new_file_does_not_open_the_keyring_to_others() {
+    fn leftover_file_does_not_expose_the_keyring() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("keyring.json");
         let left = directory.path().join("keyring.json.new");

@@ -1,6 +1,6 @@
-//! What a node says in words, as values.
+//! Turns the texts of a node into values.
 //!
-//! The crate words failures in its own way, not in that of Go's Serf.
+//! The crate's texts differ from those of Serf in Go.
 
 use cluster_operator::keyring::NodeFailure;
 
@@ -10,7 +10,7 @@ const SHORTEST_KEY: usize = 22;
 /// The bytes of the shortest key.
 const SHORTEST_KEY_BYTES: usize = 16;
 
-/// Why a node did not do what it was asked.
+/// The failure that a text stands for.
 pub(super) fn failure(words: &str) -> NodeFailure {
     match words {
         "secret key is not in the keyring" => NodeFailure::KeyNotInstalled,
@@ -18,13 +18,13 @@ pub(super) fn failure(words: &str) -> NodeFailure {
         "encryption is not enabled" | "encryption enabled but keyring is empty" => {
             NodeFailure::EncryptionOff
         }
-        // What a node answers that cannot read the request.
+        // The answer of a node that cannot read the request.
         "" => NodeFailure::Other("the node gave no reason".into()),
         words => NodeFailure::Other(without_keys(words)),
     }
 }
 
-/// How many keys a node holds that lists only some of them.
+/// The number of keys of a node that lists only some of them.
 pub(super) fn truncated(words: &str) -> Option<usize> {
     let (_, total) = words
         .strip_prefix("truncated key list response, showing first ")?
@@ -32,19 +32,18 @@ pub(super) fn truncated(words: &str) -> Option<usize> {
     total.strip_suffix(" keys")?.parse().ok()
 }
 
-/// The words, unless a key may be among them.
+/// The text, unless a key may be in it.
 pub(super) fn without_keys(words: &str) -> String {
     if may_hold_key(words) {
-        "what the node said is withheld, since a key may be in it: see that node's log".into()
+        "the node's message is withheld, since a key may be in it: see that node's log".into()
     } else {
         words.into()
     }
 }
 
-/// Whether there is a run of letters that could be a key in base64 or in
-/// hexadecimal digits, as many numbers as a key has bytes, half as many pairs of
-/// digits in a row, or bytes that are escaped. Which key it could be does not
-/// matter, so those that nobody asked about are kept in as well.
+/// Whether the text contains a run of letters that could be a key in base64 or in
+/// hexadecimal digits, as many numbers as a key has bytes, half as many pairs of digits
+/// in a row, or escaped bytes. This finds any key, not only those of the request.
 fn may_hold_key(words: &str) -> bool {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || "+/-_".contains(c);
     let longest = words.split(|c| !is_letter(c)).map(str::len).max();
@@ -58,8 +57,8 @@ fn may_hold_key(words: &str) -> bool {
         || words.matches("\\x").count() >= SHORTEST_KEY_BYTES / 4
 }
 
-/// How many bytes stand in a row, each by itself in one or two hexadecimal digits.
-/// Words are longer, and seldom is one such byte beside another.
+/// The longest row of bytes, each written in one or two hexadecimal digits. Other words
+/// are longer, and rarely are two short ones side by side.
 fn bytes_in_a_row(words: &str) -> usize {
     let is_byte = |word: &str| {
         let digits = word.trim_start_matches("0x").trim_start_matches("0X");
@@ -84,7 +83,7 @@ mod tests {
     use cluster_operator::keyring::GossipKey;
 
     #[test]
-    fn the_engine_s_words_have_their_failures() {
+    fn known_texts_have_their_failures() {
         for (words, expected) in [
             (
                 "secret key is not in the keyring",
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_listing_tells_its_total() {
+    fn truncated_listing_has_its_total() {
         let words = "truncated key list response, showing first 21 of 40 keys";
         assert_eq!(truncated(words), Some(40));
         assert_eq!(truncated("truncated key list response"), None);
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn words_without_a_key_are_handed_on() {
+    fn texts_without_a_key_are_passed_on() {
         for words in [
             "No space left on device (os error 28)",
             "cannot reach 10.0.0.21:8301 by 2024-05-01 10:21:07",
@@ -135,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_key_gets_through_in_any_writing(
+        fn no_key_passes_in_any_notation(
             bytes in any::<[u8; 32]>(),
             size in prop_oneof![Just(16), Just(24), Just(32)],
             before in "[a-z:=\" (]{0,9}",

@@ -1,4 +1,4 @@
-//! What each operation does to a pool in which every node is well.
+//! The effect of each operation on a healthy pool.
 
 use cluster_operator::{KeyChange, NodeFailure, NodeMessage, Pool, RelayFactor, RingReport};
 use cluster_operator_serf::SerfKeyring;
@@ -65,7 +65,7 @@ async fn every_relay_factor_counts_each_node_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals_are_reported_of_each_node() {
+async fn rejections_are_reported_for_each_node() {
     let nodes = three(&[key(1), key(2)]).await;
     let lan = keyring(&nodes[0]);
 
@@ -90,8 +90,7 @@ async fn refusals_are_reported_of_each_node() {
     }
 }
 
-/// On the nodes that serf changes it is there twice then, and its key manager counts
-/// it twice.
+/// The nodes that serf changes then hold it twice, and serf's key manager counts it twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn primary_that_is_installed_again_counts_once() {
     let nodes = three(&[key(1)]).await;
@@ -136,7 +135,7 @@ async fn primaries_are_counted_by_node_and_kept_by_each() {
         [(key(1), 2), (key(2), 1)].into_iter().collect()
     );
 
-    // Only the others are changed, and then cannot read it any more.
+    // Only the others change, and then cannot read this node any more.
     let removed = remove(&keyring(&nodes[0]), &key(2)).await;
     assert_eq!(failures(&removed), [("c", &NodeFailure::PrimaryKey)]);
     assert_eq!(
@@ -162,13 +161,13 @@ async fn ring_too_long_for_an_answer_is_reported_as_truncated() {
     assert_eq!((node.as_str(), total), ("b", 60));
     assert_eq!(listed.keys.iter().count(), shown);
 
-    // A node's own ring goes through no message.
+    // A node's own ring is not limited by a message.
     let listed = list(&keyring(&nodes[1])).await;
     assert_eq!((listed.keys.iter().count(), listed.messages.len()), (60, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_are_written_to_every_node_s_file() {
+async fn changes_are_written_to_the_files_of_all_nodes() {
     let directory = tempfile::tempdir().unwrap();
     let files = ["a.json", "b.json"].map(|name| directory.path().join(name));
     let nodes = start(files.iter().map(|file| {

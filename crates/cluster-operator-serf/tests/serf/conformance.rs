@@ -42,8 +42,8 @@ impl Drop for Run {
     }
 }
 
-/// Whether or not it holds their keys.
-const DEAF: &str = "a node of serf that gossips in clear text cannot read the others";
+/// Even if the node holds their keys.
+const CANNOT_READ: &str = "a node of serf that gossips in clear text cannot read the others";
 
 struct Gossip {
     nodes: Vec<Run>,
@@ -53,7 +53,7 @@ impl Gossip {
     async fn new(wanted: Rings) -> Result<Self, NotSupported> {
         let rings = wanted.rings();
         if rings.iter().any(Vec::is_empty) && !rings.iter().all(Vec::is_empty) {
-            return Err(NotSupported::new(DEAF));
+            return Err(NotSupported::new(CANNOT_READ));
         }
         let mut nodes = Vec::new();
         for (name, ring) in ["a", "b", "c", "d", "e"].into_iter().zip(&rings) {
@@ -69,7 +69,7 @@ impl Gossip {
     }
 }
 
-/// A node is dead after about 3 s, so that one which is a second late is not.
+/// A node counts as dead after about 3 s, so that one that is a second late does not.
 fn options(ring: &[GossipKey]) -> Options {
     let clear = patient()
         .with_probe_interval(Duration::from_millis(400))
@@ -94,7 +94,7 @@ impl Fixture for Gossip {
         }
     }
 
-    /// A call is given a twelfth of it.
+    /// The timeout of a call is a twelfth of it.
     fn deadline(&self) -> Duration {
         Duration::from_secs(12)
     }
@@ -136,7 +136,7 @@ impl KeyringFixture for Gossip {
         Ok(())
     }
 
-    /// The node's only thread sleeps, but for a moment each time.
+    /// Makes the node's only thread sleep again and again.
     async fn slow_down(&self, node: &NodeName, by: Duration) -> Result<(), NotSupported> {
         let runtime = self.run(node).runtime.as_ref().unwrap();
         runtime.spawn(async move {

@@ -1,4 +1,4 @@
-//! Nodes that are dead, deaf or gone, and calls that are dropped.
+//! Nodes that are dead, cannot read the others, or have left, and dropped calls.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::pool::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn node_that_died_just_now_is_silent_and_named() {
+async fn node_that_has_just_died_is_silent_and_named() {
     let nodes = three(&[key(1)]).await;
     let lan = keyring(&nodes[0]);
     nodes[2].shutdown().await.unwrap();
@@ -156,7 +156,7 @@ async fn dropped_change_leaves_every_ring_whole() {
     }
 }
 
-/// The other nodes' events show none of them.
+/// The other nodes' events do not show them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_events_show_the_queries() {
     let (producer, events) = EventProducer::unbounded();

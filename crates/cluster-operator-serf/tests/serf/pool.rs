@@ -20,9 +20,9 @@ pub(crate) fn secret(key: &GossipKey) -> SecretKey {
     SecretKey::try_from(key.as_bytes()).unwrap()
 }
 
-/// Gossips often, and takes its time before it takes a node for dead: a loaded
-/// machine must not fail a test. A message is repeated as often as on a LAN; as
-/// seldom as these options have it, it can miss one of four nodes.
+/// Options that gossip often, and wait long before a node counts as dead, so that a busy
+/// machine does not fail a test. A message is repeated as often as on a LAN: by default
+/// these options repeat it so rarely that it can miss one of four nodes.
 pub(crate) fn patient() -> MemberlistOptions {
     MemberlistOptions::local()
         .with_gossip_interval(Duration::from_millis(10))
@@ -31,7 +31,7 @@ pub(crate) fn patient() -> MemberlistOptions {
         .with_probe_timeout(Duration::from_secs(2))
 }
 
-/// Sees soon that a node is dead.
+/// Options that notice a dead node soon.
 pub(crate) fn alert() -> MemberlistOptions {
     patient()
         .with_probe_interval(Duration::from_millis(200))
@@ -60,8 +60,8 @@ pub(crate) fn transport(
     transport
 }
 
-/// Starts a node for each of the options, named a, b, c, and so on, and waits
-/// until all know all.
+/// Starts a node for each of the options, named a, b, c, and so on, and waits until all
+/// know each other.
 pub(crate) async fn start(all: impl IntoIterator<Item = Options>) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for (name, options) in ["a", "b", "c", "d", "e"].into_iter().zip(all) {
@@ -91,7 +91,7 @@ pub(crate) fn keyring(node: &Node) -> SerfKeyring<Transport> {
     SerfKeyring::new(Pool::Lan, node.clone(), None)
 }
 
-/// A query that does not end by its timeout.
+/// A query whose timeout is never reached.
 pub(crate) fn query() -> GossipQuery {
     GossipQuery::new(Duration::from_secs(30))
 }
@@ -139,7 +139,7 @@ pub(crate) async fn living(node: &Node) -> usize {
     alive.count()
 }
 
-/// What a node holds, the primary first and the others in order.
+/// The ring of a node, the primary first and the others in order.
 pub(crate) fn ring(node: &Node) -> Vec<GossipKey> {
     let ring = node.memberlist().keyring().unwrap();
     let mut keys: Vec<_> = ring
@@ -150,7 +150,7 @@ pub(crate) fn ring(node: &Node) -> Vec<GossipKey> {
     keys
 }
 
-/// Every node did what it was asked.
+/// Asserts that every node did what it was asked.
 #[track_caller]
 pub(crate) fn all_done(report: &RingReport, nodes: usize) {
     assert_eq!(

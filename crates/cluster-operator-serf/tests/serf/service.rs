@@ -19,7 +19,7 @@ fn service(lan: &Node, wan: &Node) -> OperatorService {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rotation_continues_where_another_one_ended() {
+async fn rotation_continues_where_another_ended() {
     let (lan, wan) = tokio::join!(three_of(1), three_of(2));
     let service = service(&lan[0], &wan[1]);
     let caller = Caller::anonymous();
@@ -29,7 +29,7 @@ async fn rotation_continues_where_another_one_ended() {
     let pools: Vec<_> = rings.iter().map(|ring| ring.pool.clone()).collect();
     assert_eq!(pools, [Pool::Wan, Pool::Lan]);
 
-    // As one that ended after the LAN had changed.
+    // Like a rotation that ended after the change of the LAN.
     let half = keyring(&lan[0]);
     install(&half, &key(3)).await;
     use_key(&half, &key(3)).await;

@@ -1,4 +1,4 @@
-//! Calls that meet take turns, and listings share them.
+//! Calls at the same time run one after another, and listings share a query.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,13 +15,13 @@ use crate::pool::{
     patient, query, ring, three, transport, until,
 };
 
-/// How many queries there were in the pool; serf numbers them.
+/// The number of queries in the pool so far; serf numbers them.
 async fn queries(node: &Node) -> u64 {
     node.stats().await.get_query_time()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_meet_all_get_their_answers() {
+async fn calls_at_once_all_get_their_answers() {
     let nodes = three(&[key(1)]).await;
     let (a, b) = (keyring(&nodes[0]), keyring(&nodes[1]));
     for round in 0..5 {
@@ -54,7 +54,7 @@ async fn listings_at_once_share_queries() {
             all_done(&report, 3);
             assert_eq!(report.keys.get(&key(1)), 3);
         }
-        // The first one alone, and then all that came meanwhile.
+        // One query for the first listing, and one for all the others.
         assert_eq!(queries(&nodes[0]).await - before, 2);
     }
 }
@@ -93,7 +93,7 @@ async fn change_waits_for_two_queries_beside_looping_listings() {
         until(async || sent().any(|name| name == "_serf_list_keys")).await;
         let new = key(new);
         let mut change = install(&lan, &new).boxed();
-        // From here on it waits for its turn.
+        // From here on the change waits for its turn.
         if let Some(report) = (&mut change).now_or_never() {
             panic!("the change did not wait: {report:?}");
         }
@@ -105,7 +105,7 @@ async fn change_waits_for_two_queries_beside_looping_listings() {
     for listings in loops {
         listings.await.unwrap();
     }
-    // None where its turn came before the count.
+    // Zero if its turn came before the count.
     assert!(
         before.iter().flatten().all(|passed| *passed <= 2),
         "{before:?}"
@@ -113,11 +113,11 @@ async fn change_waits_for_two_queries_beside_looping_listings() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn call_without_a_turn_has_asked_nobody() {
+async fn call_without_a_turn_has_asked_no_node() {
     let nodes = three(&[key(1)]).await;
     let lan = keyring(&nodes[0]);
     nodes[2].shutdown().await.unwrap();
-    // It waits for the dead node.
+    // The call waits for the dead node.
     let long = query();
     let first = lan.list(&long);
     let others = async {
@@ -136,7 +136,7 @@ async fn call_without_a_turn_has_asked_nobody() {
         () = others => {}
     }
     assert!(nodes[..2].iter().all(|node| ring(node) == [key(1)]));
-    // The first one was dropped, and its turn with it. What had arrived is kept.
+    // The first call was dropped, which ended its turn. Its answers are kept.
     let listed = list_with(&lan, brief()).await;
     assert_eq!(
         (listed.responses, &listed.silent[..]),
@@ -147,7 +147,7 @@ async fn call_without_a_turn_has_asked_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn listing_goes_on_without_the_caller_that_began_it() {
+async fn listing_goes_on_without_its_first_caller() {
     let nodes = three(&[key(1)]).await;
     let lan = keyring(&nodes[0]);
     let (one, two, three) = (query(), query(), query());
@@ -162,7 +162,7 @@ async fn listing_goes_on_without_the_caller_that_began_it() {
     joined.await.unwrap();
     all_done(&three.answers.report().unwrap(), 3);
 
-    // All that waited for a query are gone: nobody waits for their turn.
+    // All callers have gone, so no query waits for a turn.
     let mut under_way = lan.list(&one).boxed();
     let mut waiting = lan.list(&two).boxed();
     assert!((&mut under_way).now_or_never().is_none());
