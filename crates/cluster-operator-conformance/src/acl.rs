@@ -1,4 +1,4 @@
-//! The suite for [`AclAuthorizer`](cluster_operator::AclAuthorizer).
+//! The suite for [`AclAuthorizer`].
 //!
 //! Checks of [accessor ids](cluster_operator::AccessorId) are skipped for an authorizer
 //! that never names one. A failed check lists its questions and their answers.
@@ -179,8 +179,7 @@ checks! {
         let identity = Identity::Anonymous;
         let expected = Err(AclError::Denied { identity });
         for access in [Access::Read, Access::Write] {
-            let seen = acl.ask((none, Resource::Operator, access)).await;
-            same("the anonymous answer", &expected, &seen)?;
+            acl.answers((none, Resource::Operator, access), &expected).await?;
         }
         for token in &acl.tokens::<2>()? {
             acl.decides((token, Resource::Keyring, Access::Read), false).await?;
@@ -317,7 +316,8 @@ checks! {
     #[needs(Acl::new(DefaultPolicy::Deny, &[TokenRules::operator(Rule::Read); 2]))]
     async fn a_revoked_token_is_unknown(acl: Authorizer<'_>) -> Verdict {
         let [revoked, kept] = &acl.tokens()?;
-        let [revoked, kept] = [revoked, kept].map(|token| (token, Resource::Operator, Access::Read));
+        let read = |token| (token, Resource::Operator, Access::Read);
+        let (revoked, kept) = (read(revoked), read(kept));
         acl.decides(revoked, true).await?;
         if let Some(token) = &revoked.0.token {
             acl.step("revoke token 1");
@@ -361,23 +361,26 @@ checks! {
         let mut bearers = acl.tokens::<7>()?.to_vec();
         bearers.extend([Bearer::unknown(), Bearer::anonymous()]);
         let all = |bearer| ALL.map(|(resource, access)| (bearer, resource, access));
-        let mut questions: Vec<_> = bearers.iter().flat_map(all).collect();
-        let mut first = acl.ask_all(&questions).await;
-        acl.answers_as_before("again", &questions, &first).await?;
-        questions.reverse();
-        first.reverse();
-        acl.answers_as_before("backwards", &questions, &first).await?;
+        let mut known = Vec::new();
+        for question in bearers.iter().flat_map(all) {
+            known.push((question, acl.ask(question).await));
+        }
+        for (question, answer) in known.iter().chain(known.iter().rev()) {
+            acl.answers(*question, answer).await?;
+        }
         for _ in 0..4 {
             acl.step("at once:");
-            let seen = join_all(questions.iter().map(|question| acl.ask(*question))).await;
-            same_answers("asked at once", &questions, &first, &seen)?;
+            let at_once = known.iter().map(|(question, answer)| acl.answers(*question, answer));
+            join_all(at_once).await.into_iter().collect::<Verdict>()?;
         }
         for polls in 0..3 {
             acl.step(format!("each question dropped after {polls} polls:"));
-            for question in &questions {
+            for (question, _) in &known {
                 acl.dropped(polls, acl.ask(*question)).await;
             }
-            acl.answers_as_before("after dropped ones", &questions, &first).await?;
+            for (question, answer) in &known {
+                acl.answers(*question, answer).await?;
+            }
         }
         Ok(())
     }
@@ -453,12 +456,14 @@ impl Authorizer<'_> {
         self.identity(question).await.map(|_| ())
     }
 
-    async fn ask_all(&self, questions: &[Question<'_>]) -> Vec<Answer> {
-        let mut answers = Vec::new();
-        for question in questions {
-            answers.push(self.ask(*question).await);
-        }
-        answers
+    /// Checks the answer to a question.
+    async fn answers(&self, question: Question<'_>, expected: &Answer) -> Verdict {
+        let seen = self.ask(question).await;
+        ensure(
+            seen == *expected,
+            named(question, &format!("{expected:?}")),
+            seen,
+        )
     }
 
     /// Checks that a question is answered with yes, or is denied.
@@ -494,21 +499,10 @@ impl Authorizer<'_> {
     /// Checks that a token is unknown, whatever is asked for.
     async fn does_not_know(&self, bearer: &Bearer) -> Verdict {
         for (resource, access) in ALL {
-            let question = (bearer, resource, access);
-            let answer = self.ask(question).await;
-            let unknown = answer == Err(AclError::UnknownToken);
-            ensure(unknown, named(question, "UnknownToken"), answer)?;
+            let unknown = Err(AclError::UnknownToken);
+            self.answers((bearer, resource, access), &unknown).await?;
         }
         Ok(())
-    }
-
-    async fn answers_as_before(
-        &self,
-        how: &str,
-        questions: &[Question<'_>],
-        before: &[Answer],
-    ) -> Verdict {
-        same_answers(how, questions, before, &self.ask_all(questions).await)
     }
 
     /// The owners of two tokens. Skips the check if the authorizer names neither.
@@ -543,19 +537,6 @@ impl Authorizer<'_> {
 
 fn named((bearer, resource, access): Question<'_>, answer: &str) -> String {
     format!("{}, {resource}:{access}: {answer}", bearer.name)
-}
-
-fn same_answers(
-    how: &str,
-    questions: &[Question<'_>],
-    before: &[Answer],
-    seen: &[Answer],
-) -> Verdict {
-    for (question, (before, seen)) in zip(questions, zip(before, seen)) {
-        let expected = named(*question, &format!("{before:?} as before, asked {how}"));
-        ensure(seen == before, expected, seen)?;
-    }
-    Ok(())
 }
 
 /// Checks that an error contains no part of the secret.

@@ -335,7 +335,7 @@ checks! {
     /// that has acknowledged earlier entries. An unproven removal appends nothing: once
     /// all servers are back, they have the same configuration and version as before, and
     /// the same removal succeeds.
-    #[source("the contract of `RaftBackend`, step 2; openraft's metrics show dead voters as up to date")]
+    #[source("the contract of `RaftBackend`, step 2; openraft shows dead voters as up to date")]
     #[needs(THREE)]
     async fn unproven_removal_appends_nothing(raft: Cluster<'_>) -> Verdict {
         let (leader, [victim, lost]) = raft.led().await?;
@@ -412,7 +412,7 @@ checks! {
         raft.lose_at_change(&lost).await?;
         let answer = raft.ask(&leader, &removal).await?;
         let expected = format_args!(
-            "an error with the outcome Unknown: {} has the entry, {} has not, and {} does not count",
+            "the outcome Unknown: {} has the entry, {} has not, and {} does not count",
             leader.id, lost.id, victim.id
         );
         ensure(is_unknown(&answer), expected, answer)
@@ -525,7 +525,7 @@ checks! {
     /// The leader is removed like any voter while others remain. One of those leads then,
     /// and takes writes. The old leader stops leading in its own view, and changes nothing
     /// from then on.
-    #[source("Raft, section 6; etcd raft, StepDownOnRemoval; raft-rs: it stayed, and blocked writes")]
+    #[source("Raft, section 6; etcd raft, StepDownOnRemoval; raft-rs: it blocked writes")]
     #[needs(THREE)]
     async fn removed_leader_stops_leading(raft: Cluster<'_>) -> Verdict {
         let old = raft.leader().await?;

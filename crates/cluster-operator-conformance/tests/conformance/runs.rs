@@ -150,7 +150,7 @@ fn panic_of_a_report_shows_failures_and_skipped_checks() {
         "rule:     Any text can be shown as a token. It is unknown",
         "source:   Consul answers a token `manage`",
         "step 1:   the token \" \", operator:read: allowed\n",
-        "expected: the token \" \", operator:read: UnknownToken\n",
+        "expected: the token \" \", operator:read: Err(UnknownToken)\n",
         "seen:     Ok(())",
         "skipped  rules_decide_under_default_deny: there are two tokens\n",
     ] {
