@@ -1,4 +1,4 @@
-//! The node as a [`RaftBackend`].
+//! A [`RaftBackend`] over a node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,32 +21,32 @@ type Result<T> = std::result::Result<T, OperatorError>;
 
 /// A [`RaftBackend`] over a [`Node`].
 ///
-/// The version of its views is the one of the configuration in force, which is the
-/// last one that was applied. While another one is in the log, the leader's view
-/// says [`Uncommitted`](PendingChange::Uncommitted).
+/// The version of its views is that of the configuration in force: the last one that was
+/// applied. While another one is in the log, the leader's view shows
+/// [`Uncommitted`](PendingChange::Uncommitted).
 #[derive(Debug, Clone)]
 pub struct RaftRsBackend {
     node: Node,
 }
 
 impl RaftRsBackend {
-    /// Wraps a node.
+    /// Creates the backend of a node.
     pub fn new(node: Node) -> Self {
         RaftRsBackend { node }
     }
 
-    /// Runs a call on the node's loop.
+    /// Runs a call in the node's loop.
     async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Core) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        // A node that has stopped leads no more, and has dropped the call.
+        // A stopped node does not lead, and has dropped the call.
         let answer = self.node.call(call).await;
         answer.unwrap_or_else(|| Err(ErrorKind::NoLeader.into()))
     }
 
-    /// Waits until the node's state is as wanted. The error is the state at the
-    /// deadline, or the last one of a node that has stopped.
+    /// Waits until the node's state is as wanted. The error is the state at the deadline,
+    /// or the last one of a stopped node.
     async fn until(
         &self,
         deadline: Instant,
@@ -59,13 +59,13 @@ impl RaftRsBackend {
         Err(state.borrow().clone())
     }
 
-    /// How long a proof may take.
+    /// The time for a proof.
     fn gate(&self, timeout: Duration) -> Duration {
         self.node.election_timeout().min(timeout / 4)
     }
 
-    /// Waits until an entry of this term is committed, and so many of these servers
-    /// hold it. `unproven` makes the error of how many do.
+    /// Waits until an entry of this term is committed, and so many of these servers hold
+    /// it. `unproven` makes the error from the number that does.
     async fn prove(
         &self,
         at: LogPosition,
@@ -89,11 +89,11 @@ impl RaftRsBackend {
         }
     }
 
-    /// Waits until a majority of the voters that stay holds the configuration that
-    /// this entry has brought into force.
+    /// Waits until a majority of the voters that stay holds the configuration of this
+    /// entry.
     async fn settle(&self, at: LogPosition, removal: &Removal, deadline: Instant) -> Result<()> {
         let held = |state: &NodeState| state.held.term == at.term && state.held.index >= at.index;
-        // Also a leader that is on its way out finds that out.
+        // A leader that is being removed sees that too.
         let tracks = |state: &NodeState| state.leader == state.id && state.term == at.term;
         let over = |state: &NodeState| held(state) || !tracks(state);
         let error = match self.until(deadline, over).await {
@@ -148,7 +148,7 @@ impl RaftBackend for RaftRsBackend {
         self.prove(at, &plan.stayers, needed, gate, |confirmed| {
             ErrorKind::QuorumUnproven {
                 confirmed,
-                // Of four voters two may hold it, and a third one has to commit it.
+                // Of four voters two may hold it, but a third is needed to commit it.
                 needed: needed.max(confirmed + 1),
                 after: gate,
             }
@@ -163,7 +163,7 @@ impl RaftBackend for RaftRsBackend {
             })
             .await?;
         self.settle(at, removal, deadline).await?;
-        // The present configuration may be a later one, with the server added again.
+        // The current configuration may be a later one, with the server added again.
         if plan.removes {
             return Ok(());
         }
@@ -185,8 +185,8 @@ impl RaftBackend for RaftRsBackend {
                 Ok((target, core.propose(Vec::new()).map_err(dropped)?))
             })
             .await?;
-        // raft takes no writes until the target leads or one election timeout has
-        // passed, so it has to be up.
+        // raft accepts no writes until the target leads or one election timeout has
+        // passed, so the target has to be up.
         let server = format!("server {to}");
         self.prove(at, &[target], 1, gate, |_| late(&server, gate))
             .await?;
@@ -213,13 +213,13 @@ impl RaftBackend for RaftRsBackend {
     }
 }
 
-/// What a removal comes to in the configuration in force.
+/// The change that a removal makes to the configuration in force.
 struct Plan {
     change: ConfChangeV2,
     /// The voters that stay.
     stayers: Vec<u64>,
-    /// Whether the server is gone afterwards. Otherwise this only ends the joint
-    /// configuration of another change.
+    /// Whether the server is removed by it. Otherwise it only ends the joint configuration
+    /// of another change.
     removes: bool,
 }
 
@@ -240,7 +240,7 @@ impl Plan {
             }));
         }
         let server = find(state, &removal.id)?;
-        // In a joint configuration, those of the last set.
+        // In a joint configuration, the voters of the last set.
         let last = &configuration.raft;
         let mut stayers = last.voters.clone();
         let mut change = ConfChangeV2::default();
@@ -248,7 +248,7 @@ impl Plan {
             Some(PendingChange::Joint) => {
                 let stay = [&last.voters, &last.learners, &last.learners_next];
                 let removes = !stay.iter().any(|ids| ids.contains(&server));
-                // An empty change ends it.
+                // An empty change ends the joint configuration.
                 return Ok(Plan {
                     change,
                     stayers,
@@ -282,7 +282,7 @@ fn find(state: &NodeState, id: &ServerId) -> Result<u64> {
     number.ok_or_else(|| ErrorKind::UnknownServer(PeerSelector::Id(id.clone())).into())
 }
 
-/// The server that is to lead.
+/// The target of a transfer.
 fn target(state: &NodeState, id: &ServerId) -> Result<u64> {
     leading(state)?;
     let target = find(state, id)?;
@@ -304,7 +304,7 @@ fn leading(state: &NodeState) -> Result<u64> {
     }
 }
 
-/// Why this server does not lead in this term.
+/// The error of a server that does not lead in this term.
 fn not_leading(state: &NodeState, term: u64) -> OperatorError {
     if state.leads() {
         return OperatorError::new(ErrorKind::TermChanged {
@@ -315,7 +315,7 @@ fn not_leading(state: &NodeState, term: u64) -> OperatorError {
     not_leader(state)
 }
 
-/// The error of a server that does not lead, or has not led all the time.
+/// The error of a server that does not lead, or has not led without a break.
 fn not_leader(state: &NodeState) -> OperatorError {
     match leadership(state) {
         Leadership::Remote(hint) => OperatorError::new(ErrorKind::NotLeader { leader: Some(hint) }),
@@ -324,11 +324,11 @@ fn not_leader(state: &NodeState) -> OperatorError {
 }
 
 fn dropped(error: raft::Error) -> OperatorError {
-    let reason = "the leader takes no writes at this moment, try again".into();
+    let reason = "the leader accepts no writes at the moment: try again".into();
     OperatorError::new(ErrorKind::Unavailable { reason }).with_source(error)
 }
 
-/// The end of a call, which is far away where no instant is late enough.
+/// The end of a call, at most thirty years away.
 fn deadline(timeout: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(timeout).unwrap_or_else(|| now + FAR_FUTURE)
@@ -345,8 +345,7 @@ fn leadership(state: &NodeState) -> Leadership {
     if state.leads() {
         return Leadership::Local;
     }
-    // A server that was removed hears of no leader, and a leader that was removed
-    // is on its way out.
+    // A removed server hears of no leader, and a removed leader is about to step down.
     let own = state.member(state.id);
     match own.and_then(|_| state.member(state.leader)) {
         Some(leader) => Leadership::Remote(LeaderHint {

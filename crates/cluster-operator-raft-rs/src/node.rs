@@ -17,7 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 const HEARTBEAT_TICKS: u32 = 2;
 const ELECTION_TICKS: u32 = 10;
-/// How many messages and calls wait for the node at most. Further messages are lost.
+/// The capacity for messages and calls that wait for the node. Further messages are lost.
 const INBOX: usize = 1024;
 
 /// Carries messages to the other servers.
@@ -27,8 +27,8 @@ pub trait Transport: Send + 'static {
     fn send(&self, message: Message);
 }
 
-/// What a node is started with. Each server of a new cluster gets the same voters
-/// and learners.
+/// The parameters of a node. Each server of a new cluster gets the same voters and
+/// learners.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// The server's own id, not 0.
@@ -37,10 +37,10 @@ pub struct NodeConfig {
     pub voters: Vec<u64>,
     /// The servers of a new cluster that do not vote.
     pub learners: Vec<u64>,
-    /// Where each server is reached; Raft's own configuration holds ids only.
+    /// The address of each server; Raft's own configuration holds ids only.
     pub addresses: BTreeMap<u64, ServerAddress>,
-    /// Raft's unit of time: a heartbeat is sent every 2 ticks, and an election
-    /// timeout is 10 to 20 of them.
+    /// Raft's unit of time: a heartbeat is sent every 2 ticks, and an election timeout is
+    /// 10 to 20 ticks.
     pub tick: Duration,
 }
 
@@ -55,44 +55,44 @@ pub struct Configuration {
     pub membership: Arc<Membership>,
 }
 
-/// What the leader knows of a server, and any server of itself.
+/// What the leader knows of a server, and each server of itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Progress {
     /// The last entry that it is known to hold.
     pub matched: LogPosition,
-    /// When its last message came.
+    /// The time of its last message.
     pub seen: Option<Instant>,
 }
 
-/// What a node publishes after each turn of its loop.
+/// The state that a node publishes after each turn of its loop.
 #[derive(Debug, Clone)]
 pub struct NodeState {
     /// The server's own id.
     pub id: u64,
-    /// The term that it is in.
+    /// Its term.
     pub term: u64,
-    /// Who leads in this term; its own id if it does, 0 if nobody is known to.
+    /// The leader of this term; its own id if it leads, 0 if no leader is known.
     pub leader: u64,
-    /// Since when it leads.
+    /// The time at which it was elected.
     pub leading_since: Option<Instant>,
     /// The last committed entry.
     pub committed: LogPosition,
     /// The configuration in force.
     pub configuration: Arc<Configuration>,
-    /// What is unfinished about the configuration.
+    /// The unfinished change of the configuration.
     pub change: Option<PendingChange>,
-    /// What the leader knows of the servers, and any server of itself.
+    /// What the leader knows of the servers, and each server of itself.
     pub progress: BTreeMap<u64, Progress>,
-    /// The last configuration of which a majority of its own voters was seen, by
-    /// this server as the leader, to hold the entry.
+    /// The last configuration whose entry a majority of its own voters holds, as this
+    /// server has seen as the leader.
     pub held: ConfigVersion,
-    /// The last confirmation of its lead that it has asked a majority for and got.
+    /// The number of the last confirmation of its lead by a majority.
     pub confirmed: u64,
 }
 
 impl NodeState {
-    /// Whether this server leads. One that has lost its vote does not, although
-    /// raft lets it.
+    /// Whether this server leads. One that has lost its vote does not, although raft
+    /// would let it.
     pub fn leads(&self) -> bool {
         self.leader == self.id && self.member(self.id).is_some_and(RaftMember::is_voter)
     }
@@ -103,7 +103,7 @@ impl NodeState {
         membership.get(&id.to_string().into())
     }
 
-    /// How many of these servers hold the entry.
+    /// The number of these servers that hold the entry.
     pub fn holders(&self, servers: &[u64], index: u64) -> usize {
         let holds = |id: &&u64| {
             let progress = self.progress.get(id);
@@ -146,7 +146,9 @@ impl Node {
     ) -> raft::Result<Self> {
         let tick = config.tick;
         if tick.is_zero() {
-            return Err(Error::ConfigInvalid("the tick has to take time".into()));
+            return Err(Error::ConfigInvalid(
+                "the tick is zero: set a longer one".into(),
+            ));
         }
         let (inbox, inputs) = mpsc::channel(INBOX);
         let (core, state) = Core::new(config, Box::new(transport), Box::new(apply))?;
@@ -158,21 +160,21 @@ impl Node {
         })
     }
 
-    /// Takes a message of another server. It is lost if the node is overloaded.
+    /// Receives a message of another server. It is lost if the node is overloaded.
     pub fn receive(&self, message: Message) {
-        // A lost message is sent again.
+        // Raft sends a lost message again.
         let _ = self.inbox.try_send(Input::Message(message));
     }
 
-    /// Appends a write, if this server leads, and says whether it was committed:
-    /// `false` if that is not known, since it leads no more.
+    /// Appends a write, if this server leads, and returns whether it was committed:
+    /// `false` if that is not known, since it has lost the lead.
     ///
     /// # Errors
     /// [`ProposalDropped`](Error::ProposalDropped) if nothing was appended.
     pub async fn write(&self, data: Vec<u8>) -> raft::Result<bool> {
         let at = self.call(move |core| core.propose(data)).await;
         let at = at.ok_or(Error::ProposalDropped)??;
-        // As long as the term lasts, nobody else can have replaced the entry.
+        // In the same term no other leader can have replaced the entry.
         let committed =
             |state: &NodeState| state.term == at.term && state.committed.index >= at.index;
         let leads = |state: &NodeState| state.term == at.term && state.leader == state.id;
@@ -181,11 +183,11 @@ impl Node {
         Ok(over.await.is_ok_and(|state| committed(&state)))
     }
 
-    /// Appends a change of the configuration, if this server leads, without any
-    /// proof that the cluster survives it.
+    /// Appends a change of the configuration, if this server leads, without a proof that
+    /// the cluster survives it.
     ///
     /// # Errors
-    /// [`ProposalDropped`](Error::ProposalDropped) if nothing was appended, as
+    /// [`ProposalDropped`](Error::ProposalDropped) if nothing was appended, for example
     /// while another change is pending.
     pub async fn change(&self, change: ConfChangeV2) -> raft::Result<LogPosition> {
         let appended = self.call(move |core| core.propose_change(change)).await;
@@ -200,8 +202,8 @@ impl Node {
         while state.changed().await.is_ok() {}
     }
 
-    /// Runs a call on the node's own loop, between two turns of it, unless the
-    /// caller has given up by then. `None` if the node has stopped.
+    /// Runs a call in the node's loop, between two turns, unless its future was dropped
+    /// by then. `None` if the node has stopped.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Core) -> T + Send + 'static,
@@ -216,7 +218,7 @@ impl Node {
         answer.await.ok()
     }
 
-    /// What the node publishes. Once it has stopped, this is closed and shows no
+    /// The published state. Once the node has stopped, this is closed and shows no
     /// leader.
     pub fn state(&self) -> watch::Receiver<NodeState> {
         self.state.clone()
@@ -253,16 +255,16 @@ async fn run(mut core: Core, mut inputs: mpsc::Receiver<Input>, tick: Duration) 
     }
 }
 
-/// What the loop owns.
+/// The state that the loop owns.
 pub(crate) struct Core {
     raw: RawNode<MemStorage>,
     transport: Box<dyn Transport>,
     apply: Apply,
     addresses: BTreeMap<u64, ServerAddress>,
     seen: BTreeMap<u64, Instant>,
-    /// Whether the change that was proposed last takes this server's vote.
+    /// Whether the last proposed change removes this server's vote.
     leaving: bool,
-    /// The last confirmation that was asked for.
+    /// The number of the last confirmation that was asked for.
     asked: u64,
     state: NodeState,
     publisher: watch::Sender<NodeState>,
@@ -279,8 +281,8 @@ impl Core {
             election_tick: ELECTION_TICKS as usize,
             heartbeat_tick: HEARTBEAT_TICKS as usize,
             max_size_per_msg: 1 << 20,
-            // A leader that is cut off steps down, and a server that comes back
-            // deposes nobody.
+            // A leader that is cut off steps down, and a server that comes back does not
+            // depose the leader.
             check_quorum: true,
             pre_vote: true,
             ..raft::Config::default()
@@ -326,15 +328,15 @@ impl Core {
         if self.raw.raft.prs().get(message.from).is_some() {
             self.seen.insert(message.from, Instant::now());
         }
-        // An error is one of the sender, such as a server that was removed.
+        // Errors come from the sender, such as a server that was removed.
         let _ = self.raw.step(message);
     }
 
     /// Appends a write. An empty one changes nothing.
     pub(crate) fn propose(&mut self, data: Vec<u8>) -> raft::Result<LogPosition> {
         let raft = &self.raw.raft;
-        // raft forwards a follower's proposal, and nobody would learn its position.
-        // Behind its own removal a leader could not commit it: raft panics there.
+        // raft forwards a follower's proposal, whose position would stay unknown. Behind
+        // its own removal a leader could not commit it: raft panics there.
         if raft.state != StateRole::Leader || self.leaving && raft.has_pending_conf() {
             return Err(Error::ProposalDropped);
         }
@@ -344,8 +346,8 @@ impl Core {
 
     /// Appends a change of the configuration.
     pub(crate) fn propose_change(&mut self, change: ConfChangeV2) -> raft::Result<LogPosition> {
-        // raft would append an empty entry instead and say that all is well, as it
-        // does if a joint configuration stands in the way.
+        // raft would append an empty entry instead and return no error, as it does while
+        // a joint configuration is in force.
         let raft = &self.raw.raft;
         if raft.state != StateRole::Leader || raft.has_pending_conf() {
             return Err(Error::ProposalDropped);
@@ -360,7 +362,7 @@ impl Core {
         Ok(at)
     }
 
-    /// Whether the change takes this server's vote.
+    /// Whether the change removes this server's vote.
     fn is_unseated_by(&self, change: &ConfChangeV2) -> bool {
         let id = self.raw.raft.id;
         if change.leave_joint() {
@@ -371,14 +373,14 @@ impl Core {
     }
 
     /// Asks a majority to confirm that this server leads, in a term in which it has
-    /// committed an entry: before that, raft drops the request and says nothing.
+    /// committed an entry: before that, raft drops the request without an error.
     pub(crate) fn confirm(&mut self) -> u64 {
         self.asked += 1;
         self.raw.read_index(self.asked.to_be_bytes().to_vec());
         self.asked
     }
 
-    /// Hands the lead to another voter.
+    /// Transfers the lead to another voter.
     pub(crate) fn transfer(&mut self, to: u64) {
         self.raw.transfer_leader(to);
     }
@@ -394,8 +396,7 @@ impl Core {
         }
     }
 
-    /// Does what is to be done after a tick, a message or a call, and publishes
-    /// what has come of it.
+    /// Processes the results of a tick, a message or a call, and publishes the state.
     fn turn(&mut self) {
         self.process();
         if self.raw.raft.state == StateRole::Leader {
@@ -409,7 +410,7 @@ impl Core {
     fn process(&mut self) {
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
-            // There is never a snapshot: the log is not compacted.
+            // There are no snapshots: the log is not compacted.
             self.send(ready.take_messages());
             let mut committed = ready.take_committed_entries();
             for read in ready.take_read_states() {
@@ -417,8 +418,8 @@ impl Core {
                     self.state.confirmed = u64::from_be_bytes(number);
                 }
             }
-            // A log on disk is written here, before the answers are sent. These
-            // entries follow on those that are there, so the storage takes them.
+            // A log on disk would be written here, before the answers are sent. The storage
+            // accepts these entries, since they follow the existing ones.
             let _ = self.raw.store().wl().append(ready.entries());
             if let Some(hard) = ready.hs() {
                 self.raw.store().wl().set_hardstate(hard.clone());
@@ -429,8 +430,8 @@ impl Core {
                 self.raw.store().wl().mut_hard_state().commit = commit;
             }
             self.send(light.take_messages());
-            // After `advance_append`: raft panics when a leader that is no member
-            // hears that its own entries are on disk.
+            // After `advance_append`: raft panics if a leader that is no member learns that
+            // its own entries are on disk.
             committed.append(&mut light.take_committed_entries());
             for entry in &committed {
                 self.apply(entry);
@@ -457,7 +458,7 @@ impl Core {
             .merge_from_bytes(&entry.data)
             .map_err(Error::from)
             .and_then(|()| self.raw.apply_conf_change(&change));
-        // Every server refuses the same changes.
+        // Every server rejects the same changes.
         let Ok(members) = change else { return };
         self.raw.store().wl().set_conf_state(members.clone());
         let version = ConfigVersion {
@@ -467,8 +468,8 @@ impl Core {
         self.state.configuration = Arc::new(configuration(version, members, &self.addresses));
     }
 
-    /// Notes the configuration in force once a majority of its voters holds it. The
-    /// majority that has committed it is one of the configuration before.
+    /// Records the configuration in force once a majority of its voters holds it. The
+    /// majority that has committed it is one of the former configuration.
     fn note_held(&mut self) {
         let configuration = &self.state.configuration;
         let voters = &configuration.raft.voters;
@@ -481,14 +482,13 @@ impl Core {
         }
     }
 
-    /// Steps down as a leader that has lost its vote, which raft never does: it
-    /// would go on sending heartbeats, refuse every write and keep the others from
-    /// an election for good. It stays until a majority of the voters knows of the
-    /// change, and hands the lead to one of them.
+    /// Makes a leader that has lost its vote step down, which raft never does: it would
+    /// send heartbeats, reject every write and prevent an election forever. It stays until
+    /// a majority of the voters knows of the change, and transfers the lead to one of them.
     ///
-    /// Where an uncommitted entry is behind its removal, it steps down at once: raft
-    /// panics when a leader that is no member commits one. It still answers those
-    /// that ask for its vote, so the others can find out about the change without it.
+    /// If there is an uncommitted entry behind its removal, it steps down at once: raft
+    /// panics if a leader that is no member commits one. It still answers requests for its
+    /// vote, so the others can learn of the change without it.
     fn step_down_without_a_vote(&mut self) {
         let NodeState {
             id, configuration, ..
@@ -504,23 +504,23 @@ impl Core {
             .iter()
             .filter_map(|id| Some((*id, raft.prs().get(*id)?)));
         let told: Vec<_> = progress.filter(|(_, progress)| knows(progress)).collect();
-        let heir = told.iter().max_by_key(|(_, progress)| progress.matched);
-        let heir = heir.filter(|_| told.len() > voters.len() / 2);
-        let heir = heir.map(|(heir, _)| *heir);
-        if let Some(heir) = heir {
-            raft.send_timeout_now(heir);
+        let successor = told.iter().max_by_key(|(_, progress)| progress.matched);
+        let successor = successor.filter(|_| told.len() > voters.len() / 2);
+        let successor = successor.map(|(successor, _)| *successor);
+        if let Some(successor) = successor {
+            raft.send_timeout_now(successor);
         }
         let log = &raft.raft_log;
-        if heir.is_some() || log.last_index() > log.committed {
+        if successor.is_some() || log.last_index() > log.committed {
             raft.become_follower(raft.term, INVALID_ID);
         }
     }
 
-    /// What is unfinished about the configuration.
+    /// The unfinished change of the configuration.
     fn unfinished(&self) -> Option<PendingChange> {
         let raft = &self.raw.raft;
         let log = &raft.raft_log;
-        // A new leader takes its whole log for pending, so look.
+        // A new leader counts its whole log as pending, so look for a change.
         if raft.has_pending_conf() {
             let context = GetEntriesContext::empty(false);
             let unapplied = log.slice(log.applied + 1, log.last_index() + 1, None, context);
@@ -565,7 +565,7 @@ impl Core {
     }
 }
 
-/// However the node ends, nobody takes it for one that leads.
+/// However the node ends, its state does not show it as a leader.
 impl Drop for Core {
     fn drop(&mut self) {
         self.state.leader = INVALID_ID;
@@ -573,7 +573,7 @@ impl Drop for Core {
     }
 }
 
-/// The configuration as an operator sees it, in the order of the ids: raft has none.
+/// The configuration as an operator sees it, in the order of the ids: raft has no order.
 fn configuration(
     version: ConfigVersion,
     raft: ConfState,
@@ -583,7 +583,7 @@ fn configuration(
     let learners = raft.learners.iter();
     let mut servers: BTreeMap<u64, Suffrage> =
         learners.map(|id| (*id, Suffrage::Nonvoter)).collect();
-    // In a joint configuration, those of both sets vote.
+    // In a joint configuration, the voters of both sets vote.
     servers.extend(voters.map(|id| (*id, Suffrage::Voter)));
     let members = servers.into_iter().map(|(id, suffrage)| RaftMember {
         id: id.to_string().into(),

@@ -1,4 +1,4 @@
-//! A cluster, its links, and what the tests ask of it.
+//! A cluster in one process, its links, and helpers for the tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -19,7 +19,7 @@ use raft::eraftpb::{
 const TICK: Duration = Duration::from_millis(50);
 /// Ten election timeouts.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a condition may take to come true.
+/// The time that a condition may take to come true.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The links between the servers of a cluster. Clones are the same links.
@@ -32,7 +32,7 @@ struct Links {
     cut: BTreeSet<u64>,
     /// The server that is lost at the next change of the configuration.
     fuse: Option<u64>,
-    /// The acknowledgements that are under way, while those take long.
+    /// The delayed acknowledgements, while those are held back.
     held: Option<Vec<Message>>,
     latency: Duration,
 }
@@ -92,7 +92,7 @@ pub(crate) fn address(id: u64) -> ServerAddress {
 }
 
 impl Cluster {
-    /// Servers with the ids from 1 on: first those with a vote.
+    /// Starts servers with the ids from 1 on: first the voters.
     pub(crate) fn start(voters: u64, learners: u64) -> Self {
         let network = Network::default();
         let ids = 1..=voters + learners;
@@ -152,12 +152,12 @@ impl Cluster {
         links.fuse.take_if(|lost| *lost == id);
     }
 
-    /// Makes each message take so long from now on.
+    /// Delays each message by this time from now on.
     pub(crate) fn set_latency(&self, latency: Duration) {
         self.network.links().latency = latency;
     }
 
-    /// Lets no acknowledgement arrive from now on.
+    /// Holds all acknowledgements back from now on.
     pub(crate) fn hold_acknowledgements(&self) {
         self.network.links().held = Some(Vec::new());
     }
@@ -169,7 +169,7 @@ impl Cluster {
         }
     }
 
-    /// Stops all servers, and lets go of them.
+    /// Stops all servers, and drops them.
     pub(crate) async fn close(&self) {
         for server in &self.servers {
             server.node.stop().await;
@@ -177,7 +177,7 @@ impl Cluster {
         self.network.links().nodes.clear();
     }
 
-    /// The one of these servers that leads, once it confirms that.
+    /// The leader of these servers, once it confirms that it leads.
     pub(crate) async fn leader_among(&self, servers: &[Server]) -> Server {
         eventually("one server confirms that it leads", || async {
             for server in servers {
@@ -287,7 +287,7 @@ impl Server {
     }
 }
 
-/// The error of something that did not happen, of this kind.
+/// The kind of an error with the outcome `NotApplied`.
 pub(crate) fn not_applied<T: std::fmt::Debug>(
     answer: Result<T, OperatorError>,
     is_it: impl FnOnce(&ErrorKind) -> bool,
@@ -297,7 +297,7 @@ pub(crate) fn not_applied<T: std::fmt::Debug>(
     assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
 }
 
-/// Asks again and again until there is an answer.
+/// Probes again and again until there is an answer.
 pub(crate) async fn eventually<T, A>(what: &str, ask: impl Fn() -> A) -> T
 where
     A: Future<Output = Option<T>>,
@@ -313,7 +313,7 @@ where
     soon(what, asking).await
 }
 
-/// What comes within a time that no test should take.
+/// The output of work, which has to end within the time of a test.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     let output = tokio::time::timeout(LIMIT, future).await;
     output.unwrap_or_else(|_| panic!("waited too long until {what}"))

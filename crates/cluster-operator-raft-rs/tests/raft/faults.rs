@@ -1,4 +1,4 @@
-//! Servers that die or are cut off around a change of the configuration.
+//! Servers that die or are cut off during a change of the configuration.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -44,7 +44,7 @@ async fn voter_killed_before_the_proof_leaves_a_writable_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn removed_leader_gives_up_the_lead() {
+async fn removed_leader_steps_down() {
     let cluster = Cluster::start(3, 0);
     let leader = cluster.leader().await;
     let others = cluster.others(&leader);
@@ -53,12 +53,12 @@ async fn removed_leader_gives_up_the_lead() {
     assert_eq!(leader.view().await.leadership, Leadership::Unknown);
     let removed = Instant::now();
     cluster.write_among(&others).await;
-    // The lead was handed on, so nobody has waited for an election.
+    // The lead was transferred, so there was no election timeout.
     assert!(removed.elapsed() < leader.node.election_timeout());
     for server in &others {
         server.sees_voters(&ids(&others)).await;
     }
-    // By itself, so that it may go on running.
+    // By itself: it is not stopped.
     let mut state = leader.node.state();
     let stepped_down = state.wait_for(|state| state.leader != leader.id);
     soon("stepping down", stepped_down).await.unwrap();
@@ -68,7 +68,7 @@ async fn removed_leader_gives_up_the_lead() {
     cluster.close().await;
 }
 
-/// Nothing may be in the log behind its removal.
+/// The log must have no entry behind the removal.
 #[tokio::test(start_paused = true)]
 async fn leader_is_removed_under_writes() {
     let cluster = Cluster::start(3, 0);
@@ -196,7 +196,7 @@ async fn voter_lost_after_the_proof_leaves_the_outcome_unknown() {
     let others = cluster.others(&leader);
     cluster.cut_at_change(others[0].id);
     let answer = leader.remove(others[1].id).await;
-    // The leader and the voter that leaves have committed it, which proves nothing.
+    // The leader and the voter that leaves have committed it, which is no success.
     assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
     cluster.reconnect(others[0].id);
     let left = [leader.clone(), others[0].clone()];
@@ -249,7 +249,7 @@ async fn unfinished_removal_is_finished_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn finishing_the_removal_that_was_asked_for_is_ok() {
+async fn finishing_the_requested_removal_is_ok() {
     for server in 1..=3 {
         let cluster = Cluster::start(3, 0);
         cluster.leave_unfinished(server, PendingChange::Joint).await;
@@ -276,8 +276,8 @@ async fn unfinished_removal_is_not_finished_without_a_proof() {
     cluster.close().await;
 }
 
-/// A leader that is removed by an entry of an earlier one takes writes before it
-/// knows, and raft panics when a leader that is no member commits one.
+/// A leader that an earlier leader's entry removes accepts writes before it knows, and
+/// raft panics if a leader that is no member commits one.
 #[tokio::test(start_paused = true)]
 async fn removal_in_the_log_of_a_new_leader_is_survived() {
     let cluster = Cluster::start(4, 0);
@@ -292,13 +292,13 @@ async fn removal_in_the_log_of_a_new_leader_is_survived() {
     let has_it = state.wait_for(|state| state.progress[&new.id].matched == at);
     soon("an entry", has_it).await.unwrap();
     cluster.stop(old.id).await;
-    // Nobody else can lead: it takes three of four, and this log is the longest.
+    // No other server can lead: that takes three of four, and this log is the longest.
     cluster.hold_acknowledgements();
     for server in rest {
         cluster.reconnect(server.id);
     }
     for server in rest {
-        // The removal, and the entry that the new leader begins its term with.
+        // The removal, and the first entry of the new leader's term.
         let mut state = server.node.state();
         let has_both = state.wait_for(|state| state.progress[&server.id].matched.index > at.index);
         soon("an election", has_both).await.unwrap();
@@ -318,7 +318,7 @@ async fn removal_in_the_log_of_a_new_leader_is_survived() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn write_that_was_given_up_is_not_appended() {
+async fn dropped_write_is_not_appended() {
     let cluster = Cluster::start(1, 0);
     let leader = cluster.leader().await;
     let write = leader.node.write(b"given up".to_vec());
@@ -330,7 +330,7 @@ async fn write_that_was_given_up_is_not_appended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lead_is_not_handed_to_a_dead_voter() {
+async fn lead_is_not_transferred_to_a_dead_voter() {
     let cluster = Cluster::start(3, 0);
     let leader = cluster.leader().await;
     let dead = &cluster.others(&leader)[0];
@@ -345,7 +345,7 @@ async fn lead_is_not_handed_to_a_dead_voter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lead_is_handed_to_the_voter_that_is_named() {
+async fn lead_is_transferred_to_the_target() {
     let cluster = Cluster::start(3, 1);
     let leader = cluster.leader().await;
     let target = &cluster.others(&leader)[0];
@@ -353,7 +353,7 @@ async fn lead_is_handed_to_the_voter_that_is_named() {
     leader.hand_lead_to(name.as_str()).await.unwrap();
     assert_eq!(leader.view().await.leader(), Some(&name));
     assert_eq!(cluster.leader().await.id, target.id);
-    // Itself, a server without a vote, and none.
+    // Itself, a non-voter, and an unknown server.
     for refused in [name.as_str(), "4", "04"] {
         not_applied(target.hand_lead_to(refused).await, |_| true);
     }
@@ -369,7 +369,7 @@ async fn view_is_not_confirmed_across_terms() {
     cluster.set_latency(Duration::from_millis(2));
     let mut view = pin!(leader.backend.confirmed_view(TIMEOUT));
     begin(&mut view, 8).await;
-    // The lead is lost and won again, and the call sees the end of it alone.
+    // The lead is lost and won again, and the call sees only the result.
     leader.hand_lead_to(other.name().as_str()).await.unwrap();
     other.hand_lead_to(leader.name().as_str()).await.unwrap();
     not_applied(soon("a view", view).await, |kind| {
@@ -378,7 +378,7 @@ async fn view_is_not_confirmed_across_terms() {
     cluster.close().await;
 }
 
-/// Polls a call so often, and lets the servers run after each poll.
+/// Polls a call this often, and lets the servers run after each poll.
 async fn begin<T>(call: &mut Pin<&mut impl Future<Output = T>>, polls: usize) {
     for _ in 0..polls {
         let polled = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending()));
@@ -403,7 +403,7 @@ async fn removal_counts_although_the_server_is_added_again() {
             begin(&mut answer, 1).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        // The call sees the end of this alone.
+        // The call sees only the result.
         let left = ids(&cluster.others(cluster.server(victim)));
         leader.sees_voters(&left).await;
         let mut addition = ConfChangeV2::default();
@@ -420,7 +420,7 @@ async fn removal_counts_although_the_server_is_added_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn endless_timeouts_are_taken() {
+async fn timeouts_without_end_are_accepted() {
     let cluster = Cluster::start(3, 0);
     let leader = cluster.leader().await;
     let others = cluster.others(&leader);
@@ -437,7 +437,7 @@ async fn endless_timeouts_are_taken() {
     cluster.close().await;
 }
 
-/// At each moment of a removal, which takes some ten messages one after another.
+/// Kills a server at each moment of a removal, which takes about ten messages in a row.
 #[tokio::test(start_paused = true)]
 async fn answer_is_true_whenever_a_server_dies() {
     for moment in 0..30 {
