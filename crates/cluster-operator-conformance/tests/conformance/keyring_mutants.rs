@@ -24,273 +24,217 @@ use crate::keyring::{Gossip, SHOWN, ring};
 
 type Answer = Result<NodeKeys, NodeFailure>;
 
-/// What a backend does wrong, and the check that notices it.
-const MUTANTS: &[(&str, &str)] = &[
+/// Each check, and the mistakes of a backend that it notices.
+const MUTANTS: crate::Mutants = &[
     (
-        "only the own node's keys are listed",
         "listing_counts_each_key_on_every_node",
+        &[
+            "only the own node's keys are listed",
+            "every fifth listing has another key",
+        ],
     ),
     (
-        "every fifth listing has another key",
-        "listing_counts_each_key_on_every_node",
+        "node_with_another_primary_is_seen",
+        &[
+            "the last key is listed as the primary",
+            "the own primary is listed for all nodes",
+            "the own primary is not among the keys",
+        ],
     ),
     (
-        "every node is listed with the first one's keys",
         "install_brings_a_key_to_those_that_lack_it",
+        &[
+            "every node is listed with the first one's keys",
+            "a key that one node has is not installed",
+        ],
     ),
     (
-        "a key that one node has is not installed",
-        "install_brings_a_key_to_those_that_lack_it",
-    ),
-    (
-        "the last key is listed as the primary",
-        "node_with_another_primary_is_seen",
-    ),
-    (
-        "the own primary is listed for all nodes",
-        "node_with_another_primary_is_seen",
-    ),
-    (
-        "the own primary is not among the keys",
-        "node_with_another_primary_is_seen",
-    ),
-    (
-        "removing an absent key fails on some nodes",
         "removal_succeeds_where_some_lack_the_key",
+        &["removing an absent key fails on some nodes"],
     ),
     (
-        "one node too many is counted",
         "report_tells_what_each_node_did",
+        &[
+            "one node too many is counted",
+            "failures are not handed over",
+            "the own success is reported as a failure",
+            "nodes have other names in a change",
+            "a change lists keys",
+            "the pool changes with the first change",
+        ],
     ),
     (
-        "failures are not handed over",
-        "report_tells_what_each_node_did",
-    ),
-    (
-        "the own success is reported as a failure",
-        "report_tells_what_each_node_did",
-    ),
-    (
-        "nodes have other names in a change",
-        "report_tells_what_each_node_did",
-    ),
-    ("a change lists keys", "report_tells_what_each_node_did"),
-    (
-        "the pool changes with the first change",
-        "report_tells_what_each_node_did",
-    ),
-    (
-        "keys that do not fit are just missing",
         "many_keys_are_counted_or_reported_as_truncated",
+        &["keys that do not fit are just missing"],
     ),
     (
-        "a node changes a copy of its ring",
         "nodes_hold_what_is_listed",
+        &["a node changes a copy of its ring"],
     ),
     (
-        "a relayed listing has another key",
         "relay_factor_changes_no_result",
+        &[
+            "a relayed listing has another key",
+            "relayed answers are counted again",
+        ],
     ),
     (
-        "relayed answers are counted again",
-        "relay_factor_changes_no_result",
-    ),
-    (
-        "a failure has the bytes of the key",
         "no_key_is_in_a_report",
+        &[
+            "a failure has the bytes of the key",
+            "texts have the bytes in hexadecimal digits",
+            "a note has pairs of hexadecimal digits",
+            "a note has twenty letters of base64",
+            "a note has escaped bytes",
+        ],
     ),
     (
-        "texts have the bytes in hexadecimal digits",
-        "no_key_is_in_a_report",
-    ),
-    (
-        "texts have the bytes in hexadecimal digits",
         "no_key_is_in_an_error",
+        &[
+            "texts have the bytes in hexadecimal digits",
+            "the source of an error has the key",
+        ],
     ),
     (
-        "a note has pairs of hexadecimal digits",
-        "no_key_is_in_a_report",
-    ),
-    (
-        "a note has twenty letters of base64",
-        "no_key_is_in_a_report",
-    ),
-    ("a note has escaped bytes", "no_key_is_in_a_report"),
-    (
-        "the source of an error has the key",
-        "no_key_is_in_an_error",
-    ),
-    (
-        "the last node does not install",
         "install_keeps_the_primary",
+        &[
+            "the last node does not install",
+            "an installed key is the primary",
+            "installing again fails",
+        ],
     ),
     (
-        "an installed key is the primary",
-        "install_keeps_the_primary",
-    ),
-    ("installing again fails", "install_keeps_the_primary"),
-    (
-        "the last node keeps its primary",
         "use_changes_the_primary_of_every_node",
+        &[
+            "the last node keeps its primary",
+            "a use removes the old primary",
+            "using the primary fails",
+            "primaries are not shown after a use",
+        ],
     ),
     (
-        "a use removes the old primary",
-        "use_changes_the_primary_of_every_node",
-    ),
-    (
-        "using the primary fails",
-        "use_changes_the_primary_of_every_node",
-    ),
-    (
-        "primaries are not shown after a use",
-        "use_changes_the_primary_of_every_node",
-    ),
-    (
-        "primaries are not shown after a use",
-        "key_is_rotated_through_any_node",
-    ),
-    (
-        "primaries are not shown after a use",
-        "uses_of_two_keys_at_once_leave_every_ring_whole",
-    ),
-    (
-        "primaries are not shown after a use",
-        "dropped_call_leaves_every_ring_whole",
-    ),
-    (
-        "a use installs the key",
         "key_that_is_not_installed_cannot_be_used",
+        &[
+            "a use installs the key",
+            "a removed key comes back with a use",
+        ],
     ),
     (
-        "a removed key comes back with a use",
-        "key_that_is_not_installed_cannot_be_used",
-    ),
-    ("the last node does not remove", "removed_key_is_on_no_node"),
-    (
-        "a removal keeps the primary alone",
         "removed_key_is_on_no_node",
+        &[
+            "the last node does not remove",
+            "a removal keeps the primary alone",
+            "removing an absent key fails",
+        ],
     ),
-    ("removing an absent key fails", "removed_key_is_on_no_node"),
-    ("the primary can be removed", "primary_cannot_be_removed"),
+    ("primary_cannot_be_removed", &["the primary can be removed"]),
     (
-        "a removed key cannot come back",
         "key_is_rotated_through_any_node",
+        &[
+            "primaries are not shown after a use",
+            "a removed key cannot come back",
+            "the third install fails",
+            "all nodes but the first install for themselves",
+        ],
     ),
-    ("the third install fails", "key_is_rotated_through_any_node"),
     (
-        "all nodes but the first install for themselves",
-        "key_is_rotated_through_any_node",
-    ),
-    (
-        "keys of 24 bytes are rejected",
         "keys_of_all_sizes_are_told_apart",
+        &[
+            "keys of 24 bytes are rejected",
+            "the first 16 bytes of keys are compared",
+        ],
     ),
     (
-        "the first 16 bytes of keys are compared",
-        "keys_of_all_sizes_are_told_apart",
-    ),
-    (
-        "a single node does not count itself",
         "pool_of_one_node_is_a_pool",
+        &["a single node does not count itself"],
     ),
     (
-        "a use fails on all nodes if one lacks the key",
         "node_that_lacks_the_key_to_use_fails_alone",
+        &["a use fails on all nodes if one lacks the key"],
     ),
     (
-        "a failed use is a success",
         "node_that_lacks_the_key_to_use_is_no_success",
+        &["a failed use is a success"],
     ),
     (
-        "a removal fails on all nodes if one uses the key",
         "primary_of_one_node_is_removed_from_the_others",
+        &["a removal fails on all nodes if one uses the key"],
     ),
     (
-        "a node in clear text lists no keys",
         "without_encryption_every_node_says_so",
+        &["a node in clear text lists no keys"],
     ),
     (
-        "a node in clear text makes a change an error",
         "node_without_encryption_fails_alone",
+        &["a node in clear text makes a change an error"],
     ),
     (
-        "a stopped node is reported as failed",
         "stopped_node_is_silent_or_not_counted",
+        &[
+            "a stopped node is reported as failed",
+            "a silent node has another name",
+            "a stopped node makes a change an error",
+        ],
     ),
     (
-        "a silent node has another name",
-        "stopped_node_is_silent_or_not_counted",
-    ),
-    (
-        "a stopped node makes a change an error",
-        "stopped_node_is_silent_or_not_counted",
-    ),
-    ("dead nodes are asked", "dead_node_is_not_asked"),
-    (
-        "every call lasts until its timeout",
         "dead_node_is_not_asked",
+        &[
+            "dead nodes are asked",
+            "every call lasts until its timeout",
+            "the last living node asks nobody",
+        ],
     ),
-    ("the last living node asks nobody", "dead_node_is_not_asked"),
     (
-        "a late node is reported as failed",
         "late_node_is_counted_or_silent",
+        &["a late node is reported as failed"],
     ),
     (
-        "a listing hands over its answers at its end",
         "answers_arrive_while_a_call_runs",
+        &[
+            "a listing hands over its answers at its end",
+            "a change hands over its answers at its end",
+        ],
     ),
     (
-        "a change hands over its answers at its end",
-        "answers_arrive_while_a_call_runs",
-    ),
-    ("a stopped node names nodes", "stopped_node_asks_nobody"),
-    (
-        "a stopped node changes another one",
         "stopped_node_asks_nobody",
+        &[
+            "a stopped node names nodes",
+            "a stopped node changes another one",
+        ],
     ),
     (
-        "an install beside another one is an error",
         "many_calls_at_once_all_end",
+        &[
+            "an install beside another one is an error",
+            "installs at once overwrite each other",
+            "the tenth call at once is an error",
+        ],
     ),
     (
-        "installs at once overwrite each other",
-        "many_calls_at_once_all_end",
-    ),
-    (
-        "the tenth call at once is an error",
-        "many_calls_at_once_all_end",
-    ),
-    (
-        "a use takes the key out first",
         "uses_of_two_keys_at_once_leave_every_ring_whole",
+        &[
+            "primaries are not shown after a use",
+            "a use takes the key out first",
+        ],
     ),
     (
-        "a use takes the key out first",
-        "dropped_call_leaves_every_ring_whole",
-    ),
-    (
-        "a removal beside a use removes the primary",
         "key_is_not_used_and_removed_at_once",
+        &["a removal beside a use removes the primary"],
     ),
     (
-        "a change empties the rings first",
         "listing_beside_changes_sees_whole_rings",
+        &["a change empties the rings first"],
     ),
     (
-        "a change names the nodes at its end",
         "dropped_call_leaves_every_ring_whole",
-    ),
-    (
-        "a change empties the rings first",
-        "dropped_call_leaves_every_ring_whole",
-    ),
-    (
-        "a removal empties the rings first",
-        "dropped_call_leaves_every_ring_whole",
-    ),
-    (
-        "a dropped listing blocks the next",
-        "dropped_call_leaves_every_ring_whole",
+        &[
+            "primaries are not shown after a use",
+            "a use takes the key out first",
+            "a change names the nodes at its end",
+            "a change empties the rings first",
+            "a removal empties the rings first",
+            "a dropped listing blocks the next",
+        ],
     ),
 ];
 
@@ -653,23 +597,21 @@ const WITHOUT_PRIMARIES: [&str; 7] = [
 #[test]
 fn each_mutant_is_caught() {
     let clock = MockClock::new();
-    crate::assert_caught(MUTANTS.iter().map(|(mutant, check)| {
+    crate::assert_caught(crate::each_mutant(CHECKS, MUTANTS).map(|(check, mutant)| {
         let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, mutant));
         println!("{mutant}:");
-        clock.run(run(crate::named(CHECKS, check), broken))
+        clock.run(run(check, broken))
     }));
-    let caught: Vec<_> = MUTANTS.iter().map(|(_, check)| *check).collect();
-    crate::assert_all_named(CHECKS, &caught);
 }
 
 #[test]
 fn mutants_without_primaries_are_caught() {
     let clock = MockClock::new();
-    let mutants = MUTANTS.iter();
-    let mutants = mutants.filter(|(mutant, _)| WITHOUT_PRIMARIES.contains(mutant));
-    crate::assert_caught(mutants.map(|(mutant, check)| {
+    let mutants = crate::each_mutant(CHECKS, MUTANTS);
+    let mutants = mutants.filter(|(_, mutant)| WITHOUT_PRIMARIES.contains(mutant));
+    crate::assert_caught(mutants.map(|(check, mutant)| {
         let broken = async |wanted| Ok(BrokenGossip::new(&clock, wanted, mutant).terse());
-        clock.run(run(crate::named(CHECKS, check), broken))
+        clock.run(run(check, broken))
     }));
 }
 

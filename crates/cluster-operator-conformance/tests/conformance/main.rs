@@ -19,17 +19,19 @@ use std::task::Poll;
 
 use cluster_operator_conformance::{Check, Report};
 
-/// The check of this name.
-fn named<W, F: ?Sized>(checks: &'static [Check<W, F>], name: &str) -> &'static Check<W, F> {
-    let found = checks.iter().find(|check| check.name() == name);
-    found.unwrap_or_else(|| panic!("there is no check {name}"))
-}
+/// The names of checks, each with the mutants that it notices.
+type Mutants = &'static [(&'static str, &'static [&'static str])];
 
-/// Asserts that each check of a suite is named, so that something makes it fail.
-fn assert_all_named<W, F: ?Sized>(checks: &[Check<W, F>], named: &[&str]) {
-    let names = checks.iter().map(Check::name);
-    let idle: Vec<_> = names.filter(|name| !named.contains(name)).collect();
-    assert!(idle.is_empty(), "{idle:?}");
+/// Each check with each of its mutants. Panics if a check has none.
+fn each_mutant<W, F: ?Sized>(
+    checks: &'static [Check<W, F>],
+    mutants: Mutants,
+) -> impl Iterator<Item = (&'static Check<W, F>, &'static str)> {
+    let names = mutants.iter().map(|(name, _)| *name);
+    assert!(names.eq(checks.iter().map(Check::name)));
+    assert!(mutants.iter().all(|(_, mutants)| !mutants.is_empty()));
+    let each = checks.iter().zip(mutants);
+    each.flat_map(|(check, (_, mutants))| mutants.iter().map(move |mutant| (check, *mutant)))
 }
 
 /// Asserts that each of these reports has one check, which failed.
