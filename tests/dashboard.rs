@@ -108,7 +108,7 @@ fn world() -> (MockClock, MockFederation, Dashboard) {
 // 3. First, that it works at all.
 
 #[test]
-fn on_a_good_day_every_leader_is_shown() {
+fn page_shows_every_leader() {
     let (clock, _federation, dashboard) = world();
     assert_eq!(
         clock.run(dashboard.page()),
@@ -127,7 +127,7 @@ fn on_a_good_day_every_leader_is_shown() {
 // with real machines.
 
 #[test]
-fn a_silent_datacenter_costs_its_own_line_alone() {
+fn silent_datacenter_affects_its_own_line_only() {
     let (clock, federation, dashboard) = world();
     let outage = federation.inject(Fault::silent_datacenter("lima"));
     assert_eq!(
@@ -150,7 +150,7 @@ fn a_silent_datacenter_costs_its_own_line_alone() {
 // 6. A datacenter that is down says so at once.
 
 #[test]
-fn a_datacenter_that_is_down_is_told_without_waiting() {
+fn stopped_datacenter_is_reported_at_once() {
     let (clock, federation, dashboard) = world();
     federation.stop_datacenter("lima");
     let page = clock.run(dashboard.page());
@@ -181,7 +181,7 @@ fn server_cut_off_from_its_leader_reports_no_leader() {
 // 8. One node of a ring can spoil it too.
 
 #[test]
-fn a_ring_with_a_silent_node_is_pointed_out() {
+fn ring_with_a_silent_node_is_shown() {
     let (clock, federation, dashboard) = world();
     federation.inject(Fault::node("heidi", Pool::Lan, NodeFault::Silent));
     assert_eq!(clock.run(dashboard.page())[3], "rings: look at osaka");
@@ -192,7 +192,7 @@ fn a_ring_with_a_silent_node_is_pointed_out() {
 // for its rings, and not again because an answer was lost.
 
 #[test]
-fn a_lost_answer_is_not_asked_for_again() {
+fn request_is_not_repeated_after_a_lost_answer() {
     let (clock, federation, dashboard) = world();
     federation.inject(Fault::lose_answer(Calls::all().to("dave").nth(1)));
     clock.run(dashboard.page());

@@ -221,7 +221,7 @@ impl Federation {
 }
 
 #[tokio::test]
-async fn every_node_of_every_ring_ends_with_the_new_key_alone() {
+async fn every_node_ends_with_the_new_key_only() {
     let federation = federation();
     let rotation = rotate(&federation.service, &Caller::anonymous(), key(3))
         .await
@@ -243,7 +243,7 @@ async fn repeated_rotation_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_installed_already_can_be_rotated_to() {
+async fn installed_key_can_be_rotated_to() {
     let federation = federation();
     rotate(&federation.service, &Caller::anonymous(), key(2))
         .await
@@ -290,7 +290,7 @@ async fn fault_at_any_step_leaves_rings_readable_and_resumable() {
 }
 
 #[tokio::test]
-async fn an_error_names_the_ring_the_node_and_the_counts() {
+async fn error_names_the_ring_the_node_and_the_counts() {
     let federation = federation();
     federation.plan.fail(3, Fault::OneRefuses);
     let error = rotate(&federation.service, &Caller::anonymous(), key(3))
@@ -306,7 +306,7 @@ async fn an_error_names_the_ring_the_node_and_the_counts() {
 }
 
 #[tokio::test]
-async fn an_error_tells_every_ring_as_the_step_left_it() {
+async fn error_shows_every_ring_as_the_step_left_it() {
     // The first look, the second ring of three.
     let federation = federation();
     federation.plan.fail(1, Fault::Unasked);
@@ -349,7 +349,7 @@ const CHANGES: [(usize, RotationStep); 3] = [
 ];
 
 #[tokio::test]
-async fn change_that_one_node_refuses_is_an_error_with_the_reply() {
+async fn refusal_of_one_node_is_an_error_with_the_reply() {
     let federation = federation();
     let caller = Caller::anonymous();
     federation.plan.fail(1, Fault::OneRefuses);
@@ -382,7 +382,7 @@ async fn ring_that_cannot_be_asked_has_not_changed() {
 }
 
 #[tokio::test]
-async fn rotation_stops_with_the_state_of_the_ring_that_refused() {
+async fn error_has_the_state_of_the_ring_that_refused() {
     for (call, step) in CHANGES {
         // The LAN of dc1 is the second ring of each step.
         let federation = federation();
@@ -403,7 +403,7 @@ async fn rotation_stops_with_the_state_of_the_ring_that_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silent_nodes_are_named_in_the_state() {
+async fn silent_nodes_are_named() {
     for (call, step) in CHANGES {
         for (fault, prefix) in [
             (Fault::OneSilent, ""),
@@ -551,7 +551,7 @@ async fn complete_rotation_stops_once_a_node_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_caller_who_may_only_look_changes_nothing_and_is_told_so() {
+async fn caller_with_read_access_changes_nothing() {
     let ring = MockKeyring::new(Pool::Lan, key(1), ["alice"]);
     let acl = MockAcl::new(DefaultPolicy::Deny)
         .with_token(MockToken::new("viewer").with(Resource::Keyring, Grant::Read));
@@ -573,7 +573,7 @@ async fn a_caller_who_may_only_look_changes_nothing_and_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_list_that_was_cut_short_does_not_count_as_seen() {
+async fn truncated_listing_does_not_count_as_complete() {
     /// A ring whose nodes list one key each, whatever they hold.
     struct Cut(MockKeyring);
 
@@ -616,7 +616,7 @@ async fn a_list_that_was_cut_short_does_not_count_as_seen() {
 }
 
 #[test]
-fn every_step_has_words_of_its_own() {
+fn every_step_has_its_own_text() {
     use RotationStep::*;
     let steps = [
         Look,

@@ -191,7 +191,7 @@ impl Asked<'_> {
             .with_advice(meaning.advice)
     }
 
-    /// Returns the meaning that the header or the text tells.
+    /// Returns the meaning of the header or of the text.
     fn meaning(&self, answer: &Response<Bytes>, text: &str) -> Option<Meaning> {
         let named = answer.headers().get("x-operator-error");
         let named = named
@@ -232,7 +232,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Returns the outcome that a server does not tell.
+    /// Concludes the outcome where the server does not name it.
     fn concluded(&self, answer: &Response<Bytes>, excludes: Excludes, text: &str) -> Outcome {
         let status = answer.status().as_u16();
         let refused = match self.operation.permission() {
@@ -295,7 +295,7 @@ impl Asked<'_> {
     }
 }
 
-/// Whether a status says that the request was refused before anything was done.
+/// Tells whether a status means that the request was refused before it had an effect.
 fn is_refusal(status: u16) -> bool {
     matches!(status, 300..=499 | 501)
 }
@@ -310,175 +310,4 @@ fn cut(text: String) -> String {
     let mut text = cut_text(text);
     text.truncate(text.trim_end().len());
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-    use http::header::CONTENT_TYPE;
-
-    use super::*;
-    use crate::keyring::{GossipKey, RelayFactor};
-    use crate::operation::KeyringScope;
-    use crate::raft::PeerSelector;
-    use crate::types::TEXT_LIMIT;
-
-    fn answer(status: u16, content_type: &str, body: &str) -> Response<Bytes> {
-        let body = Bytes::from(body.to_owned());
-        let answer = Response::builder().status(status);
-        answer
-            .header(CONTENT_TYPE, content_type)
-            .body(body)
-            .unwrap()
-    }
-
-    fn keyring(action: KeyringAction) -> Operation {
-        Operation::Keyring {
-            action,
-            scope: KeyringScope::Federation,
-            relay_factor: RelayFactor::default(),
-        }
-    }
-
-    fn install() -> Operation {
-        let key = GossipKey::from_bytes(&[7; 16]).unwrap();
-        keyring(KeyringAction::Install(key))
-    }
-
-    fn list() -> Operation {
-        keyring(KeyringAction::List)
-    }
-
-    fn remove() -> Operation {
-        Operation::RemovePeer {
-            server: PeerSelector::Id("carol".into()),
-            expected_index: None,
-        }
-    }
-
-    fn refused(operation: &Operation, answer: &Response<Bytes>) -> ClientError {
-        let asked = Asked {
-            operation,
-            endpoint: "GET /v1/operator".into(),
-            server: &"http://a".parse().unwrap(),
-            datacenter: None,
-            token: Some("hunter2"),
-            begin: Instant::now(),
-        };
-        asked.refused(answer)
-    }
-
-    fn outcome_of(operation: &Operation, status: u16, text: &str) -> Outcome {
-        refused(operation, &answer(status, "text/plain", text)).outcome()
-    }
-
-    #[test]
-    fn remote_denial_may_come_after_local_rings_have_changed() {
-        let denied = "Permission denied";
-        let remote = "rpc error making call: Permission denied";
-        for (call, text, outcome) in [
-            (install(), denied, Outcome::NotApplied),
-            (install(), remote, Outcome::Unknown),
-            (remove(), remote, Outcome::NotApplied),
-            (list(), remote, Outcome::NotApplied),
-        ] {
-            assert_eq!(outcome_of(&call, 403, text), outcome, "{text}");
-        }
-        let path = "No path to datacenter";
-        assert_eq!(outcome_of(&install(), 500, path), Outcome::Unknown);
-        assert_eq!(outcome_of(&remove(), 500, path), Outcome::NotApplied);
-    }
-
-    #[test]
-    fn failure_without_a_text_may_have_happened() {
-        for status in [500, 502, 503, 504] {
-            for call in [remove(), install()] {
-                assert_eq!(outcome_of(&call, status, ""), Outcome::Unknown);
-            }
-        }
-        let lost = "leadership lost while committing log";
-        assert_eq!(outcome_of(&remove(), 500, lost), Outcome::Unknown);
-    }
-
-    #[test]
-    fn repeated_secret_is_left_out_and_long_text_cut() {
-        let long = format!("no hunter2 here: {}", "é".repeat(4096));
-        let error = refused(&list(), &answer(500, "text/plain", &long));
-        assert!(error.message().starts_with("no .. here: é"));
-        assert!(error.message().ends_with(" ..."));
-        assert!(error.message().len() <= TEXT_LIMIT + 4);
-    }
-
-    #[test]
-    fn escaped_secret_is_left_out_too() {
-        let ring = r#"[{"WAN":true,"Datacenter":"hunter\u0032","Keys":{},"NumNodes":1,
-            "Messages":{"hunter\u0032":"h\u0075nter2"},"Error":"\u0068unter2"}]"#;
-        let problem =
-            r#"{"detail":"hun\u0074er2","kind":"backend","data":{"message":"hunte\u00722"}}"#;
-        for (content_type, body) in [(JSON, ring), (PROBLEM, problem)] {
-            let error = refused(&install(), &answer(500, content_type, body));
-            assert!(error.message().contains(".."));
-            assert!(!format!("{error} {error:?}").contains("hunter2"));
-        }
-    }
-
-    #[test]
-    fn only_a_list_of_rings_about_the_keyring_is_read_as_rings() {
-        let ring = r#"[{"WAN":true,"Datacenter":"dc1","Keys":{},"NumNodes":1,
-            "Error":"1/1 nodes reported failure","Outcome":"not-applied"}]"#;
-        for (call, body, kind, outcome) in [
-            (install(), ring, "rings-failed", Outcome::NotApplied),
-            (install(), "[]", "backend", Outcome::Unknown),
-            (remove(), "[]", "backend", Outcome::Unknown),
-            (remove(), ring, "backend", Outcome::Unknown),
-        ] {
-            let error = refused(&call, &answer(500, JSON, body));
-            assert_eq!(error.kind().name(), kind, "{body}");
-            assert_eq!(error.outcome(), outcome, "{body}");
-        }
-    }
-
-    #[test]
-    fn problem_document_is_read_as_the_servers_error() {
-        let body = r#"{"type":"about:blank","title":"Conflict","status":409,
-            "detail":"removing this voter would ...","outcome":"not-applied",
-            "kind":"quorum-loss","data":{"voters":3,"alive":1,"needed":2}}"#;
-        let error = refused(&remove(), &answer(409, PROBLEM, body));
-        let kind = ErrorKind::QuorumLoss {
-            voters: 3,
-            alive: 1,
-            needed: 2,
-        };
-        assert_eq!(error.kind(), &kind);
-        assert_eq!(error.outcome(), Outcome::NotApplied);
-        assert_eq!(error.advice(), None);
-        assert_eq!(
-            error.to_string(),
-            "removing this voter would ... (HTTP 409)"
-        );
-    }
-
-    #[test]
-    fn kind_of_a_newer_server_is_a_backend_error_in_its_words() {
-        let body = r#"{"detail":"the plan is stale","outcome":"applied","kind":"stale-plan",
-            "data":{"plan":7}}"#;
-        let error = refused(&remove(), &answer(409, PROBLEM, body));
-        let message = "the plan is stale".into();
-        assert_eq!(error.kind(), &ErrorKind::Backend { message });
-        assert_eq!(error.outcome(), Outcome::Applied);
-    }
-
-    #[test]
-    fn header_names_the_kind_of_an_answer_without_a_document() {
-        let mut answer = answer(503, "text/html", "<h1>Service Unavailable</h1>");
-        let named = HeaderValue::from_static("no-leader");
-        answer.headers_mut().insert("x-operator-error", named);
-        let error = refused(&remove(), &answer);
-        assert_eq!(error.kind(), &ErrorKind::NoLeader);
-        // What needs data is concluded from the rest.
-        let named = HeaderValue::from_static("quorum-loss");
-        answer.headers_mut().insert("x-operator-error", named);
-        let error = refused(&remove(), &answer);
-        assert_eq!(error.kind().name(), "unavailable");
-    }
 }

@@ -43,7 +43,7 @@ fn assert_error(error: &ClientError, kind: &str, outcome: Outcome, advice: &str)
 }
 
 #[tokio::test]
-async fn client_agent_is_told_from_a_server() {
+async fn client_agent_that_refuses_is_recognized() {
     let text = "keyring operations must run against a server node";
     let (_server, client) = refusing(500, text).await;
     let advice = "ask a server, not a client agent";
@@ -360,7 +360,7 @@ async fn ignoring_the_datacenter() -> Scripted {
 }
 
 #[tokio::test]
-async fn transfer_elsewhere_never_moves_the_local_leadership() {
+async fn transfer_elsewhere_keeps_the_local_leader() {
     let server = ignoring_the_datacenter().await;
     let client = OperatorClient::new(server.uri.parse().unwrap());
     let there = client.clone().in_datacenter("dc2");

@@ -15,7 +15,7 @@ use super::socket::{Scripted, Turn, answer, http, nobody, serving};
 use super::{LONG, ask, ask_within, install, key, peers_of, read, send, write};
 
 #[tokio::test]
-async fn hundred_requests_take_one_connection() {
+async fn hundred_requests_share_one_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
     let connections = Arc::new(AtomicUsize::new(0));
@@ -57,7 +57,7 @@ async fn lost_reply_leaves_the_outcome_of_a_write_unknown() {
 }
 
 #[tokio::test]
-async fn read_goes_on_to_the_next_server() {
+async fn read_continues_with_the_next_server() {
     let lossy = Scripted::always(|| Turn::Close).await;
     let proxy = Scripted::always(|| Turn::Answer(http(502, "text/html", "bad gateway"))).await;
     let good = serving().await;
@@ -75,7 +75,7 @@ async fn read_goes_on_to_the_next_server() {
 }
 
 #[tokio::test]
-async fn kept_connection_that_closes_never_doubles_a_write() {
+async fn closing_connection_never_repeats_a_write() {
     // It answers, says that it keeps the connection, and closes it, which may
     // cross with the next request.
     let removed = answer(Ok(OperatorReply::PeerRemoved)).await;
@@ -97,7 +97,7 @@ async fn kept_connection_that_closes_never_doubles_a_write() {
 }
 
 #[tokio::test]
-async fn write_that_was_read_is_not_sent_over_another_connection() {
+async fn write_that_was_read_is_not_sent_again() {
     let removed = answer(Ok(OperatorReply::PeerRemoved)).await;
     let server = Scripted::start(move |number, _| match number {
         0 => Turn::Answer(removed.clone()),
@@ -112,7 +112,7 @@ async fn write_that_was_read_is_not_sent_over_another_connection() {
 }
 
 #[tokio::test]
-async fn write_goes_on_to_the_next_server_if_nobody_listens() {
+async fn write_continues_if_nobody_listens() {
     let dead = nobody().await;
     let good = serving().await;
     let peers = peers_of(&[&dead, &good.uri]);
@@ -128,7 +128,7 @@ async fn write_goes_on_to_the_next_server_if_nobody_listens() {
 }
 
 #[tokio::test]
-async fn write_goes_on_to_the_next_server_after_a_4xx() {
+async fn write_continues_with_the_next_server_after_a_4xx() {
     for status in [401, 404, 413, 429] {
         let refuses =
             Scripted::always(move || Turn::Answer(http(status, "text/plain", "no"))).await;
@@ -142,7 +142,7 @@ async fn write_goes_on_to_the_next_server_after_a_4xx() {
 }
 
 #[tokio::test]
-async fn foreign_answer_leaves_a_write_unknown() {
+async fn malformed_answer_leaves_a_write_unknown() {
     let answers = [
         http(500, "text/plain", "the answer cannot be written"),
         http(503, "text/html", "try again"),
@@ -166,7 +166,7 @@ async fn foreign_answer_leaves_a_write_unknown() {
 }
 
 #[tokio::test]
-async fn silent_server_is_given_up_at_the_timeout_and_avoided() {
+async fn silent_server_times_out_and_is_avoided() {
     let silent = Scripted::always(|| Turn::Silence).await;
     let good = serving().await;
     let short = Duration::from_millis(500);
@@ -197,7 +197,7 @@ async fn silent_server_is_given_up_at_the_timeout_and_avoided() {
 }
 
 #[tokio::test]
-async fn server_without_a_connection_costs_its_timeout_once() {
+async fn unreachable_server_costs_its_timeout_once() {
     let good = serving().await;
     let (transport, attempts) = super::transport::with_a_black_hole();
     let transport = transport.with_connect_timeout(Duration::from_millis(500));
@@ -222,7 +222,7 @@ async fn server_without_a_connection_costs_its_timeout_once() {
 }
 
 #[tokio::test]
-async fn requests_at_once_are_each_sent_once() {
+async fn concurrent_requests_are_each_sent_once() {
     let server = serving().await;
     let peers = peers_of(&[&server.uri]);
     let asked = (0..50).map(|_| ask(&peers, write()));
@@ -232,7 +232,7 @@ async fn requests_at_once_are_each_sent_once() {
 }
 
 #[tokio::test]
-async fn https_without_tls_is_refused_before_anything_is_sent() {
+async fn https_without_tls_is_rejected_before_sending() {
     let server = serving().await;
     let https = server.uri.replace("http:", "https:");
     let peers = peers_of(&[&https]).with_transport(Transport::tcp());

@@ -80,7 +80,7 @@ async fn only_a_server_with_a_secret_is_answered() {
 }
 
 #[tokio::test]
-async fn wrong_secret_is_told_and_nothing_happens() {
+async fn wrong_secret_is_reported_and_nothing_changes() {
     let federation = MockFederation::builder()
         .datacenter("dc2", ["dave", "carol"])
         .build();
@@ -104,7 +104,7 @@ async fn wrong_secret_is_told_and_nothing_happens() {
 }
 
 #[tokio::test]
-async fn malformed_call_is_refused_before_the_service() {
+async fn malformed_call_is_rejected_before_the_service() {
     let peers = MockPeers::new().with_answer(dc2(), |_| async { Ok(OperatorReply::PeerRemoved) });
     let peer = PeerHttp::new(service(&peers)).with_body_limit(400);
     let json = Some("application/json");
@@ -142,7 +142,7 @@ async fn malformed_call_is_refused_before_the_service() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn body_that_does_not_come_is_given_up() {
+async fn late_body_is_given_up() {
     let peer = PeerHttp::new(service(&MockPeers::new()));
     let never = Body::from_stream(futures_util::stream::pending::<Result<&str, std::io::Error>>());
     let mut request = call(None, Some("application/json"), "");
@@ -151,7 +151,7 @@ async fn body_that_does_not_come_is_given_up() {
 }
 
 #[tokio::test]
-async fn huge_answer_is_refused() {
+async fn too_large_answer_is_an_error() {
     let large = "x".repeat(4096);
     let told = http(200, "application/json", &large);
     let chunked = format!(
@@ -183,7 +183,7 @@ async fn huge_answer_is_refused() {
 }
 
 #[tokio::test]
-async fn request_too_large_for_the_other_side_is_not_sent() {
+async fn request_too_large_for_the_server_is_not_sent() {
     let federation = MockFederation::builder()
         .datacenter("dc2", ["dave"])
         .build();
@@ -199,7 +199,7 @@ async fn request_too_large_for_the_other_side_is_not_sent() {
 }
 
 #[tokio::test]
-async fn secret_and_token_travel_where_they_belong() {
+async fn secret_and_token_are_sent_in_headers() {
     let removed = answer(Ok(OperatorReply::PeerRemoved)).await;
     let server = Scripted::start(move |_, request| {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -241,7 +241,7 @@ async fn secret_and_token_travel_where_they_belong() {
 }
 
 #[tokio::test]
-async fn token_that_a_header_would_change_is_refused() {
+async fn token_that_a_header_cannot_carry_is_rejected() {
     let client = OperatorClient::new("http://127.0.0.1:1".parse().unwrap());
     for bad in ["", " a", "a\t", "a\nb", "a\r\nX-Evil: 1", "a\0"] {
         assert!(

@@ -1,9 +1,9 @@
-//! Servers that reach each other over HTTP, and the client for programs, over
-//! real sockets on the loopback device.
+//! Servers that reach each other over HTTP, and the client for programs, over sockets
+//! on the loopback device.
 #![cfg(all(feature = "client", feature = "peer-http", feature = "mock"))]
-// A test is over where something is not as it has to be.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answers;
 mod consul;
 mod delivery;
 mod fleet;
@@ -31,7 +31,7 @@ use cluster_operator::{
 
 use seal::{Sent, concluded, sealed};
 
-/// Far longer than anything takes, so that only a test that hangs meets it.
+/// A timeout that only a test that hangs reaches.
 const LONG: Duration = Duration::from_secs(60);
 
 const SECRET: &str = "3f8a0c6e51d94b7e9a2c77d0";
@@ -72,7 +72,7 @@ fn install(key: GossipKey) -> OperatorRequest {
     })
 }
 
-/// Peers of a dc2 with these servers.
+/// Returns peers that know these servers of dc2.
 fn peers_of(uris: &[&str]) -> HttpPeers {
     let book = AddressBook::new().with_datacenter("dc2", uris.iter().copied());
     HttpPeers::new(book.unwrap())
@@ -82,7 +82,7 @@ async fn send(peers: &HttpPeers, request: OperatorRequest, timeout: Duration) ->
     peers.send(&dc2(), sealed(request).await, timeout).await
 }
 
-/// What a server concludes that forwards the request through the peers.
+/// Returns the result of a server that forwards the request through the peers.
 async fn ask(peers: &HttpPeers, request: OperatorRequest) -> Result<OperatorReply, OperatorError> {
     ask_within(peers, request, LONG).await
 }

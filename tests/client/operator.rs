@@ -44,7 +44,7 @@ async fn serve(federation: &MockFederation, server: &str, dialect: Dialect) -> O
 }
 
 #[tokio::test]
-async fn configuration_is_read_as_the_dialect_tells_it() {
+async fn configuration_is_read_in_every_dialect() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "bob", dialect).await;
@@ -73,7 +73,7 @@ async fn configuration_is_read_as_the_dialect_tells_it() {
 }
 
 #[tokio::test]
-async fn peer_is_removed_and_an_unknown_one_told() {
+async fn peer_is_removed_and_an_unknown_one_reported() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "bob", dialect).await;
@@ -192,7 +192,7 @@ async fn key_is_rotated() {
 }
 
 #[tokio::test]
-async fn failed_rings_are_told_as_far_as_the_dialect_does() {
+async fn failed_rings_are_reported_as_far_as_known() {
     for dialect in DIALECTS {
         let federation = federation();
         let client = serve(&federation, "alice", dialect).await;
@@ -273,7 +273,7 @@ async fn refusal_is_typed_in_every_dialect() {
 }
 
 #[tokio::test]
-async fn write_is_sent_once_and_its_outcome_told() {
+async fn write_is_sent_once_and_has_an_outcome() {
     let lossy = Scripted::always(|| Turn::Close).await;
     let client = OperatorClient::new(lossy.uri.parse().unwrap());
     let error = client.install_key(&key(2)).await.unwrap_err();
@@ -303,7 +303,7 @@ async fn write_is_sent_once_and_its_outcome_told() {
 }
 
 #[tokio::test]
-async fn foreign_success_is_not_believed() {
+async fn malformed_success_is_an_error() {
     let page = || Turn::Answer(http(200, "text/html", "<h1>It works!</h1>"));
     let server = Scripted::always(page).await;
     let client = OperatorClient::new(server.uri.parse().unwrap());

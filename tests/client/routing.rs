@@ -81,7 +81,7 @@ async fn key_reaches_every_ring_and_every_ring_is_listed() {
 }
 
 #[tokio::test]
-async fn token_is_judged_where_the_operation_is_served() {
+async fn token_is_authorized_where_the_operation_is_served() {
     let fleet = Fleet::start(|datacenter| {
         let acl = MockAcl::new(DefaultPolicy::Deny);
         let secret = format!("only-in-{datacenter}");
@@ -142,7 +142,7 @@ fn serve_at(listener: TcpListener, peer: PeerHttp) {
 }
 
 #[tokio::test]
-async fn two_servers_that_forward_to_each_other_give_up() {
+async fn forwarding_loop_ends_with_an_error() {
     let listeners = [
         TcpListener::bind("127.0.0.1:0").await.unwrap(),
         TcpListener::bind("127.0.0.1:0").await.unwrap(),
@@ -188,7 +188,7 @@ async fn unknown_target_differs_from_one_without_a_server() {
 }
 
 #[tokio::test]
-async fn second_server_is_told_of_the_time_that_is_left() {
+async fn second_server_gets_the_remaining_time() {
     let no_leader = answer(Err(ErrorKind::NoLeader.into())).await;
     let server = Scripted::start(move |number, request| {
         let (_, json) = request.split_once("\r\n\r\n").unwrap();
@@ -209,7 +209,7 @@ async fn second_server_is_told_of_the_time_that_is_left() {
 }
 
 #[tokio::test]
-async fn peer_stands_beside_other_routes_or_alone() {
+async fn peer_http_can_be_the_only_route() {
     let service = OperatorService::builder("dc2")
         .raft(MockRaft::voters(["dave"]))
         .authorizer(AllowAll)

@@ -108,7 +108,7 @@ async fn echoes() -> Vec<Scripted> {
 }
 
 #[tokio::test]
-async fn no_error_repeats_a_secret_that_the_other_side_repeats() {
+async fn error_contains_no_secret_that_a_server_echoes() {
     let servers = echoes().await;
     let dead = nobody().await;
     let uris = servers.iter().map(|server| server.uri.as_str());

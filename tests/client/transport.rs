@@ -136,7 +136,7 @@ impl axum::serve::Listener for Incoming {
 }
 
 #[tokio::test]
-async fn connector_that_speaks_tls_can_be_given() {
+async fn connector_for_tls_is_used() {
     let service = OperatorService::builder("dc2")
         .raft(MockRaft::voters(["dave"]))
         .authorizer(AllowAll)

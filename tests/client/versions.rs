@@ -44,7 +44,7 @@ enum Outcome1 {
 }
 
 #[tokio::test]
-async fn older_server_is_not_sent_a_write_and_said_to_be_too_old() {
+async fn write_is_not_sent_to_an_older_server() {
     // It answers at the path of version 1, and 404 everywhere else.
     let asked = post(|_: Bytes| async { r#"{"Ok":"PeerRemoved"}"# });
     let old = Router::new().route(VERSION_1, asked);
@@ -62,7 +62,7 @@ async fn older_server_is_not_sent_a_write_and_said_to_be_too_old() {
 }
 
 #[tokio::test]
-async fn newer_server_tells_an_older_one_that_it_is_too_old() {
+async fn older_server_learns_that_it_is_too_old() {
     let federation = MockFederation::builder()
         .datacenter("dc2", ["dave", "carol"])
         .build();
