@@ -170,7 +170,7 @@ pub struct RingState {
     pub responses: usize,
     /// The number of nodes that have the new key.
     pub with_new_key: usize,
-    /// The number of nodes that encrypt with it; `None` if the ring does not tell.
+    /// The number of nodes that encrypt with it; `None` if the ring does not report it.
     pub using_new_key: Option<usize>,
     /// The other keys, and the number of nodes that have each.
     pub old_keys: BTreeMap<GossipKey, usize>,

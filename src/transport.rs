@@ -1,5 +1,4 @@
-//! One HTTP exchange with another server: what the client for programs and the
-//! servers among themselves share.
+//! HTTP exchanges with a server, for the client and for the calls between servers.
 
 use std::error::Error;
 use std::fmt;
@@ -77,14 +76,6 @@ impl FromStr for ServerUri {
             return invalid("the server's URI has a query: leave it out");
         }
         Ok(ServerUri(uri))
-    }
-}
-
-impl TryFrom<&str> for ServerUri {
-    type Error = InvalidServerUri;
-
-    fn try_from(text: &str) -> Result<Self, InvalidServerUri> {
-        text.parse()
     }
 }
 
@@ -293,8 +284,8 @@ impl Body for Outgoing {
         })
     }
 
-    /// A body that was given up has no end: a connection that wants to send it has
-    /// to ask for more, and gets an error.
+    /// A body that was given up has no end: a connection that is about to send it asks
+    /// for a frame, and gets an error.
     fn is_end_stream(&self) -> bool {
         self.sending.begin() && self.bytes.is_none()
     }

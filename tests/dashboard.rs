@@ -1,12 +1,11 @@
-//! Does my dashboard cope with a lost datacenter?
+//! Does my dashboard handle a datacenter that does not answer?
 //!
-//! A tutorial in the form of a test, to be read from top to bottom. There is a
-//! dashboard that shows who leads each datacenter and whether its gossip rings
-//! are whole. It talks HTTP to a server, as every client of these endpoints
-//! does. The server here is one of a [`MockFederation`]: three datacenters in
-//! memory, in which datacenters are lost on command. There is no socket, no
-//! runtime and no waiting: the longest of these tests takes ten seconds on the
-//! simulated clock and no time at all on yours.
+//! A tutorial in the form of a test, to be read from top to bottom. A dashboard shows
+//! which server leads each datacenter and whether its gossip rings are complete. It
+//! sends HTTP requests to a server, as every client of these endpoints does. The server
+//! here is part of a [`MockFederation`]: three datacenters in memory, with faults that
+//! the test injects. There is no socket and no runtime, and no test waits: the longest
+//! one takes fifteen seconds on the simulated clock and almost none on yours.
 #![cfg(all(feature = "mock", feature = "http"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,10 +20,10 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tower::ServiceExt;
 
-// 1. What is to be tested.
+// 1. The program under test.
 //
-// The dashboard knows nothing of mocks. It gets a tower service, which in
-// production is a client's connection and here is the server itself.
+// The dashboard does not depend on mocks. It calls a tower service, which is an HTTP
+// client in production and the server itself here.
 
 struct Dashboard {
     server: OperatorHttp,
@@ -32,8 +31,8 @@ struct Dashboard {
 }
 
 impl Dashboard {
-    /// One line for each datacenter, and one for the rings. All are asked at
-    /// once, so one that is lost holds up the page only once.
+    /// One line for each datacenter, and one for the rings. All are asked at once, so a
+    /// datacenter that does not answer delays the page only once.
     async fn page(&self) -> Vec<String> {
         let leaders = self.datacenters.iter().map(|it| self.leader_line(it));
         let mut page = join_all(leaders).await;
@@ -65,8 +64,8 @@ impl Dashboard {
             .map(|ring| ring["Datacenter"].as_str().unwrap())
             .collect();
         match failed.is_empty() {
-            true => format!("rings: all {} are whole", rings.len()),
-            false => format!("rings: look at {}", failed.join(", ")),
+            true => format!("rings: all {} are complete", rings.len()),
+            false => format!("rings: check {}", failed.join(", ")),
         }
     }
 
@@ -84,13 +83,12 @@ impl Dashboard {
     }
 }
 
-// 2. The world that it is to cope with.
+// 2. The federation.
 //
-// The clock is ours: time passes only while `clock.run` finds nothing to do. The
-// dashboard talks to bob, who follows, so that what he is asked goes on to
-// alice.
+// The test controls the clock: time passes only while `clock.run` has nothing else to
+// do. The dashboard asks bob, who is a follower and forwards to alice.
 
-fn world() -> (MockClock, MockFederation, Dashboard) {
+fn federation() -> (MockClock, MockFederation, Dashboard) {
     let clock = MockClock::new();
     let federation = MockFederation::builder()
         .datacenter("berlin", ["alice", "bob", "carol"])
@@ -105,30 +103,29 @@ fn world() -> (MockClock, MockFederation, Dashboard) {
     (clock, federation, dashboard)
 }
 
-// 3. First, that it works at all.
+// 3. Without a fault, every leader is shown.
 
 #[test]
 fn page_shows_every_leader() {
-    let (clock, _federation, dashboard) = world();
+    let (clock, _federation, dashboard) = federation();
     assert_eq!(
         clock.run(dashboard.page()),
         [
             "berlin: alice leads 3 servers",
             "lima: dave leads 3 servers",
             "osaka: grace leads 3 servers",
-            "rings: all 4 are whole",
+            "rings: all 4 are complete",
         ]
     );
     assert_eq!(clock.now(), Duration::ZERO);
 }
 
-// 4. Now lima is lost: not down, which somebody would notice, but silent. This
-// is the case that hangs programs, and the one that is hardest to bring about
-// with real machines.
+// 4. Now lima does not answer. It is not down, which would be an error at once, but
+// silent. Such a fault makes programs hang, and is hard to produce with real machines.
 
 #[test]
 fn silent_datacenter_affects_its_own_line_only() {
-    let (clock, federation, dashboard) = world();
+    let (clock, federation, dashboard) = federation();
     let outage = federation.inject(Fault::silent_datacenter("lima"));
     assert_eq!(
         clock.run(dashboard.page()),
@@ -136,7 +133,7 @@ fn silent_datacenter_affects_its_own_line_only() {
             "berlin: alice leads 3 servers",
             "lima: no answer (504 Gateway Timeout)",
             "osaka: grace leads 3 servers",
-            "rings: look at lima",
+            "rings: check lima",
         ]
     );
     // Ten seconds for the leaders, all at once, and five for the rings.
@@ -147,24 +144,24 @@ fn silent_datacenter_affects_its_own_line_only() {
     assert_eq!(clock.run(dashboard.page())[1], "lima: dave leads 3 servers");
 }
 
-// 6. A datacenter that is down says so at once.
+// 6. A datacenter that is down is an error at once.
 
 #[test]
 fn stopped_datacenter_is_reported_at_once() {
-    let (clock, federation, dashboard) = world();
+    let (clock, federation, dashboard) = federation();
     federation.stop_datacenter("lima");
     let page = clock.run(dashboard.page());
     assert_eq!(page[1], "lima: no answer (502 Bad Gateway)");
-    assert_eq!(page[3], "rings: look at lima");
+    assert_eq!(page[3], "rings: check lima");
     assert_eq!(clock.now(), Duration::ZERO);
 }
 
-// 7. A partition leaves the majority a leader, and the rest without one. The
-// dashboard asks bob, who is cut off from both others.
+// 7. In a partition the majority has a leader, and the minority has none. The dashboard
+// asks bob, who is cut off from both others.
 
 #[test]
 fn server_cut_off_from_its_leader_reports_no_leader() {
-    let (clock, federation, dashboard) = world();
+    let (clock, federation, dashboard) = federation();
     let cut = federation.inject(Fault::partition(["bob"], ["alice", "carol"]));
     assert_eq!(
         clock.run(dashboard.page())[0],
@@ -178,22 +175,22 @@ fn server_cut_off_from_its_leader_reports_no_leader() {
     );
 }
 
-// 8. One node of a ring can spoil it too.
+// 8. One silent node is enough for an incomplete ring.
 
 #[test]
 fn ring_with_a_silent_node_is_shown() {
-    let (clock, federation, dashboard) = world();
+    let (clock, federation, dashboard) = federation();
     federation.inject(Fault::node("heidi", Pool::Lan, NodeFault::Silent));
-    assert_eq!(clock.run(dashboard.page())[3], "rings: look at osaka");
+    assert_eq!(clock.run(dashboard.page())[3], "rings: check osaka");
 }
 
-// 9. If a test fails, the transcript tells what went where. It can be asserted
-// on, too: the dashboard asks each other datacenter once for its leader and once
-// for its rings, and not again because an answer was lost.
+// 9. If a test fails, the transcript shows every call. A test can check it, too: the
+// dashboard asks each other datacenter once for its leader and once for its rings, and
+// does not repeat a request whose answer was lost.
 
 #[test]
 fn request_is_not_repeated_after_a_lost_answer() {
-    let (clock, federation, dashboard) = world();
+    let (clock, federation, dashboard) = federation();
     federation.inject(Fault::lose_answer(Calls::all().to("dave").nth(1)));
     clock.run(dashboard.page());
     let transcript = federation.transcript();

@@ -20,12 +20,12 @@ fn key(byte: u8) -> GossipKey {
     GossipKey::from_bytes(&[byte; 32]).unwrap()
 }
 
-/// What goes wrong with a call to a ring.
+/// How a call to a ring fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     /// The pool cannot be asked.
     Unasked,
-    /// It is done, and the answer is lost.
+    /// It is executed, and the answer is lost.
     Lost,
     /// It is never answered.
     Hanging,
@@ -48,7 +48,7 @@ const FAULTS: [Fault; 6] = [
     Fault::OneSilent,
 ];
 
-/// Which call of all is to fail, counted down.
+/// The number of calls until one fails, and how.
 #[derive(Clone, Default)]
 struct Plan(Arc<Mutex<Option<(usize, Fault)>>>);
 
@@ -57,7 +57,7 @@ impl Plan {
         *self.0.lock().unwrap() = Some((call, fault));
     }
 
-    /// Whether the fault has not come to pass.
+    /// Removes the fault; tells whether it had not occurred.
     fn clear(&self) -> bool {
         self.0.lock().unwrap().take().is_some()
     }
@@ -75,14 +75,14 @@ impl Plan {
     }
 }
 
-/// A ring that goes wrong as planned.
+/// A ring that fails as planned.
 struct Faulty {
     ring: MockKeyring,
     plan: Plan,
 }
 
 impl Faulty {
-    /// Asks the ring, to change something or for its keys.
+    /// Asks the ring for a change or for its keys.
     async fn ask(
         &self,
         change: Option<&KeyChange>,
@@ -115,7 +115,7 @@ impl Faulty {
             }
             Some(Fault::OneRefuses) => {
                 let before = self.ring.ring(first.clone());
-                // Its answer is taken before its node gives its own.
+                // It is recorded before the node's own answer.
                 query.answers.asking([first.clone()]);
                 let failure = NodeFailure::Other("not today".into());
                 query.answers.answered(&first, Err(failure));
@@ -307,7 +307,7 @@ async fn error_names_the_ring_the_node_and_the_counts() {
 
 #[tokio::test]
 async fn error_shows_every_ring_as_the_step_left_it() {
-    // The first look, the second ring of three.
+    // The first listing, the second ring of three.
     let federation = federation();
     federation.plan.fail(1, Fault::Unasked);
     let error = rotate(&federation.service, &Caller::anonymous(), key(3))
@@ -333,7 +333,7 @@ async fn error_shows_every_ring_as_the_step_left_it() {
     );
 }
 
-/// The state of a ring in which a rotation has ended.
+/// The state of a ring when a rotation has ended early.
 #[track_caller]
 fn ring<'a>(error: &'a RotationError, datacenter: &str, pool: &Pool) -> &'a RingState {
     let mut rings = error.rings.iter();
@@ -435,7 +435,7 @@ async fn silent_nodes_are_named() {
 async fn listing_that_some_rings_answered_stops_the_rotation() {
     let caller = Caller::anonymous();
     for fault in [Fault::Unasked, Fault::Hanging] {
-        // Each ring in turn, in the first look and in that after the change.
+        // Each ring in turn, in the first listing and in that after the change.
         for call in [0, 1, 2, 6, 7, 8] {
             let federation = federation();
             if call < 3 {
@@ -487,7 +487,7 @@ async fn node_that_leaves_stops_the_rotation_until_it_is_repeated() {
     assert_eq!(error.step, RotationStep::Install);
     federation.assert_whole("after bob left");
 
-    // Whoever runs it again has seen the ring without him.
+    // The second run has listed the ring without him.
     rotate(&federation.service, &caller, key(3)).await.unwrap();
     assert_eq!(lan.keys("alice"), [key(3)]);
     assert_eq!(lan.keys("bob"), [key(1), key(2)]);

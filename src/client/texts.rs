@@ -1,7 +1,7 @@
 //! The meaning of the error texts of Consul, which has no other names for its errors.
 //!
-//! The texts are those of 0.7 to 1.17; a server before the one that was asked
-//! prefixes `rpc error`.
+//! The texts are those of 0.7 to 1.17. A server that forwards an error prefixes it with
+//! `rpc error`.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::raft::PeerSelector;
 /// The meaning of an error text.
 pub(super) struct Meaning {
     pub(super) kind: ErrorKind,
-    /// The writes that the text shows not to be applied.
+    /// The writes that are not applied.
     pub(super) excludes: Excludes,
     /// The advice, where that of the kind is not specific enough.
     pub(super) advice: Option<&'static str>,
@@ -34,7 +34,7 @@ pub(super) enum Excludes {
     /// own rings before it asks the other datacenters, and then answers with the
     /// first error that comes from there.
     Raft,
-    /// Any write, if the server that was asked says it.
+    /// Any write, unless another server has forwarded the text.
     All,
 }
 
@@ -238,7 +238,7 @@ fn unknown_server(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
     Some(ErrorKind::UnknownServer(server))
 }
 
-/// Consul names the rings that failed for people only.
+/// Consul names the rings that failed in prose only.
 fn rings_failed(asked: &Asked<'_>, text: &str) -> Option<ErrorKind> {
     let Operation::Keyring { .. } = asked.operation else {
         return None;
@@ -267,7 +267,7 @@ pub(super) struct Reasons {
 }
 
 impl Reasons {
-    /// Collects what nodes said.
+    /// Collects the reasons in nodes' messages.
     pub(super) fn of<'a>(messages: impl IntoIterator<Item = &'a str>) -> Self {
         let mut reasons = Reasons::default();
         for message in messages {

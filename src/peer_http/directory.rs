@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::peers::Target;
-use crate::transport::ServerUri;
+use crate::transport::{InvalidServerUri, ServerUri};
 use crate::types::{DatacenterName, ServerId};
 
 /// Knows where the other servers listen: the URIs under which their
@@ -85,11 +85,12 @@ impl AddressBook {
     ///
     /// # Errors
     /// The URI is malformed.
-    pub fn with_server<U>(mut self, id: impl Into<ServerId>, uri: U) -> Result<Self, U::Error>
-    where
-        U: TryInto<ServerUri>,
-    {
-        self.servers.insert(id.into(), uri.try_into()?);
+    pub fn with_server(
+        mut self,
+        id: impl Into<ServerId>,
+        uri: impl AsRef<str>,
+    ) -> Result<Self, InvalidServerUri> {
+        self.servers.insert(id.into(), uri.as_ref().parse()?);
         Ok(self)
     }
 
@@ -98,15 +99,12 @@ impl AddressBook {
     ///
     /// # Errors
     /// One of the URIs is malformed.
-    pub fn with_datacenter<U>(
+    pub fn with_datacenter(
         mut self,
         datacenter: impl Into<DatacenterName>,
-        uris: impl IntoIterator<Item = U>,
-    ) -> Result<Self, U::Error>
-    where
-        U: TryInto<ServerUri>,
-    {
-        let uris: Result<_, _> = uris.into_iter().map(U::try_into).collect();
+        uris: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, InvalidServerUri> {
+        let uris: Result<_, _> = uris.into_iter().map(|uri| uri.as_ref().parse()).collect();
         self.datacenters.insert(datacenter.into(), uris?);
         Ok(self)
     }

@@ -124,7 +124,7 @@ impl HttpPeers {
     fn unknown(&self, target: &Target) -> SendError {
         match target {
             Target::Datacenter(datacenter) if self.datacenters().contains(datacenter) => {
-                SendError::not_sent("the directory knows no server of it")
+                SendError::not_sent("the directory has no server of it")
             }
             _ => SendError::NoPath,
         }

@@ -76,8 +76,8 @@ async fn read_continues_with_the_next_server() {
 
 #[tokio::test]
 async fn closing_connection_never_repeats_a_write() {
-    // It answers, says that it keeps the connection, and closes it, which may
-    // cross with the next request.
+    // It answers as if it kept the connection, and closes it while the next request
+    // may be on its way.
     let removed = answer(Ok(OperatorReply::PeerRemoved)).await;
     let server = Scripted::always(move || Turn::AnswerAndClose(removed.clone())).await;
     let peers = peers_of(&[&server.uri]);
@@ -90,7 +90,7 @@ async fn closing_connection_never_repeats_a_write() {
                 lost += 1;
             }
         }
-        // Each is sent at most once, whatever became of it.
+        // Each is sent at most once, whatever its outcome.
         assert!(server.requests() <= done + lost);
         assert!(server.requests() >= done);
     }

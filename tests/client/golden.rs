@@ -13,7 +13,7 @@ use super::key;
 use super::recording::{self, Case};
 use super::socket::{Scripted, Turn};
 
-/// The recorded response as it came over the wire.
+/// The recorded response as bytes.
 fn bytes(case: &Case) -> Vec<u8> {
     let response = &case.response;
     let mut head = format!("HTTP/1.1 {} X\r\n", response.status);
@@ -26,7 +26,7 @@ fn bytes(case: &Case) -> Vec<u8> {
     [head.as_bytes(), response.body.as_bytes()].concat()
 }
 
-/// What the client makes of a recorded response.
+/// The client's result for a recorded response.
 enum Outcomes {
     Configuration(Result<RaftConfiguration, ClientError>),
     Rings(Result<Vec<RingListing>, ClientError>),
@@ -37,7 +37,7 @@ fn peer() -> PeerSelector {
     PeerSelector::Address("127.0.0.1:8300".into())
 }
 
-/// Asks what was asked in the recording; `None` for what the client never asks.
+/// Repeats the recorded operation; `None` for one that the client does not have.
 async fn ask(client: &OperatorClient, case: &Case) -> Option<Outcomes> {
     let path = case.request.target.split('?').next().unwrap();
     Some(match (case.request.method.as_str(), path) {
@@ -60,7 +60,7 @@ async fn ask(client: &OperatorClient, case: &Case) -> Option<Outcomes> {
     })
 }
 
-/// Every recorded exchange that the client could have had.
+/// Replays every recorded exchange that the client could have had.
 async fn replay(mut check: impl FnMut(&str, &Case, Outcomes)) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let current = Arc::new(Mutex::new(Vec::new()));
@@ -71,9 +71,9 @@ async fn replay(mut check: impl FnMut(&str, &Case, Outcomes)) {
         for scenario in &recording.scenarios {
             for case in &scenario.cases {
                 *current.lock().unwrap() = bytes(case);
-                let told = format!("{file}, {}, {}", scenario.name, case.name);
+                let case_name = format!("{file}, {}, {}", scenario.name, case.name);
                 if let Some(outcome) = ask(&client, case).await {
-                    check(&told, case, outcome);
+                    check(&case_name, case, outcome);
                 }
             }
         }
@@ -83,23 +83,23 @@ async fn replay(mut check: impl FnMut(&str, &Case, Outcomes)) {
 #[tokio::test]
 async fn every_recorded_success_is_understood() {
     let (mut configurations, mut listings, mut writes) = (0, 0, 0);
-    replay(|told, case, outcome| {
+    replay(|case_name, case, outcome| {
         if case.response.status != 200 {
             return;
         }
         match outcome {
             Outcomes::Configuration(result) => {
-                let read = result.unwrap_or_else(|error| panic!("{told}: {error}"));
-                same_configuration(told, &read, &case.response.body);
+                let read = result.unwrap_or_else(|error| panic!("{case_name}: {error}"));
+                same_configuration(case_name, &read, &case.response.body);
                 configurations += 1;
             }
             Outcomes::Rings(result) => {
-                let read = result.unwrap_or_else(|error| panic!("{told}: {error}"));
-                same_rings(told, &read, &case.response.body);
+                let read = result.unwrap_or_else(|error| panic!("{case_name}: {error}"));
+                same_rings(case_name, &read, &case.response.body);
                 listings += 1;
             }
             Outcomes::Done(result) => {
-                result.unwrap_or_else(|error| panic!("{told}: {error}"));
+                result.unwrap_or_else(|error| panic!("{case_name}: {error}"));
                 writes += 1;
             }
         }
@@ -109,33 +109,33 @@ async fn every_recorded_success_is_understood() {
     assert!(configurations > 50 && listings > 30 && writes > 30);
 }
 
-fn same_configuration(told: &str, read: &RaftConfiguration, body: &str) {
+fn same_configuration(case_name: &str, read: &RaftConfiguration, body: &str) {
     let json: Value = serde_json::from_str(body).unwrap();
-    assert_eq!(json["Index"], read.index, "{told}");
+    assert_eq!(json["Index"], read.index, "{case_name}");
     let none = Vec::new();
     let servers = json["Servers"].as_array().unwrap_or(&none);
-    assert_eq!(servers.len(), read.servers.len(), "{told}");
+    assert_eq!(servers.len(), read.servers.len(), "{case_name}");
     for (json, server) in servers.iter().zip(&read.servers) {
-        assert_eq!(json["ID"], server.id.as_str(), "{told}");
-        assert_eq!(json["Address"], server.address.as_str(), "{told}");
-        assert_eq!(json["Leader"], server.leader, "{told}");
-        assert_eq!(json["Voter"], server.is_voter(), "{told}");
+        assert_eq!(json["ID"], server.id.as_str(), "{case_name}");
+        assert_eq!(json["Address"], server.address.as_str(), "{case_name}");
+        assert_eq!(json["Leader"], server.leader, "{case_name}");
+        assert_eq!(json["Voter"], server.is_voter(), "{case_name}");
         let name = server
             .name
             .as_ref()
             .map_or("(unknown)", |name| name.as_str());
-        assert_eq!(json["Node"], name, "{told}");
+        assert_eq!(json["Node"], name, "{case_name}");
     }
 }
 
-fn same_rings(told: &str, read: &[RingListing], body: &str) {
+fn same_rings(case_name: &str, read: &[RingListing], body: &str) {
     let json: Value = serde_json::from_str(body).unwrap();
     let json = json.as_array().unwrap();
-    assert_eq!(json.len(), read.len(), "{told}");
+    assert_eq!(json.len(), read.len(), "{case_name}");
     for (json, ring) in json.iter().zip(read) {
-        assert_eq!(json["WAN"], ring.pool == Pool::Wan, "{told}");
-        assert_eq!(json["Datacenter"], ring.datacenter.as_str(), "{told}");
-        assert_eq!(json["NumNodes"], ring.nodes, "{told}");
+        assert_eq!(json["WAN"], ring.pool == Pool::Wan, "{case_name}");
+        assert_eq!(json["Datacenter"], ring.datacenter.as_str(), "{case_name}");
+        assert_eq!(json["NumNodes"], ring.nodes, "{case_name}");
         for (name, counts) in [("Keys", &ring.keys), ("PrimaryKeys", &ring.primary_keys)] {
             let listed: Value = counts
                 .iter()
@@ -145,7 +145,7 @@ fn same_rings(told: &str, read: &[RingListing], body: &str) {
             let absent = json.get(name).is_none();
             assert!(
                 json[name] == listed || absent && counts.is_empty(),
-                "{told}"
+                "{case_name}"
             );
         }
     }
@@ -154,13 +154,13 @@ fn same_rings(told: &str, read: &[RingListing], body: &str) {
 #[tokio::test]
 async fn every_recorded_refusal_is_typed() {
     let mut refusals = 0;
-    replay(|told, case, outcome| {
+    replay(|case_name, case, outcome| {
         let error = match outcome {
             Outcomes::Configuration(Err(error))
             | Outcomes::Rings(Err(error))
             | Outcomes::Done(Err(error)) => error,
             _ => {
-                assert_eq!(case.response.status, 200, "{told}");
+                assert_eq!(case.response.status, 200, "{case_name}");
                 return;
             }
         };
@@ -193,17 +193,21 @@ async fn every_recorded_refusal_is_typed() {
             (500, _) if text("closed") => ("unreachable", false),
             // The client cannot send a malformed key, nor a malformed query.
             (500, _) if body.is_empty() || text("illegal base64") => ("backend", false),
-            _ => panic!("{told}: {error}"),
+            _ => panic!("{case_name}: {error}"),
         };
-        assert_eq!(error.kind().name(), kind, "{told}: {error}");
+        assert_eq!(error.kind().name(), kind, "{case_name}: {error}");
         match error.kind() {
             ErrorKind::UnknownServer(PeerSelector::Address(address)) => {
-                assert_eq!(PeerSelector::Address(address.clone()), peer(), "{told}");
+                assert_eq!(
+                    PeerSelector::Address(address.clone()),
+                    peer(),
+                    "{case_name}"
+                );
             }
             // The client has no token.
             ErrorKind::PermissionDenied { identity, .. } => {
                 let named = text("AccessorID");
-                assert_eq!(*identity == Identity::Anonymous, !named, "{told}");
+                assert_eq!(*identity == Identity::Anonymous, !named, "{case_name}");
             }
             _ => {}
         }
@@ -212,18 +216,18 @@ async fn every_recorded_refusal_is_typed() {
             true => Outcome::Unknown,
             false => Outcome::NotApplied,
         };
-        assert_eq!(error.outcome(), outcome, "{told}: {error}");
+        assert_eq!(error.outcome(), outcome, "{case_name}: {error}");
         let message = body.trim();
         let message = if message.is_empty() {
             "the server does not say what is wrong"
         } else {
             message
         };
-        assert_eq!(error.message(), message, "{told}");
+        assert_eq!(error.message(), message, "{case_name}");
         let advice = error.advice().unwrap();
-        assert!(error.to_string().contains(advice), "{told}");
+        assert!(error.to_string().contains(advice), "{case_name}");
         // Nothing is to be repeated for the rest after a listing.
-        assert!(write || !advice.contains("repeat"), "{told}: {advice}");
+        assert!(write || !advice.contains("repeat"), "{case_name}: {advice}");
     })
     .await;
     assert!(refusals > 150, "{refusals}");

@@ -1,4 +1,4 @@
-//! Which servers are answered, and how much is read.
+//! Who is answered, and how much is read.
 
 use axum::body::Body;
 use cluster_operator::client::OperatorClient;
@@ -74,7 +74,7 @@ async fn only_a_server_with_a_secret_is_answered() {
             assert!(!response.body().contains("alice"));
         }
     }
-    // Not even what is wrong with a body is told to a stranger.
+    // A caller without the secret does not learn what is wrong with its body.
     let response = exchange(&peer, call(None, json, "{")).await;
     assert_eq!(response.status(), 401);
 }
@@ -153,14 +153,14 @@ async fn late_body_is_given_up() {
 #[tokio::test]
 async fn too_large_answer_is_an_error() {
     let large = "x".repeat(4096);
-    let told = http(200, "application/json", &large);
+    let sized = http(200, "application/json", &large);
     let chunked = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n\
          1000\r\n{large}\r\n0\r\n\r\n"
     );
-    // As long as it says, nothing of it comes.
-    let boast = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec();
-    for bytes in [told, chunked.into_bytes(), boast] {
+    // Its body never arrives.
+    let announced = b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n".to_vec();
+    for bytes in [sized, chunked.into_bytes(), announced] {
         let server = Scripted::always(move || Turn::Answer(bytes.clone())).await;
         let peers = peers_of(&[&server.uri]).with_reply_limit(1024);
         let error = ask(&peers, write()).await.unwrap_err();

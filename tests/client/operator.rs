@@ -1,4 +1,4 @@
-//! The client for programs, against this library's servers in every dialect.
+//! The client, against this library's servers in every dialect.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn configuration_is_read_in_every_dialect() {
         ] {
             let mut expected = federation.configuration(datacenter);
             for server in &mut expected.servers {
-                // It is not on the wire.
+                // The answer does not contain it.
                 server.alive = None;
                 if dialect == Dialect::Consul0_7 {
                     server.id = server.address.as_str().into();
@@ -337,7 +337,7 @@ async fn leadership_that_was_not_transferred_is_an_error() {
 }
 
 /// The kind and the message of an error.
-fn told(result: Result<(), ClientError>) -> (ErrorKind, String) {
+fn kind_and_message(result: Result<(), ClientError>) -> (ErrorKind, String) {
     let error = result.unwrap_err();
     (error.kind().clone(), error.message().to_owned())
 }
@@ -352,7 +352,7 @@ async fn precise_errors_arrive_with_all_their_data() {
     };
 
     let reader = client.clone().with_token(&Token::new("reader")).unwrap();
-    let (kind, _) = told(removed(&reader, "bob").await);
+    let (kind, _) = kind_and_message(removed(&reader, "bob").await);
     assert!(matches!(
         kind,
         ErrorKind::PermissionDenied {
@@ -372,12 +372,12 @@ async fn precise_errors_arrive_with_all_their_data() {
     assert_eq!(error.outcome(), Outcome::NotApplied);
 
     let zoe = PeerSelector::Address("10.0.0.9:8300".into());
-    let (kind, message) = told(client.remove_peer(&zoe, None).await);
+    let (kind, message) = kind_and_message(client.remove_peer(&zoe, None).await);
     assert_eq!(kind, ErrorKind::UnknownServer(zoe));
     assert!(message.contains("10.0.0.9:8300"));
 
     let away = client.clone().in_datacenter("dc9");
-    let (kind, _) = told(removed(&away, "carol").await);
+    let (kind, _) = kind_and_message(removed(&away, "carol").await);
     let datacenter = "dc9".into();
     assert_eq!(kind, ErrorKind::NoPathToDatacenter { datacenter });
 

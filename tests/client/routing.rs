@@ -1,4 +1,4 @@
-//! Where a request goes, and what survives the way there and back.
+//! Which server a request is forwarded to, and what it carries.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn write_takes_two_hops_to_the_leader_of_a_datacenter() {
     let there = anyone().in_datacenter("dc2");
     let removed = fleet.service("bob");
     let removed = removed.remove_peer(&there, PeerSelector::Id(dave.clone()), None);
-    // The last but one of two voters: the quorum guard lets it go.
+    // One of two voters: the quorum guard permits it.
     removed.await.unwrap();
     let left = fleet.federation.configuration("dc2").servers;
     assert!(left.iter().all(|server| server.id != dave));
@@ -102,7 +102,7 @@ async fn token_is_authorized_where_the_operation_is_served() {
     );
 }
 
-/// Takes another server for the leader.
+/// A Raft that believes that another server leads.
 struct Follower(&'static str);
 
 impl Follower {
@@ -184,7 +184,7 @@ async fn unknown_target_differs_from_one_without_a_server() {
     let error = peers.send(&dc3, sealed(read()).await, LONG).await;
     let error = error.unwrap_err();
     assert!(matches!(error, SendError::NotSent(_)));
-    assert!(error.to_string().contains("the directory knows no server"));
+    assert!(error.to_string().contains("the directory has no server"));
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn second_server_gets_the_remaining_time() {
     .await;
     let dead = nobody().await;
     for uris in [&[server.uri.as_str()][..], &[&dead, &server.uri]] {
-        // With 5 s in all, the second server gets a little less than 4.5 s.
+        // Of 5 s, the second server gets a little less than 4.5 s.
         let error = ask_within(&peers_of(uris), read(), Duration::from_secs(5)).await;
         assert_eq!(error.unwrap_err().kind(), &ErrorKind::NoLeader);
     }
@@ -220,7 +220,7 @@ async fn peer_http_can_be_the_only_route() {
     let app = Router::new().fallback_service(PeerHttp::new(service));
     tokio::spawn(async move { axum::serve(alone, app).await });
     ask(&peers_of(&[&uri]), read()).await.unwrap();
-    // Behind a proxy that does not take its prefix off.
+    // Behind a proxy that does not remove its prefix.
     let error = ask(&peers_of(&[&format!("{uri}/dc2")]), read()).await;
     assert!(error.unwrap_err().to_string().contains("HTTP 404"));
 }

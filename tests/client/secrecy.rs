@@ -1,5 +1,5 @@
-//! Neither a key nor a token nor a shared secret is found in anything that is
-//! printed, whatever answers.
+//! No key, token or shared secret appears in an error or in `Debug`, whatever the
+//! server answers.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -77,7 +77,7 @@ fn debug_of_a_holder_shows_no_secret() {
     );
 }
 
-/// Servers that repeat all that they were told, each in another way.
+/// Servers that echo the whole request, each in another format.
 async fn echoes() -> Vec<Scripted> {
     let mut servers = Vec::new();
     for (status, content_type) in [

@@ -1,4 +1,4 @@
-//! Servers of which a test says what they do with each request.
+//! Servers whose answers a test scripts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::seal::reply;
 
-/// What a server does once it has read a request.
+/// What a server does after it has read a request.
 pub(crate) enum Turn {
     /// It answers, and keeps the connection.
     Answer(Vec<u8>),
@@ -64,7 +64,7 @@ impl Scripted {
         self.counts.connections.load(Ordering::SeqCst)
     }
 
-    /// How many requests have arrived whole.
+    /// The number of requests that have arrived completely.
     pub(crate) fn requests(&self) -> usize {
         self.counts.requests.load(Ordering::SeqCst)
     }
@@ -99,7 +99,7 @@ async fn converse(
     }
 }
 
-/// Reads a request with its body; `None` if the client has hung up.
+/// Reads a request with its body; `None` if the client has closed the connection.
 async fn next_request(stream: &mut TcpStream, read: &mut Vec<u8>) -> Option<String> {
     loop {
         let text = String::from_utf8_lossy(read).into_owned();
@@ -127,7 +127,7 @@ pub(crate) fn http(status: u16, content_type: &str, body: &str) -> Vec<u8> {
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
-/// What a `PeerHttp` answers.
+/// The answer of a `PeerHttp`.
 pub(crate) async fn answer(answer: Result<OperatorReply, OperatorError>) -> Vec<u8> {
     let reply = reply(answer).await;
     let body = std::str::from_utf8(reply.as_bytes()).unwrap();

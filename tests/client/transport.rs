@@ -1,4 +1,4 @@
-//! Connectors of the embedder.
+//! Connectors that the embedder provides.
 
 use std::future::Future;
 use std::io;
@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::{ask, peers_of, read};
 
-/// Stands for an encrypted stream, over anything.
+/// A stand-in for an encrypted stream.
 pub(crate) struct Stream<S>(S);
 
 impl<S> Connection for Stream<S> {
@@ -60,7 +60,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
 type Connecting<S> = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream<S>>>> + Send>>;
 
-/// Connections by TCP, and none to `black.hole`, which it counts.
+/// Connects over TCP, but never to `black.hole`; it counts these attempts.
 #[derive(Clone)]
 struct BlackHole(Arc<AtomicUsize>);
 
@@ -116,7 +116,7 @@ impl tower::Service<Uri> for Secure {
     }
 }
 
-/// What comes through the other end of a [`Secure`] connector.
+/// The server side of a [`Secure`] connector.
 struct Incoming(mpsc::UnboundedReceiver<DuplexStream>);
 
 impl axum::serve::Listener for Incoming {

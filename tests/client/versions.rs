@@ -16,7 +16,7 @@ use super::{SECRET, ask, peers_of, read, write};
 
 const VERSION_1: &str = PEER_PATHS[1];
 
-/// What a server of version 1 sends to have a peer removed.
+/// The removal of a peer as a server of version 1 sends it.
 fn removal_1() -> &'static str {
     let mut requests = include_str!("../envelopes/requests-1.txt").lines();
     requests
@@ -24,7 +24,7 @@ fn removal_1() -> &'static str {
         .unwrap()
 }
 
-/// What a server of version 1 reads of an error, as far as it concerns it.
+/// The part of an error that a server of version 1 reads.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Error1 {
@@ -94,6 +94,6 @@ async fn older_server_learns_that_it_is_too_old() {
     assert_eq!((error.outcome, error.forwards), (Outcome1::NotApplied, 0));
     assert_eq!(federation.configuration("dc2").servers.len(), 2);
 
-    let stranger = app.oneshot(call("another-secret-0000000")).await.unwrap();
-    assert_eq!(stranger.status(), StatusCode::UNAUTHORIZED);
+    let denied = app.oneshot(call("another-secret-0000000")).await.unwrap();
+    assert_eq!(denied.status(), StatusCode::UNAUTHORIZED);
 }
