@@ -13,8 +13,8 @@ use crate::error::OperatorError;
 use crate::raft::RaftServer;
 use crate::types::NodeName;
 
-/// The time since the leader's last contact with a live follower.
-const CONTACT: Duration = Duration::from_millis(10);
+/// How much longer ago the leader's last contact with each further live follower is.
+const CONTACT: Duration = Duration::from_millis(5);
 
 /// The time since the leader's last contact with a dead server: longer than
 /// autopilot allows by default.
@@ -63,7 +63,8 @@ impl MockAutopilot {
         self
     }
 
-    fn server(&self, cluster: &Cluster, server: &RaftServer) -> AutopilotServer {
+    /// A server, with its place in the configuration.
+    fn server(&self, cluster: &Cluster, place: usize, server: &RaftServer) -> AutopilotServer {
         let up = cluster.is_up(&server.id);
         let name = server.name.clone();
         AutopilotServer {
@@ -74,7 +75,7 @@ impl MockAutopilot {
             version: self.version.clone(),
             last_contact: match (server.leader, up) {
                 (true, _) => Duration::ZERO,
-                (false, true) => CONTACT,
+                (false, true) => CONTACT * (1 + place as u32 % 10),
                 (false, false) => SILENCE,
             },
             last_term: cluster.log.term,
@@ -86,7 +87,7 @@ impl MockAutopilot {
                 (false, true) => RaftRole::Voter,
                 (false, false) => RaftRole::Nonvoter,
             },
-            // As Consul 1.10's servers say of themselves.
+            // As servers of Consul 1.10 have it.
             meta: [("consul-network-segment".into(), String::new())].into(),
         }
     }
@@ -118,24 +119,30 @@ impl AutopilotBackend for MockAutopilot {
         self.raft.wait().await;
         self.raft.cluster(|cluster| {
             let known = cluster.known_to(self.raft.id())?.servers;
-            let voters: Vec<_> = known.iter().filter(|server| server.is_voter()).collect();
-            let healthy = voters.iter().filter(|voter| cluster.is_up(&voter.id));
-            let tolerance = healthy.count().saturating_sub(voters.len() / 2 + 1);
-            let mut servers: Vec<_> = known
-                .iter()
-                .map(|server| self.server(cluster, server))
+            let servers = known.iter().enumerate();
+            let mut servers: Vec<_> = servers
+                .map(|(place, server)| self.server(cluster, place, server))
                 .collect();
             servers.sort_by(|a, b| a.id.cmp(&b.id));
-            let leader = known.iter().find(|server| server.leader);
+            let mut voters: Vec<_> = servers.iter().collect();
+            voters.retain(|server| server.role != RaftRole::Nonvoter);
+            // As in Consul, the leader comes first.
+            voters.sort_by_key(|voter| voter.role != RaftRole::Leader);
+            let leader = voters.first().filter(|it| it.role == RaftRole::Leader);
             Ok(AutopilotState {
                 healthy: servers.iter().all(|server| server.healthy),
-                failure_tolerance: tolerance as u64,
-                // Consul without its enterprise part does not work it out.
-                optimistic_failure_tolerance: 0,
+                failure_tolerance: tolerance(&voters),
+                optimistic_failure_tolerance: tolerance(&servers.iter().collect::<Vec<_>>()),
                 leader: leader.map(|leader| leader.id.clone()),
                 voters: voters.iter().map(|voter| voter.id.clone()).collect(),
                 servers,
             })
         })
     }
+}
+
+/// How many more of these servers may fail, if all of them vote.
+fn tolerance(voters: &[&AutopilotServer]) -> u64 {
+    let healthy = voters.iter().filter(|voter| voter.healthy).count();
+    healthy.saturating_sub(voters.len() / 2 + 1) as u64
 }

@@ -68,6 +68,7 @@ impl MockRaft {
         MockRaft::new(names.into_iter().map(|name| {
             RaftServer::voter(name, name)
                 .with_name(name)
+                .with_protocol_version("3")
                 .with_alive(true)
         }))
     }
@@ -305,6 +306,14 @@ mod tests {
         a.restart("b");
         assert_eq!(stale(&e), stale(&a));
         assert!(stale(&e).servers[0].leader);
+    }
+
+    #[test]
+    fn voters_begin_as_in_consul() {
+        let configuration = stale(&MockRaft::voters(["a", "b"]));
+        assert_eq!(configuration.index, 1);
+        let three = |server: &RaftServer| server.protocol_version == Some("3".into());
+        assert!(configuration.servers.iter().all(three));
     }
 
     #[test]

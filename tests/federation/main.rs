@@ -9,6 +9,7 @@ mod autopilot;
 mod building;
 mod keyring;
 mod leadership;
+mod likeness;
 mod removal;
 mod routing;
 mod serialized;
