@@ -1,4 +1,4 @@
-//! What each fault does by itself.
+//! Each fault alone.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use cluster_operator::{
 use crate::{SECOND, builder, during, in_lima, is_late, is_unreachable, me, read, remove, world};
 
 #[test]
-fn a_partition_is_closed_to_calls_raft_and_gossip_alike() {
+fn partition_stops_calls_raft_and_gossip() {
     let (clock, federation) = world();
     federation.inject(Fault::partition(["bob"], ["alice", "carol"]));
     let nodes = |server: &str| {
@@ -22,7 +22,7 @@ fn a_partition_is_closed_to_calls_raft_and_gossip_alike() {
     let error = clock.run(read(&federation, "bob", me())).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::NoLeader);
 
-    // Dave is reached by both, but not through one another.
+    // Only alice still reaches dave.
     federation.inject(Fault::partition(["bob"], ["dave", "erin", "frank"]));
     assert!(is_late(
         &clock.run(read(&federation, "bob", in_lima())).unwrap_err()
@@ -35,7 +35,7 @@ fn a_partition_is_closed_to_calls_raft_and_gossip_alike() {
 }
 
 #[test]
-fn a_partition_that_comes_up_loses_the_answer() {
+fn partition_during_a_call_loses_the_answer() {
     let (clock, federation) = world();
     federation.inject(Fault::slow_raft("lima", SECOND));
     let removal = remove(&federation, "bob", in_lima(), "frank");
@@ -50,12 +50,12 @@ fn a_partition_that_comes_up_loses_the_answer() {
 }
 
 #[test]
-fn what_has_gone_wrong_twice_is_put_right_twice() {
+fn fault_injected_twice_must_be_healed_twice() {
     let (_, federation) = world();
     let down = [(); 2].map(|()| federation.inject(Fault::stop("bob")));
     federation.heal(down[0]);
     assert!(!federation.is_up("bob"));
-    // Once more is no once more.
+    // Healing the same fault again does nothing.
     federation.heal(down[0]);
     assert!(!federation.is_up("bob"));
     federation.heal(down[1]);
@@ -76,7 +76,7 @@ fn what_has_gone_wrong_twice_is_put_right_twice() {
 }
 
 #[test]
-fn a_misled_server_asks_whom_it_takes_for_the_leader() {
+fn stale_hint_sends_the_request_to_the_wrong_server() {
     let (clock, federation) = world();
     let misled = federation.inject(Fault::stale_hint("bob", "carol"));
     clock.run(read(&federation, "bob", me())).unwrap();
@@ -87,7 +87,7 @@ fn a_misled_server_asks_whom_it_takes_for_the_leader() {
 }
 
 #[test]
-fn a_fault_of_calls_is_for_the_calls_that_it_names() {
+fn fault_of_calls_affects_only_the_selected_calls() {
     let (clock, federation) = world();
     federation.inject(Fault::refuse(Calls::all().from("bob").to("alice")));
     assert!(is_unreachable(
@@ -97,14 +97,14 @@ fn a_fault_of_calls_is_for_the_calls_that_it_names() {
     clock.run(read(&federation, "bob", in_lima())).unwrap();
     federation.heal_all();
 
-    // Of lima's Raft, too, berlin's knows nothing.
+    // A fault of lima's Raft does not affect berlin's.
     federation.inject(Fault::slow_raft("lima", SECOND));
     clock.run(read(&federation, "bob", me())).unwrap();
     assert_eq!(clock.now(), Duration::ZERO);
 }
 
 #[test]
-fn lost_reset_or_garbled_answer_comes_after_the_work() {
+fn lost_reset_or_garbled_answer_follows_execution() {
     type Make = fn(Calls) -> Fault;
     type IsIt = fn(&OperatorError) -> bool;
     let faults: [(Make, IsIt); 3] = [
@@ -126,7 +126,7 @@ fn lost_reset_or_garbled_answer_comes_after_the_work() {
 }
 
 #[test]
-fn late_nodes_answer_each_in_its_time() {
+fn late_nodes_answer_at_their_own_times() {
     let (clock, federation) = world();
     for (server, seconds) in [("bob", 3), ("carol", 1)] {
         let late = NodeFault::Late(SECOND * seconds);
@@ -145,7 +145,7 @@ fn late_nodes_answer_each_in_its_time() {
 }
 
 #[test]
-fn a_lead_can_be_lost_between_the_check_and_the_change() {
+fn leadership_can_be_lost_between_check_and_change() {
     let (clock, federation) = world();
     federation.inject(Fault::lose_lead_at("berlin", 2));
     clock.run(read(&federation, "alice", me())).unwrap();
@@ -157,7 +157,7 @@ fn a_lead_can_be_lost_between_the_check_and_the_change() {
 }
 
 #[test]
-fn who_is_in_another_wan_pool_is_not_there() {
+fn servers_of_another_wan_pool_are_not_used() {
     let clock = MockClock::new();
     let federation = builder(&clock)
         .wan_pools([["alice", "dave"], ["bob", "erin"]])
@@ -178,7 +178,7 @@ fn who_is_in_another_wan_pool_is_not_there() {
 }
 
 #[test]
-fn the_rest_of_what_a_test_can_ask_for() {
+fn transcript_can_be_cleared_and_the_clock_advanced() {
     let (clock, federation) = world();
     assert_eq!(
         federation.service("bob").default_policy(),
@@ -198,7 +198,7 @@ fn outcome_of_removal(clock: &MockClock, federation: &MockFederation, server: &s
     result.map_or_else(|error| error.outcome(), |()| Outcome::Applied)
 }
 
-/// How many servers the configuration has that a server knows.
+/// The number of servers in the configuration that a server knows.
 fn known_servers(clock: &MockClock, federation: &MockFederation, at: &str) -> usize {
     let view = clock.run(federation.raft(at).view()).unwrap();
     view.membership.servers.len()

@@ -1,8 +1,9 @@
-//! What each fault of the mock federation does, alone and beside others.
+//! Each fault of the simulated federation, alone and combined.
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod alone;
+mod rings;
 mod together;
 
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub(crate) async fn remove(
         .await
 }
 
-/// Runs something, while this happens half a second later.
+/// Runs a future, with an event half a second later.
 pub(crate) fn during<T>(
     clock: &MockClock,
     work: impl Future<Output = T>,
@@ -89,7 +90,7 @@ pub(crate) fn is_unreachable(error: &OperatorError) -> bool {
     matches!(error.kind(), ErrorKind::Unreachable { .. })
 }
 
-/// When the calls to a server arrived there.
+/// When each call to a server arrived.
 pub(crate) fn arrivals(federation: &MockFederation, server: &str) -> Vec<Option<Duration>> {
     let transcript = federation.transcript();
     let calls = transcript.calls_to(server);

@@ -1,178 +1,23 @@
-//! Faults that meet, that come while there is work, and that make no sense.
+//! Faults that are combined, faults during a call, and inconsistent ones.
 
-use std::future::pending;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, MockKeyring, NodeFault};
+use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, NodeFault};
 use cluster_operator::{
     Access, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, Consistency, GossipKey,
-    GossipQuery, Identity, KeyChange, KeyringBackend, KeyringReply, KeyringScope, NodeName,
-    OperatorError, OperatorService, Outcome, Pool, Resource, RingOutcome, RingReport, Timer, Token,
+    GossipQuery, Identity, KeyringBackend, KeyringScope, Outcome, Pool, Resource, Timer, Token,
 };
 use futures_util::future::{Either, join, select};
 
+use crate::rings::{lan, unconfirmed};
 use crate::{
     SECOND, arrivals, builder, during, in_lima, is_late, is_unreachable, key, me, read, remove,
     world,
 };
 
-/// The reply to a change that some ring did not confirm.
-#[track_caller]
-fn unconfirmed(result: Result<KeyringReply, OperatorError>) -> (KeyringReply, Outcome) {
-    let error = result.expect_err("some ring has not confirmed it");
-    assert_eq!(error.kind().name(), "rings-failed", "{error}");
-    let outcome = error.outcome();
-    (error.into_reply().unwrap(), outcome)
-}
-
-/// The ring of this datacenter's LAN.
-#[track_caller]
-fn lan<'a>(reply: &'a KeyringReply, datacenter: &str) -> &'a RingOutcome {
-    let mut rings = reply.rings.iter();
-    let lan = rings.find(|ring| ring.datacenter == datacenter && ring.pool == Pool::Lan);
-    lan.unwrap_or_else(|| panic!("the ring of {datacenter} is not told: {reply:?}"))
-}
-
-/// Asserts that two of three nodes have answered, and that this one has not.
-#[track_caller]
-fn assert_misses(report: Option<&RingReport>, late: &str) {
-    let report = report.expect("those that have answered are told");
-    assert_eq!((report.nodes, report.responses, report.errors), (3, 2, 0));
-    assert_eq!(report.silent, [late]);
-}
-
-/// The servers of which one is late in these tests, and its datacenter; alice is
-/// asked.
-const LATE: [(&str, &str); 2] = [("carol", "berlin"), ("frank", "lima")];
-
 #[test]
-fn change_that_a_late_node_misses_is_unknown() {
-    for (late, place) in LATE {
-        let (clock, federation) = world();
-        let fault = NodeFault::Late(SECOND * 6);
-        federation.inject(Fault::node(late, Pool::Lan, fault));
-        federation.inject(Fault::delay(Calls::all(), SECOND / 4));
-        let alice = federation.service("alice");
-        let (reply, outcome) = unconfirmed(clock.run(alice.install_key(&me(), key())));
-        assert!(clock.now() <= SECOND * 5, "{:?}", clock.now());
-        assert_eq!(outcome, Outcome::Unknown);
-        assert_eq!(reply.rings.len(), 3);
-        let ring = lan(&reply, place);
-        assert_misses(ring.report.as_ref(), late);
-        assert!(ring.error.as_ref().is_none_or(is_late), "{ring:?}");
-        assert_eq!(ring.outcome(), Outcome::Unknown);
-        // Nobody else is less sure for that.
-        let mut others = reply.rings.iter().filter(|other| *other != ring);
-        assert!(others.all(RingOutcome::is_confirmed), "{reply:?}");
-
-        // It does what it was asked, though nobody waits any more.
-        for server in federation.servers(place) {
-            let has_it = federation.keys(server.clone(), &Pool::Lan).contains(&key());
-            assert_eq!(has_it, server != late, "{server}");
-        }
-        clock.advance(SECOND * 60);
-        assert!(federation.keys(late, &Pool::Lan).contains(&key()));
-        let transcript = federation.transcript();
-        let mut calls = transcript.calls_to(late);
-        let call = calls.find(|call| call.pool == Some(Pool::Lan)).unwrap();
-        assert_eq!(call.ended, Some(call.at + SECOND * 6), "{call}");
-    }
-}
-
-#[test]
-fn listing_that_a_late_node_misses_shows_the_keys_of_the_rest() {
-    for (late, place) in LATE {
-        let (clock, federation) = world();
-        let fault = NodeFault::Late(SECOND * 6);
-        federation.inject(Fault::node(late, Pool::Lan, fault));
-        let alice = federation.service("alice");
-        let listed = clock.run(alice.list_keys(&me(), KeyringScope::Federation));
-        let reply = listed.unwrap();
-        let ring = lan(&reply, place);
-        assert_misses(ring.report.as_ref(), late);
-        assert!(ring.error.as_ref().is_none_or(is_late), "{ring:?}");
-        assert!(!ring.is_confirmed());
-        let (held, count) = ring.report.as_ref().unwrap().keys.iter().next().unwrap();
-        assert_eq!(
-            federation.keys("alice", &Pool::Lan),
-            std::slice::from_ref(held)
-        );
-        assert_eq!(count, 2);
-    }
-}
-
-#[test]
-fn late_node_hides_no_refusal_of_another() {
-    let (clock, federation) = world();
-    let fault = NodeFault::Late(SECOND * 6);
-    federation.inject(Fault::node("carol", Pool::Lan, fault));
-    federation.inject(Fault::node("bob", Pool::Lan, NodeFault::Refuses));
-    let alice = federation.service("alice");
-    let (reply, outcome) = unconfirmed(clock.run(alice.install_key(&me(), key())));
-    assert_eq!(outcome, Outcome::Unknown);
-    let report = lan(&reply, "berlin").report.as_ref().unwrap();
-    assert_eq!((report.responses, report.errors), (2, 1));
-    assert_eq!(report.silent, ["carol"]);
-    let failed: Vec<_> = report.failures().map(|(node, _)| node.clone()).collect();
-    assert_eq!(failed, [NodeName::from("bob")]);
-}
-
-/// A pool that takes longer than there is, whatever it has collected by then.
-#[test]
-fn pool_that_is_given_up_tells_what_it_has_collected() {
-    /// Asks alice and bob, of whom alice answers at once, and never returns.
-    struct Endless(MockKeyring);
-
-    #[async_trait]
-    impl KeyringBackend for Endless {
-        fn pool(&self) -> &Pool {
-            self.0.pool()
-        }
-
-        async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
-            self.0.list(query).await?;
-            pending().await
-        }
-
-        async fn change(
-            &self,
-            change: &KeyChange,
-            query: &GossipQuery,
-        ) -> Result<(), OperatorError> {
-            self.0.change(change, query).await?;
-            pending().await
-        }
-    }
-
-    let clock = MockClock::new();
-    let old = GossipKey::from_bytes(&[1; 16]).unwrap();
-    let ring = MockKeyring::new(Pool::Lan, old.clone(), ["alice", "bob"]);
-    ring.stop("bob");
-    let service = OperatorService::builder("berlin")
-        .timer(clock.clone())
-        .keyring(Endless(ring))
-        .authorizer(AllowAll)
-        .build()
-        .unwrap();
-    let (reply, outcome) = unconfirmed(clock.run(service.install_key(&me(), key())));
-    assert_eq!(outcome, Outcome::Unknown);
-    let ring = lan(&reply, "berlin");
-    let report = ring.report.as_ref().unwrap();
-    assert_eq!((report.nodes, report.responses), (2, 1));
-    assert_eq!(report.silent, ["bob"]);
-    assert!(is_late(ring.error.as_ref().unwrap()));
-    assert_eq!(clock.now(), SECOND * 5);
-
-    let listed = clock.run(service.list_keys(&me(), KeyringScope::Federation));
-    let reply = listed.unwrap();
-    let ring = lan(&reply, "berlin");
-    assert!(is_late(ring.error.as_ref().unwrap()));
-    assert_eq!(ring.report.as_ref().unwrap().keys.get(&old), 1);
-}
-
-#[test]
-fn server_that_is_never_asked_has_not_changed_and_no_report() {
+fn change_never_sent_is_not_applied_and_has_no_report() {
     let (clock, federation) = world();
     federation.stop_datacenter("lima");
     let alice = federation.service("alice");
@@ -181,11 +26,11 @@ fn server_that_is_never_asked_has_not_changed_and_no_report() {
     assert_eq!(ring.report, None);
     assert!(is_unreachable(ring.error.as_ref().unwrap()), "{ring:?}");
     assert_eq!(ring.outcome(), Outcome::NotApplied);
-    // The others have done it.
+    // The others made the change.
     assert_eq!(lan(&reply, "berlin").outcome(), Outcome::Applied);
     assert_eq!(outcome, Outcome::Unknown);
 
-    // Nor has a paused server asked anybody, although time has passed.
+    // A paused server asks nobody either, although time passes.
     let paused = federation.inject(Fault::pause("alice"));
     federation.restart_datacenter("lima");
     let other = GossipKey::from_bytes(&[8; 32]).unwrap();
@@ -201,7 +46,7 @@ fn server_that_is_never_asked_has_not_changed_and_no_report() {
     }
     federation.stop_datacenter("lima");
 
-    // Where nobody is asked at all, nothing has changed.
+    // If no node of any ring is asked, nothing has changed.
     federation.stop("alice");
     let (reply, outcome) = unconfirmed(clock.run(alice.install_key(&me(), key())));
     assert!(reply.rings.iter().all(|ring| ring.report.is_none()));
@@ -212,9 +57,9 @@ fn server_that_is_never_asked_has_not_changed_and_no_report() {
 }
 
 #[test]
-fn nothing_arrives_in_a_silent_datacenter_whenever_it_was_sent() {
+fn silent_datacenter_drops_calls_in_transit_too() {
     let (clock, federation) = world();
-    // What comes a second time is no exception.
+    // Duplicates are dropped too.
     federation.inject(Fault::duplicate(Calls::all(), SECOND));
     let silence = federation.inject(Fault::silent_datacenter("lima"));
     let error = clock
@@ -225,7 +70,7 @@ fn nothing_arrives_in_a_silent_datacenter_whenever_it_was_sent() {
     assert_eq!(federation.configuration("lima").servers.len(), 3);
     federation.heal(silence);
 
-    // Nor is what is on its way already.
+    // So are requests in transit.
     federation.inject(Fault::delay(Calls::all(), SECOND));
     let work = remove(&federation, "bob", in_lima(), "frank");
     let result = during(&clock, work, || {
@@ -234,14 +79,14 @@ fn nothing_arrives_in_a_silent_datacenter_whenever_it_was_sent() {
     assert!(is_late(&result.unwrap_err()));
     assert_eq!(federation.configuration("lima").servers.len(), 3);
 
-    // The way out is open.
+    // Calls out of the datacenter work.
     clock
         .run(read(&federation, "dave", me().in_datacenter("berlin")))
         .unwrap();
 }
 
 #[test]
-fn a_request_that_comes_twice_is_delayed_twice() {
+fn duplicate_request_is_delayed_as_well() {
     let delay = Fault::delay(Calls::all(), SECOND * 3);
     let twice = Fault::duplicate(Calls::all(), SECOND);
     for faults in [[delay.clone(), twice.clone()], [twice, delay]] {
@@ -258,7 +103,7 @@ fn a_request_that_comes_twice_is_delayed_twice() {
 }
 
 #[test]
-fn to_put_one_fault_right_leaves_its_like() {
+fn healing_one_fault_leaves_its_equal_in_effect() {
     let (clock, federation) = world();
     let spent = federation.inject(Fault::lose_lead_at("berlin", 1));
     clock.run(read(&federation, "alice", me())).unwrap();
@@ -277,7 +122,7 @@ fn to_put_one_fault_right_leaves_its_like() {
 }
 
 #[test]
-fn removals_fail_one_after_another_as_they_were_told_to() {
+fn removals_fail_in_the_order_of_their_faults() {
     let (clock, federation) = world();
     federation.inject(Fault::fail_removal("berlin", Outcome::NotApplied));
     federation.inject(Fault::fail_removal("berlin", Outcome::Unknown));
@@ -289,7 +134,7 @@ fn removals_fail_one_after_another_as_they_were_told_to() {
 }
 
 #[test]
-fn a_server_that_is_paused_at_work_answers_when_it_goes_on() {
+fn server_paused_during_a_call_answers_once_resumed() {
     let (clock, federation) = world();
     federation.inject(Fault::slow_raft("lima", SECOND));
     let pause = async {
@@ -300,7 +145,7 @@ fn a_server_that_is_paused_at_work_answers_when_it_goes_on() {
     };
     let (answer, ()) = clock.run(join(read(&federation, "bob", in_lima()), pause));
     assert_eq!(answer.unwrap().servers.len(), 3);
-    // By then erin leads, and takes a second as well.
+    // By then erin leads, and her Raft takes a second as well.
     assert_eq!(clock.now(), SECOND * 11 / 2);
 
     let answer = during(&clock, read(&federation, "bob", in_lima()), || {
@@ -310,7 +155,7 @@ fn a_server_that_is_paused_at_work_answers_when_it_goes_on() {
 }
 
 #[test]
-fn server_paused_while_it_waits_for_another_says_nothing() {
+fn server_paused_during_forwarding_does_not_answer() {
     let (clock, federation) = world();
     federation.inject(Fault::delay(Calls::all(), SECOND));
     let result = during(&clock, read(&federation, "bob", me()), || {
@@ -320,7 +165,7 @@ fn server_paused_while_it_waits_for_another_says_nothing() {
 }
 
 #[test]
-fn a_server_that_is_stopped_at_work_tells_no_success() {
+fn server_stopped_during_a_call_reports_no_success() {
     let (clock, federation) = world();
     let slow = federation.inject(Fault::delay(Calls::all(), SECOND));
     let result = during(&clock, remove(&federation, "bob", me(), "bob"), || {
@@ -328,13 +173,13 @@ fn a_server_that_is_stopped_at_work_tells_no_success() {
     });
     let error = result.unwrap_err();
     assert!(is_unreachable(&error), "{error}");
-    // It was on its way.
+    // The request was in transit.
     assert_eq!(error.outcome(), Outcome::Unknown);
     assert_eq!(federation.configuration("berlin").servers.len(), 2);
     federation.heal(slow);
     federation.restart("bob");
 
-    // What has arrived by then is told, and that not all of it could be had.
+    // The ring has a report of the answers so far, and an error.
     let late = NodeFault::Late(SECOND);
     federation.inject(Fault::node("carol", Pool::Lan, late));
     let alice = federation.service("alice");
@@ -371,7 +216,7 @@ fn server_that_gossip_reports_dead_gets_no_remote_calls() {
 }
 
 #[test]
-fn a_server_is_paused_whatever_it_was_built_with() {
+fn pause_works_with_a_replaced_authorizer() {
     let clock = MockClock::new();
     let federation = builder(&clock)
         .service_options(|service| service.authorizer(AllowAll))
@@ -385,7 +230,7 @@ fn a_server_is_paused_whatever_it_was_built_with() {
 }
 
 #[test]
-fn a_paused_server_tells_nothing_of_its_rings() {
+fn paused_server_reports_no_rings() {
     let (clock, federation) = world();
     federation.inject(Fault::pause("alice"));
     let alice = federation.keyring("alice", &Pool::Lan);
@@ -396,8 +241,8 @@ fn a_paused_server_tells_nothing_of_its_rings() {
 }
 
 #[test]
-fn a_server_that_is_paused_while_it_decides_does_not_deny() {
-    /// Takes a second to deny.
+fn server_paused_while_authorizing_does_not_deny() {
+    /// Denies after a second.
     struct Slow(MockClock);
 
     #[async_trait]
@@ -422,12 +267,12 @@ fn a_server_that_is_paused_while_it_decides_does_not_deny() {
 }
 
 #[test]
-fn whatever_asks_a_slow_raft_takes_its_time() {
+fn every_call_of_a_slow_raft_is_slow() {
     let (clock, federation) = world();
     let alice = federation.service("alice");
     federation.inject(Fault::slow_raft("berlin", SECOND));
     let took = |begun: Duration| clock.now() - begun;
-    // One for the view that says who leads, and one for autopilot.
+    // One second for the view with the leader, and one for autopilot.
     let begun = clock.now();
     clock.run(alice.autopilot_configuration(&me())).unwrap();
     assert_eq!(took(begun), SECOND * 2);
@@ -441,7 +286,7 @@ fn whatever_asks_a_slow_raft_takes_its_time() {
     clock.run(alice.autopilot_state(&me())).unwrap();
     assert_eq!(took(begun), SECOND * 2);
 
-    // As delays of calls do, these add up.
+    // Delays add up, as those of calls do.
     federation.inject(Fault::slow_raft("berlin", SECOND * 2));
     let begun = clock.now();
     clock.run(read(&federation, "alice", me())).unwrap();
@@ -449,7 +294,7 @@ fn whatever_asks_a_slow_raft_takes_its_time() {
 }
 
 #[test]
-fn of_two_faults_of_one_node_the_later_holds() {
+fn latest_fault_of_a_node_counts() {
     let (clock, federation) = world();
     federation.inject(Fault::node("carol", Pool::Lan, NodeFault::Silent));
     let later = federation.inject(Fault::node("carol", Pool::Lan, NodeFault::Refuses));
@@ -493,7 +338,7 @@ fn service_without_its_federation_reports_every_datacenter() {
 }
 
 #[test]
-fn what_the_test_does_to_servers_is_in_the_transcript() {
+fn transcript_shows_what_the_test_did() {
     let (_, federation) = world();
     federation.stop("bob");
     federation.restart("bob");
@@ -512,7 +357,7 @@ fn what_the_test_does_to_servers_is_in_the_transcript() {
 }
 
 #[test]
-fn a_fault_of_another_federation_is_none_of_this_one() {
+fn fault_of_another_federation_is_not_healed() {
     let ((_, one), (_, other)) = (world(), world());
     one.inject(Fault::stop("carol"));
     let theirs = other.inject(Fault::stop("carol"));
@@ -520,7 +365,7 @@ fn a_fault_of_another_federation_is_none_of_this_one() {
     assert!(!one.is_up("carol"));
 }
 
-/// What it panics with.
+/// The panic of a misuse.
 fn refusal(misuse: impl FnOnce(&MockFederation) + std::panic::UnwindSafe) -> String {
     let panic = std::panic::catch_unwind(|| misuse(&world().1)).unwrap_err();
     match panic.downcast::<String>() {
@@ -530,7 +375,7 @@ fn refusal(misuse: impl FnOnce(&MockFederation) + std::panic::UnwindSafe) -> Str
 }
 
 #[test]
-fn a_fault_that_makes_no_sense_is_refused_when_it_is_made() {
+fn inconsistent_fault_panics() {
     assert_eq!(
         refusal(|_| drop(Calls::all().nth(0))),
         "calls are counted from 1"

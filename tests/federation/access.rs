@@ -1,6 +1,6 @@
 use super::*;
 
-/// Each datacenter knows its own tokens, and `both`.
+/// Each datacenter has tokens of its own, and `both`.
 fn guarded() -> MockFederation {
     let acl = |own: &str, grant| {
         let operator = MockToken::new(own)
@@ -24,7 +24,7 @@ fn holder(token: &str) -> Caller {
 }
 
 #[tokio::test]
-async fn the_server_that_serves_decides() {
+async fn server_that_executes_a_request_authorizes_it() {
     let federation = guarded();
     let alice = federation.service("alice");
     let read = |caller: Caller| {
@@ -44,7 +44,7 @@ async fn the_server_that_serves_decides() {
 }
 
 #[tokio::test]
-async fn a_caller_who_may_not_look_learns_nothing_of_the_servers() {
+async fn denied_caller_learns_nothing_about_the_servers() {
     let federation = guarded();
     let bob = federation.service("bob");
     for id in [id_of(&federation, "bob"), PeerSelector::Id("nobody".into())] {
@@ -61,7 +61,7 @@ async fn a_caller_who_may_not_look_learns_nothing_of_the_servers() {
 }
 
 #[tokio::test]
-async fn what_one_datacenter_denies_does_not_hide_what_the_others_did() {
+async fn denial_in_one_datacenter_does_not_hide_the_others() {
     let federation = guarded();
     let alice = federation.service("alice");
     let error = alice.install_key(&holder("both"), new_key()).await;
@@ -76,7 +76,7 @@ async fn what_one_datacenter_denies_does_not_hide_what_the_others_did() {
 }
 
 #[tokio::test]
-async fn a_caller_whom_the_local_datacenter_denies_reaches_no_ring() {
+async fn caller_denied_locally_reaches_no_ring() {
     let federation = guarded();
     let dave = federation.service("dave");
     let error = dave
@@ -89,7 +89,7 @@ async fn a_caller_whom_the_local_datacenter_denies_reaches_no_ring() {
 }
 
 #[tokio::test]
-async fn an_authorizer_that_cannot_decide_lets_nobody_through() {
+async fn unavailable_authorizer_allows_nobody() {
     let acl = MockAcl::new(DefaultPolicy::Allow).with_token(MockToken::management("root"));
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice"])

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn rules_are_replaced_only_at_the_index_that_was_read() {
+async fn configuration_is_set_only_at_the_expected_index() {
     let federation = three_and_one();
     let bob = federation.service("bob");
     let read = bob.autopilot_configuration(&anyone()).await.unwrap();
@@ -35,7 +35,7 @@ async fn rules_are_replaced_only_at_the_index_that_was_read() {
 }
 
 #[tokio::test]
-async fn the_cluster_is_healthy_while_all_servers_are_up() {
+async fn cluster_is_healthy_while_all_servers_are_up() {
     let federation = three_and_one();
     let carol = federation.service("carol");
     let state = carol.autopilot_state(&anyone()).await.unwrap();
@@ -52,7 +52,7 @@ async fn the_cluster_is_healthy_while_all_servers_are_up() {
 }
 
 #[tokio::test]
-async fn a_server_without_autopilot_says_so() {
+async fn server_without_autopilot_reports_unsupported() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice"])
         .autopilot(false)

@@ -5,19 +5,19 @@ fn lan() -> MockKeyring {
 }
 
 #[test]
-fn a_service_without_an_authorizer_is_not_built() {
+fn service_without_an_authorizer_is_not_built() {
     let built = OperatorService::builder("dc1").keyring(lan()).build();
     assert_eq!(built.unwrap_err(), BuildError::NoAuthorizer);
 }
 
 #[test]
-fn a_service_without_a_backend_is_not_built() {
+fn service_without_a_backend_is_not_built() {
     let built = OperatorService::builder("dc1").authorizer(AllowAll).build();
     assert_eq!(built.unwrap_err(), BuildError::NoBackend);
 }
 
 #[test]
-fn a_service_with_two_rings_of_one_pool_is_not_built() {
+fn service_with_two_rings_of_one_pool_is_not_built() {
     let built = OperatorService::builder("dc1")
         .authorizer(AllowAll)
         .keyring(lan())
@@ -27,7 +27,7 @@ fn a_service_with_two_rings_of_one_pool_is_not_built() {
 }
 
 #[tokio::test]
-async fn a_service_without_gossip_or_raft_says_so() {
+async fn service_without_gossip_or_raft_reports_unsupported() {
     let raft_only = OperatorService::builder("dc1")
         .authorizer(AllowAll)
         .raft(MockRaft::voters(["alice"]))
@@ -55,7 +55,7 @@ async fn a_service_without_gossip_or_raft_says_so() {
 }
 
 #[test]
-fn a_service_and_its_builder_show_their_datacenter_alone() {
+fn debug_of_a_service_shows_only_its_datacenter() {
     let builder = OperatorService::builder("dc1")
         .authorizer(MockAcl::new(DefaultPolicy::Deny).with_token(MockToken::management("root")))
         .keyring(lan());

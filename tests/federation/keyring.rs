@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn rings_come_as_wan_lan_segments_and_datacenters_by_name() {
+async fn rings_are_ordered_wan_lan_segments_datacenters() {
     let federation = MockFederation::builder()
         .datacenter("m", ["alice", "bob"])
         .datacenter("z", ["carol"])
@@ -31,7 +31,7 @@ async fn rings_come_as_wan_lan_segments_and_datacenters_by_name() {
 }
 
 #[tokio::test]
-async fn a_local_listing_asks_nobody_else() {
+async fn local_listing_asks_no_other_datacenter() {
     let federation = three_and_one();
     let bob = federation.service("bob");
     let reply = bob.list_keys(&anyone(), KeyringScope::LocalOnly).await;
@@ -49,7 +49,7 @@ async fn a_local_listing_asks_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_key_is_rotated_on_every_node_of_the_federation() {
+async fn key_is_rotated_on_every_node_of_the_federation() {
     let federation = three_and_one();
     let dave = federation.service("dave");
     let installed = dave.install_key(&anyone(), new_key()).await;
@@ -63,7 +63,7 @@ async fn a_key_is_rotated_on_every_node_of_the_federation() {
             assert_eq!(federation.keys(name, &pool), [new_key()]);
         }
     }
-    // Every datacenter is asked once each time, and asks no further.
+    // Each operation asks every datacenter once, and those ask no others.
     assert_eq!(federation.handed_to("alice"), 3);
     assert_eq!(federation.handed_to("dave"), 0);
 }
@@ -87,13 +87,13 @@ async fn each_node_that_refuses_is_named() {
             error.kind(),
             ErrorKind::RingsFailed { failed, rings: 3 } if failed.len() == 3
         ));
-        // Every node has refused, so nothing has changed.
+        // Every node refused, so nothing has changed.
         assert_eq!(error.outcome(), Outcome::NotApplied);
     }
 }
 
 #[tokio::test]
-async fn what_is_down_does_not_hide_what_the_others_answer() {
+async fn dead_nodes_do_not_hide_the_others_answers() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob"])
         .datacenter("dc2", ["carol"])
@@ -135,7 +135,7 @@ async fn what_is_down_does_not_hide_what_the_others_answer() {
 }
 
 #[tokio::test]
-async fn a_failed_node_is_counted_until_the_server_that_asks_has_noticed() {
+async fn failed_node_counts_until_the_asking_server_notices() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
         .notices_failures(false)
@@ -156,7 +156,7 @@ async fn a_failed_node_is_counted_until_the_server_that_asks_has_noticed() {
 }
 
 #[tokio::test]
-async fn without_encryption_every_node_says_so() {
+async fn every_node_reports_that_encryption_is_off() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob"])
         .unencrypted()
@@ -181,7 +181,7 @@ async fn without_encryption_every_node_says_so() {
     }
 }
 
-/// A server of dc1 whose other datacenters are what the peers say.
+/// The only server of dc1, with these peers.
 fn lonely(peers: MockPeers) -> OperatorService {
     OperatorService::builder("dc1")
         .keyring(MockKeyring::new(Pool::Wan, first_key(), ["alice.dc1"]))
@@ -204,7 +204,7 @@ fn telling(rings: Vec<RingOutcome>) -> Result<OperatorReply, OperatorError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_datacenter_that_never_answers_costs_its_deadline_and_no_result() {
+async fn silent_datacenter_costs_time_but_no_results() {
     let peers = MockPeers::new()
         .with_answer(datacenter("dc2"), |_| std::future::pending())
         .with_answer(datacenter("dc3"), |_| async {
@@ -223,7 +223,7 @@ async fn a_datacenter_that_never_answers_costs_its_deadline_and_no_result() {
     assert_eq!(reply.rings.len(), 4);
 }
 
-/// A segment of two nodes, of which one answers at once and the other never.
+/// A segment of two nodes. One answers at once, the other never.
 struct Hanging(Pool);
 
 impl Hanging {
@@ -257,7 +257,7 @@ impl KeyringBackend for Hanging {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_node_hides_nobodys_answer_here_or_in_another_datacenter() {
+async fn slow_node_hides_no_answer_in_any_datacenter() {
     let dave = OperatorService::builder("dc2")
         .keyring(Hanging::new())
         .authorizer(AllowAll)
@@ -290,7 +290,7 @@ async fn slow_node_hides_nobodys_answer_here_or_in_another_datacenter() {
     }
 }
 
-/// A pool that nobody was asked of, whatever it says.
+/// A pool that asks no node, whatever it reports.
 struct Unasked(Result<(), ErrorKind>);
 
 #[async_trait]
@@ -304,14 +304,14 @@ impl KeyringBackend for Unasked {
     }
 
     async fn change(&self, _: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
-        // Nobody, though it says that somebody is.
+        // No node is asked, although one is named.
         query.answers.asking([]);
         self.0.clone().map_err(OperatorError::from)
     }
 }
 
 #[tokio::test]
-async fn change_that_no_node_was_asked_for_is_not_applied() {
+async fn change_that_asked_no_node_is_not_applied() {
     let message = String::from("its turn never came");
     for said in [Ok(()), Err(ErrorKind::Backend { message })] {
         let service = OperatorService::builder("dc1")
@@ -332,7 +332,7 @@ async fn change_that_no_node_was_asked_for_is_not_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ring_that_hangs_in_another_datacenter_does_not_hide_its_others() {
+async fn hanging_remote_ring_does_not_hide_the_other_rings() {
     let lan = MockKeyring::new(Pool::Lan, first_key(), ["dave"]);
     let dave = OperatorService::builder("dc2")
         .keyring(lan.clone())
@@ -355,7 +355,7 @@ async fn a_ring_that_hangs_in_another_datacenter_does_not_hide_its_others() {
 }
 
 #[tokio::test]
-async fn datacenter_that_has_only_the_wan_says_so() {
+async fn datacenter_with_only_a_wan_reports_unsupported() {
     let dave = OperatorService::builder("dc2")
         .keyring(MockKeyring::new(Pool::Wan, first_key(), ["dave.dc2"]))
         .authorizer(AllowAll)
@@ -369,7 +369,7 @@ async fn datacenter_that_has_only_the_wan_says_so() {
     assert_eq!(error.outcome(), Outcome::NotApplied);
 }
 
-/// An authorizer that takes its time.
+/// A slow authorizer.
 pub(super) struct Slow(pub(super) Duration);
 
 #[async_trait]
@@ -386,7 +386,7 @@ impl AclAuthorizer for Slow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_authorizers_time_is_taken_off_that_of_the_rings() {
+async fn authorization_time_is_deducted_from_the_rings_time() {
     let service = OperatorService::builder("dc1")
         .keyring(Hanging::new())
         .authorizer(Slow(Duration::from_secs(4)))
@@ -399,7 +399,7 @@ async fn the_authorizers_time_is_taken_off_that_of_the_rings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_authorizer_that_takes_too_long_has_let_nothing_change() {
+async fn slow_authorizer_lets_nothing_change() {
     let service = OperatorService::builder("dc1")
         .keyring(Hanging::new())
         .authorizer(Slow(Duration::from_secs(60)))
@@ -411,7 +411,7 @@ async fn an_authorizer_that_takes_too_long_has_let_nothing_change() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_that_came_too_late_has_changed_nothing() {
+async fn listing_that_times_out_is_not_applied() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| std::future::pending());
     let listed = lonely(peers)
         .list_keys(&anyone(), KeyringScope::Federation)
@@ -421,7 +421,7 @@ async fn a_listing_that_came_too_late_has_changed_nothing() {
 }
 
 #[tokio::test]
-async fn a_datacenter_is_believed_of_its_own_rings_only() {
+async fn datacenter_can_report_only_its_own_rings() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
         telling(vec![
             told("dc1", Pool::Lan),
@@ -445,7 +445,7 @@ async fn a_datacenter_is_believed_of_its_own_rings_only() {
 }
 
 #[tokio::test]
-async fn a_datacenter_that_tells_nothing_of_itself_has_failed() {
+async fn datacenter_that_reports_no_own_ring_has_failed() {
     for answer in [
         telling(vec![]),
         telling(vec![told("dc1", Pool::Lan), told("dc2", Pool::Wan)]),
@@ -463,7 +463,7 @@ async fn a_datacenter_that_tells_nothing_of_itself_has_failed() {
     }
 }
 
-/// What a server makes of the rings that dc2 reports after a write.
+/// The error of a write for which dc2 reports these rings.
 async fn reported(told: Vec<RingOutcome>) -> OperatorError {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), move |_| {
         std::future::ready(telling(told.clone()))
@@ -481,7 +481,7 @@ fn refused(nodes: usize) -> RingReport {
 }
 
 #[tokio::test]
-async fn nonsense_about_a_write_is_unknown() {
+async fn inconsistent_report_of_a_write_is_unknown() {
     let mut nothing = told("dc2", Pool::Lan);
     nothing.report = None;
     let mut reports = vec![RingReport::new(0)];
@@ -507,7 +507,7 @@ async fn nonsense_about_a_write_is_unknown() {
 }
 
 #[tokio::test]
-async fn datacenter_with_too_many_rings_is_not_believed() {
+async fn report_with_too_many_rings_is_rejected() {
     let segments = (0..1000).map(|n| told("dc2", Pool::Segment(format!("{n}").into())));
     let error = reported(segments.collect()).await;
     let reply = error.reply().unwrap();
@@ -518,7 +518,7 @@ async fn datacenter_with_too_many_rings_is_not_believed() {
 }
 
 #[tokio::test]
-async fn report_of_another_server_names_as_many_nodes_as_an_own_one() {
+async fn remote_report_names_no_more_nodes_than_a_local_one() {
     let node = |n: usize| NodeName::from(format!("{n:04}"));
     let mut report = RingReport::new(2000);
     for n in 0..500 {
@@ -532,13 +532,13 @@ async fn report_of_another_server_names_as_many_nodes_as_an_own_one() {
     let report = lan.report.as_ref().unwrap();
     assert_eq!(report.messages.len(), RingReport::NAMED);
     assert_eq!(report.silent.len(), RingReport::NAMED);
-    // An older server does not count them.
+    // An older server does not send the count.
     assert_eq!(report.truncated, 500);
     assert_eq!((report.nodes, report.responses), (2000, 500));
 }
 
 #[tokio::test]
-async fn texts_of_another_server_are_cut() {
+async fn texts_of_another_server_are_truncated() {
     let long = "é".repeat(10_000);
     let mut report = RingReport::new(3);
     report.failed(
@@ -571,7 +571,7 @@ async fn texts_of_another_server_are_cut() {
 }
 
 #[tokio::test]
-async fn long_text_of_a_datacenter_that_failed_is_cut() {
+async fn long_error_of_a_failed_datacenter_is_truncated() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| {
         std::future::ready(Err(OperatorError::backend("a".repeat(10_000))))
     });
@@ -583,7 +583,7 @@ async fn long_text_of_a_datacenter_that_failed_is_cut() {
 }
 
 #[tokio::test]
-async fn another_datacenter_is_asked_for_its_own_rings_and_not_for_the_wan() {
+async fn remote_datacenter_is_not_asked_for_the_wan_ring() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
         telling(vec![told("dc2", Pool::Lan)])
     });

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn without_a_leader_a_read_fails_at_once() {
+async fn read_without_a_leader_fails_at_once() {
     let federation = three_and_one();
     federation.stop("alice");
     federation.stop("bob");
@@ -12,7 +12,7 @@ async fn without_a_leader_a_read_fails_at_once() {
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
-fn patient() -> MockFederation {
+fn without_leader() -> MockFederation {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
         .service_options(|service| service.leader_wait(Duration::from_secs(7)))
@@ -23,8 +23,8 @@ fn patient() -> MockFederation {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_for_a_leader_succeeds_when_there_is_one() {
-    let federation = patient();
+async fn call_waiting_for_a_leader_succeeds_once_there_is_one() {
+    let federation = without_leader();
     let start = Instant::now();
     let carol = federation.service("carol");
     let caller = anyone();
@@ -40,8 +40,8 @@ async fn a_call_that_waits_for_a_leader_succeeds_when_there_is_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_waits_for_a_leader_no_longer_than_it_is_told() {
-    let federation = patient();
+async fn call_waits_for_a_leader_no_longer_than_configured() {
+    let federation = without_leader();
     let start = Instant::now();
     let carol = federation.service("carol");
     let read = configuration(&carol, anyone(), Consistency::Default);
@@ -51,7 +51,7 @@ async fn a_call_waits_for_a_leader_no_longer_than_it_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_look_for_a_leader_is_at_the_end_of_the_wait() {
+async fn leader_is_looked_for_until_the_end_of_the_wait() {
     let wait = Duration::from_millis(70);
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob"])
@@ -66,7 +66,7 @@ async fn the_last_look_for_a_leader_is_at_the_end_of_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_does_not_answer_is_waited_for_until_the_deadline() {
+async fn silent_leader_is_waited_for_until_the_deadline() {
     let peers = MockPeers::new().with_answer(server("alice"), |_| std::future::pending());
     let bob = OperatorService::builder("dc1")
         .raft(MockRaft::voters(["alice", "bob"]).at("bob"))
@@ -88,7 +88,7 @@ async fn a_leader_that_does_not_answer_is_waited_for_until_the_deadline() {
 }
 
 #[tokio::test]
-async fn when_the_leader_stops_the_next_voter_serves() {
+async fn next_voter_serves_once_the_leader_stops() {
     let federation = three_and_one();
     federation.stop("alice");
     assert_eq!(federation.leader("dc1"), Some("bob".into()));
@@ -102,7 +102,7 @@ async fn when_the_leader_stops_the_next_voter_serves() {
 }
 
 #[tokio::test]
-async fn the_lead_goes_where_an_operator_sends_it() {
+async fn operator_can_transfer_the_leadership() {
     let federation = three_and_one();
     let bob = federation.service("bob");
     let carol = federation.raft("carol").id().clone();
@@ -128,7 +128,7 @@ async fn the_lead_goes_where_an_operator_sends_it() {
     assert_eq!(federation.leader("dc1"), Some("alice".into()));
 }
 
-/// A server of which the peers say who leads, and that waits for it.
+/// A server with these peers that waits for a leader.
 fn waiting(raft: MockRaft, peers: &MockPeers) -> OperatorService {
     OperatorService::builder("dc1")
         .raft(raft)
@@ -140,7 +140,7 @@ fn waiting(raft: MockRaft, peers: &MockPeers) -> OperatorService {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_wrongly_taken_for_the_leader_does_not_wait_as_well() {
+async fn wrongly_believed_leader_does_not_wait_as_well() {
     let lost = MockRaft::voters(["bob", "carol", "dave"]);
     lost.stop("carol");
     lost.stop("dave");
@@ -156,7 +156,7 @@ async fn a_server_that_is_wrongly_taken_for_the_leader_does_not_wait_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_servers_that_take_each_other_for_the_leader_wait_once() {
+async fn servers_with_stale_hints_of_each_other_wait_once() {
     let (to_bob, to_alice) = (MockPeers::new(), MockPeers::new());
     let alice = waiting(MockRaft::voters(["bob", "alice"]).at("alice"), &to_bob);
     let bob = waiting(MockRaft::voters(["alice", "bob"]).at("bob"), &to_alice);
@@ -171,7 +171,7 @@ async fn two_servers_that_take_each_other_for_the_leader_wait_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_takes_itself_for_the_leader_finds_the_one_that_is() {
+async fn server_that_wrongly_leads_finds_the_true_leader() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
         .service_options(|service| service.leader_wait(Duration::from_secs(7)))
@@ -182,7 +182,7 @@ async fn a_server_that_takes_itself_for_the_leader_finds_the_one_that_is() {
     assert_eq!(read.await.unwrap(), federation.configuration("dc1"));
     assert_eq!(federation.handed_to("alice"), 1);
 
-    // Nobody leads, and then somebody does.
+    // There is no leader at first.
     federation.stop("alice");
     federation.stop("carol");
     let read = configuration(&bob, anyone(), Consistency::Consistent);
@@ -195,7 +195,7 @@ async fn a_server_that_takes_itself_for_the_leader_finds_the_one_that_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_has_not_happened_and_may_pass_is_sent_again_while_waiting() {
+async fn only_temporary_unapplied_failures_are_retried() {
     let unreachable = || ErrorKind::Unreachable {
         target: "alice".into(),
         reason: "the connection was reset".into(),

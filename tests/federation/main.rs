@@ -1,6 +1,6 @@
-//! The service through a federation in memory: where an operation is served,
-//! what survives the way there and back, and what one failure leaves of the
-//! rest. No test sleeps to wait for something.
+//! The service in a simulated federation: which server executes an operation, what
+//! is forwarded, and what a failure leaves of the other results. No test sleeps to
+//! wait for something.
 #![cfg(all(feature = "mock", feature = "tokio"))]
 #![allow(clippy::unwrap_used)]
 
@@ -34,7 +34,7 @@ use cluster_operator::{
 };
 use tokio::time::Instant;
 
-/// The key that a federation starts with.
+/// The first key of a federation.
 fn first_key() -> GossipKey {
     GossipKey::from_bytes(&[1; 16]).unwrap()
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_last_voter_is_kept() {
+async fn last_voter_is_not_removed() {
     let federation = three_and_one();
     let dave = id_of(&federation, "dave");
     for guard in [QuorumGuard::Quorum, QuorumGuard::Off, QuorumGuard::Margin] {
@@ -26,7 +26,7 @@ async fn the_last_voter_is_kept() {
 }
 
 #[tokio::test]
-async fn a_live_voter_whose_removal_would_lose_the_quorum_stays() {
+async fn voter_that_the_quorum_needs_is_not_removed() {
     let federation = three_and_one();
     federation.stop("carol");
     let alice = federation.service("alice");
@@ -78,7 +78,7 @@ async fn removal_without_a_proof_is_refused_whatever_the_guard() {
 }
 
 #[tokio::test]
-async fn margin_guard_keeps_a_cluster_that_survives_one_more_death() {
+async fn margin_guard_leaves_room_for_one_more_death() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol", "dave", "erin"])
         .service_options(|service| service.quorum_guard(QuorumGuard::Margin))
@@ -100,7 +100,7 @@ async fn margin_guard_keeps_a_cluster_that_survives_one_more_death() {
     );
     remove("erin").await.unwrap();
     remove("dave").await.unwrap();
-    // Of three voters none can go.
+    // With three voters, none can be removed.
     assert_eq!(
         remove("carol").await.unwrap_err().kind().name(),
         "quorum-loss"
@@ -108,7 +108,7 @@ async fn margin_guard_keeps_a_cluster_that_survives_one_more_death() {
 }
 
 #[tokio::test]
-async fn a_guard_that_knows_nothing_of_the_servers_takes_them_for_live() {
+async fn guard_assumes_servers_of_unknown_liveness_alive() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
         .reports_liveness(false)
@@ -121,7 +121,7 @@ async fn a_guard_that_knows_nothing_of_the_servers_takes_them_for_live() {
 }
 
 #[tokio::test]
-async fn nothing_is_removed_from_a_configuration_that_has_moved_on() {
+async fn removal_at_an_old_index_is_refused() {
     let federation = three_and_one();
     let alice = federation.service("alice");
     let read = federation.configuration("dc1").index;
@@ -142,7 +142,7 @@ async fn nothing_is_removed_from_a_configuration_that_has_moved_on() {
 }
 
 #[tokio::test]
-async fn a_removed_leader_leaves_the_lead_to_another_voter() {
+async fn removing_the_leader_makes_another_voter_lead() {
     let federation = three_and_one();
     let alice = federation.service("alice");
     let itself = id_of(&federation, "alice");
@@ -152,7 +152,7 @@ async fn a_removed_leader_leaves_the_lead_to_another_voter() {
     let carol = federation.service("carol");
     let read = configuration(&carol, anyone(), Consistency::Default);
     assert_eq!(read.await.unwrap().servers.len(), 2);
-    // It is out, and knows that.
+    // Alice is removed, and knows it.
     let read = configuration(&alice, anyone(), Consistency::Default);
     let ErrorKind::NotMember { id } = read.await.unwrap_err().kind().clone() else {
         panic!("alice is not a member any more");
@@ -162,7 +162,7 @@ async fn a_removed_leader_leaves_the_lead_to_another_voter() {
     assert_eq!(read.await.unwrap().servers.len(), 2);
 }
 
-/// Before each of the first removals, somebody else is quicker.
+/// Another operator is faster than each of the first removals.
 struct Overtaken {
     raft: MockRaft,
     by: Mutex<Vec<ServerId>>,
@@ -200,7 +200,7 @@ fn is_conflict(kind: &ErrorKind, expected: u64, actual: u64) -> bool {
     (asked.index, found.index) == (expected, actual)
 }
 
-/// Removes bob of three voters, while somebody else removes one.
+/// Removes bob, one of three voters, while another operator removes one.
 async fn overtaken(by: &str, expected_index: Option<u64>) -> (MockRaft, Option<ErrorKind>) {
     overtaken_among(["alice", "bob", "carol"], [by], expected_index).await
 }
@@ -225,7 +225,7 @@ async fn overtaken_among<const N: usize, const M: usize>(
 }
 
 #[tokio::test]
-async fn a_removal_that_is_overtaken_is_checked_against_what_is_there_now() {
+async fn overtaken_removal_is_checked_against_the_new_state() {
     let (raft, error) = overtaken("carol", None).await;
     assert_eq!(error, None);
     assert_eq!(raft.latest().servers.len(), 1);
@@ -237,7 +237,7 @@ async fn a_removal_that_is_overtaken_is_checked_against_what_is_there_now() {
 }
 
 #[tokio::test]
-async fn a_removal_that_is_overtaken_again_and_again_is_given_up_after_four_times() {
+async fn removal_is_given_up_when_overtaken_four_times() {
     let voters = ["alice", "bob", "c", "d", "e", "f", "g"];
     let (raft, error) = overtaken_among(voters, ["c", "d", "e"], None).await;
     assert_eq!(error, None);
@@ -252,7 +252,7 @@ async fn a_removal_that_is_overtaken_again_and_again_is_given_up_after_four_time
 }
 
 #[tokio::test]
-async fn a_removal_at_an_index_that_is_overtaken_is_refused() {
+async fn overtaken_removal_at_an_index_is_refused() {
     let expected = MockRaft::voters(["alice"]).latest().index;
     let (raft, error) = overtaken("carol", Some(expected)).await;
     let actual = raft.latest().index;
@@ -261,7 +261,7 @@ async fn a_removal_at_an_index_that_is_overtaken_is_refused() {
 }
 
 #[tokio::test]
-async fn a_server_is_named_by_its_address_too() {
+async fn server_can_be_named_by_its_address() {
     let federation = three_and_one();
     let bob = federation.service("bob");
     let address = PeerSelector::Address("127.0.0.3:8300".into());
@@ -276,7 +276,7 @@ async fn a_server_is_named_by_its_address_too() {
 }
 
 #[tokio::test]
-async fn autopilot_cleans_up_dead_servers_while_there_is_a_leader() {
+async fn autopilot_removes_dead_servers_if_there_is_a_leader() {
     let federation = three_and_one();
     federation.stop("carol");
     assert_eq!(federation.cleanup_dead_servers("dc1"), ["carol"]);

@@ -1,7 +1,7 @@
 use super::*;
 
 #[tokio::test]
-async fn every_follower_hands_a_read_on_to_the_leader() {
+async fn every_follower_forwards_a_read_to_the_leader() {
     let federation = three_and_one();
     for (at, name) in ["alice", "bob", "carol"].into_iter().enumerate() {
         let service = federation.service(name);
@@ -13,7 +13,7 @@ async fn every_follower_hands_a_read_on_to_the_leader() {
 }
 
 #[tokio::test]
-async fn every_follower_hands_a_removal_on_to_the_leader() {
+async fn every_follower_forwards_a_removal_to_the_leader() {
     for follower in ["bob", "carol"] {
         let federation = three_and_one();
         let carol = id_of(&federation, "carol");
@@ -25,7 +25,7 @@ async fn every_follower_hands_a_removal_on_to_the_leader() {
 }
 
 #[tokio::test]
-async fn a_follower_answers_a_stale_read_without_asking_anyone() {
+async fn follower_answers_a_stale_read_without_forwarding() {
     let federation = three_and_one();
     let bob = federation.service("bob");
     let read = configuration(&bob, anyone(), Consistency::Stale);
@@ -34,7 +34,7 @@ async fn a_follower_answers_a_stale_read_without_asking_anyone() {
 }
 
 #[tokio::test]
-async fn a_stale_read_needs_no_leader_and_names_none() {
+async fn stale_read_needs_no_leader_and_names_none() {
     let federation = three_and_one();
     federation.stop("alice");
     federation.stop("carol");
@@ -46,7 +46,7 @@ async fn a_stale_read_needs_no_leader_and_names_none() {
 }
 
 #[tokio::test]
-async fn another_datacenter_is_reached_by_its_name() {
+async fn datacenter_is_reached_by_its_name() {
     let federation = three_and_one();
     let there = anyone().in_datacenter("dc2");
     for name in ["alice", "carol", "dave"] {
@@ -57,7 +57,7 @@ async fn another_datacenter_is_reached_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_follower_of_another_datacenter_hands_the_request_on_to_its_leader() {
+async fn remote_follower_forwards_to_its_leader() {
     let federation = three_and_one();
     assert!(federation.elect("carol"));
     let there = anyone().in_datacenter("dc1");
@@ -70,7 +70,7 @@ async fn a_follower_of_another_datacenter_hands_the_request_on_to_its_leader() {
 }
 
 #[tokio::test]
-async fn there_is_no_path_to_a_datacenter_that_nobody_knows() {
+async fn unknown_datacenter_has_no_path() {
     let federation = three_and_one();
     for name in ["dc9", "DC2", ""] {
         let there = anyone().in_datacenter(name);
@@ -83,7 +83,7 @@ async fn there_is_no_path_to_a_datacenter_that_nobody_knows() {
 }
 
 #[tokio::test]
-async fn a_datacenter_without_a_live_server_is_unreachable() {
+async fn datacenter_without_a_live_server_is_unreachable() {
     let federation = three_and_one();
     federation.stop_datacenter("dc2");
     let there = anyone().in_datacenter("dc2");
@@ -118,7 +118,7 @@ async fn servers_of_different_wan_pools_do_not_know_each_other() {
 }
 
 #[tokio::test]
-async fn a_stopped_server_is_unreachable_through_its_own_service() {
+async fn service_of_a_stopped_server_is_unreachable() {
     let federation = three_and_one();
     federation.stop("bob");
     let bob = federation.service("bob");
@@ -153,9 +153,9 @@ async fn a_stopped_server_is_unreachable_through_its_own_service() {
 }
 
 #[tokio::test]
-async fn two_servers_that_take_each_other_for_the_leader_do_not_hand_it_on_forever() {
+async fn stale_hints_of_each_other_do_not_forward_forever() {
     let follower = |name: &str, other: &str, peers: &MockPeers| {
-        // Of the other's cluster it sees the other lead.
+        // Each believes that the other one leads.
         let raft = MockRaft::voters([other, name]).at(name);
         OperatorService::builder("dc1")
             .raft(raft)
@@ -202,7 +202,7 @@ async fn forwarded_error_keeps_its_kind_and_outcome() {
 }
 
 #[tokio::test]
-async fn the_token_and_the_time_that_is_left_travel_with_the_request() {
+async fn token_and_remaining_time_are_forwarded() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
         Err(ErrorKind::NoLeader.into())
     });
@@ -226,7 +226,7 @@ async fn the_token_and_the_time_that_is_left_travel_with_the_request() {
 }
 
 #[tokio::test]
-async fn rings_in_the_error_of_a_raft_call_are_not_handed_on() {
+async fn rings_in_the_error_of_a_raft_call_are_dropped() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
         let mut report = RingReport::new(1);
         report.holds(&[new_key()]);
@@ -248,7 +248,7 @@ async fn rings_in_the_error_of_a_raft_call_are_not_handed_on() {
 }
 
 #[tokio::test]
-async fn request_id_travels_through_all_servers_and_is_made_if_missing() {
+async fn request_id_is_forwarded_or_created() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
         Err(ErrorKind::NoLeader.into())
     });
@@ -278,7 +278,7 @@ async fn request_id_travels_through_all_servers_and_is_made_if_missing() {
         .collect();
     assert_eq!(ids[0], Some(id));
     assert!(ids[1].is_some() && ids[1] != ids[2]);
-    // One operation is one story, in how many datacenters it is asked for.
+    // One operation has one id in all datacenters.
     assert_eq!(ids[2], ids[3]);
 }
 

@@ -30,7 +30,7 @@ fn actions() -> Vec<KeyringAction> {
 }
 
 #[test]
-fn every_operation_arrives_as_it_was_sent() {
+fn every_operation_survives_serialization() {
     let mut operations = vec![
         Operation::TransferLeadership { to: None },
         Operation::TransferLeadership {
@@ -101,7 +101,7 @@ fn report() -> RingReport {
 }
 
 #[tokio::test]
-async fn every_reply_arrives_as_it_was_sent() {
+async fn every_reply_survives_serialization() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice".into(), MockServer::new("bob").nonvoter()])
         .reports_last_index(true)
@@ -215,7 +215,7 @@ fn kinds() -> Vec<ErrorKind> {
 }
 
 #[tokio::test]
-async fn every_error_arrives_as_it_was_sent_and_is_handed_on_as_it_is() {
+async fn every_error_survives_serialization_and_forwarding() {
     for kind in kinds() {
         for outcome in [Outcome::NotApplied, Outcome::Applied, Outcome::Unknown] {
             let error = OperatorError::new(kind.clone()).with_outcome(outcome);
@@ -243,7 +243,7 @@ async fn every_error_arrives_as_it_was_sent_and_is_handed_on_as_it_is() {
 }
 
 #[test]
-fn what_no_server_sends_is_not_taken() {
+fn malformed_message_is_rejected() {
     let request = OperatorRequest::new(Operation::Keyring {
         action: KeyringAction::Install(first_key()),
         scope: KeyringScope::Federation,

@@ -1,10 +1,9 @@
-//! How a call's time is shared: what has passed is not given away again, and a call
-//! that ends by its deadline says whether anything can have happened.
+//! How the time of a call is divided, and what the outcome is when a call ends by its
+//! deadline.
 
 use super::*;
 
-/// Reads what a Raft shows, but the first view takes its time or fails, and the
-/// second never comes.
+/// A Raft whose first view is slow or fails, and whose second view never comes.
 struct Views {
     raft: MockRaft,
     first: Mutex<Option<Result<(), OperatorError>>>,
@@ -44,7 +43,7 @@ fn carol() -> PeerSelector {
 }
 
 #[tokio::test(start_paused = true)]
-async fn time_that_a_leader_was_waited_for_is_taken_off_the_next_servers() {
+async fn leader_wait_is_deducted_from_the_forwarded_time() {
     let peers = MockPeers::new();
     let alice = OperatorService::builder("dc1")
         .raft(MockRaft::voters(["bob", "alice"]).at("alice"))
@@ -68,7 +67,7 @@ async fn time_that_a_leader_was_waited_for_is_taken_off_the_next_servers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn authorizers_time_is_taken_off_that_of_other_datacenters() {
+async fn authorization_time_is_deducted_for_remote_calls() {
     let peers = MockPeers::new().with_answer(datacenter("dc2"), |_| async {
         Err(ErrorKind::NoLeader.into())
     });
@@ -87,7 +86,7 @@ async fn authorizers_time_is_taken_off_that_of_other_datacenters() {
 
 #[tokio::test(start_paused = true)]
 async fn write_that_was_never_sent_is_not_applied_at_the_deadline() {
-    // bob cannot be reached, and then Raft is silent.
+    // Bob cannot be reached, and then Raft does not answer.
     let raft = MockRaft::voters(["bob", "alice"]).at("alice");
     let service = OperatorService::builder("dc1")
         .raft(Views::new(raft, Ok(())))

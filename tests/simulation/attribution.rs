@@ -1,5 +1,5 @@
-//! Who has changed what: every change has a request that may have made it, and
-//! every request that says so has made one.
+//! Attributes changes to requests: every change has a request that may have made it,
+//! and every request that reports success has made one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,22 +11,21 @@ use crate::invariants::{of_answer, of_calls, of_membership, of_nodes, of_removal
 use crate::issue::Ask;
 use crate::world::{Answered, DATACENTERS, World};
 
-/// What requests have said that they did, from when it is opened on. Until then
-/// everybody is in the configurations.
+/// The outcomes that requests have reported since it was opened. At that time the
+/// configurations contain all servers.
 #[derive(Debug)]
 pub(crate) struct Account {
-    /// How many removals there had been in each datacenter.
+    /// The number of earlier removals in each datacenter.
     removals: BTreeMap<&'static str, usize>,
-    /// Of each server: removals that are certain, and those that may have been.
+    /// For each server, how many removals are certain and how many possible.
     removed: BTreeMap<NodeName, (usize, usize)>,
-    /// Removals at an index alone that are certain.
+    /// The certain removals that named an index.
     at_index: Vec<(NodeName, u64)>,
-    /// New keys that a ring, or all (`None`), have said not to have.
+    /// New keys that were reported as not installed, in one ring or in all (`None`).
     refused: Vec<(GossipKey, Option<(String, Pool)>)>,
-    /// Rules that are said not to be set.
+    /// Autopilot configurations that were reported as not set.
     unset: Vec<u64>,
-    /// Whether requests may have arrived twice: then the one may have failed and
-    /// the other not.
+    /// Whether requests may arrive twice: then one may fail and the other succeed.
     pub(crate) duplicates: bool,
 }
 
@@ -43,7 +42,7 @@ impl Account {
         }
     }
 
-    /// Takes down what was answered, and checks everything so far.
+    /// Records answers, and checks everything so far.
     pub(crate) fn book(
         &mut self,
         world: &mut World,
@@ -120,7 +119,7 @@ impl Account {
                 && self.unset.contains(&number)
             {
                 return Err(format!(
-                    "rules {number} are said not to be set in {datacenter}"
+                    "configuration {number} was reported as not set in {datacenter}"
                 ));
             }
         }
@@ -132,14 +131,15 @@ impl Account {
                     None => true,
                     Some((_, Pool::Wan)) => ring.pool == Pool::Wan,
                     Some((name, Pool::Lan)) if ring.pool != Pool::Wan => {
-                        // A datacenter that could not be asked is told as its LAN.
+                        // A datacenter that could not be asked is reported as its
+                        // LAN.
                         datacenter.as_ref() == Some(name) && ring.pool == Pool::Lan
                     }
                     Some((name, pool)) => datacenter.as_ref() == Some(name) && ring.pool == *pool,
                 };
                 if meant && ring.nodes.iter().any(|(_, keys)| keys.contains(key)) {
                     return Err(format!(
-                        "the key {} is said not to be installed in {refused:?}",
+                        "the key {} was reported as not installed in {refused:?}",
                         key.fingerprint()
                     ));
                 }
@@ -162,7 +162,8 @@ impl Account {
             for change in &changes(world, datacenter)[*before..] {
                 match others.are_lost {
                     false => of_removal(change, world.guard)?,
-                    // After the proof, that is. What a success says holds all the same.
+                    // Servers may be lost after the proof. A reported success holds
+                    // nevertheless.
                     true if certain.contains(&change.removed) => {
                         of_removal(change, QuorumGuard::Quorum)?;
                     }
@@ -180,31 +181,34 @@ impl Account {
             perhaps += others.removals.get(server.as_str()).copied().unwrap_or(0);
             let by_duplicate = self.duplicates && asked.is_some();
             if removed < certain {
-                return Err(format!("{server} is said to be removed and was not"));
+                return Err(format!("{server} was reported as removed and was not"));
             }
             if removed > certain + perhaps && !by_duplicate {
                 return Err(format!(
-                    "{server} was removed {removed} times; {certain} requests say that they did \
-                     it, {perhaps} that they may have"
+                    "{server} was removed {removed} times; {certain} requests report success, \
+                     {perhaps} may have done it"
                 ));
             }
         }
         for (server, index) in &self.at_index {
             let id = world.federation.raft(server.clone()).id().clone();
             if !indexes.contains(&(id, *index)) {
-                return Err(format!("{server} was to be removed at index {index} alone"));
+                return Err(format!(
+                    "{server} was not removed at the expected index {index}"
+                ));
             }
         }
         Ok(())
     }
 }
 
-/// What befalls removals, whoever asks for them.
+/// Faults that affect removals.
 #[derive(Default)]
 struct Others {
-    /// How many joint configurations without a server were left unfinished.
+    /// For each server, how many joint configurations without it were left
+    /// unfinished.
     removals: BTreeMap<String, usize>,
-    /// Whether servers may be lost between a proof and a change.
+    /// Whether servers may be lost between proof and change.
     are_lost: bool,
 }
 

@@ -1,5 +1,4 @@
-//! What holds of every answer and of everything that goes between servers,
-//! whatever goes wrong.
+//! Invariants of answers and of calls between servers, under any fault.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::Violation;
 use crate::issue::{Ask, Issue};
 use crate::world::{Answered, DATACENTERS, DEADLINE, HOP_LIMIT, KEYRING_DEADLINE, World};
 
-/// What holds of one answer.
+/// Checks one answer.
 pub(crate) fn of_answer(answered: &Answered) -> Result<(), Violation> {
     let Answered {
         issue,
@@ -26,10 +25,10 @@ pub(crate) fn of_answer(answered: &Answered) -> Result<(), Violation> {
         false => DEADLINE,
     };
     if *took > deadline {
-        return Err(format!("{issue:?} has taken {took:?}"));
+        return Err(format!("{issue:?} took {took:?}"));
     }
     if result.is_ok() && !issue.is_allowed() {
-        return Err(format!("{issue:?} is not allowed and was answered"));
+        return Err(format!("{issue:?} was answered without permission"));
     }
     if let Ok(reply) = result
         && matches!(reply, OperatorReply::Keyring(_)) != issue.ask.is_keyring()
@@ -43,14 +42,14 @@ pub(crate) fn of_answer(answered: &Answered) -> Result<(), Violation> {
     }
 }
 
-/// A refusal has changed nothing and says truly why. A ring's failure hides no
-/// other ring.
+/// Checks that a refusal is not applied and gives a true reason, and that the
+/// failure of a ring hides no other ring.
 fn of_error(error: &OperatorError, issue: &Issue) -> Result<(), Violation> {
     let wrong = |what: &str| Err(format!("{issue:?}: {what}: {error:?}"));
     let (is_true, refuses) = match error.kind() {
         ErrorKind::RingsFailed { failed, rings } => {
             let Some(reply) = error.reply() else {
-                return wrong("rings have failed, and none is told");
+                return wrong("rings failed, and none is reported");
             };
             of_rings(reply, issue)?;
             let unconfirmed = reply.rings.iter().filter(|ring| !ring.is_confirmed());
@@ -59,7 +58,7 @@ fn of_error(error: &OperatorError, issue: &Issue) -> Result<(), Violation> {
             let is_true = *rings == reply.rings.len() && named.eq(unconfirmed);
             return match is_true && !failed.is_empty() {
                 true => Ok(()),
-                false => wrong("it names other rings than have failed"),
+                false => wrong("it names the wrong rings"),
             };
         }
         ErrorKind::QuorumUnproven {
@@ -85,18 +84,18 @@ fn of_error(error: &OperatorError, issue: &Issue) -> Result<(), Violation> {
         _ => (true, false),
     };
     if !is_true {
-        return wrong("the reason does not hold");
+        return wrong("the reason is not true");
     }
     if refuses && error.outcome() != Outcome::NotApplied {
-        return wrong("a refusal that may have changed something");
+        return wrong("a refusal that is not NotApplied");
     }
     match error.reply() {
-        Some(_) => wrong("it holds what rings have answered"),
+        Some(_) => wrong("it contains a keyring reply"),
         None => Ok(()),
     }
 }
 
-/// A server that says that it is no member, is none.
+/// Checks that a server that reports to be no member is none.
 pub(crate) fn of_membership(world: &World, answered: &Answered) -> Result<(), Violation> {
     let Err(error) = &answered.result else {
         return Ok(());
@@ -107,18 +106,19 @@ pub(crate) fn of_membership(world: &World, answered: &Answered) -> Result<(), Vi
     let place = answered.issue.place(world);
     let servers = world.federation.configuration(place).servers;
     match servers.iter().any(|server| server.id == *id) {
-        true => Err(format!("a member says that it is none: {answered:?}")),
+        true => Err(format!("a member reports to be none: {answered:?}")),
         false => Ok(()),
     }
 }
 
 fn of_rings(reply: &KeyringReply, issue: &Issue) -> Result<(), Violation> {
-    rings_are_told_once(reply)?;
-    rings_are_all_told(reply, issue)?;
+    rings_are_unique(reply)?;
+    rings_are_complete(reply, issue)?;
     reply.rings.iter().try_for_each(of_ring)
 }
 
-/// Who has not answered is named, and a ring of which nothing is told says why.
+/// Checks that silent nodes are named, and that a ring without a report has an
+/// error.
 fn of_ring(ring: &RingOutcome) -> Result<(), Violation> {
     let is_sound = match (&ring.report, &ring.error) {
         (None, error) => error.is_some(),
@@ -133,12 +133,12 @@ fn of_ring(ring: &RingOutcome) -> Result<(), Violation> {
     };
     match is_sound {
         true => Ok(()),
-        false => Err(format!("what is told of a ring does not add up: {ring:?}")),
+        false => Err(format!("inconsistent report of a ring: {ring:?}")),
     }
 }
 
-/// What cannot be asked is told, too: one failure hides nothing of the rest.
-fn rings_are_all_told(reply: &KeyringReply, issue: &Issue) -> Result<(), Violation> {
+/// Checks that rings that could not be asked are reported too.
+fn rings_are_complete(reply: &KeyringReply, issue: &Issue) -> Result<(), Violation> {
     let mut wanted = vec![&issue.at.as_str()[..3]];
     if issue.ask != Ask::List(KeyringScope::LocalOnly) {
         wanted = DATACENTERS.to_vec();
@@ -147,69 +147,68 @@ fn rings_are_all_told(reply: &KeyringReply, issue: &Issue) -> Result<(), Violati
             .first()
             .is_none_or(|ring| ring.pool != Pool::Wan)
         {
-            return Err(format!("{issue:?}: the WAN's ring is not told first"));
+            return Err(format!("{issue:?}: the WAN ring is not the first"));
         }
     }
     for datacenter in wanted {
         let mut rings = reply.rings.iter();
         if !rings.any(|ring| ring.datacenter == datacenter && ring.pool == Pool::Lan) {
-            return Err(format!("{issue:?}: the ring of {datacenter} is not told"));
+            return Err(format!("{issue:?}: the ring of {datacenter} is missing"));
         }
     }
     Ok(())
 }
 
-fn rings_are_told_once(reply: &KeyringReply) -> Result<(), Violation> {
-    let mut told = BTreeSet::new();
+fn rings_are_unique(reply: &KeyringReply) -> Result<(), Violation> {
+    let mut seen = BTreeSet::new();
     for ring in &reply.rings {
         if !DATACENTERS.contains(&ring.datacenter.as_str()) {
             return Err(format!("there is no datacenter {}", ring.datacenter));
         }
-        if !told.insert((&ring.datacenter, &ring.pool)) {
+        if !seen.insert((&ring.datacenter, &ring.pool)) {
             let (datacenter, pool) = (&ring.datacenter, &ring.pool);
-            return Err(format!("the ring {datacenter} ({pool}) is told twice"));
+            return Err(format!("the ring {datacenter} ({pool}) is reported twice"));
         }
     }
     Ok(())
 }
 
-/// What holds of the calls between servers.
+/// Checks the calls between servers.
 pub(crate) fn of_calls(world: &World) -> Result<(), Violation> {
     let transcript = world.federation.transcript();
     let paused = pauses(&transcript);
     for call in transcript.calls_between_servers() {
-        // A keyring's request is asked of each datacenter by the first server
-        // alone.
+        // Only the first server forwards a keyring request, once to each datacenter.
         let is_keyring = call.what.contains("in its own rings");
         let limit = if is_keyring { 1 } else { HOP_LIMIT };
         if !(1..=limit).contains(&call.hops) {
-            return Err(format!("handed on so often: {call}"));
+            return Err(format!("too many hops: {call}"));
         }
-        // Else the answer of the last server comes when nobody waits any more.
+        // Otherwise the last server answers after the caller has given up.
         let deadline = if is_keyring {
             KEYRING_DEADLINE
         } else {
             DEADLINE
         };
         if call.timeout.is_none_or(|timeout| timeout >= deadline) {
-            return Err(format!("as much time as there is in all: {call}"));
+            return Err(format!("the whole deadline was forwarded: {call}"));
         }
         let answered = matches!(call.end, CallEnd::Answered | CallEnd::Failed(_));
         let times = (call.arrived, call.ended, call.timeout);
         if let (true, (Some(arrived), Some(ended), Some(timeout))) = (answered, times)
             && ended - arrived > timeout
-            // What was paused meanwhile is no slower than it has to be.
+            // A paused server may take longer.
             && !paused.iter().any(|(server, from, to)| {
                 *server == call.to.as_str() && *from <= ended && *to >= arrived
             })
         {
-            return Err(format!("nobody waited so long, only {timeout:?}: {call}"));
+            return Err(format!("answered after the timeout of {timeout:?}: {call}"));
         }
     }
     Ok(())
 }
 
-/// Which servers were paused, and from when to when.
+/// The paused servers, each with the start and the end of the pause.
 fn pauses(transcript: &Transcript) -> Vec<(&str, Duration, Duration)> {
     let mut pauses: Vec<(&str, Duration, Duration)> = Vec::new();
     for entry in transcript.entries() {
@@ -234,8 +233,8 @@ fn pauses(transcript: &Transcript) -> Vec<(&str, Duration, Duration)> {
     pauses
 }
 
-/// No node of a ring is asked twice for one request. Every installation is of a
-/// key of its own, which tells it from all others.
+/// Checks that no node of a ring is asked twice for one request. Every request
+/// installs a different key, which identifies it.
 pub(crate) fn of_nodes(world: &World) -> Result<(), Violation> {
     let transcript = world.federation.transcript();
     let mut asked = BTreeSet::new();
@@ -248,9 +247,8 @@ pub(crate) fn of_nodes(world: &World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// At the moment of a removal, the leader reached a majority of the voters that
-/// stay, whoever was removed and whatever the guard; and one more if that is asked
-/// for.
+/// Checks that at the moment of a removal the leader reached a majority of the
+/// voters that stay, with any guard, and one more if the guard asks for it.
 pub(crate) fn of_removal(change: &RaftChange, guard: QuorumGuard) -> Result<(), Violation> {
     let voters = |configuration: &RaftConfiguration| {
         let servers = configuration.servers.iter();
@@ -265,6 +263,6 @@ pub(crate) fn of_removal(change: &RaftChange, guard: QuorumGuard) -> Result<(), 
     let reached = servers.filter(|server| server.is_voter() && server.alive == Some(true));
     match reached.count() >= proof.needed(after) {
         true => Ok(()),
-        false => Err(format!("a removal has cost the quorum: {change:?}")),
+        false => Err(format!("a removal lost the quorum: {change:?}")),
     }
 }

@@ -1,4 +1,4 @@
-//! A request, and who makes it where.
+//! Random requests: the operation, the caller and the server.
 
 use cluster_operator::mock::MockFederation;
 use cluster_operator::{
@@ -7,49 +7,49 @@ use cluster_operator::{
 };
 use fastrand::Rng;
 
-use crate::world::{DATACENTERS, NOWHERE, World};
+use crate::world::{DATACENTERS, UNKNOWN_DATACENTER, World};
 
-/// Who asks.
+/// The caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// May do everything.
+    /// May read and write everything.
     Root,
-    /// May look at everything.
+    /// May read everything.
     Viewer,
-    /// Shows no token and may do nothing.
+    /// Has no token, and may do nothing.
     Nobody,
-    /// Shows a token that nobody has.
-    Stranger,
+    /// Has an unknown token.
+    Unknown,
 }
 
-/// What is asked.
+/// The operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ask {
     Read(Consistency),
-    /// A server, and at which index alone.
+    /// A server, and the expected index.
     Remove(NodeName, Option<u64>),
-    RemoveStranger,
+    RemoveUnknown,
     Transfer(Option<NodeName>),
     List(KeyringScope),
     Install(GossipKey),
-    /// In the rings of one datacenter alone, which nobody can.
+    /// In the local rings only, which is not supported.
     InstallHere(GossipKey),
     Use(GossipKey),
     RemoveKey(GossipKey),
     ReadRules,
-    /// Rules that this number tells apart, and at which index alone.
+    /// An autopilot configuration with this number in it, and the expected index.
     SetRules(u64, Option<u64>),
     ReadState,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Issue {
-    /// The server that is asked.
+    /// The server that gets the request.
     pub(crate) at: NodeName,
     pub(crate) datacenter: Option<DatacenterName>,
     pub(crate) holder: Holder,
     pub(crate) ask: Ask,
-    /// Whether a server is named by its address and not by its id.
+    /// Whether a server is named by its address instead of its id.
     pub(crate) by_address: bool,
 }
 
@@ -63,8 +63,8 @@ impl Ask {
 }
 
 impl Issue {
-    /// Some request to this server. Half of them read; those that change
-    /// something name, more often than not, what is there.
+    /// A random request to this server. Half of them are reads; most writes name
+    /// something that exists.
     pub(crate) fn any(world: &mut World, at: NodeName) -> Issue {
         let datacenter = match world.rng.u64(..3) {
             0 => None,
@@ -78,12 +78,12 @@ impl Issue {
         let ask = Ask::any(world, &there);
         let holder = match world.rng.u64(..20) {
             0 => Holder::Nobody,
-            1 => Holder::Stranger,
+            1 => Holder::Unknown,
             2 | 3 => Holder::Viewer,
             _ => Holder::Root,
         };
         let datacenter = match world.rng.u8(..40) == 0 {
-            true => Some(NOWHERE.into()),
+            true => Some(UNKNOWN_DATACENTER.into()),
             false => datacenter,
         };
         Issue {
@@ -95,8 +95,8 @@ impl Issue {
         }
     }
 
-    /// The removal of a server that is in a datacenter's configuration, or, where few
-    /// are left, a transfer to any other.
+    /// The removal of a server in a datacenter's configuration, or, if few are left,
+    /// a transfer to any other.
     pub(crate) fn take_apart(world: &mut World, at: NodeName, datacenter: &'static str) -> Issue {
         let servers = world.federation.configuration(datacenter).servers;
         let victim = world.rng.choice(&servers).unwrap().name.clone().unwrap();
@@ -113,7 +113,7 @@ impl Issue {
         }
     }
 
-    /// The datacenter that it is for.
+    /// The datacenter that executes the request.
     pub(crate) fn place(&self, world: &World) -> DatacenterName {
         match &self.datacenter {
             Some(datacenter) if !self.ask.is_keyring() => datacenter.clone(),
@@ -125,7 +125,7 @@ impl Issue {
         match self.holder {
             Holder::Root => true,
             Holder::Viewer => self.access() == Access::Read,
-            Holder::Nobody | Holder::Stranger => false,
+            Holder::Nobody | Holder::Unknown => false,
         }
     }
 
@@ -149,7 +149,7 @@ impl Issue {
                 server: selector(federation, &server, self.by_address),
                 expected_index,
             },
-            Ask::RemoveStranger => Operation::RemovePeer {
+            Ask::RemoveUnknown => Operation::RemovePeer {
                 server: PeerSelector::Id("nobody".into()),
                 expected_index: None,
             },
@@ -176,7 +176,7 @@ impl Issue {
         match self.holder {
             Holder::Root => request.with_token(Token::new("root")),
             Holder::Viewer => request.with_token(Token::new("viewer")),
-            Holder::Stranger => request.with_token(Token::new("rooot")),
+            Holder::Unknown => request.with_token(Token::new("rooot")),
             Holder::Nobody => request,
         }
     }
@@ -205,10 +205,10 @@ impl Ask {
                 };
                 Ask::Remove(world.rng.choice(&servers).unwrap().clone(), expected)
             }
-            8 => Ask::RemoveStranger,
+            8 => Ask::RemoveUnknown,
             9 => Ask::Transfer(match world.rng.u64(..6) {
                 0 | 1 => None,
-                // In one datacenter this one has no vote.
+                // In one datacenter this is a non-voter.
                 2 => servers.last().cloned(),
                 _ => Some(world.rng.choice(&servers).unwrap().clone()),
             }),
@@ -246,7 +246,7 @@ fn selector(federation: &MockFederation, server: &NodeName, by_address: bool) ->
     }
 }
 
-/// The builder's address of the server, which also one that was removed keeps.
+/// The address that the builder gave to the server, in the configuration or not.
 fn address_of(federation: &MockFederation, server: &NodeName) -> cluster_operator::ServerAddress {
     let servers = federation.datacenters();
     let mut servers = servers.iter().flat_map(|it| federation.servers(it.clone()));

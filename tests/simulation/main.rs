@@ -1,6 +1,6 @@
-//! Random requests and faults against a federation of three datacenters, with
-//! what must hold checked after every step. All randomness comes from the seed, so
-//! a failure prints the command that repeats it.
+//! Random requests and faults in a federation of three datacenters, with the
+//! invariants checked after every step. All randomness comes from the seed, and a
+//! failure prints the command that repeats it.
 //!
 //! `SIMULATION_SEED=17` runs one seed, `SIMULATION_SEEDS=1000` that many,
 //! `SIMULATION_SEEDS=1000..2000` these, and `SIMULATION_STEPS=2000` makes each
@@ -9,14 +9,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod attribution;
-mod close;
 mod invariants;
 mod issue;
 mod model;
+mod random;
 mod regressions;
 mod rotating;
+mod scenarios;
 mod seen;
-mod storm;
 mod tally;
 mod world;
 
@@ -29,24 +29,24 @@ use std::time::Instant;
 use tally::Tally;
 use world::World;
 
-/// What must not be, in words.
+/// A description of what is wrong.
 type Violation = String;
 
-/// How many seeds are run when nothing else is said: some seconds.
+/// The default number of seeds.
 const SEEDS: u64 = 24;
 
-/// How many requests each of them makes, at least.
+/// The least number of requests of each seed.
 const STEPS: usize = 300;
 
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
     match text.parse() {
         Ok(number) => Some(number),
-        Err(_) => panic!("{name}={text:?} is no number"),
+        Err(_) => panic!("{name}={text:?} is not a number"),
     }
 }
 
-/// The seeds to run: so many, or from one up to another.
+/// The seeds to run: a number of them, or a range.
 fn seeds() -> Range<u64> {
     let Some((first, end)) = std::env::var("SIMULATION_SEEDS")
         .ok()
@@ -56,12 +56,12 @@ fn seeds() -> Range<u64> {
     };
     match (first.parse(), end.parse()) {
         (Ok(first), Ok(end)) => first..end,
-        _ => panic!("SIMULATION_SEEDS={first}..{end} are no numbers"),
+        _ => panic!("SIMULATION_SEEDS={first}..{end} are not numbers"),
     }
 }
 
-/// Runs a seed. Says how many requests it has made, and what it has met; or what
-/// does not hold, and how to see that again.
+/// Runs a seed. Returns the number of requests and what was covered, or the
+/// violation and how to repeat it.
 fn simulate(seed: u64, steps: usize) -> Result<(usize, Tally), Violation> {
     let mut world = World::new(seed);
     let ended = catch_unwind(AssertUnwindSafe(|| world.live(steps)));
@@ -87,7 +87,7 @@ fn simulate(seed: u64, steps: usize) -> Result<(usize, Tally), Violation> {
     ))
 }
 
-/// Runs seeds, as many at once as there are cores, up to the first that fails.
+/// Runs seeds, one on each core, up to the first that fails.
 fn simulate_all(seeds: Range<u64>, steps: usize) -> Result<(usize, Tally), Violation> {
     let next = AtomicU64::new(seeds.start);
     let run = || {
@@ -126,7 +126,7 @@ fn simulate_all(seeds: Range<u64>, steps: usize) -> Result<(usize, Tally), Viola
 }
 
 #[test]
-fn whatever_goes_wrong_the_promises_hold() {
+fn invariants_hold_under_random_faults() {
     let steps = setting("SIMULATION_STEPS").unwrap_or(STEPS);
     let seed = setting("SIMULATION_SEED");
     let seeds = seed.map_or_else(seeds, |seed: u64| seed..seed + 1);
@@ -134,15 +134,15 @@ fn whatever_goes_wrong_the_promises_hold() {
     let (made, met) = simulate_all(seeds, steps).unwrap_or_else(|violation| panic!("{violation}"));
     let took = began.elapsed();
     println!("{made} requests with {count} seeds in {took:?}\n{met}");
-    // One seed alone has not the time for everything.
+    // A single seed cannot cover everything.
     if count >= SEEDS {
-        assert_eq!(met.missing(), [""; 0], "none of these was met");
+        assert_eq!(met.missing(), [""; 0], "not covered");
     }
-    assert_eq!(met.unexpected(), [""; 0], "what cannot be was met");
+    assert_eq!(met.unexpected(), [""; 0], "impossible answers");
 }
 
 #[test]
-fn a_seed_tells_the_same_story_each_time() {
+fn same_seed_gives_the_same_transcript() {
     let story = |seed| {
         let mut world = World::new(seed);
         world.live(60).unwrap();

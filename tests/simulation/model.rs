@@ -1,6 +1,5 @@
-//! What the federation answers when nothing goes wrong but that some servers
-//! are down, told in the simplest way: no routing, no futures, no errors on the
-//! way.
+//! A simple model of a federation in which some servers are down and nothing else is
+//! wrong: without routing, futures or transport errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +11,7 @@ use cluster_operator::{
 use crate::Violation;
 use crate::issue::{Ask, Holder, Issue};
 use crate::seen::{Seen, SeenRing, see};
-use crate::world::{Answered, DATACENTERS, NOWHERE, Ring, World, is_voter};
+use crate::world::{Answered, DATACENTERS, Ring, UNKNOWN_DATACENTER, World, is_voter};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
@@ -54,7 +53,7 @@ impl Cluster {
         self.alive(up) > self.voters().count() / 2
     }
 
-    /// The leader stays where it is; else the first live voter leads.
+    /// Keeps the leader if it can lead, else elects the first live voter.
     fn elect(&mut self, up: &BTreeSet<NodeName>) {
         let can = |name: &NodeName| up.contains(name) && self.servers.contains(name);
         if !self.has_quorum(up) {
@@ -83,13 +82,13 @@ impl Model {
         }
     }
 
-    /// What the request is answered, and the model as it is then.
+    /// Returns the expected answer, and updates the model.
     pub(crate) fn answer(&mut self, world: &World, issue: &Issue) -> Seen {
         let failed = |why| Seen::Failed(why, Outcome::NotApplied);
         let here = world.datacenter_of(&issue.at);
         if issue.ask.is_keyring() {
             return match (issue.holder, issue.access()) {
-                (Holder::Stranger, _) => failed("unknown-token"),
+                (Holder::Unknown, _) => failed("unknown-token"),
                 (Holder::Root, _) | (Holder::Viewer, Access::Read) => {
                     self.ask_rings(&issue.ask, &here)
                 }
@@ -97,10 +96,10 @@ impl Model {
             };
         }
         let place = issue.place(world);
-        if place == NOWHERE {
+        if place == UNKNOWN_DATACENTER {
             return failed("no-path-to-datacenter");
         }
-        // Another datacenter's first live server takes the request.
+        // In another datacenter the first live server gets the request.
         let entry = match place == here {
             true => issue.at.clone(),
             false => {
@@ -120,7 +119,7 @@ impl Model {
             return failed("no-leader");
         }
         match (issue.holder, issue.access()) {
-            (Holder::Stranger, _) => failed("unknown-token"),
+            (Holder::Unknown, _) => failed("unknown-token"),
             (Holder::Root, _) | (Holder::Viewer, Access::Read) => {
                 cluster.answer(&issue.ask, &self.up, self.guard)
             }
@@ -140,8 +139,8 @@ impl Model {
             if local_only && (ring.pool == Pool::Wan || datacenter != *here) {
                 continue;
             }
-            let is_lost = ring.nodes.iter().all(|(name, _)| !up.contains(name));
-            if is_lost && ring.pool != Pool::Lan {
+            let all_down = ring.nodes.iter().all(|(name, _)| !up.contains(name));
+            if all_down && ring.pool != Pool::Lan {
                 continue;
             }
             let order = (
@@ -149,7 +148,7 @@ impl Model {
                 datacenter.to_string(),
                 ring.pool.clone(),
             );
-            let answer = match is_lost {
+            let answer = match all_down {
                 true => SeenRing::failed(&datacenter, &Pool::Lan, "unreachable"),
                 false => ring.answer(ask, up, &datacenter),
             };
@@ -162,8 +161,8 @@ impl Model {
         if !rings.iter().any(fails) || is_list && rings.iter().any(|it| !it.keys.is_empty()) {
             return Seen::Rings(rings);
         }
-        // Nobody here is silent: each node has done it, has refused it, or was not
-        // asked.
+        // No node is silent in the model: each made the change, refused it, or was
+        // not asked.
         let outcome = match rings.iter().all(|ring| ring.errors == ring.nodes) {
             true => Outcome::NotApplied,
             false => Outcome::Unknown,
@@ -171,8 +170,8 @@ impl Model {
         Seen::RingsFailed(rings, outcome)
     }
 
-    /// That the answer and the federation are as the model has them. Indexes it
-    /// takes over, if they have grown.
+    /// Compares the answer and the federation with the model. Adopts the indexes if
+    /// they have grown.
     pub(crate) fn compare(
         &mut self,
         world: &World,
@@ -185,22 +184,22 @@ impl Model {
             let cluster = &self.clusters[&world.datacenter_of(name)];
             !cluster.servers.contains(name)
         };
-        // What a server that was removed has last heard is its own affair, and
-        // so is the one that another datacenter's request may come to.
-        let blind = issue.ask == Ask::Read(Consistency::Stale)
+        // The model does not know the state of a removed server, which may get a
+        // request from another datacenter.
+        let is_unknown = issue.ask == Ask::Read(Consistency::Stale)
             && world
                 .servers()
                 .iter()
                 .any(|name| self.up.contains(name) && removed(name));
-        if seen != expected && !blind {
+        if seen != expected && !is_unknown {
             return Err(format!(
-                "{issue:?} was answered\n  {seen:?}\nand the model says\n  {expected:?}"
+                "{issue:?} was answered\n  {seen:?}\nand the model expects\n  {expected:?}"
             ));
         }
         for (name, model) in &mut self.clusters {
             let mut truth = Cluster::of(world, name);
             if truth.index < model.index {
-                return Err(format!("the index of {name} has fallen"));
+                return Err(format!("the index of {name} decreased"));
             }
             model.index = truth.index;
             match (&mut truth.rules, &mut model.rules) {
@@ -209,13 +208,13 @@ impl Model {
             }
             if truth != *model {
                 return Err(format!(
-                    "{issue:?} has left\n  {truth:?}\nand the model has\n  {model:?}"
+                    "{issue:?} left\n  {truth:?}\nand the model expects\n  {model:?}"
                 ));
             }
         }
         match world.rings() == self.rings {
             true => Ok(()),
-            false => Err(format!("{issue:?} has left other keys than the model has")),
+            false => Err(format!("{issue:?} left other keys than the model expects")),
         }
     }
 }
@@ -248,8 +247,8 @@ impl Cluster {
                         QuorumGuard::Off if !after.has_quorum(up) => {
                             return failed("quorum-unproven");
                         }
-                        // With a leader there is a quorum, so only a live voter can
-                        // take it away.
+                        // With a leader there is a quorum, so that only the removal
+                        // of a live voter can lose it.
                         QuorumGuard::Quorum if !after.has_quorum(up) => {
                             return failed("quorum-loss");
                         }
@@ -263,14 +262,14 @@ impl Cluster {
                 *self = after;
                 Seen::Removed
             }
-            Ask::RemoveStranger => failed("unknown-server"),
+            Ask::RemoveUnknown => failed("unknown-server"),
             Ask::Transfer(to) => {
                 let leads = |name: &NodeName| self.leader.as_ref() == Some(name);
                 let to = match to {
                     Some(to) if !self.servers.contains(to) => return failed("unknown-server"),
                     Some(to) if leads(to) => return failed("already-leader"),
                     Some(to) if !is_voter(to) => return failed("not-voter"),
-                    // The backend finds out.
+                    // The backend refuses.
                     Some(to) if !up.contains(to) => return failed("backend"),
                     Some(to) => to.clone(),
                     None => {
@@ -335,7 +334,7 @@ impl Ring {
     }
 }
 
-/// What one node does with its keys. Says whether it does.
+/// Lets one node execute a request. Returns whether it succeeds.
 fn done(
     keys: &mut Vec<GossipKey>,
     ask: &Ask,

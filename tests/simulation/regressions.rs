@@ -1,12 +1,12 @@
-//! What seeds have once found, each as the shortest story that shows it.
+//! Failures that seeds have found, each as the shortest test that shows it.
 
 use cluster_operator::mock::{Calls, Fault, MockFederation};
 use cluster_operator::{Operation, OperatorRequest, Outcome, PeerSelector};
 
-/// Seed 4 took another server's list of rings for the answer to a removal, and
-/// HTTP told it as a success.
+/// A list of rings was accepted as the answer to a removal, and HTTP reported
+/// success.
 #[test]
-fn an_answer_to_something_else_is_no_success() {
+fn answer_to_another_request_is_no_success() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
         .build();

@@ -1,4 +1,4 @@
-//! Rotations of the gossip key, among faults and after them.
+//! Rotations of the gossip key, during and after faults.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use cluster_operator::{Caller, GossipKey, NodeName, Pool, Timer, Token};
 
 use crate::Violation;
 use crate::issue::any_server;
-use crate::storm::{of_node, of_single_calls};
+use crate::random::{of_node, of_single_calls};
 use crate::world::World;
 
-/// How long a rotation may take: five looks, and a change after each, of which
-/// the last may be many.
+/// The longest time of a rotation: five listings, each followed by a change, the
+/// last one by several.
 const LONGEST: Duration = Duration::from_secs(60);
 
 fn root() -> Caller {
@@ -27,22 +27,22 @@ async fn rotate_at(
     rotate(&federation.service(server), &root(), key).await
 }
 
-/// Puts everything right and rotates: every node has the new key alone.
+/// Heals everything and rotates. Checks that every node then has only the new key.
 pub(crate) fn after_all(world: &mut World) -> Result<(), Violation> {
     world.recover();
     let server = any_server(&mut world.rng, &world.federation);
     let key = world.new_key();
-    world.federation.note("a rotation after all");
+    world.federation.note("a rotation without faults");
     let rotation = rotate_at(&world.federation, server, key.clone());
     if let Err(error) = world.clock.run(rotation) {
-        return Err(format!("nothing is wrong, and {error}"));
+        return Err(format!("rotation without faults failed: {error}"));
     }
     has_alone(world, &key)
 }
 
-/// Rotates among faults of calls and nodes, with every server up. However it
-/// ends, no node encrypts with a key that another one of its ring lacks; and
-/// what is told to be rotated, is.
+/// Rotates during faults of calls and nodes, with every server up. Checks that no
+/// node encrypts with a key that another one of its ring lacks, and that a reported
+/// success is true.
 pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
     after_all(world)?;
     for _ in 0..=world.rng.u64(..3) {
@@ -52,12 +52,13 @@ pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
     let (clock, federation) = (world.clock.clone(), world.federation.clone());
     let later: Vec<_> = (0..world.rng.u64(..4))
         .map(|_| {
-            // Undisturbed, a step takes some milliseconds.
+            // Without faults, a step takes some milliseconds.
             let latest = *world.rng.choice(&[12, 12, 9000]).unwrap();
             let after = Duration::from_millis(world.rng.u64(..latest));
             let fault = match world.rng.u64(..4) {
                 0 => None,
-                // A liar that has not lied before is the hardest to find.
+                // A node that begins to lie during a rotation is the hardest to
+                // detect.
                 1 => Some(liar(world)),
                 _ => Some(some(world)),
             };
@@ -76,7 +77,7 @@ pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
     let disturbed = futures_util::future::join_all(later);
     let ((rotation, took), _) = clock.run(futures_util::future::join(rotating, disturbed));
     if took > LONGEST {
-        return Err(format!("the rotation has taken {took:?}"));
+        return Err(format!("the rotation took {took:?}"));
     }
     if let Ok(rotation) = rotation {
         if rotation.rings.len() != 5 {
@@ -84,9 +85,9 @@ pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
         }
         has_alone(world, &key)?;
     }
-    nobody_is_cut_off(world)?;
+    all_nodes_understand_each_other(world)?;
     world.recover();
-    nobody_is_cut_off(world)?;
+    all_nodes_understand_each_other(world)?;
     let both = [(); 2].map(|()| {
         (
             any_server(&mut world.rng, &world.federation),
@@ -132,14 +133,14 @@ fn has_alone(world: &World, key: &GossipKey) -> Result<(), Violation> {
         for (node, keys) in &ring.nodes {
             if keys != std::slice::from_ref(key) {
                 let pool = &ring.pool;
-                return Err(format!("after the rotation {node} ({pool}) has {keys:?}"));
+                return Err(format!("after the rotation {node} ({pool}) holds {keys:?}"));
             }
         }
     }
     Ok(())
 }
 
-fn nobody_is_cut_off(world: &World) -> Result<(), Violation> {
+fn all_nodes_understand_each_other(world: &World) -> Result<(), Violation> {
     for ring in world.rings() {
         if let Some((node, other)) = ring.separated() {
             let pool = &ring.pool;

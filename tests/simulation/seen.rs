@@ -1,4 +1,4 @@
-//! What of an answer can be told beforehand.
+//! The predictable parts of an answer.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use cluster_operator::{
     RingOutcome,
 };
 
-/// An answer without what is random or depends on counting log entries.
+/// An answer without what is random or depends on the number of log entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// The servers, whether each leads and lives, and the index.
+    /// The servers, whether each leads and is up, and the index.
     Configuration(Vec<(NodeName, bool, bool)>, u64),
     Removed,
     Transferred,
     Rings(Vec<SeenRing>),
     /// Some ring did not confirm it.
     RingsFailed(Vec<SeenRing>, Outcome),
-    /// The number that tells them apart, and the index of their last change.
+    /// The number in the configuration, and the index of its last change.
     Rules(u64, u64),
     RulesSet(bool),
-    /// Whether all are healthy, and how many may fail.
+    /// Whether all servers are healthy, and the failure tolerance.
     State(bool, u64),
     Failed(&'static str, Outcome),
 }
@@ -33,14 +33,15 @@ pub(crate) struct SeenRing {
     pub(crate) responses: usize,
     pub(crate) errors: usize,
     pub(crate) silent: Vec<NodeName>,
-    /// Fingerprints of keys, on how many nodes, and of how many the primary.
+    /// For each fingerprint, how many nodes hold the key, and for how many it is the
+    /// primary.
     pub(crate) keys: BTreeMap<String, (usize, usize)>,
-    /// The kind of the error, if it is told with one.
+    /// The kind of the error, if there is one.
     pub(crate) error: Option<&'static str>,
 }
 
 impl SeenRing {
-    /// One of which nobody was asked.
+    /// A ring of which no node was asked.
     pub(crate) fn failed(datacenter: &DatacenterName, pool: &Pool, why: &'static str) -> SeenRing {
         SeenRing {
             name: format!("{datacenter} ({pool})"),
@@ -51,7 +52,7 @@ impl SeenRing {
 }
 
 impl Seen {
-    /// How many nodes have been asked for it, each once.
+    /// The number of nodes that were asked.
     pub(crate) fn nodes(&self) -> usize {
         match self {
             Seen::Rings(rings) | Seen::RingsFailed(rings, _) => {

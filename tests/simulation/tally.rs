@@ -1,5 +1,4 @@
-//! What a simulation has met: a promise that was never put to the test is not
-//! kept, it is untried.
+//! What a simulation has covered. A run fails if it did not cover everything.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +8,7 @@ use cluster_operator::{OperatorReply, RingOutcome};
 
 use crate::world::Answered;
 
-/// Each fault, and what of a transcript's line tells it.
+/// Each fault, and a text that identifies it in a transcript.
 const FAULTS: [(&str, &str); 26] = [
     ("a server stops", " is down"),
     ("a server pauses", " is paused"),
@@ -28,9 +27,9 @@ const FAULTS: [(&str, &str); 26] = [
     ("a node refuses a key", "): Refuses"),
     ("a node lies", "): Lies"),
     ("a node answers twice", "): AnswersTwice"),
-    ("a node lists garbage", "): ListsOther"),
-    ("a node lists a part", "): ListsFirst"),
-    ("the lead is lost before execution", "loses the leadership"),
+    ("a node lists another key", "): ListsOther"),
+    ("a node lists some keys", "): ListsFirst"),
+    ("the leadership is lost", "loses the leadership"),
     ("a stale leader hint", " believes that "),
     ("a removal fails", "the next removal in"),
     (
@@ -42,7 +41,7 @@ const FAULTS: [(&str, &str); 26] = [
     ("another server is elected", " is elected"),
 ];
 
-/// What comes of them, to calls between servers and to rings.
+/// The effects of faults on calls and rings.
 const EFFECTS: [&str; 12] = [
     "a server restarts",
     "call: answered",
@@ -58,8 +57,8 @@ const EFFECTS: [&str; 12] = [
     "ring: deadline-exceeded",
 ];
 
-/// Every kind of answer that there can be. The authorizer is always available, no
-/// key is malformed, and all servers run the same version and support everything.
+/// All possible answers. The authorizer is always available, no key is malformed,
+/// and all servers run the same version and support everything.
 const ANSWERS: [&str; 23] = [
     "ok",
     "already-leader",
@@ -155,7 +154,7 @@ impl Tally {
         }
     }
 
-    /// What was never met.
+    /// What was never covered.
     pub(crate) fn missing(&self) -> Vec<String> {
         let faults = FAULTS.iter().map(|(fault, _)| (*fault).to_owned());
         let effects = EFFECTS.map(str::to_owned);
@@ -164,7 +163,7 @@ impl Tally {
         all.filter(|what| !self.0.contains_key(what)).collect()
     }
 
-    /// Answers that there cannot be.
+    /// Answers that should be impossible.
     pub(crate) fn unexpected(&self) -> Vec<&str> {
         let kinds = self
             .0

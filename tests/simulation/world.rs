@@ -1,4 +1,4 @@
-//! The federation, and the life that it leads.
+//! The simulated federation and its random history.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use fastrand::Rng;
 
 use crate::issue::{Issue, any_server};
 use crate::tally::Tally;
-use crate::{Violation, attribution::Account, close, model::Model, rotating, storm};
+use crate::{Violation, attribution::Account, model::Model, random, rotating, scenarios};
 
 pub(crate) const DATACENTERS: [&str; 3] = ["dc1", "dc2", "dc3"];
 
-/// A datacenter that there is not.
-pub(crate) const NOWHERE: &str = "dc9";
+/// A datacenter that does not exist.
+pub(crate) const UNKNOWN_DATACENTER: &str = "dc9";
 
 /// The voters of each datacenter.
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// A server without a vote.
+/// The non-voter.
 const NONVOTER: &str = "dc3-f";
 
 pub(crate) fn is_voter(server: &NodeName) -> bool {
@@ -36,7 +36,7 @@ pub(crate) const KEYRING_DEADLINE: Duration = Duration::from_secs(5);
 
 pub(crate) const HOP_LIMIT: u8 = 4;
 
-/// How long every call between servers takes.
+/// The duration of every call between servers.
 const LATENCY: Duration = Duration::from_millis(1);
 
 pub(crate) struct World {
@@ -47,16 +47,16 @@ pub(crate) struct World {
     pub(crate) leader_wait: Duration,
     /// Which removals the servers refuse.
     pub(crate) guard: QuorumGuard,
-    /// How many requests were made.
+    /// The number of requests so far.
     pub(crate) steps: usize,
-    /// What it has met.
+    /// What was covered.
     pub(crate) tally: Tally,
-    /// Every key that there ever was.
+    /// All keys so far.
     keys: Vec<GossipKey>,
     numbers: u64,
 }
 
-/// A request and what has become of it.
+/// A request and its result.
 #[derive(Debug, Clone)]
 pub(crate) struct Answered {
     pub(crate) issue: Issue,
@@ -120,8 +120,7 @@ impl World {
         }
     }
 
-    /// Quiet times, storms and rotations by turns, until so many requests were
-    /// made.
+    /// Runs scenarios in random order until so many requests were made.
     pub(crate) fn live(&mut self, steps: usize) -> Result<(), Violation> {
         while self.steps < steps {
             self.federation.clear_transcript();
@@ -129,15 +128,15 @@ impl World {
             match self.rng.u64(..13) {
                 0 | 1 => self.quiet()?,
                 2 => rotating::among_faults(self)?,
-                3 => close::stampede(self)?,
-                4 => close::interregnum(self)?,
-                5 => close::deposition(self)?,
-                6 => close::side_by_side(self)?,
-                7 => close::late_death(self)?,
-                8 => close::reelection(self)?,
-                9 => close::half_told(self)?,
-                10 => close::unfinished(self)?,
-                _ => storm::weather(self)?,
+                3 => scenarios::many_removals(self)?,
+                4 => scenarios::leader_missing(self)?,
+                5 => scenarios::lost_leadership(self)?,
+                6 => scenarios::two_removals(self)?,
+                7 => scenarios::death_during_removal(self)?,
+                8 => scenarios::term_change(self)?,
+                9 => scenarios::partial_answers(self)?,
+                10 => scenarios::unfinished(self)?,
+                _ => random::faults(self)?,
             }
             rotating::after_all(self)?;
             self.tally.count(&self.federation.transcript());
@@ -175,9 +174,9 @@ impl World {
         }
     }
 
-    /// One request at a time, with at most some servers down, and each answer
-    /// and what it leaves as the model says. Now and then someone takes a
-    /// datacenter apart, down to its last voter.
+    /// Makes one request at a time while some servers are down, and compares each
+    /// answer and its effects with the model. Sometimes removes the servers of a
+    /// datacenter, down to the last voter.
     fn quiet(&mut self) -> Result<(), Violation> {
         for _ in 0..self.rng.u64(..4) {
             let server = any_server(&mut self.rng, &self.federation);
@@ -190,7 +189,7 @@ impl World {
             }
         }
         let mut model = Model::of(self);
-        let doomed = match self.rng.u8(..4) == 0 {
+        let target = match self.rng.u8(..4) == 0 {
             true => Some(*self.rng.choice(&DATACENTERS).unwrap()),
             false => None,
         };
@@ -201,7 +200,7 @@ impl World {
                 .filter(|server| self.federation.is_up(server.clone()))
                 .collect();
             let at = self.rng.choice(&up).unwrap().clone();
-            let issue = match doomed {
+            let issue = match target {
                 Some(datacenter) if self.rng.bool() => Issue::take_apart(self, at, datacenter),
                 _ => Issue::any(self, at),
             };
@@ -212,14 +211,14 @@ impl World {
             let asked = self.nodes_asked() - before;
             account.book(self, std::slice::from_ref(&answered))?;
             if asked != expected.nodes() {
-                return Err(format!("{:?} has asked {asked} nodes", answered.issue));
+                return Err(format!("{:?} asked {asked} nodes", answered.issue));
             }
             model.compare(self, &answered, expected)?;
         }
         Ok(())
     }
 
-    /// How many times nodes of rings were asked something.
+    /// The number of calls to nodes of rings.
     fn nodes_asked(&self) -> usize {
         let transcript = self.federation.transcript();
         transcript
@@ -246,14 +245,14 @@ impl World {
         self.federation.service(server.clone()).datacenter().clone()
     }
 
-    /// A key that was never there.
+    /// A new key.
     pub(crate) fn new_key(&mut self) -> GossipKey {
         let key = key(self.keys.len() as u64);
         self.keys.push(key.clone());
         key
     }
 
-    /// A key that was there, most often one of the last.
+    /// An earlier key, usually one of the last.
     pub(crate) fn some_key(&mut self) -> GossipKey {
         let last = self.keys.len().saturating_sub(4);
         let from = if self.rng.u8(..8) == 0 { 0 } else { last };
@@ -265,7 +264,7 @@ impl World {
         1000 + self.numbers
     }
 
-    /// The true rules of a datacenter's autopilot: number and index.
+    /// The true autopilot configuration of a datacenter: its number and index.
     pub(crate) fn rules(&self, datacenter: &DatacenterName) -> Option<(u64, u64)> {
         let leader = self.federation.leader(datacenter.clone())?;
         let autopilot = MockAutopilot::new(&self.federation.raft(leader));
@@ -277,8 +276,7 @@ impl World {
         self.rules(datacenter).map_or(0, |(_, index)| index)
     }
 
-    /// The rings: a name as answers have it, the pool, and its nodes with their
-    /// keys.
+    /// All rings, with the keys of their nodes.
     pub(crate) fn rings(&self) -> Vec<Ring> {
         let mut rings: Vec<Ring> = Vec::new();
         for server in self.servers() {
@@ -306,10 +304,10 @@ impl World {
     }
 }
 
-/// A ring as it is.
+/// The true state of a ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ring {
-    /// `None` for the WAN's.
+    /// `None` for the WAN ring.
     pub(crate) datacenter: Option<DatacenterName>,
     pub(crate) pool: Pool,
     pub(crate) nodes: Vec<(NodeName, Vec<GossipKey>)>,
@@ -326,7 +324,7 @@ impl Ring {
     }
 }
 
-/// Makes a request some time from now.
+/// Makes a request after some time.
 pub(crate) async fn ask_after(
     clock: &MockClock,
     federation: &MockFederation,

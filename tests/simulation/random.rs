@@ -1,4 +1,4 @@
-//! Times in which things go wrong.
+//! Random faults.
 
 use std::time::Duration;
 
@@ -10,35 +10,35 @@ use crate::attribution::Account;
 use crate::issue::{Issue, any_server};
 use crate::world::{Answered, DATACENTERS, World, ask_after};
 
-/// Something that happens while requests are on their way.
+/// Something that happens concurrently.
 enum Event {
     Request(Box<Issue>),
     Fault(Fault),
-    /// One fault, or all.
+    /// Heals one fault, or all.
     Heal(Option<FaultId>),
     Election(NodeName),
 }
 
-/// What is true of a whole storm.
-struct Weather {
-    /// Whether Raft takes its time, so that much changes between a look and a deed.
+/// The conditions of one series of steps.
+struct Conditions {
+    /// Whether Raft is slow, so that much changes between check and change.
     slow_raft: bool,
     duplicates: bool,
-    /// Those that have begun, healed or not.
+    /// The faults so far, healed or not.
     faults: Vec<FaultId>,
 }
 
-/// Up to four requests at a time, and faults before and among them.
-pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
-    let mut weather = Weather {
+/// Makes up to four requests at a time, with faults before and during them.
+pub(crate) fn faults(world: &mut World) -> Result<(), Violation> {
+    let mut conditions = Conditions {
         slow_raft: world.rng.bool(),
         duplicates: world.rng.u8(..3) == 0,
         faults: Vec::new(),
     };
     let mut account = Account::open(world);
-    account.duplicates = weather.duplicates;
+    account.duplicates = conditions.duplicates;
     for _ in 0..12 {
-        begin(world, &mut weather);
+        begin(world, &mut conditions);
         let events = (0..=world.rng.u64(..4)).map(|_| {
             let at = any_server(&mut world.rng, &world.federation);
             Event::Request(Box::new(Issue::any(world, at)))
@@ -47,11 +47,11 @@ pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
         world.steps += events.len();
         for _ in 0..world.rng.u64(..3) {
             events.push(match world.rng.u8(..3) == 0 {
-                true => Event::Heal(some(world, &weather)),
+                true => Event::Heal(some(world, &conditions)),
                 false if world.rng.u8(..4) == 0 => {
                     Event::Election(any_server(&mut world.rng, &world.federation))
                 }
-                false => Event::Fault(any(world, &weather)),
+                false => Event::Fault(any(world, &conditions)),
             });
         }
         let answered = happen(world, events);
@@ -63,16 +63,16 @@ pub(crate) fn weather(world: &mut World) -> Result<(), Violation> {
         .map_err(|why| format!("in the end, {why}"))
 }
 
-/// What goes wrong before the requests of a step are made.
-fn begin(world: &mut World, weather: &mut Weather) {
+/// Heals and injects faults before the requests of a step.
+fn begin(world: &mut World, conditions: &mut Conditions) {
     if world.rng.bool() {
-        heal(&world.federation.clone(), some(world, weather));
+        heal(&world.federation.clone(), some(world, conditions));
     }
     for _ in 0..world.rng.u64(..3) {
-        let fault = any(world, weather);
-        weather.faults.push(world.federation.inject(fault));
+        let fault = any(world, conditions);
+        conditions.faults.push(world.federation.inject(fault));
     }
-    if weather.slow_raft {
+    if conditions.slow_raft {
         let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
         let delay = millis(world, &[1, 20, 400]);
         world.federation.inject(Fault::slow_raft(datacenter, delay));
@@ -118,11 +118,11 @@ async fn occur(
     }
 }
 
-/// One of the faults so far; none stands for all.
-fn some(world: &mut World, weather: &Weather) -> Option<FaultId> {
-    match weather.faults.is_empty() || world.rng.bool() {
+/// One of the faults so far; `None` means all.
+fn some(world: &mut World, conditions: &Conditions) -> Option<FaultId> {
+    match conditions.faults.is_empty() || world.rng.bool() {
         true => None,
-        false => Some(*world.rng.choice(&weather.faults).unwrap()),
+        false => Some(*world.rng.choice(&conditions.faults).unwrap()),
     }
 }
 
@@ -133,23 +133,23 @@ fn heal(federation: &MockFederation, fault: Option<FaultId>) {
     }
 }
 
-fn any(world: &mut World, weather: &Weather) -> Fault {
+fn any(world: &mut World, conditions: &Conditions) -> Fault {
     match world.rng.u64(..4) {
-        0 => of_calls(world, weather),
+        0 => of_calls(world, conditions),
         1 => of_node(world, true),
         2 => of_lead(world),
         _ => of_servers(world),
     }
 }
 
-/// Who is down, or cut off.
+/// A fault of servers: stopped, paused or cut off.
 fn of_servers(world: &mut World) -> Fault {
     let server = any_server(&mut world.rng, &world.federation);
     match world.rng.u64(..5) {
         0 => Fault::silent_datacenter(*world.rng.choice(&DATACENTERS).unwrap()),
         1 => Fault::pause(server),
         2 => {
-            // Most often, some servers still reach both groups.
+            // Usually some servers still reach both groups.
             let (mut one, mut other) = (Vec::new(), Vec::new());
             for server in world.servers() {
                 match world.rng.u64(..4) {
@@ -164,7 +164,7 @@ fn of_servers(world: &mut World) -> Fault {
     }
 }
 
-/// Who leads, who is taken for it, and what becomes of its changes.
+/// A fault of leaders, leader hints or changes.
 fn of_lead(world: &mut World) -> Fault {
     let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let servers = world.federation.servers(datacenter);
@@ -188,7 +188,7 @@ fn of_lead(world: &mut World) -> Fault {
     }
 }
 
-fn of_calls(world: &mut World, weather: &Weather) -> Fault {
+fn of_calls(world: &mut World, conditions: &Conditions) -> Fault {
     let server = any_server(&mut world.rng, &world.federation);
     let calls = match world.rng.u64(..5) {
         0 => Calls::all().to(server),
@@ -202,17 +202,17 @@ fn of_calls(world: &mut World, weather: &Weather) -> Fault {
         2 => Fault::lose_answer(calls),
         3 => Fault::reset(calls),
         4 => Fault::garble(calls),
-        5 if weather.duplicates => Fault::duplicate(calls, millis(world, &[0, 30, 3000])),
+        5 if conditions.duplicates => Fault::duplicate(calls, millis(world, &[0, 30, 3000])),
         _ => Fault::delay(calls, millis(world, &[20, 700, 8000])),
     }
 }
 
-/// What a node of a ring does. Some faults cannot be seen through: a node that
-/// answers twice stands in for one that does not answer at all.
-pub(crate) fn of_node(world: &mut World, also_impostors: bool) -> Fault {
+/// A fault of a node of a ring. Some cannot be detected: a node that answers twice
+/// hides one that does not answer.
+pub(crate) fn of_node(world: &mut World, also_undetectable: bool) -> Fault {
     let server = any_server(&mut world.rng, &world.federation);
     let pool = world.rng.choice(&[Pool::Wan, Pool::Lan]).unwrap().clone();
-    let fault = match world.rng.u64(..if also_impostors { 7 } else { 5 }) {
+    let fault = match world.rng.u64(..if also_undetectable { 7 } else { 5 }) {
         0 => NodeFault::Silent,
         1 => NodeFault::Late(millis(world, &[30, 1000, 7000])),
         2 => NodeFault::Refuses,
@@ -224,14 +224,14 @@ pub(crate) fn of_node(world: &mut World, also_impostors: bool) -> Fault {
     Fault::node(server, pool, fault)
 }
 
-/// A fault of calls that keeps each request a single one.
+/// A fault of calls that duplicates none.
 pub(crate) fn of_single_calls(world: &mut World) -> Fault {
-    let weather = Weather {
+    let conditions = Conditions {
         slow_raft: false,
         duplicates: false,
         faults: Vec::new(),
     };
-    of_calls(world, &weather)
+    of_calls(world, &conditions)
 }
 
 fn millis(world: &mut World, among: &[u64]) -> Duration {

@@ -1,4 +1,4 @@
-//! Close calls, which random faults bring about too rarely.
+//! Scenarios that random faults produce too rarely.
 
 use std::time::Duration;
 
@@ -14,50 +14,49 @@ use crate::attribution::Account;
 use crate::issue::{Ask, Holder, Issue, any_server};
 use crate::world::{Answered, DATACENTERS, World, ask_after, is_voter};
 
-/// Several operators remove servers of one datacenter at once, while one is
-/// down and Raft takes its time between a look and a deed. Each removal alone
-/// would do no harm.
-pub(crate) fn stampede(world: &mut World) -> Result<(), Violation> {
+/// Several operators remove servers of one datacenter concurrently, while one server
+/// is down and Raft is slow. Each removal alone would be safe.
+pub(crate) fn many_removals(world: &mut World) -> Result<(), Violation> {
     let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let mut servers = world.federation.servers(datacenter);
     world.rng.shuffle(&mut servers);
     let mut account = Account::open(world);
     world.federation.inject(Fault::stop(servers[0].clone()));
-    let pace = Duration::from_millis(20);
-    world.federation.inject(Fault::slow_raft(datacenter, pace));
+    let delay = Duration::from_millis(20);
+    world.federation.inject(Fault::slow_raft(datacenter, delay));
     let answered = remove_at_once(world, &servers[1..], |rng| {
         rng.choice(&servers[1..]).unwrap().clone()
     });
     account.book(world, &answered)?;
-    // Those that were there first must get on, unless there was no margin before.
-    let gets_on = answered.iter().any(|answered| answered.result.is_ok());
-    match gets_on || world.guard == QuorumGuard::Margin {
+    // The first ones must succeed, unless there was no margin before.
+    let succeeded = answered.iter().any(|answered| answered.result.is_ok());
+    match succeeded || world.guard == QuorumGuard::Margin {
         true => Ok(()),
-        false => Err(format!("nobody got on: {answered:?}")),
+        false => Err(format!("no removal succeeded: {answered:?}")),
     }
 }
 
-/// Two operators remove a server each while all are well, and each change comes
-/// between the other's look and deed. Both are done: nobody has to ask twice.
-pub(crate) fn side_by_side(world: &mut World) -> Result<(), Violation> {
+/// Two operators remove one server each while all servers are up, and each change
+/// comes between the other's check and change. Both succeed without asking again.
+pub(crate) fn two_removals(world: &mut World) -> Result<(), Violation> {
     let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let mut servers = world.federation.servers(datacenter);
     world.rng.shuffle(&mut servers);
     let mut account = Account::open(world);
-    let pace = Duration::from_millis(20);
-    world.federation.inject(Fault::slow_raft(datacenter, pace));
+    let delay = Duration::from_millis(20);
+    world.federation.inject(Fault::slow_raft(datacenter, delay));
     let leader = world.federation.leader(datacenter);
     servers.retain(|server| Some(server) != leader.as_ref());
     let answered = remove_at_once(world, &servers[..2], |_| servers[2].clone());
     account.book(world, &answered)?;
     match answered.iter().all(|answered| answered.result.is_ok()) {
         true => Ok(()),
-        false => Err(format!("one was in the other's way: {answered:?}")),
+        false => Err(format!("a removal failed: {answered:?}")),
     }
 }
 
-/// Asks to remove each of these servers, all within a moment; `at` says which server
-/// is asked.
+/// Asks to remove each of these servers at almost the same time; `at` chooses the
+/// server to ask.
 fn remove_at_once(
     world: &mut World,
     victims: &[NodeName],
@@ -80,9 +79,9 @@ fn remove_at_once(
     answered
 }
 
-/// A datacenter has no leader for a moment. Who waits long enough is answered,
-/// and who does not is told that there is none.
-pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
+/// A datacenter has no leader for some time. A request that waits long enough
+/// succeeds, any other fails with no-leader.
+pub(crate) fn leader_missing(world: &mut World) -> Result<(), Violation> {
     let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let mut servers = world.federation.servers(datacenter);
     servers.retain(is_voter);
@@ -95,7 +94,7 @@ pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
         at: servers[3].clone(),
         datacenter: None,
         holder: Holder::Root,
-        ask: Ask::RemoveStranger,
+        ask: Ask::RemoveUnknown,
         by_address: false,
     };
     let gap = Duration::from_millis(*world.rng.choice(&[40, 150, 1000]).unwrap());
@@ -119,9 +118,9 @@ pub(crate) fn interregnum(world: &mut World) -> Result<(), Violation> {
     }
 }
 
-/// The lead is lost between routing and execution, and nothing else is wrong:
-/// nobody who asks learns of it.
-pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
+/// The leadership is lost between routing and execution, and nothing else is wrong.
+/// The request succeeds nevertheless.
+pub(crate) fn lost_leadership(world: &mut World) -> Result<(), Violation> {
     let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let at = any_server(&mut world.rng, &world.federation);
     let victim = world
@@ -129,7 +128,7 @@ pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
         .choice(&world.federation.servers(datacenter))
         .unwrap()
         .clone();
-    // A removal looks first; the second call is the change.
+    // A removal checks first; the second call is the change.
     let (ask, calls) = match world.rng.u64(..3) {
         0 => (Ask::Read(Consistency::Default), 1),
         1 => (Ask::Remove(victim, None), 2),
@@ -155,12 +154,12 @@ pub(crate) fn deposition(world: &mut World) -> Result<(), Violation> {
     account.book(world, std::slice::from_ref(&answered))?;
     match answered.result {
         Ok(_) => Ok(()),
-        Err(_) => Err(format!("a lost lead came to light: {answered:?}")),
+        Err(_) => Err(format!("the request failed: {answered:?}")),
     }
 }
 
-/// A datacenter, its leader, and its other voters in any order.
-fn cast(world: &mut World) -> (&'static str, NodeName, Vec<NodeName>) {
+/// A random datacenter, its leader, and its other voters in random order.
+fn pick_servers(world: &mut World) -> (&'static str, NodeName, Vec<NodeName>) {
     let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let leader = world.federation.leader(datacenter).unwrap();
     let mut others = world.federation.servers(datacenter);
@@ -169,23 +168,23 @@ fn cast(world: &mut World) -> (&'static str, NodeName, Vec<NodeName>) {
     (datacenter, leader, others)
 }
 
-/// One more voter dies around a removal that would leave just a majority. Before
-/// the look the guard refuses; between the look and the deed nobody can prove the
-/// majority any more; after the deed it is too late.
-pub(crate) fn late_death(world: &mut World) -> Result<(), Violation> {
-    let (datacenter, leader, others) = cast(world);
+/// One more voter dies around a removal that would leave just a majority. Before the
+/// check, the guard refuses; between check and change, the majority cannot be
+/// proven; after the change, it is too late.
+pub(crate) fn death_during_removal(world: &mut World) -> Result<(), Violation> {
+    let (datacenter, leader, others) = pick_servers(world);
     let mut account = Account::open(world);
     world.federation.inject(Fault::stop(others[0].clone()));
     let ask = Ask::Remove(others[1].clone(), None);
     let after = *world
         .rng
-        .choice(&[LOOK / 2, LOOK * 3 / 2, LOOK * 5 / 2])
+        .choice(&[CALL / 2, CALL * 3 / 2, CALL * 5 / 2])
         .unwrap();
     let expected = match world.guard {
-        // One is dead already, so there is no margin.
+        // One is dead already, so that there is no margin.
         QuorumGuard::Margin => Some("quorum-loss"),
-        QuorumGuard::Quorum if after < LOOK => Some("quorum-loss"),
-        _ if after < LOOK * 2 => Some("quorum-unproven"),
+        QuorumGuard::Quorum if after < CALL => Some("quorum-loss"),
+        _ if after < CALL * 2 => Some("quorum-unproven"),
         _ => None,
     };
     let federation = world.federation.clone();
@@ -194,21 +193,21 @@ pub(crate) fn late_death(world: &mut World) -> Result<(), Violation> {
     };
     let answered = meanwhile(world, &mut account, (leader, ask), (after, dies))?;
     let removed = usize::from(expected.is_none());
-    has_ended_in(world, &answered, datacenter, expected, removed)
+    check_end(world, &answered, datacenter, expected, removed)
 }
 
-/// The leader loses the lead and gets it back around a removal. Who has named the
-/// index of the configuration is told that the term has changed between the look
-/// and the deed; for all others it is decided anew.
-pub(crate) fn reelection(world: &mut World) -> Result<(), Violation> {
-    let (datacenter, leader, others) = cast(world);
+/// The leader loses the leadership and regains it around a removal. A removal that
+/// named an index fails with term-changed if this was between check and change; any
+/// other is checked again.
+pub(crate) fn term_change(world: &mut World) -> Result<(), Violation> {
+    let (datacenter, leader, others) = pick_servers(world);
     let mut account = Account::open(world);
     let index = world.federation.configuration(datacenter).index;
     let index = Some(index).filter(|_| world.rng.bool());
     let ask = Ask::Remove(others[0].clone(), index);
     let (after, between) = *world
         .rng
-        .choice(&[(LOOK / 2, false), (LOOK * 3 / 2, true)])
+        .choice(&[(CALL / 2, false), (CALL * 3 / 2, true)])
         .unwrap();
     let federation = world.federation.clone();
     let (first, second) = (others[1].clone(), leader.clone());
@@ -216,14 +215,15 @@ pub(crate) fn reelection(world: &mut World) -> Result<(), Violation> {
     let answered = meanwhile(world, &mut account, (leader, ask), (after, moves))?;
     let expected = Some("term-changed").filter(|_| between && index.is_some());
     let removed = usize::from(expected.is_none());
-    has_ended_in(world, &answered, datacenter, expected, removed)
+    check_end(world, &answered, datacenter, expected, removed)
 }
 
-/// Somebody else's removal is not finished. While it is uncommitted, nobody gets on;
-/// a joint configuration is ended by the next removal, after a proof of its own. The
-/// removal then begins anew, unless its server is gone or it has named an index.
+/// Another removal is unfinished. If it is uncommitted, removals fail; a joint
+/// configuration is finished by the next removal, after a proof of its own. That
+/// removal is then checked again, unless its server is already gone or it named an
+/// index.
 pub(crate) fn unfinished(world: &mut World) -> Result<(), Violation> {
-    let (datacenter, leader, others) = cast(world);
+    let (datacenter, leader, others) = pick_servers(world);
     let mut account = Account::open(world);
     let index = world.federation.configuration(datacenter).index;
     let index = Some(index).filter(|_| world.rng.bool());
@@ -231,7 +231,7 @@ pub(crate) fn unfinished(world: &mut World) -> Result<(), Violation> {
     let victim = others[usize::from(!same)].clone();
     let changes = [PendingChange::Uncommitted, PendingChange::Joint];
     let change = *world.rng.choice(&changes).unwrap();
-    // Only with the server whose removal is unfinished is there a majority.
+    // There is a majority only with the server whose removal is unfinished.
     let needed = change == PendingChange::Joint && !same && world.rng.bool();
     if needed {
         for dead in &others[1..3] {
@@ -250,12 +250,12 @@ pub(crate) fn unfinished(world: &mut World) -> Result<(), Violation> {
     world.federation.inject(fault);
     let ask = Ask::Remove(victim, index);
     let answered = meanwhile(world, &mut account, (leader, ask), (Duration::ZERO, || {}))?;
-    has_ended_in(world, &answered, datacenter, expected, removed)
+    check_end(world, &answered, datacenter, expected, removed)
 }
 
-/// A server is stopped or paused while one node of its LAN is late. What the others
-/// have answered is told, and that not all of it could be had.
-pub(crate) fn half_told(world: &mut World) -> Result<(), Violation> {
+/// A server is stopped or paused while one node of its LAN is late. The ring has a
+/// report of the other answers, and an error.
+pub(crate) fn partial_answers(world: &mut World) -> Result<(), Violation> {
     let datacenter = *world.rng.choice(&DATACENTERS).unwrap();
     let mut servers = world.federation.servers(datacenter);
     world.rng.shuffle(&mut servers);
@@ -299,10 +299,10 @@ pub(crate) fn half_told(world: &mut World) -> Result<(), Violation> {
     }
 }
 
-/// How long a look takes in a slow Raft, and a deed.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long each call of a slow Raft takes, check or change.
+const CALL: Duration = Duration::from_millis(20);
 
-/// Asks a server of a slow Raft while something happens some time later.
+/// Asks a server of a slow Raft, with an event some time later.
 fn meanwhile(
     world: &mut World,
     account: &mut Account,
@@ -310,7 +310,7 @@ fn meanwhile(
     (after, event): (Duration, impl FnOnce()),
 ) -> Result<Answered, Violation> {
     let place = world.datacenter_of(&at);
-    world.federation.inject(Fault::slow_raft(place, LOOK));
+    world.federation.inject(Fault::slow_raft(place, CALL));
     let issue = Issue {
         at,
         datacenter: None,
@@ -330,9 +330,9 @@ fn meanwhile(
     Ok(answered)
 }
 
-/// A removal is done, or refused with this kind of error, and so many servers are
-/// not there any more.
-fn has_ended_in(
+/// Checks that a removal succeeded, or failed with this kind, and that so many
+/// servers were removed.
+fn check_end(
     world: &World,
     answered: &Answered,
     datacenter: &str,
