@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,26 @@ pub struct AutopilotState {
     pub voters: Vec<ServerId>,
 }
 
+/// The last second that RFC 3339 can express, at the end of the year 9999.
+const LATEST: Duration = Duration::from_secs(253_402_300_799);
+
+impl AutopilotState {
+    /// Returns true if RFC 3339 can express all times, also rounded to seconds.
+    pub(crate) fn has_valid_times(&self) -> bool {
+        let valid = UNIX_EPOCH..=UNIX_EPOCH + LATEST;
+        let mut servers = self.servers.iter();
+        servers.all(|server| valid.contains(&server.stable_since))
+    }
+
+    /// Moves times that RFC 3339 cannot express to the nearest ones that it can.
+    pub(crate) fn limit_times(&mut self) {
+        for server in &mut self.servers {
+            let time = &mut server.stable_since;
+            *time = (*time).clamp(UNIX_EPOCH, UNIX_EPOCH + LATEST);
+        }
+    }
+}
+
 /// The state of one server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutopilotServer {
@@ -160,7 +180,8 @@ pub struct AutopilotServer {
     pub last_index: u64,
     /// True if it is healthy.
     pub healthy: bool,
-    /// The time of the last change of `healthy`.
+    /// The time of the last change of `healthy`, in the years 1970 to 9999. The service
+    /// moves other times to the nearest end of this range.
     pub stable_since: SystemTime,
     /// Its role in Raft.
     pub role: RaftRole,

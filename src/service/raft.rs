@@ -133,7 +133,8 @@ impl Inner {
     }
 
     pub(super) async fn autopilot_state(&self) -> Result<OperatorReply, OperatorError> {
-        let state = self.autopilot()?.state().await?;
+        let mut state = self.autopilot()?.state().await?;
+        state.limit_times();
         Ok(OperatorReply::AutopilotState(state))
     }
 }

@@ -190,11 +190,16 @@ impl Inner {
                 _ => error.without_reply(),
             }
         })?;
-        if reply.answers(operation) {
-            Ok(reply)
-        } else {
-            Err(mismatched().with_outcome(operation.unanswered()))
-        }
+        let invalid = match &reply {
+            reply if !reply.answers(operation) => mismatched(),
+            OperatorReply::AutopilotState(state) if !state.has_valid_times() => {
+                OperatorError::invalid_reply(
+                    "a time in it is after the year 9999: check the clock of the leader",
+                )
+            }
+            _ => return Ok(reply),
+        };
+        Err(invalid.with_outcome(operation.unanswered()))
     }
 
     /// Returns the error of a request without a reply.

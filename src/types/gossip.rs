@@ -358,7 +358,11 @@ impl RingReport {
             && self.responses <= self.nodes
             && self.errors <= self.responses
             && self.failures().count() <= self.errors
-            && self.truncated <= self.responses;
+            && self.truncated <= self.responses
+            && [&self.keys, &self.primary_keys]
+                .into_iter()
+                .flat_map(KeyCounts::iter)
+                .all(|(_, count)| count <= self.responses);
         if !adds_up {
             return None;
         }

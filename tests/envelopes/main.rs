@@ -8,6 +8,7 @@
 // A test is over where something is not as it has to be.
 #![allow(clippy::unwrap_used)]
 
+mod limits;
 mod messages;
 mod seal;
 
