@@ -1,16 +1,16 @@
-//! A cluster of real servers, and Consul's operator endpoints over it: what the
-//! examples `server` and `federation` run.
+//! A cluster of real servers with Consul's operator endpoints, for the examples
+//! `server` and `federation`.
 //!
-//! | module | what is there |
+//! | module | content |
 //! |---|---|
-//! | [`cluster`] | what a server has anyway: a Raft with its log on disk, and gossip |
-//! | [`operated`] | the library embedded into it, in one process or as several |
+//! | [`cluster`] | a server without the library: Raft with its log on disk, and gossip |
+//! | [`operated`] | the library embedded in this server, in one or in several processes |
 
 pub mod cluster;
 pub mod operated;
 
-/// The programs of the guides compile and run. They are here because some need an
-/// engine, and the library has none.
+/// Compiles and runs the programs in the guides. They are tested here because some
+/// need an engine, and the library depends on none.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/embedding.md")]
 #[doc = include_str!("../../docs/testing.md")]

@@ -1,4 +1,4 @@
-//! A gossip pool: who is there, and an encrypted channel among them.
+//! An encrypted gossip pool and its members.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,56 +22,56 @@ pub type Gossip = TokioTcpSerf<SmolStr, TokioSocketAddrResolver, DefaultDelegate
 /// An error of the agent.
 pub type GossipError = serf::error::Error<Transport, DefaultDelegate<Transport>>;
 
-/// Which pool an agent is in.
+/// The pool of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pool {
-    /// The servers of a datacenter.
+    /// The pool of the servers of one datacenter.
     Lan,
-    /// The servers of all datacenters.
+    /// The pool of the servers of all datacenters.
     Wan,
 }
 
-/// How to start an agent.
+/// The settings of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentSettings {
     /// The pool.
     pub pool: Pool,
-    /// The name of the agent, which no other one of the pool has.
+    /// The name of the agent, unique in the pool.
     pub name: String,
-    /// Where to listen, on TCP and UDP; port 0 takes a free one.
+    /// The address to listen on, for TCP and UDP. Port 0 selects a free port.
     pub bind: SocketAddr,
-    /// The key that the pool starts with.
+    /// The key of a new pool.
     pub key: GossipKey,
-    /// Where the keys of a later rotation are kept.
+    /// The keyring file, which holds the keys after a rotation.
     pub keyring: Option<PathBuf>,
-    /// What the others get to know of this server.
+    /// The tags of this server.
     pub about: About,
 }
 
-/// What a server tells the others of itself, in the tags of its agents.
+/// The data of a server in the tags of its agents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// Its datacenter.
     pub datacenter: String,
-    /// Where it serves its HTTP API.
+    /// The address of its HTTP API.
     pub http: SocketAddr,
 }
 
-/// A server of a pool, as an agent sees it.
+/// A member of a pool in an agent's view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The name of its agent.
     pub name: SmolStr,
-    /// What it tells of itself.
+    /// Its tags.
     pub about: About,
-    /// Whether it is there, has left, or has failed.
+    /// Its status: alive, left or failed.
     pub status: MemberStatus,
 }
 
 /// Starts an agent.
 ///
 /// # Errors
-/// When the address is taken, or the keyring cannot be read.
+/// The address is in use, or the keyring file cannot be read.
 pub async fn start(settings: AgentSettings) -> io::Result<Gossip> {
     let mut transport = NetTransportOptions::new(SmolStr::new(&settings.name));
     transport.add_bind_address(settings.bind);
@@ -80,7 +80,7 @@ pub async fn start(settings: AgentSettings) -> io::Result<Gossip> {
     let options = Options::default()
         .with_memberlist_options(encrypted(tuned(settings.pool), keys))
         .with_keyring_file(settings.keyring)
-        // A failed server is looked for often, as it is near and soon back.
+        // Failed servers are local and restart soon, so reconnect often.
         .with_reconnect_interval(Duration::from_secs(1))
         .with_leave_propagate_delay(Duration::from_millis(300))
         .with_tags(settings.about.tags().into_iter());
@@ -89,17 +89,16 @@ pub async fn start(settings: AgentSettings) -> io::Result<Gossip> {
         .map_err(io::Error::other)
 }
 
-/// Where an agent listens, and the others find it.
+/// Returns the address at which other agents reach this one.
 pub fn address(agent: &Gossip) -> SocketAddr {
     *agent.advertise_node().address()
 }
 
-/// Asks until one of these addresses has answered; the rest of the pool is then
-/// told by gossip. The agent's own address among them is passed over, so that all
-/// servers may be given the same list.
+/// Tries these addresses until one of them answers; gossip then informs the rest of the
+/// pool. The agent's own address is skipped, so that all servers can use the same list.
 ///
 /// # Cancel safety
-/// Dropping the future stops asking.
+/// Dropping the future stops the attempts.
 pub async fn join(agent: &Gossip, others: &[SocketAddr]) {
     let own = address(agent);
     let others: Vec<_> = others.iter().filter(|&&other| other != own).collect();
@@ -117,7 +116,7 @@ pub async fn join(agent: &Gossip, others: &[SocketAddr]) {
     }
 }
 
-/// The servers of the pool, this one among them, by name.
+/// Returns the servers of the pool, including this one, ordered by name.
 pub async fn members(agent: &Gossip) -> Vec<Member> {
     let members = agent.members().await;
     let mut members: Vec<_> = members
@@ -125,7 +124,7 @@ pub async fn members(agent: &Gossip) -> Vec<Member> {
         .filter_map(|member| {
             Some(Member {
                 name: member.node().id().clone(),
-                // Anything else that has the key is no server.
+                // A member without the tags is not a server.
                 about: About::from_tags(|name| member.tags().get(name).map(SmolStr::as_str))?,
                 status: *member.status(),
             })
@@ -151,16 +150,16 @@ impl About {
     }
 }
 
-/// All servers of the examples are on one machine, so both pools take the short
-/// times of the loopback profile: a failure shows within seconds. Servers on
-/// networks take `MemberlistOptions::lan()` and `MemberlistOptions::wan()`.
+/// Returns the options of a pool. All servers are on one machine, so both pools use the
+/// short timeouts of the loopback profile, which detects failures within seconds. On a
+/// network, use `MemberlistOptions::lan()` and `MemberlistOptions::wan()`.
 fn tuned(pool: Pool) -> MemberlistOptions {
     let options = MemberlistOptions::local()
-        // Of three servers, one may be alone with its suspicion of another. It gives
-        // up on it after twice, and not six times, the time that two would take.
+        // With three servers, a single server may suspect a failed one without
+        // confirmation. It then waits twice the normal timeout instead of six times.
         .with_suspicion_max_timeout_mult(2)
-        // A question to the keyrings is passed on by chance, this often by each
-        // server. Twice, as the profile has it, leaves one of six out now and then.
+        // Each server retransmits a query to random servers this often. With the
+        // profile's value of 2, the query sometimes misses one of six servers.
         .with_retransmit_mult(8);
     match pool {
         Pool::Lan => options.with_probe_interval(Duration::from_millis(500)),
@@ -168,7 +167,7 @@ fn tuned(pool: Pool) -> MemberlistOptions {
     }
 }
 
-/// Both directions have to be asked for: a key alone does not encrypt.
+/// Enables encryption in both directions: setting a key alone does not encrypt.
 fn encrypted(options: MemberlistOptions, keys: Vec<SecretKey>) -> MemberlistOptions {
     options
         .with_encryption_algo(EncryptionAlgorithm::NoPadding)

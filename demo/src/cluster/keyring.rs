@@ -1,8 +1,8 @@
-//! A pool's keys, on disk.
+//! The keyring file of a pool.
 //!
-//! serf writes its ring to the file after every change, the primary key first,
-//! and leaves reading it to its user. As with Consul, the file wins over the
-//! configured key once it is there: the cluster may have rotated since.
+//! serf writes its ring to the file after every change, the primary key first, but does
+//! not read it. As in Consul, an existing file takes precedence over the configured
+//! key, because the key may have been rotated.
 
 use std::io;
 use std::path::Path;
@@ -11,19 +11,22 @@ use cluster_operator::GossipKey;
 use serf::types::SecretKey;
 use zeroize::Zeroizing;
 
-/// The keys to start with, the primary first.
+/// Loads the keys to start with, the primary key first.
 ///
 /// # Errors
-/// When the file is there and holds no keys. serf does not replace it in one
-/// step, so a crash in the middle of a rotation can leave it cut short; the
-/// file of another server of the pool then does as well.
+/// The file exists and holds no keys. serf does not replace the file atomically, so a
+/// crash during a rotation can truncate it. Copy the file of another server of the pool
+/// in this case.
 pub fn load(file: Option<&Path>, configured: &GossipKey) -> io::Result<Vec<SecretKey>> {
     if let Some(file) = file
         && let Some(text) = read(file)?
     {
-        // The parser's message is left out: it may quote what it read.
+        // The parser's message is left out, because it may quote a key.
         return parse(&text).ok_or_else(|| {
-            let message = format!("{} holds no gossip keys", file.display());
+            let message = format!(
+                "{} holds no gossip keys: copy the file of another server of the pool",
+                file.display()
+            );
             io::Error::new(io::ErrorKind::InvalidData, message)
         });
     }

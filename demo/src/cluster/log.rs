@@ -1,12 +1,11 @@
-//! Raft's log and vote, on disk before Raft counts on them.
+//! Raft's log and vote, which are synced to disk before Raft relies on them.
 
 use std::fmt::Debug;
 use std::ops::RangeBounds;
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{
-    Entry, LogId, LogState, OptionalSend, RaftLogId, RaftLogReader, StorageError, StorageIOError,
-    Vote,
+    Entry, LogId, LogState, OptionalSend, RaftLogReader, StorageError, StorageIOError, Vote,
 };
 use redb::ReadableTable;
 
@@ -19,15 +18,15 @@ const PURGED: &str = "purged";
 
 /// The log in a [`Store`]. Clones read the same log.
 ///
-/// openraft calls one writing method at a time, and each waits for the disk: the
-/// order of the writes on the disk is the order of the calls.
+/// openraft calls one writing method at a time, and each waits for the disk, so the
+/// writes are in the order of the calls.
 #[derive(Debug, Clone)]
 pub struct Log {
     store: Store,
 }
 
 impl Log {
-    /// The log in this store.
+    /// Creates the log in this store.
     pub fn new(store: Store) -> Self {
         Self { store }
     }
@@ -91,9 +90,8 @@ impl RaftLogStorage<TypeConfig> for Log {
         Ok(vote.map_err(|e| StorageIOError::read_vote(&e))?)
     }
 
-    // It saves a restarted server from waiting for the leader before it applies
-    // what it has. Without it the server is slower, not wrong, so it need not cost
-    // a write to the disk.
+    // With this value a restarted server applies its entries without waiting for the
+    // leader. It is only an optimization, so it is not synced to disk.
     async fn save_committed(
         &mut self,
         committed: Option<LogId<NodeId>>,
@@ -109,8 +107,7 @@ impl RaftLogStorage<TypeConfig> for Log {
         Ok(committed.map_err(|e| StorageIOError::read(&e))?.flatten())
     }
 
-    // The callback is what Raft counts as "on this server's disk": it comes after
-    // the write has been synced, and tells of a failure too.
+    // The callback tells Raft that the entries are on disk, or that the write failed.
     async fn append<I>(
         &mut self,
         entries: I,
@@ -135,9 +132,9 @@ impl RaftLogStorage<TypeConfig> for Log {
                 Ok(())
             }
             Err(error) => {
-                let fault = StorageIOError::write_logs(&error);
+                let failure = StorageIOError::write_logs(&error);
                 callback.log_io_completed(Err(error));
-                Err(fault.into())
+                Err(failure.into())
             }
         }
     }
@@ -153,8 +150,8 @@ impl RaftLogStorage<TypeConfig> for Log {
             .map_err(|e| StorageIOError::write_logs(&e))?)
     }
 
-    // The mark and the entries go in one transaction: a log with a hole, or one
-    // that does not know where it starts, would be worse than a long one.
+    // The mark and the entries change in one transaction, so that the log never has a
+    // gap or an unknown start.
     async fn purge(&mut self, log_id: LogId<NodeId>) -> Result<(), StorageError<NodeId>> {
         let purged = self.store.write(move |transaction| {
             put(transaction, PURGED, &log_id)?;

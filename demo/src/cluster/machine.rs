@@ -1,8 +1,7 @@
 //! The replicated table, and its snapshots.
 //!
-//! The table is in memory. On disk are the last snapshot and the log after it,
-//! from which a restarted server makes the table again, and with it the Raft
-//! configuration.
+//! The table is in memory. A restarted server restores it, and the Raft
+//! configuration, from the last snapshot and the log after it, which are on disk.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
@@ -27,7 +26,7 @@ pub struct Machine {
     state: Arc<RwLock<State>>,
 }
 
-/// What has been applied of the log.
+/// The applied state.
 #[derive(Debug, Clone, Default)]
 struct State {
     last_applied: Option<LogId<NodeId>>,
@@ -35,7 +34,7 @@ struct State {
     table: BTreeMap<String, String>,
 }
 
-/// A snapshot as it lies on disk. The data travels between servers as it is.
+/// A snapshot on disk. Its data is sent between servers unchanged.
 #[derive(Debug, Serialize, Deserialize)]
 struct Saved {
     meta: SnapshotMeta<NodeId, Node>,
@@ -43,10 +42,11 @@ struct Saved {
 }
 
 impl Machine {
-    /// The state machine as of the last snapshot. Raft applies the log after it.
+    /// Restores the state machine from the last snapshot. Raft then applies the log
+    /// after it.
     ///
     /// # Errors
-    /// When the snapshot cannot be read.
+    /// The snapshot cannot be read.
     pub async fn open(store: Store) -> io::Result<Self> {
         let state = match store.get::<Saved>(SNAPSHOT).await? {
             None => State::default(),
@@ -56,13 +56,13 @@ impl Machine {
         Ok(Self { store, state })
     }
 
-    /// This server's own view of a key, which may be behind the leader's.
+    /// Returns this server's value of a key, which may be older than the leader's.
     pub fn get(&self, key: &str) -> Option<String> {
         self.state().table.get(key).cloned()
     }
 
-    /// Keeps a snapshot as the only one, unless the one that is there goes
-    /// further: one may be built here while the leader sends another.
+    /// Replaces the stored snapshot, unless that one is newer: one can be built here
+    /// while the leader sends another.
     async fn keep(&self, meta: &SnapshotMeta<NodeId, Node>, data: String) -> io::Result<()> {
         let saved = Saved {
             meta: meta.clone(),
@@ -78,7 +78,7 @@ impl Machine {
             .await
     }
 
-    // Nothing that holds the lock can leave the state half changed.
+    // No holder of the lock can panic half way through a change.
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,13 +115,13 @@ impl State {
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
     async fn build_snapshot(&mut self) -> Result<Snapshot<TypeConfig>, StorageError<NodeId>> {
-        // The lock is not held while the disk is waited for.
+        // Cloned, so that the lock is not held during the write to disk.
         let state = self.state().clone();
         let meta = SnapshotMeta {
             last_log_id: state.last_applied,
             last_membership: state.membership,
-            // What was applied up to an entry is the same on every server and at
-            // any time, so the entry names the snapshot.
+            // The state up to an entry is the same on every server, so the entry
+            // identifies the snapshot.
             snapshot_id: state
                 .last_applied
                 .map_or_else(|| "empty".to_owned(), |id| id.to_string()),
@@ -177,7 +177,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let data = String::from_utf8(snapshot.into_inner())
             .map_err(|e| failed(io::Error::new(io::ErrorKind::InvalidData, e)))?;
         let state = State::restore(meta, data.as_bytes()).map_err(failed)?;
-        // On disk first: a table that a crash would take back must not be seen.
+        // Written to disk first, so that no reader sees a table that a crash would undo.
         self.keep(meta, data).await.map_err(failed)?;
         *self.state_mut() = state;
         Ok(())

@@ -1,27 +1,21 @@
-//! A real cluster for the example servers to embed the library into: a Raft
-//! (openraft) with its log on disk and its calls over HTTP, and two encrypted
-//! gossip pools (serf).
+//! A cluster without the library: Raft (openraft) with its log on disk and its calls
+//! over HTTP, and two encrypted gossip pools (serf).
 //!
-//! Nothing here knows of `cluster_operator` but for the type of the gossip key.
-//! It stands for what a server has anyway; a program takes it in with
-//! `#[path = "cluster/mod.rs"] mod cluster;`.
+//! It stands for the server that embeds the library, and uses only the gossip key type
+//! of `cluster_operator`.
 //!
-//! | file | what is there |
+//! | file | content |
 //! |---|---|
-//! | `server.rs` | [`Server`]: starts the parts, forms and joins a cluster, stops |
-//! | `settings.rs` | how it is started, and why it may not be |
-//! | `types.rs` | what Raft replicates, and how it names a server |
-//! | `store.rs` | the database that log and snapshot lie in |
+//! | `server.rs` | [`Server`]: starts, forms or joins a cluster, and stops |
+//! | `settings.rs` | the settings of a server, and its start errors |
+//! | `types.rs` | the types that Raft replicates |
+//! | `store.rs` | the database for the log and the snapshot |
 //! | `log.rs` | Raft's log and vote |
-//! | `machine.rs` | the replicated key-value table, and its snapshots |
+//! | `machine.rs` | the replicated key-value table and its snapshots |
 //! | `network.rs` | Raft's calls to other servers |
-//! | `routes.rs` | the answers to them |
-//! | `gossip.rs` | a gossip pool, and who is in it |
-//! | `keyring.rs` | a pool's keys, on disk |
-
-// A program that takes this in uses a part of it, and is no library whose
-// public items could be reached from outside.
-#![allow(dead_code, unreachable_pub, unused_imports)]
+//! | `routes.rs` | the routes that answer them |
+//! | `gossip.rs` | a gossip pool and its members |
+//! | `keyring.rs` | the keyring file of a pool |
 
 pub mod gossip;
 pub mod keyring;

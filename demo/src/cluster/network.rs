@@ -1,8 +1,7 @@
-//! Raft's calls to other servers: JSON in a POST, over connections that are kept.
+//! Raft's calls to other servers: JSON in a POST, over persistent connections.
 //!
-//! Whoever reaches the Raft address of a server can vote in its cluster. These
-//! examples stay on the loopback interface; a server that does not, puts mutual
-//! TLS under this.
+//! Any client that reaches a server's Raft address can vote in its cluster. The
+//! examples use only the loopback interface; on a network, use mutual TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,14 +26,14 @@ use serde::de::DeserializeOwned;
 
 use super::types::{Node, NodeId, TypeConfig};
 
-/// Names the server that a call is for, as `datacenter/id`. A server refuses what
-/// is not for it: an address may have passed to another one.
+/// The header with the target of a call, as `datacenter/id`. A server rejects calls for
+/// other servers, because its address may have belonged to another server before.
 pub const TARGET: &str = "x-raft-target";
 
-// Answers are a few numbers, or an error.
+// An answer is a few numbers or an error.
 const LONGEST_ANSWER: usize = 1 << 20;
 
-/// Makes the connections of one server to the others.
+/// The connections of one server to the others.
 #[derive(Debug, Clone)]
 pub struct Network {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -43,11 +42,11 @@ pub struct Network {
 }
 
 impl Network {
-    /// The network of the server `id` of this datacenter.
+    /// Creates the network of the server `id` of this datacenter.
     pub fn new(datacenter: impl Into<String>, id: NodeId) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        // A host that is gone answers nothing; one that is there, at once.
+        // A live host answers at once, a dead one not at all.
         connector.set_connect_timeout(Some(Duration::from_secs(1)));
         Self {
             client: Client::builder(TokioExecutor::new()).build(connector),
@@ -56,11 +55,11 @@ impl Network {
         }
     }
 
-    /// Sends a value to a path of a server's Raft address and reads the answer.
+    /// Sends a value to a path of a server's Raft address and returns the answer.
     ///
     /// # Errors
-    /// - [`CallError::Unreachable`]: nothing was sent
-    /// - [`CallError::Broken`]: it may have been
+    /// - [`CallError::Unreachable`]: the call had no effect
+    /// - [`CallError::Broken`]: it may have had one
     pub async fn post<A: DeserializeOwned>(
         &self,
         to: SocketAddr,
@@ -92,7 +91,7 @@ impl Network {
             .to_bytes();
         match status {
             StatusCode::OK => serde_json::from_slice(&answer).map_err(CallError::broken),
-            // Another server answers at that address: asking again will not help.
+            // Another server has that address now, so a retry does not help.
             StatusCode::MISDIRECTED_REQUEST => Err(CallError::Unreachable(io::Error::other(
                 "another server has this address",
             ))),
@@ -101,13 +100,13 @@ impl Network {
     }
 }
 
-/// Why a call has no answer.
+/// The reason why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// Nothing was sent, as nobody is there.
+    /// The server is unreachable, so nothing was sent.
     #[error("the server cannot be reached")]
     Unreachable(#[source] io::Error),
-    /// The connection broke, or the answer is none.
+    /// The connection broke, or the answer is malformed.
     #[error("the call failed")]
     Broken(#[source] io::Error),
 }
@@ -130,7 +129,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
-/// Another server, as Raft calls it.
+/// The connection to another server.
 #[derive(Debug)]
 pub struct Peer {
     network: Network,
@@ -139,9 +138,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    // What is unreachable, openraft leaves alone for a while; what broke, it tries
-    // again at once. The soft limit is short of the moment when openraft drops the
-    // call, so that a lost one is reported as such.
+    // openraft retries a broken call at once, and one to an unreachable server after a
+    // pause. The soft timeout ends before openraft drops the call, so that a lost call
+    // is reported as a timeout.
     async fn call<A, E>(
         &self,
         action: RPCTypes,

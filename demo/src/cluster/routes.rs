@@ -1,4 +1,4 @@
-//! The answers to Raft's calls.
+//! The routes that answer Raft's calls.
 
 use std::collections::BTreeSet;
 
@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use super::network::TARGET;
 use super::types::{Node, NodeId, Raft, TypeConfig};
 
-// Above what `max_payload_entries` and `snapshot_max_chunk_size` can come to here.
+// Larger than any call with `max_payload_entries` or `snapshot_max_chunk_size`.
 const LONGEST_CALL: usize = 64 << 20;
 
-/// A server that asks to be taken in as a voter.
+/// A server that asks to join as a voter.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Newcomer {
     /// Its number.
@@ -31,10 +31,10 @@ pub struct Newcomer {
     pub node: Node,
 }
 
-/// Why it was not. A follower names the leader in it.
+/// The reason why a server did not join. A follower's error names the leader.
 pub type JoinError = RaftError<NodeId, ClientWriteError<NodeId, Node>>;
 
-/// The routes of a server's Raft address.
+/// Returns the routes of a server's Raft address.
 pub fn router(raft: Raft, datacenter: &str, id: NodeId) -> Router {
     let target = format!("{datacenter}/{id}");
     Router::new()
@@ -42,7 +42,7 @@ pub fn router(raft: Raft, datacenter: &str, id: NodeId) -> Router {
         .route("/raft/vote", post(vote))
         .route("/raft/snapshot", post(snapshot))
         .route_layer(middleware::from_fn_with_state(target, for_this_server))
-        // Asked by one that knows an address and nothing else.
+        // Without a target, because a new server knows only an address.
         .route("/raft/join", post(join))
         .layer(DefaultBodyLimit::max(LONGEST_CALL))
         .with_state(raft)
@@ -82,12 +82,12 @@ async fn join(
     State(raft): State<Raft>,
     Json(newcomer): Json<Newcomer>,
 ) -> Json<Result<(), JoinError>> {
-    Json(take_in(&raft, newcomer).await)
+    Json(add_voter(&raft, newcomer).await)
 }
 
-/// Takes a server in as a voter: it gets the log first, so that the cluster never
-/// waits for the vote of one that has none.
-async fn take_in(raft: &Raft, Newcomer { id, node }: Newcomer) -> Result<(), JoinError> {
+/// Adds a server as a voter. It receives the log as a learner first, so that the
+/// cluster never waits for the vote of a server without a log.
+async fn add_voter(raft: &Raft, Newcomer { id, node }: Newcomer) -> Result<(), JoinError> {
     raft.add_learner(id, node, true).await?;
     let voter = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
     raft.change_membership(voter, false).await?;

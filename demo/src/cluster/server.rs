@@ -1,4 +1,4 @@
-//! One server: its parts started, its cluster formed or joined, and its end.
+//! A server of the cluster: start, forming and joining a cluster, shutdown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,11 +23,11 @@ use super::settings::{Ports, Settings, StartError};
 use super::store::Store;
 use super::types::{Node, NodeId, Raft};
 
-/// The longest time without a leader before a server stands for election.
+/// The longest time without a leader before a server starts an election.
 pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A running server. [`shutdown`](Self::shutdown) or [`leave`](Self::leave) ends
-/// it; one that is only dropped goes on gossiping.
+/// A running server. Stop it with [`shutdown`](Self::shutdown) or
+/// [`leave`](Self::leave); a server that is only dropped continues to gossip.
 pub struct Server {
     id: NodeId,
     node: Node,
@@ -52,12 +52,12 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Starts Raft and both gossip agents. What the data folder holds goes on
-    /// where it stopped; a new server is in no cluster until
+    /// Starts Raft and both gossip agents. A server with a data folder continues where
+    /// it stopped. A new server is in no cluster until
     /// [`bootstrap`](Self::bootstrap) or [`join_raft`](Self::join_raft).
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running.
+    /// [`StartError`]; then no part keeps running.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let store = open_store(&settings).map_err(StartError::Data)?;
         let machine = Machine::open(store.clone())
@@ -81,7 +81,7 @@ impl Server {
         let (lan, wan) = match start_gossip(&settings).await {
             Ok(agents) => agents,
             Err(error) => {
-                // The error that is on its way tells more than this one could.
+                // The gossip error is returned, so an error of the shutdown is ignored.
                 let _ = raft.shutdown().await;
                 return Err(error);
             }
@@ -90,7 +90,7 @@ impl Server {
         let router = routes::router(raft.clone(), &settings.datacenter, settings.id);
         let (stop_listening, stopped) = oneshot::channel();
         let serving = axum::serve(listener, router).with_graceful_shutdown(async {
-            // Dropping the sender ends it as well.
+            // Dropping the sender stops it too.
             let _ = stopped.await;
         });
         Ok(Self {
@@ -108,17 +108,17 @@ impl Server {
         })
     }
 
-    /// Its number in Raft.
+    /// Returns its number in Raft.
     pub fn id(&self) -> NodeId {
         self.id
     }
 
-    /// Its name and addresses, as the Raft configuration shows them.
+    /// Returns its name and addresses, as in the Raft configuration.
     pub fn node(&self) -> &Node {
         &self.node
     }
 
-    /// The ports it listens on, to start it there again.
+    /// Returns the ports that it listens on, for a restart.
     pub fn ports(&self) -> Ports {
         Ports {
             raft: self.node.raft.port(),
@@ -127,37 +127,37 @@ impl Server {
         }
     }
 
-    /// Its Raft.
+    /// Returns its Raft.
     pub fn raft(&self) -> &Raft {
         &self.raft
     }
 
-    /// The replicated table, as this server sees it.
+    /// Returns this server's copy of the replicated table.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
 
-    /// Its agent in the datacenter's pool.
+    /// Returns its agent in the LAN pool.
     pub fn lan(&self) -> &Gossip {
         &self.lan
     }
 
-    /// Its agent in the pool of all datacenters.
+    /// Returns its agent in the WAN pool.
     pub fn wan(&self) -> &Gossip {
         &self.wan
     }
 
-    /// The file in which its agent keeps a pool's keys, if it has a data folder.
+    /// Returns the keyring file of a pool, if the server has a data folder.
     pub fn keyring_file(&self, pool: Pool) -> Option<PathBuf> {
         keyring_file(self.data.as_deref(), pool)
     }
 
-    /// Forms a new cluster of these voters. One of them is enough to do it; all of
-    /// them may, if all name the same. A server that has been in a cluster stays
-    /// in that one, so a restart may do it again.
+    /// Forms a new cluster of these voters. It is enough to call it on one of them, but
+    /// all can call it with the same voters. A server that is already in a cluster
+    /// stays in it, so the call can be repeated after a restart.
     ///
     /// # Errors
-    /// When Raft has stopped, or this server is not among the voters.
+    /// Raft has stopped, or this server is not among the voters.
     pub async fn bootstrap(
         &self,
         voters: BTreeMap<NodeId, Node>,
@@ -168,14 +168,14 @@ impl Server {
         }
     }
 
-    /// Asks the servers at these Raft addresses, until their leader has made this
-    /// one a voter; at once if it is one already.
+    /// Asks the servers at these Raft addresses until their leader has made this server
+    /// a voter. Returns at once if it is a voter already.
     ///
     /// # Errors
-    /// When Raft has stopped.
+    /// Raft has stopped.
     ///
     /// # Cancel safety
-    /// Dropping the future stops asking. This server may be taken in all the same.
+    /// Dropping the future stops asking. This server may still become a voter.
     pub async fn join_raft(&self, peers: &[SocketAddr]) -> Result<(), Fatal<NodeId>> {
         loop {
             let metrics = self.raft.metrics().borrow().clone();
@@ -196,13 +196,13 @@ impl Server {
         }
     }
 
-    /// Asks one server, and whom it names as the leader.
+    /// Asks one server, and then the leader that it names.
     async fn ask_to_join(&self, mut address: SocketAddr) -> bool {
         let newcomer = Newcomer {
             id: self.id,
             node: self.node.clone(),
         };
-        // The one asked, the leader, and one more if the lead has just passed on.
+        // This server, its leader, and one more if the leader has just changed.
         for _ in 0..3 {
             let call = self.network.post(address, None, "/raft/join", &newcomer);
             let answer: Result<(), JoinError> =
@@ -219,11 +219,11 @@ impl Server {
         false
     }
 
-    /// Tells both pools that this server goes for good, and shuts it down. It
-    /// remains in the Raft configuration until an operator removes it.
+    /// Leaves both pools and shuts the server down. It stays in the Raft configuration
+    /// until an operator removes it.
     ///
     /// # Errors
-    /// The first of what failed; the rest is done.
+    /// The first failure; all other steps are done.
     pub async fn leave(self) -> io::Result<()> {
         let (lan, wan) = tokio::join!(self.lan.leave(), self.wan.leave());
         let stopped = self.shutdown().await;
@@ -232,11 +232,10 @@ impl Server {
         stopped
     }
 
-    /// Stops without a word. To the others it looks like a crash, and like the end
-    /// of one when it is started again.
+    /// Shuts the server down without leaving. To the others it looks like a crash.
     ///
     /// # Errors
-    /// The first of what failed; the rest is done.
+    /// The first failure; all other steps are done.
     pub async fn shutdown(self) -> io::Result<()> {
         drop(self.stop_listening);
         let (raft, lan, wan) = tokio::join!(
@@ -244,12 +243,12 @@ impl Server {
             self.lan.shutdown(),
             self.wan.shutdown()
         );
-        // A call that is not answered by now is cut off.
+        // Calls that take longer are aborted.
         let listening = self.listening.abort_handle();
         let served = tokio::time::timeout(Duration::from_secs(1), self.listening).await;
         listening.abort();
 
-        // openraft's tasks let go of the database a moment after its end. The next
+        // openraft's tasks release the database a moment after the shutdown. The next
         // server on this folder needs it.
         drop(self.machine);
         let released = async {
@@ -287,8 +286,8 @@ async fn start_raft(
 ) -> io::Result<Raft> {
     let config = openraft::Config {
         cluster_name: settings.datacenter.clone(),
-        // openraft gives a call no longer than a heartbeat, and the other side has
-        // to sync its disk in it.
+        // openraft limits a call to one heartbeat, in which the other server has to
+        // sync its disk.
         heartbeat_interval: 250,
         election_timeout_min: ELECTION_TIMEOUT.as_millis() as u64 / 2,
         election_timeout_max: ELECTION_TIMEOUT.as_millis() as u64,
@@ -302,8 +301,8 @@ async fn start_raft(
     let raft = Raft::new(settings.id, config, network, Log::new(store), machine)
         .await
         .map_err(io::Error::other)?;
-    // Until Raft has run for the first time, its metrics show an empty
-    // configuration, and not the one on disk.
+    // Until Raft has run once, its metrics show an empty configuration instead of the
+    // one on disk.
     raft.with_raft_state(|_| ())
         .await
         .map_err(io::Error::other)?;
@@ -315,7 +314,7 @@ async fn start_gossip(settings: &Settings) -> Result<(Gossip, Gossip), StartErro
     match start_agent(settings, Pool::Wan).await {
         Ok(wan) => Ok((lan, wan)),
         Err(error) => {
-            // The error that is on its way tells more than this one could.
+            // The start error is returned, so an error of the shutdown is ignored.
             let _ = lan.shutdown().await;
             Err(error)
         }
@@ -333,7 +332,7 @@ fn keyring_file(data: Option<&Path>, pool: Pool) -> Option<PathBuf> {
 async fn start_agent(settings: &Settings, pool: Pool) -> Result<Gossip, StartError> {
     let (name, port) = match pool {
         Pool::Lan => (settings.name.clone(), settings.ports.lan),
-        // Names are unique within a datacenter only.
+        // Server names are unique only within a datacenter.
         Pool::Wan => (
             format!("{}.{}", settings.name, settings.datacenter),
             settings.ports.wan,

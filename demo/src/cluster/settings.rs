@@ -1,4 +1,4 @@
-//! How a server is started, and why it may not be.
+//! The settings of a server, and the errors of its start.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,10 +9,10 @@ use cluster_operator::GossipKey;
 use super::gossip::Pool;
 use super::types::NodeId;
 
-/// How to start a server.
+/// The settings of a server.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its name, which no other server of the datacenter has.
+    /// Its name, unique in the datacenter.
     pub name: String,
     /// Its number in Raft.
     pub id: NodeId,
@@ -22,17 +22,17 @@ pub struct Settings {
     pub ip: IpAddr,
     /// The ports of Raft and gossip.
     pub ports: Ports,
-    /// Where the program serves HTTP. It listens before it starts the server, as
-    /// the others get to know the address.
+    /// The address of the program's HTTP listener, which is opened before the server
+    /// starts, because other servers learn the address.
     pub http: SocketAddr,
-    /// The folder for what outlives the process; none keeps it in memory.
+    /// The data folder; `None` keeps the data in memory.
     pub data: Option<PathBuf>,
     /// The gossip key of both pools, until it is rotated.
     pub key: GossipKey,
 }
 
-/// The ports of a server. 0, the default, takes a free one: for a server in
-/// memory, as the others look for a restarted one where it was.
+/// The ports of a server. 0, the default, selects a free port. Use it only for a server
+/// in memory: a restarted server must have the same ports.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ports {
     /// Raft's calls, TCP.
@@ -43,18 +43,18 @@ pub struct Ports {
     pub wan: u16,
 }
 
-/// Why a server did not start.
+/// The reason why a server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data folder cannot be used.
-    #[error("the data folder cannot be used; does another server have it open?")]
+    #[error("the data folder cannot be used: check that no other server has it open")]
     Data(#[source] io::Error),
-    /// Raft's address cannot be listened on.
+    /// The listener for Raft cannot be opened.
     #[error("cannot listen on {address} for Raft")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// A gossip agent did not start.
@@ -62,9 +62,9 @@ pub enum StartError {
     Gossip {
         /// The pool.
         pool: Pool,
-        /// Where it was to listen.
+        /// Its address.
         address: SocketAddr,
-        /// What the agent says.
+        /// The agent's error.
         source: io::Error,
     },
     /// Raft did not start.

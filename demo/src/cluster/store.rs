@@ -1,4 +1,4 @@
-//! The database that Raft's log and snapshot lie in: a file, or memory.
+//! The database for Raft's log and snapshot, in a file or in memory.
 
 use std::io;
 use std::path::Path;
@@ -17,33 +17,32 @@ pub const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entri
 /// Single values in JSON, by name.
 pub const STATE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("state");
 
-/// What can go wrong inside a transaction: the database's errors and JSON's.
-pub type Fault = Box<dyn std::error::Error + Send + Sync>;
+/// An error inside a transaction, of the database or of JSON.
+pub type TransactionError = Box<dyn std::error::Error + Send + Sync>;
 
 /// One server's database. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Store(Arc<Database>);
 
 impl Store {
-    /// Opens the database in a file, or creates it. What was committed before a
-    /// crash is there again.
+    /// Opens or creates the database in a file. Committed data survives a crash.
     ///
     /// # Errors
-    /// When the file is no database, or another process has it open.
+    /// The file is not a database, or another process has it open.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::with_tables(Database::create(path).map_err(io::Error::other)?)
     }
 
-    /// A database that is gone with its last clone.
+    /// Creates a database in memory, which is dropped with its last clone.
     ///
     /// # Errors
-    /// Those of the database.
+    /// The database's error.
     pub fn in_memory() -> io::Result<Self> {
         let database = Database::builder().create_with_backend(InMemoryBackend::default());
         Self::with_tables(database.map_err(io::Error::other)?)
     }
 
-    // Reading a table that was never written is an error, so they are made here.
+    // Creates the tables, because reading a missing table is an error.
     fn with_tables(database: Database) -> io::Result<Self> {
         let store = Self(Arc::new(database));
         write(&store.0, Durability::Immediate, |transaction| {
@@ -54,34 +53,34 @@ impl Store {
         Ok(store)
     }
 
-    /// Tells whether anybody still holds the database.
+    /// Returns a weak reference, which shows whether the database is still in use.
     pub fn downgrade(&self) -> Weak<Database> {
         Arc::downgrade(&self.0)
     }
 
-    /// Reads, on a thread that may block.
+    /// Reads in a transaction, on a thread that may block.
     ///
     /// # Errors
-    /// What `read` answers.
+    /// The error of `read`.
     pub async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&ReadTransaction) -> Result<T, Fault> + Send + 'static,
+        read: impl FnOnce(&ReadTransaction) -> Result<T, TransactionError> + Send + 'static,
     ) -> io::Result<T> {
         let database = self.0.clone();
         let result = tokio::task::spawn_blocking(move || read(&database.begin_read()?));
         result.await?.map_err(io::Error::other)
     }
 
-    /// Writes all or nothing, and has it on the disk when this returns.
+    /// Writes in one transaction, which is synced to disk when the call returns.
     ///
     /// # Errors
-    /// What `change` answers, or that the disk failed.
+    /// The error of `change` or of the disk.
     ///
     /// # Cancel safety
-    /// A dropped future may still write, as a whole.
+    /// If the future is dropped, the transaction may still be committed as a whole.
     pub async fn write(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), Fault> + Send + 'static,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), TransactionError> + Send + 'static,
     ) -> io::Result<()> {
         let database = self.0.clone();
         let result =
@@ -89,14 +88,14 @@ impl Store {
         result.await?
     }
 
-    /// As [`write`](Self::write), but on the disk only after the next `write`:
-    /// for what may be lost in a crash.
+    /// Writes as [`write`](Self::write), but syncs only with the next `write`: for data
+    /// that may be lost in a crash.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
     pub async fn write_lazily(
         &self,
-        change: impl FnOnce(&WriteTransaction) -> Result<(), Fault> + Send + 'static,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), TransactionError> + Send + 'static,
     ) -> io::Result<()> {
         let database = self.0.clone();
         let result =
@@ -107,7 +106,7 @@ impl Store {
     /// Reads a single value.
     ///
     /// # Errors
-    /// When the database cannot be read, or the value is no `T`.
+    /// The database cannot be read, or the value is not a `T`.
     pub async fn get<T: DeserializeOwned + Send + 'static>(
         &self,
         name: &'static str,
@@ -129,7 +128,7 @@ impl Store {
 pub fn get<T: DeserializeOwned>(
     transaction: &WriteTransaction,
     name: &str,
-) -> Result<Option<T>, Fault> {
+) -> Result<Option<T>, TransactionError> {
     let table = transaction.open_table(STATE)?;
     let value = table.get(name)?;
     Ok(value
@@ -140,12 +139,12 @@ pub fn get<T: DeserializeOwned>(
 /// Sets a single value within a transaction.
 ///
 /// # Errors
-/// Those of the database.
+/// The database's error.
 pub fn put(
     transaction: &WriteTransaction,
     name: &str,
     value: &impl Serialize,
-) -> Result<(), Fault> {
+) -> Result<(), TransactionError> {
     let json = serde_json::to_vec(value)?;
     transaction
         .open_table(STATE)?
@@ -156,9 +155,9 @@ pub fn put(
 fn write(
     database: &Database,
     durability: Durability,
-    change: impl FnOnce(&WriteTransaction) -> Result<(), Fault>,
+    change: impl FnOnce(&WriteTransaction) -> Result<(), TransactionError>,
 ) -> io::Result<()> {
-    let commit = || -> Result<(), Fault> {
+    let commit = || -> Result<(), TransactionError> {
         let mut transaction = database.begin_write()?;
         transaction.set_durability(durability)?;
         change(&transaction)?;

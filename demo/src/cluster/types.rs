@@ -1,4 +1,4 @@
-//! What Raft replicates, and how it names a server.
+//! The types that Raft replicates.
 
 use std::fmt;
 use std::io::Cursor;
@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// A server's number in Raft. It belongs to one server and one data folder for
-/// ever: a new server, or one that lost its disk, takes a new number.
+/// A server's number in Raft. It belongs to one server and one data folder forever: a
+/// new server, or one that lost its disk, takes a new number.
 pub type NodeId = u64;
 
 /// The Raft of these examples.
 pub type Raft = openraft::Raft<TypeConfig>;
 
 openraft::declare_raft_types!(
-    /// The types that openraft is put together with.
+    /// The type configuration of openraft.
     pub TypeConfig:
         D = Request,
         R = Reply,
@@ -22,19 +22,18 @@ openraft::declare_raft_types!(
         Node = Node,
 );
 
-/// What the Raft configuration holds of a server. It is replicated, and so known
-/// to every server.
+/// A server in the Raft configuration. It is replicated, so every server knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// The name, as operators know it.
+    /// The server's name.
     pub name: String,
-    /// Where it takes Raft's calls.
+    /// The address for Raft's calls.
     pub raft: SocketAddr,
-    /// Where it serves its HTTP API, that of the operator among it.
+    /// The address of the HTTP API, which includes the operator endpoints.
     pub http: SocketAddr,
 }
 
-// openraft asks for it: a configuration may name a server that it has no `Node` of.
+// openraft requires it, because a configuration can contain a server without a `Node`.
 impl Default for Node {
     fn default() -> Self {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -55,8 +54,8 @@ impl fmt::Display for Node {
 /// A change to the replicated table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// Changes nothing. A server is removed only after the voters that stay have
-    /// written such an entry.
+    /// Changes nothing. Before a server is removed, the voters that stay write such an
+    /// entry as a proof that they are alive.
     Noop,
     /// Sets a key.
     Set {
@@ -72,6 +71,6 @@ pub enum Request {
     },
 }
 
-/// What a change answers: the value before it.
+/// The reply to a change: the previous value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply(pub Option<String>);

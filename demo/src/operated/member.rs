@@ -1,4 +1,4 @@
-//! A server that is one of several processes, as its flags say.
+//! A server that runs as one of several processes, configured by flags.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,18 +20,18 @@ const PORTS: Ports = Ports {
     wan: 8302,
 };
 
-/// The key that gossip starts with unless GOSSIP_KEY has another one. Everybody
-/// can read it here: it is for trying things out on one machine.
+/// The gossip key at the start, unless GOSSIP_KEY is set. It is published here, so use
+/// it only for experiments on one machine.
 pub const PUBLISHED_KEY: &str = "0eK8RjnsGC/+I1fJErQsBA==";
 
-/// The flags of a server that is a process of its own.
+/// The flags of a server that runs in a process of its own.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Member {
     /// Runs one server of several processes, under this name.
     #[arg(long, requires = "data")]
     pub name: Option<String>,
-    /// The servers that form the cluster, this one among them, the same list for
-    /// each: alice=127.0.0.1,bob=127.0.0.2,carol=127.0.0.3
+    /// The servers that form the cluster, including this one; the same list on each
+    /// server: alice=127.0.0.1,bob=127.0.0.2,carol=127.0.0.3
     #[arg(
         long,
         value_delimiter = ',',
@@ -39,13 +39,13 @@ pub struct Member {
         conflicts_with = "join"
     )]
     pub peers: Vec<Peer>,
-    /// The addresses of servers of a running cluster, to become one more voter.
+    /// The addresses of servers of a running cluster, to join it as a voter.
     #[arg(long, value_delimiter = ',', requires_all = ["name", "ip"])]
     pub join: Vec<IpAddr>,
     /// The addresses of servers of other datacenters.
     #[arg(long, value_delimiter = ',', requires = "name")]
     pub join_wan: Vec<IpAddr>,
-    /// The address of this server; with --peers it stands there.
+    /// The address of this server. Not needed with --peers.
     #[arg(long, requires = "name")]
     pub ip: Option<IpAddr>,
     /// The folder for the Raft log and the keyrings.
@@ -73,10 +73,10 @@ impl FromStr for Peer {
 }
 
 impl Member {
-    /// Where this server is.
+    /// Returns this server's address.
     ///
     /// # Errors
-    /// When the flags do not say it.
+    /// The flags do not contain it.
     pub fn ip(&self) -> Result<IpAddr, String> {
         let listed = self.listed().map(|(_, peer)| peer.ip);
         self.ip
@@ -84,16 +84,17 @@ impl Member {
             .ok_or_else(|| "this server is not among --peers: give its --ip and --join".into())
     }
 
-    /// This server's place among the peers, which is its number in Raft.
+    /// Returns this server's entry among the peers, and its position, which is its
+    /// number in Raft.
     fn listed(&self) -> Option<(NodeId, &Peer)> {
         let mut numbered = (1..).zip(&self.peers);
         numbered.find(|(_, peer)| Some(&peer.name) == self.name.as_ref())
     }
 
-    /// Starts the server, and lets it find the others in its own time.
+    /// Starts the server, which then joins the others in the background.
     ///
     /// # Errors
-    /// When the flags contradict each other, or a part does not start.
+    /// The flags contradict each other, or a part does not start.
     pub async fn start(
         &self,
         datacenter: &str,
@@ -108,7 +109,7 @@ impl Member {
             .ok_or("a server needs a folder: give --data")?;
         let id = match self.listed() {
             Some((id, _)) => id,
-            None => number_of_its_own(&data)?,
+            None => own_number(&data)?,
         };
         let ip = self.ip()?;
         let server = Server::start(Settings {
@@ -122,18 +123,18 @@ impl Member {
             key: gossip_key()?,
         })
         .await?;
-        self.find_others(&server).await?;
+        self.join_others(&server).await?;
         Ok(server)
     }
 
-    async fn find_others(&self, server: &Server) -> Result<(), Box<dyn Error>> {
+    async fn join_others(&self, server: &Server) -> Result<(), Box<dyn Error>> {
         let near = self.peers.iter().map(|peer| peer.ip);
         let near: Vec<_> = near.chain(self.join.iter().copied()).collect();
         let on = |port, ips: &[IpAddr]| -> Vec<_> {
             ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
         };
-        // The other datacenters apart from this one: it is enough that one address
-        // of a list answers, and it must not be the one next door.
+        // One answer is enough for each list, so the other datacenters have a list of
+        // their own: otherwise a local server's answer would do.
         for (agent, others) in [
             (server.lan(), on(PORTS.lan, &near)),
             (server.wan(), on(PORTS.wan, &near)),
@@ -164,13 +165,13 @@ impl Peer {
     }
 }
 
-/// The number of a server that joins. It is kept with the log that it belongs to.
-fn number_of_its_own(data: &std::path::Path) -> Result<NodeId, Box<dyn Error>> {
+/// Returns the number of a server that joins. It is stored next to the Raft log.
+fn own_number(data: &std::path::Path) -> Result<NodeId, Box<dyn Error>> {
     let file = data.join("id");
     match std::fs::read_to_string(&file) {
         Ok(text) => Ok(text.trim().parse()?),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Past the numbers of the founders, and no other server's.
+            // Unique, and larger than the numbers of the first servers.
             let now = std::time::SystemTime::now();
             let id = now.duration_since(std::time::UNIX_EPOCH)?.as_micros() as NodeId;
             std::fs::create_dir_all(data)?;
@@ -181,20 +182,21 @@ fn number_of_its_own(data: &std::path::Path) -> Result<NodeId, Box<dyn Error>> {
     }
 }
 
-/// The key of GOSSIP_KEY: flags show in the list of processes.
+/// Reads the gossip key from GOSSIP_KEY. It is not a flag, because flags appear in the
+/// list of processes.
 ///
 /// # Errors
-/// When it is no key.
+/// GOSSIP_KEY is not a gossip key.
 pub fn gossip_key() -> Result<GossipKey, Box<dyn Error>> {
     let text = std::env::var("GOSSIP_KEY");
     let key = GossipKey::from_base64(text.as_deref().unwrap_or(PUBLISHED_KEY));
-    Ok(key.map_err(|error| format!("GOSSIP_KEY is no gossip key: {error}"))?)
+    Ok(key.map_err(|error| format!("GOSSIP_KEY is not a gossip key: {error}"))?)
 }
 
-/// What the servers show each other, if PEER_SECRET has it.
+/// Reads the secret that the servers share from PEER_SECRET, if it is set.
 ///
 /// # Errors
-/// When it is no secret.
+/// PEER_SECRET is not a valid secret.
 pub fn peer_secret() -> Result<Option<SharedSecret>, Box<dyn Error>> {
     match std::env::var("PEER_SECRET") {
         Ok(secret) => Ok(Some(SharedSecret::new(secret)?)),

@@ -1,16 +1,11 @@
-//! The examples' cluster with Consul's operator endpoints, in one process or as
-//! several.
+//! The cluster with Consul's operator endpoints, in one process or in several.
 //!
-//! | file | what is there |
+//! | file | content |
 //! |---|---|
-//! | `operator.rs` | [`Operator`]: all that embedding the library comes to |
-//! | `view.rs` | what gossip knows: who is up, and where other datacenters are |
-//! | `member.rs` | [`Member`]: the flags of one server of several |
-//! | `process.rs` | [`Process`]: such a server, started and killed by a program |
-
-// A program that takes this in uses a part of it, and is no library whose
-// public items could be reached from outside.
-#![allow(dead_code, unreachable_pub, unused_imports)]
+//! | `operator.rs` | [`Operator`]: the library embedded in a server |
+//! | `view.rs` | the servers and datacenters that gossip knows |
+//! | `member.rs` | [`Member`]: the flags of one server of several processes |
+//! | `process.rs` | [`Process`]: a server process that a program starts and kills |
 
 mod member;
 mod operator;

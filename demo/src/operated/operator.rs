@@ -1,5 +1,4 @@
-//! Consul's operator endpoints over a server of the cluster: all that embedding
-//! the library comes to.
+//! The library embedded in a server of the cluster.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,12 +15,12 @@ use tokio::task::AbortHandle;
 use super::view::View;
 use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server};
 
-/// How long a call may take. It should be at least eight election timeouts: a
-/// removal waits for one, at most, until the voters that stay have proven that they
-/// are alive, and only for a quarter of the deadline.
+/// The timeout of a call. It should be at least eight election timeouts: a removal
+/// waits up to one election timeout, but at most a quarter of the deadline, for the
+/// proof that the voters that stay are alive.
 const DEADLINE: Duration = ELECTION_TIMEOUT.saturating_mul(8);
 
-/// A server's operator service, and what brings other servers' requests to it.
+/// The operator service of a server.
 pub struct Operator {
     service: OperatorService,
     secret: Option<SharedSecret>,
@@ -35,10 +34,10 @@ impl fmt::Debug for Operator {
 }
 
 impl Operator {
-    /// Makes one server operable. `secret` is what the servers show each other.
+    /// Builds the operator service of a server. `secret` is shared by the servers.
     ///
     /// # Errors
-    /// [`BuildError`], which for these parts cannot happen.
+    /// [`BuildError`], which cannot occur with these parts.
     pub fn new(
         server: &Server,
         datacenter: &str,
@@ -78,8 +77,8 @@ impl Operator {
         })
     }
 
-    /// The routes of the server's HTTP address: the other servers' calls, and behind
-    /// them Consul's endpoints.
+    /// Returns the routes of the server's HTTP address: the calls of other servers, and
+    /// Consul's endpoints as the fallback.
     pub fn routes(&self, dialect: Dialect) -> Router {
         let mut peers = PeerHttp::new(self.service.clone());
         if let Some(secret) = &self.secret {

@@ -1,4 +1,4 @@
-//! Servers as processes of their own, for programs that kill them.
+//! Server processes, for programs that start and kill them.
 
 use std::error::Error;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use super::{HTTP_PORT, Member, Operator, peer_secret};
 
-/// The flags of a process that is to be a server.
+/// The environment variable with the flags of a server process.
 const FLAGS: &str = "CLUSTER_OPERATOR_MEMBER";
 
 #[derive(Parser)]
@@ -25,15 +25,15 @@ struct Flags {
     member: Member,
 }
 
-/// A server in a process of its own: this program, started again. It is killed
-/// when this is dropped, and ends by itself when the program does.
+/// A server process: this program, started again. It is killed when this value is
+/// dropped, and exits when this program exits.
 #[derive(Debug)]
 pub struct Process {
     /// The server's name.
     pub name: String,
-    /// Its address, on which it has Consul's ports.
+    /// Its address, on which it listens on Consul's ports.
     pub ip: IpAddr,
-    /// The folder that it keeps what outlives it in.
+    /// The folder for its Raft log and keyrings.
     pub data: PathBuf,
     flags: Vec<String>,
     arguments: &'static [&'static str],
@@ -41,17 +41,17 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a server. `how` is how it finds the others, in the flags of
-    /// [`Member`]; `arguments` are those under which the program calls
+    /// Starts a server. `flags` are the flags of [`Member`] by which it joins the
+    /// others; `arguments` are the arguments with which this program calls
     /// [`serve_if_started_by_another`].
     ///
     /// # Errors
-    /// When the system cannot start a process.
+    /// The process cannot be started.
     pub fn start(
         datacenter: &str,
         (name, ip): (&str, IpAddr),
         folder: &Path,
-        how: &[String],
+        flags: &[String],
         arguments: &'static [&'static str],
     ) -> io::Result<Self> {
         let data = folder.join(format!("{name}.{datacenter}"));
@@ -63,24 +63,24 @@ impl Process {
             arguments,
             child: None,
         };
-        process.restart(Some(how))?;
+        process.restart(Some(flags))?;
         Ok(process)
     }
 
-    /// Starts it again, on the same folder, with other flags if there are any.
+    /// Restarts the server on the same folder, with new flags if there are any.
     ///
     /// # Errors
-    /// When the system cannot start a process.
-    pub fn restart(&mut self, how: Option<&[String]>) -> io::Result<()> {
+    /// The process cannot be started.
+    pub fn restart(&mut self, flags: Option<&[String]>) -> io::Result<()> {
         self.kill();
-        if let Some(how) = how {
+        if let Some(flags) = flags {
             self.flags.truncate(1);
             self.flags.extend([
                 format!("--name={}", self.name),
                 format!("--ip={}", self.ip),
                 format!("--data={}", self.data.display()),
             ]);
-            self.flags.extend_from_slice(how);
+            self.flags.extend_from_slice(flags);
         }
         std::fs::create_dir_all(&self.data)?;
         let log = std::fs::File::create(self.data.join("log"))?;
@@ -95,40 +95,40 @@ impl Process {
         Ok(())
     }
 
-    /// Ends it as a power cut does: KILL, without a word to the others.
+    /// Kills the process (SIGKILL), as a power failure would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only for a process that has ended.
+            // Both fail only if the process has ended.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Whether it was started and not killed.
+    /// Returns true if it was started and not killed.
     pub fn is_started(&self) -> bool {
         self.child.is_some()
     }
 
-    /// Whether it has ended by itself, which it does only if it cannot start.
+    /// Returns true if it has exited, which happens only if it cannot start.
     pub fn has_failed(&mut self) -> bool {
         let child = self.child.as_mut();
         child.is_some_and(|child| matches!(child.try_wait(), Ok(Some(_))))
     }
 
-    /// What it has printed.
+    /// Returns its output.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.data.join("log")).unwrap_or_default()
     }
 
-    /// Where it serves HTTP.
+    /// Returns its HTTP address.
     pub fn http(&self) -> SocketAddr {
         SocketAddr::new(self.ip, HTTP_PORT)
     }
 
-    /// A client of its endpoints.
+    /// Returns a client of its endpoints.
     ///
     /// # Errors
-    /// None: its address makes a URI.
+    /// None in practice, because the address makes a valid URI.
     pub fn client(&self) -> Result<OperatorClient, InvalidServerUri> {
         Ok(OperatorClient::new(
             format!("http://{}", self.http()).parse()?,
@@ -142,14 +142,14 @@ impl Drop for Process {
     }
 }
 
-/// Serves, if this process is one that [`Process::start`] has started, until the
-/// one that did ends; otherwise returns at once.
+/// Runs the server if this process was started by [`Process::start`], until the
+/// starting process exits. Otherwise returns `None` at once.
 ///
 /// # Errors
-/// When the server does not start.
+/// The server does not start.
 pub fn serve_if_started_by_another() -> Option<Result<(), Box<dyn Error>>> {
     let flags = std::env::var(FLAGS).ok()?;
-    // Without this, servers of a program that was killed would stay for ever.
+    // Otherwise the servers of a killed program would run forever.
     std::thread::spawn(|| {
         let _ = io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);

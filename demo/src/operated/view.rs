@@ -1,5 +1,5 @@
-//! What gossip knows, at hand without waiting: an agent's members have to be
-//! waited for, and the service must not wait to know its way.
+//! A cached view of the gossip pools. Reading an agent's members is asynchronous, and
+//! the service needs them without waiting.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,27 +15,27 @@ use tokio::task::AbortHandle;
 use crate::cluster::gossip::{self, Gossip, Member};
 use crate::cluster::{Node, Raft, Server};
 
-/// How old the view can be.
+/// The interval at which the view is refreshed.
 const REFRESH: Duration = Duration::from_millis(250);
 
 /// A server's view of the others. Clones share it.
 #[derive(Clone)]
-pub struct View {
+pub(crate) struct View {
     raft: Raft,
     seen: Arc<RwLock<Seen>>,
 }
 
 #[derive(Default)]
 struct Seen {
-    /// Where the servers of each datacenter serve HTTP, those that are up first.
+    /// The HTTP addresses of the servers of each datacenter, live servers first.
     datacenters: BTreeMap<DatacenterName, Vec<ServerUri>>,
     /// The servers of this datacenter, by name.
     servers: BTreeMap<String, Member>,
 }
 
 impl View {
-    /// Follows a server's pools until the task is aborted.
-    pub fn follow(server: &Server) -> (Self, AbortHandle) {
+    /// Starts a task that refreshes the view until it is aborted.
+    pub(crate) fn follow(server: &Server) -> (Self, AbortHandle) {
         let view = Self {
             raft: server.raft().clone(),
             seen: Arc::default(),
@@ -56,9 +56,8 @@ impl View {
         (view, tokio::spawn(follow).abort_handle())
     }
 
-    /// What gossip knows of a server of the Raft configuration. The quorum guard
-    /// counts those that are not alive.
-    pub fn status(&self, node: &Node) -> ServerStatus {
+    /// Returns the status of a server of the Raft configuration, for the quorum guard.
+    pub(crate) fn status(&self, node: &Node) -> ServerStatus {
         let mut status = ServerStatus::default();
         status.name = Some(node.name.as_str().into());
         let member = self.look(|seen| seen.servers.get(&node.name).cloned());
@@ -81,8 +80,9 @@ async fn look(lan: &Gossip, wan: &Gossip) -> Seen {
     }
 }
 
-/// A datacenter that has failed is still one, and asking it says so. One whose
-/// servers have all left is none.
+/// Groups the members by datacenter. A datacenter whose servers have all failed stays,
+/// so that a request to it reports that it is unreachable. A datacenter whose servers
+/// have all left does not.
 fn by_datacenter(mut members: Vec<Member>) -> BTreeMap<DatacenterName, Vec<ServerUri>> {
     members.retain(|member| member.status != MemberStatus::Left);
     members.sort_by_key(|member| member.status != MemberStatus::Alive);
@@ -101,9 +101,9 @@ fn uri(http: SocketAddr) -> Option<ServerUri> {
     format!("http://{http}").parse().ok()
 }
 
-/// The leader's name is in Raft's configuration. Where it serves HTTP is what it says
-/// in gossip: the configuration has the address that it had when it became a voter,
-/// which the others may only have guessed.
+/// Takes the leader's name from the Raft configuration and all HTTP addresses from
+/// gossip. The address in the configuration dates from when the server became a voter,
+/// and may be a guess of the others.
 impl Directory for View {
     fn datacenters(&self) -> Vec<DatacenterName> {
         self.look(|seen| seen.datacenters.keys().cloned().collect())

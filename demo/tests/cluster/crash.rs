@@ -7,8 +7,7 @@ use super::{cluster, has, leader, own_ip, set, settings, stop};
 const FOLDER: &str = "EXAMPLE_CLUSTER_FOLDER";
 const ACKNOWLEDGED: &str = "acknowledged ";
 
-/// What runs in the process that is killed: it writes without end, and tells of
-/// each write that Raft has answered.
+/// The process that is killed: writes forever and prints each acknowledged write.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "started by the test below"]
 async fn writes_until_killed() {
@@ -29,7 +28,7 @@ async fn writes_until_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_loses_nothing_that_it_acknowledged() {
+async fn killed_process_keeps_acknowledged_writes() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -47,7 +46,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged() {
         .filter_map(|line| Some(line.unwrap().strip_prefix(ACKNOWLEDGED)?.to_owned()));
     assert!(acknowledged.by_ref().take(20).count() == 20);
     child.kill().unwrap();
-    // What it still told of before it was gone counts as well.
+    // Writes that were printed before the process ended count too.
     let last = acknowledged.last();
     child.wait().unwrap();
 
@@ -60,7 +59,7 @@ async fn a_killed_process_loses_nothing_that_it_acknowledged() {
     for number in (0..=last).map(|number| number.to_string()) {
         has(&server, &number, &number).await;
     }
-    // And it goes on.
+    // The server accepts further writes.
     let servers = [server];
     set(leader(&servers).await, "alive", "yes").await;
     stop(servers).await;

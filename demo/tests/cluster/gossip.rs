@@ -13,7 +13,7 @@ fn secret(key: &str) -> SecretKey {
     key.parse().unwrap()
 }
 
-/// Waits until the agent sees these servers, each in its state.
+/// Waits until the agent sees these servers with these statuses.
 async fn sees(agent: &Gossip, expected: &[(&str, MemberStatus)]) {
     eventually("the members", async || {
         let members = members(agent).await;
@@ -24,20 +24,20 @@ async fn sees(agent: &Gossip, expected: &[(&str, MemberStatus)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_meet_in_the_pools_of_their_datacenter_and_of_all() {
+async fn servers_join_lan_and_wan_pools() {
     let ip = own_ip();
     let first = Server::start(settings(ip, 1)).await.unwrap();
     let second = Server::start(settings(ip, 2)).await.unwrap();
-    let abroad = Settings {
+    let remote = Settings {
         datacenter: "dc2".to_owned(),
         ..settings(ip, 1)
     };
-    let abroad = Server::start(abroad).await.unwrap();
+    let remote = Server::start(remote).await.unwrap();
 
-    // The same list for each, its own address in it.
-    let everywhere = [&first, &second, &abroad].map(|server| address(server.wan()));
-    for server in [&first, &second, &abroad] {
-        join(server.wan(), &everywhere).await;
+    // The same list on each server, including its own address.
+    let addresses = [&first, &second, &remote].map(|server| address(server.wan()));
+    for server in [&first, &second, &remote] {
+        join(server.wan(), &addresses).await;
     }
     join(second.lan(), &[address(first.lan())]).await;
 
@@ -45,23 +45,23 @@ async fn servers_meet_in_the_pools_of_their_datacenter_and_of_all() {
     for server in [&first, &second] {
         sees(server.lan(), &[("server-1", Alive), ("server-2", Alive)]).await;
     }
-    sees(abroad.lan(), &[("server-1", Alive)]).await;
+    sees(remote.lan(), &[("server-1", Alive)]).await;
     let all = [
         ("server-1.dc1", Alive),
         ("server-1.dc2", Alive),
         ("server-2.dc1", Alive),
     ];
-    for server in [&first, &second, &abroad] {
+    for server in [&first, &second, &remote] {
         sees(server.wan(), &all).await;
     }
     let known = members(first.wan()).await;
     assert_eq!(known[1].about.datacenter, "dc2");
-    assert_eq!(known[1].about.http, abroad.node().http);
-    stop([first, second, abroad]).await;
+    assert_eq!(known[1].about.http, remote.node().http);
+    stop([first, second, remote]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_crash_is_seen_as_one_and_a_departure_is_not() {
+async fn crashed_server_is_failed_and_leaving_server_is_left() {
     let ip = own_ip();
     let mut servers = Vec::new();
     for id in 1..=3 {
@@ -94,23 +94,23 @@ async fn a_crash_is_seen_as_one_and_a_departure_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_agent_with_another_key_does_not_get_in() {
+async fn agent_with_another_key_cannot_join() {
     let ip = own_ip();
     let server = Server::start(settings(ip, 1)).await.unwrap();
-    let stranger = Settings {
+    let other = Settings {
         key: NEXT_KEY.parse().unwrap(),
         ..settings(ip, 2)
     };
-    let stranger = Server::start(stranger).await.unwrap();
-    let door = MaybeResolvedAddress::resolved(address(server.lan()));
-    stranger.lan().join(door, true).await.unwrap_err();
+    let other = Server::start(other).await.unwrap();
+    let target = MaybeResolvedAddress::resolved(address(server.lan()));
+    other.lan().join(target, true).await.unwrap_err();
     assert_eq!(members(server.lan()).await.len(), 1);
-    assert_eq!(members(stranger.lan()).await.len(), 1);
-    stop([server, stranger]).await;
+    assert_eq!(members(other.lan()).await.len(), 1);
+    stop([server, other]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotated_key_survives_a_restart() {
+async fn rotated_key_survives_restart() {
     let ip = own_ip();
     let folder = tempfile::tempdir().unwrap();
     let on_disk = Settings {
@@ -134,7 +134,7 @@ async fn a_rotated_key_survives_a_restart() {
     let ports = second.ports();
     second.shutdown().await.unwrap();
     sees(first.lan(), &[("server-1", Alive), ("server-2", Failed)]).await;
-    // It is configured with the old key as before.
+    // Its configuration still has the old key.
     let second = Server::start(Settings { ports, ..on_disk }).await.unwrap();
     join(second.lan(), &[address(first.lan())]).await;
     for server in [&first, &second] {
@@ -161,7 +161,7 @@ fn all_of(nodes: usize, response: KeyResponse<SmolStr>) {
 }
 
 #[test]
-fn the_configured_key_counts_until_there_is_a_file() {
+fn keyring_file_takes_precedence_over_configured_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keyring");
     let configured: GossipKey = KEY.parse().unwrap();
@@ -172,7 +172,7 @@ fn the_configured_key_counts_until_there_is_a_file() {
 }
 
 #[test]
-fn a_broken_keyring_is_an_error_that_shows_none_of_it() {
+fn error_for_malformed_keyring_file_shows_no_key() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keyring");
     let configured: GossipKey = KEY.parse().unwrap();
@@ -181,6 +181,6 @@ fn a_broken_keyring_is_an_error_that_shows_none_of_it() {
         let error = load(Some(&file), &configured).unwrap_err();
         assert!(!text(&error).contains("5K9Otf"), "{error:?}");
     }
-    // A folder is there, but cannot be read as a file.
+    // The path is a folder.
     load(Some(folder.path()), &configured).unwrap_err();
 }

@@ -1,5 +1,5 @@
-//! The cluster that the example servers run: that it keeps what it promised over
-//! restarts and crashes, finds its servers, and keeps others out.
+//! Tests of the demo cluster: durability over restarts and crashes, joining, and
+//! rejecting other servers.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod crash;
@@ -19,10 +19,10 @@ use cluster_operator_demo::cluster::{self, NodeId, Ports, Request, Server, Setti
 use openraft::ServerState;
 
 const KEY: &str = "0eK8RjnsGC/+I1fJErQsBA==";
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An address of this test's own, so that a port that it gives back for a moment
-/// is not taken by another one. Connections go out from 127.0.0.1, which is none.
+/// Returns an address that no other test uses, so that none can take a port while a
+/// server restarts. Outgoing connections use 127.0.0.1, which is not among them.
 fn own_ip() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [high, low, ..] = std::process::id().to_le_bytes();
@@ -44,7 +44,7 @@ fn settings(ip: IpAddr, id: NodeId) -> Settings {
     }
 }
 
-/// Starts these and makes one cluster of them.
+/// Starts servers with these settings and forms a cluster of them.
 async fn cluster(settings: impl IntoIterator<Item = Settings>) -> Vec<Server> {
     let mut servers = Vec::new();
     for settings in settings {
@@ -58,7 +58,7 @@ async fn cluster(settings: impl IntoIterator<Item = Settings>) -> Vec<Server> {
     servers
 }
 
-/// Waits until one of them leads, and the rest of them know.
+/// Waits until all servers agree on a leader.
 async fn leader(servers: &[Server]) -> &Server {
     eventually("a leader that all agree on", async || {
         let leader = servers[0].raft().current_leader().await?;
@@ -89,7 +89,7 @@ async fn has(server: &Server, key: &str, value: &str) {
     .await;
 }
 
-/// Asks again until there is an answer.
+/// Retries until there is an answer.
 async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let found = async {
         loop {
@@ -99,7 +99,7 @@ async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, found)
+    tokio::time::timeout(TIMEOUT, found)
         .await
         .unwrap_or_else(|_| panic!("{what} is still missing"))
 }

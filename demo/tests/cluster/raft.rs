@@ -29,7 +29,7 @@ async fn three_servers_elect_a_leader_and_replicate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_others_go_on_without_the_leader() {
+async fn followers_elect_new_leader_after_leader_stops() {
     let ip = own_ip();
     let mut servers = cluster((1..=3).map(|id| settings(ip, id))).await;
     let first = leader(&servers).await.id();
@@ -46,12 +46,12 @@ async fn the_others_go_on_without_the_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_down_catches_up_from_the_log() {
+async fn restarted_server_catches_up_from_log() {
     catches_up(async |_| ()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_was_down_catches_up_from_a_snapshot() {
+async fn restarted_server_catches_up_from_snapshot() {
     catches_up(snapshot).await;
 }
 
@@ -83,7 +83,7 @@ async fn catches_up(meanwhile: impl AsyncFn(&Server)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_joins_by_asking_any_server() {
+async fn server_joins_by_asking_a_follower() {
     let ip = own_ip();
     let mut servers = cluster((1..=3).map(|id| settings(ip, id))).await;
     let leading = leader(&servers).await.id();
@@ -101,13 +101,13 @@ async fn a_server_joins_by_asking_any_server() {
         })
         .await;
     }
-    // Asked again, it has nothing to do, even with nobody there to ask.
+    // A voter returns at once, even without peers to ask.
     servers[3].join_raft(&[]).await.unwrap();
     stop(servers).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_refuses_a_call_that_is_for_another_one() {
+async fn server_rejects_call_for_another_server() {
     let server = Server::start(settings(own_ip(), 1)).await.unwrap();
     let address = server.node().raft;
     let ask = async |datacenter: &str, target: Option<NodeId>| {
@@ -127,7 +127,7 @@ async fn a_server_refuses_a_call_that_is_for_another_one() {
     assert!(ask("dc1", Some(1)).await.unwrap().vote_granted);
     stop([server]).await;
 
-    // Nobody there is told from an answer that is lost.
-    let nobody = tokio::time::timeout(Duration::from_secs(10), ask("dc1", Some(1))).await;
-    assert!(matches!(nobody, Ok(Err(CallError::Unreachable(_)))));
+    // A stopped server is unreachable, which is different from a lost answer.
+    let stopped = tokio::time::timeout(Duration::from_secs(10), ask("dc1", Some(1))).await;
+    assert!(matches!(stopped, Ok(Err(CallError::Unreachable(_)))));
 }

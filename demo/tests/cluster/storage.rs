@@ -31,9 +31,9 @@ impl StoreBuilder<TypeConfig, Log, Machine, TempDir> for OnDisk {
     }
 }
 
-// Both at once: the suite sleeps for most of its time.
+// Both run at once, because the suite mostly sleeps.
 #[test]
-fn the_storage_passes_the_suite_of_openraft() {
+fn storage_passes_openraft_suite() {
     std::thread::scope(|scope| {
         let in_memory = scope.spawn(|| Suite::test_all(InMemory).unwrap());
         let on_disk = scope.spawn(|| Suite::test_all(OnDisk).unwrap());
@@ -62,7 +62,7 @@ fn on_disk(folder: &Path) -> Settings {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_keeps_vote_log_membership_and_table() {
+async fn restart_keeps_vote_log_membership_and_table() {
     let folder = tempfile::tempdir().unwrap();
     let settings = on_disk(folder.path());
     let servers = cluster([settings.clone()]).await;
@@ -82,7 +82,7 @@ async fn a_restart_keeps_vote_log_membership_and_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_keeps_what_only_the_snapshot_holds() {
+async fn restart_restores_table_from_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let settings = on_disk(folder.path());
     let servers = cluster([settings.clone()]).await;
@@ -100,7 +100,7 @@ async fn a_restart_keeps_what_only_the_snapshot_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_serves_one_server_at_a_time() {
+async fn second_server_on_same_folder_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     let settings = on_disk(folder.path());
     let first = Server::start(settings.clone()).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_folder_serves_one_server_at_a_time() {
     stop([first]).await;
 }
 
-/// Makes a snapshot of all that is applied and drops the log below it.
+/// Creates a snapshot of the applied state and purges the log before it.
 pub(crate) async fn snapshot(server: &Server) {
     let raft = server.raft();
     let applied = raft.metrics().borrow().last_applied.unwrap();

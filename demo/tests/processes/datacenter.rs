@@ -6,42 +6,42 @@ use std::time::{Duration, Instant};
 use cluster_operator::client::{ClientError, OperatorClient};
 use cluster_operator::{Consistency, GossipKey, RaftConfiguration, ServerId};
 
-use crate::patient;
+use crate::with_deadline;
 use cluster_operator_demo::operated::Process;
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
-const PATIENCE: Duration = Duration::from_secs(90);
-const FORMING: Duration = Duration::from_secs(45);
+const TIMEOUT: Duration = Duration::from_secs(90);
+const FORMING_TIMEOUT: Duration = Duration::from_secs(45);
 const AS_SERVER: &[&str] = &["--ignored", "--exact", "server_process", "--nocapture"];
 
-/// The processes are killed and the folder is removed when this is dropped, which
-/// a panic does too.
+/// The server processes. They are killed and their folder is removed when this is
+/// dropped, also after a panic.
 pub(crate) struct Datacenter {
     pub(crate) servers: Vec<Process>,
     _folder: tempfile::TempDir,
 }
 
 impl Datacenter {
-    /// Starts servers and waits for a leader and a pool of all. `network` is the
-    /// third byte of their addresses, for tests that run at once; the second
-    /// belongs to this process.
+    /// Starts servers and waits for a leader and complete pools. `network` is the third
+    /// byte of their addresses, which differs between concurrent tests; the second byte
+    /// depends on this process.
     pub(crate) async fn start(network: u8, size: usize) -> Self {
-        // On a busy machine, of some fifty pools of the serf crate that form at once
-        // one leaves a node out for good. These tests are about what comes after.
+        // On a busy machine, about one in fifty new pools of the serf crate never
+        // contains all nodes. These tests are about later events.
         for _ in 0..3 {
             let datacenter = Datacenter::launch(network, size);
-            let formed = tokio::time::timeout(FORMING, datacenter.whole()).await;
+            let formed = tokio::time::timeout(FORMING_TIMEOUT, datacenter.complete()).await;
             if formed.is_ok() {
                 return datacenter;
             }
-            println!("the servers have not found each other: they are started anew");
+            println!("the cluster did not form: restarting the servers");
         }
-        panic!("three times the servers have not found each other within {FORMING:?}");
+        panic!("the cluster did not form within {FORMING_TIMEOUT:?} in three attempts");
     }
 
     fn launch(network: u8, size: usize) -> Self {
-        let mine = (std::process::id() % 200) as u8 + 50;
-        let ip = |n: usize| IpAddr::from(Ipv4Addr::new(127, mine, network, n as u8 + 1));
+        let own = (std::process::id() % 200) as u8 + 50;
+        let ip = |n: usize| IpAddr::from(Ipv4Addr::new(127, own, network, n as u8 + 1));
         let folder = tempfile::tempdir().unwrap();
         let names = &NAMES[..size];
         let peers: Vec<_> = (0..)
@@ -74,10 +74,10 @@ impl Datacenter {
     }
 
     pub(crate) fn client(&self, name: &str) -> OperatorClient {
-        patient(self.server(name).client().unwrap())
+        with_deadline(self.server(name).client().unwrap())
     }
 
-    /// The names of the servers that run.
+    /// Returns the names of the running servers.
     pub(crate) fn running(&self) -> Vec<String> {
         let running = self.servers.iter().filter(|server| server.is_started());
         running.map(|server| server.name.clone()).collect()
@@ -92,68 +92,67 @@ impl Datacenter {
         client.raft_configuration(consistency).await
     }
 
-    /// What one server has of the Raft configuration.
+    /// Returns one server's view of the Raft configuration.
     pub(crate) async fn view(&self, name: &str) -> Result<RaftConfiguration, String> {
         let view = self.read(name, Consistency::Stale).await;
         view.map_err(|error| error.to_string())
     }
 
-    /// The configuration of the leader, once there is one that leads for sure.
-    pub(crate) async fn led(&self) -> RaftConfiguration {
+    /// Waits for a confirmed leader and returns its configuration.
+    pub(crate) async fn leader_configuration(&self) -> RaftConfiguration {
         let running = self.running();
         eventually("a leader", || async {
-            let mut fault = String::new();
+            let mut last_error = String::new();
             for name in &running {
                 match self.read(name, Consistency::Consistent).await {
                     Ok(configuration) => return Ok(configuration),
-                    Err(error) => fault = error.to_string(),
+                    Err(error) => last_error = error.to_string(),
                 }
             }
-            Err(fault)
+            Err(last_error)
         })
         .await
     }
 
-    /// The leader's name.
+    /// Returns the leader's name.
     pub(crate) async fn leader(&self) -> String {
         eventually("a leader by name", || async {
-            let configuration = self.led().await;
+            let configuration = self.leader_configuration().await;
             let leader = configuration.servers.iter().find(|server| server.leader);
             let leader = leader.and_then(|leader| leader.name.as_ref());
             leader
                 .map(ToString::to_string)
-                .ok_or_else(|| "nobody".to_owned())
+                .ok_or_else(|| "no leader".to_owned())
         })
         .await
     }
 
-    /// Waits until every server is in the configuration, of the same view, and in
-    /// the pool of each.
-    pub(crate) async fn whole(&self) -> RaftConfiguration {
-        let configuration = eventually("the same configuration of all on each", || async {
-            let led = self.led().await;
-            if led.servers.len() != self.servers.len() {
-                return Err(format!("{} servers", led.servers.len()));
+    /// Waits until every server is in the Raft configuration and in all pools, and all
+    /// have the same configuration.
+    pub(crate) async fn complete(&self) -> RaftConfiguration {
+        let configuration = eventually("the same complete configuration", || async {
+            let expected = self.leader_configuration().await;
+            if expected.servers.len() != self.servers.len() {
+                return Err(format!("{} servers", expected.servers.len()));
             }
             for name in self.running() {
                 let view = self.view(&name).await?;
-                if view.index != led.index {
-                    return Err(format!("{name} is at {} of {}", view.index, led.index));
+                if view.index != expected.index {
+                    return Err(format!("{name} is at {} of {}", view.index, expected.index));
                 }
             }
-            Ok(led)
+            Ok(expected)
         })
         .await;
-        self.rings_of_all().await;
+        self.complete_rings().await;
         configuration
     }
 
-    /// Waits until every server's rings have all nodes; the keys that each node
-    /// has, the first of which all nodes use.
-    pub(crate) async fn rings_of_all(&self) -> Vec<GossipKey> {
+    /// Waits until every server's rings have all nodes, and returns their keys.
+    pub(crate) async fn complete_rings(&self) -> Vec<GossipKey> {
         let mut keys = Vec::new();
         for name in self.running() {
-            keys = eventually("rings of all", || self.keys(&name)).await;
+            keys = eventually("complete rings", || self.keys(&name)).await;
         }
         keys
     }
@@ -174,12 +173,12 @@ impl Datacenter {
         Ok(keys)
     }
 
-    /// Waits until every server that runs, but this one, has the leader's configuration.
-    pub(crate) async fn agree_but(&self, but: &str) {
-        for name in self.running().iter().filter(|name| name.as_str() != but) {
+    /// Waits until every running server except this one has the leader's configuration.
+    pub(crate) async fn agree_except(&self, excepted: &str) {
+        for name in self.running().iter().filter(|name| *name != excepted) {
             eventually("the leader's configuration", || async {
                 let view = self.view(name).await?;
-                if ids(&view) == ids(&self.led().await) {
+                if ids(&view) == ids(&self.leader_configuration().await) {
                     Ok(())
                 } else {
                     Err(format!("{name} has {view:?}"))
@@ -189,22 +188,19 @@ impl Datacenter {
         }
     }
 
-    /// Starts a killed server again, and sees that it stays.
+    /// Restarts a killed server and waits until it answers.
     pub(crate) async fn restart(&mut self, name: &str) {
         self.server_mut(name).restart(None).unwrap();
         let start = Instant::now();
         while self.view(name).await.is_err() {
             let server = self.server_mut(name);
             if server.has_failed() && server.log().contains("gossip keys") {
-                // serf was killed while it wrote the ring: another server's will do.
+                // serf was killed while it wrote the keyring file.
                 self.copy_keyrings_to(name);
                 self.server_mut(name).restart(None).unwrap();
             }
             let log = self.server(name).log();
-            assert!(
-                start.elapsed() < PATIENCE,
-                "{name} does not come back: {log}"
-            );
+            assert!(start.elapsed() < TIMEOUT, "{name} does not restart: {log}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -218,13 +214,13 @@ impl Datacenter {
     }
 }
 
-/// Which servers a configuration has.
+/// Returns the ids of the servers of a configuration.
 pub(crate) fn ids(configuration: &RaftConfiguration) -> Vec<ServerId> {
     let servers = configuration.servers.iter();
     servers.map(|server| server.id.clone()).collect()
 }
 
-/// Looks again until it is so.
+/// Retries until the look succeeds.
 pub(crate) async fn eventually<T, F>(what: &str, look: impl Fn() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
@@ -233,7 +229,7 @@ where
     loop {
         match look().await {
             Ok(seen) => return seen,
-            Err(seen) => assert!(start.elapsed() < PATIENCE, "expected: {what}; seen: {seen}"),
+            Err(seen) => assert!(start.elapsed() < TIMEOUT, "expected: {what}; seen: {seen}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -1,10 +1,10 @@
-//! Another server is killed while one is removed.
+//! Another server is killed during a removal.
 //!
-//! What the servers have written tells what has happened. As long as every
-//! configuration that one of them holds has a majority up, there has to be a leader.
-//! A removal cannot prevent that a server dies between the proof and the commit, and
-//! takes the majority of a configuration with it; those are counted. A server that
-//! dies before the proof must not do that.
+//! The test reads the servers' logs to find out what happened. There must be a leader
+//! as long as every configuration in a live server's log has a live majority. A removal
+//! cannot prevent a loss of majority by a server that dies between the proof and the
+//! commit; the test counts these. A server that dies before the proof must not cause
+//! one.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -14,36 +14,36 @@ use cluster_operator::{Consistency, Outcome, PeerSelector, RaftConfiguration};
 use openraft::{Entry, EntryPayload, RaftLogReader};
 
 use crate::datacenter::{Datacenter, ids};
-use crate::removal::{WHOLE, agrees, replace};
+use crate::removal::{DURATION, check_answer, replace};
 use crate::{in_time, moment, rounds};
 use cluster_operator_demo::cluster::log::Log;
 use cluster_operator_demo::cluster::store::Store;
 use cluster_operator_demo::cluster::{ELECTION_TIMEOUT, NodeId, Request, TypeConfig};
 
-/// Without a leader for so long, the cluster is taken for one that has none. An
-/// election is over within four election timeouts, on a machine that is not busy.
+/// The time after which the cluster counts as leaderless. On an idle machine, an
+/// election takes up to four election timeouts.
 const LEADERLESS: Duration = ELECTION_TIMEOUT.saturating_mul(12);
 
-/// What came of a round.
+/// The results of all rounds.
 #[derive(Debug, Default)]
 struct Counts {
     done: u32,
     refused: u32,
     unknown: u32,
-    /// The killed server had not written what proves that it was alive.
-    died_before_the_proof: u32,
-    /// A configuration was without a majority until the killed server was back.
+    /// The killed server had not written the entry of the proof.
+    died_before_proof: u32,
+    /// A configuration had no majority until the killed server was restarted.
     without_majority: u32,
     slowest_election: Duration,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn death_before_the_proof_costs_no_majority_of_three() {
+async fn death_before_proof_costs_no_majority_of_three() {
     kill_during_removals(4, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn death_during_a_removal_costs_no_majority_of_five() {
+async fn death_during_removal_costs_no_majority_of_five() {
     kill_during_removals(5, 5).await;
 }
 
@@ -56,8 +56,9 @@ async fn kill_during_removals(network: u8, size: usize) {
     println!("removals from {size} servers: {counts:?}");
 }
 
-/// Whom a round asks, removes and kills: the leader is each of them in turn.
-fn cast(round: u32, leader: &str, followers: &[String]) -> [String; 3] {
+/// Returns the servers that a round asks, removes and kills. The leader takes each role
+/// in turn.
+fn roles(round: u32, leader: &str, followers: &[String]) -> [String; 3] {
     let at = round as usize / 3;
     let follower = |n: usize| followers[(at + n) % followers.len()].clone();
     let leader = leader.to_owned();
@@ -70,16 +71,16 @@ fn cast(round: u32, leader: &str, followers: &[String]) -> [String; 3] {
 }
 
 async fn kill_another(datacenter: &mut Datacenter, round: u32, counts: &mut Counts) {
-    let before = datacenter.whole().await;
+    let before = datacenter.complete().await;
     let leader = datacenter.leader().await;
     let mut followers = datacenter.running();
     followers.retain(|name| *name != leader);
-    let [asked, victim, killed] = cast(round, &leader, &followers);
+    let [asked, victim, killed] = roles(round, &leader, &followers);
     let victim_id = number(&before, &victim);
     let killed_id = number(&before, &killed);
     let selector = PeerSelector::Id(victim_id.to_string().into());
 
-    let delay = moment(round / 3 + 2 * (round % 3), WHOLE);
+    let delay = moment(round / 3 + 2 * (round % 3), DURATION);
     if delay.is_zero() {
         datacenter.server_mut(&killed).kill();
     }
@@ -93,11 +94,10 @@ async fn kill_another(datacenter: &mut Datacenter, round: u32, counts: &mut Coun
     let answer = request.await.unwrap();
     let elected = leader_within(datacenter, LEADERLESS).await;
 
-    // Those that stay, with what they have written. A leader that is removed does
-    // not count, and neither does what was written before the request.
+    // Only entries that were written after the request prove something.
     let log = log(datacenter, &killed).await;
     let had_proof = proofs(&log, before.index) > 0;
-    counts.died_before_the_proof += u32::from(!had_proof);
+    counts.died_before_proof += u32::from(!had_proof);
     let proof_needs_it = before.servers.len() == 3 && killed != leader;
     match &answer {
         Ok(()) => counts.done += 1,
@@ -117,15 +117,15 @@ async fn kill_another(datacenter: &mut Datacenter, round: u32, counts: &mut Coun
         let refused = answer.as_ref().err();
         let refused = refused.map(|error| error.outcome());
         assert_eq!(refused, Some(Outcome::NotApplied), "{answer:?}");
-        assert!(elected.is_some(), "a refusal has cost the leader");
+        assert!(elected.is_some(), "no leader after a refused removal");
     }
 
     match elected {
         Some((after, elapsed)) => {
             counts.slowest_election = counts.slowest_election.max(elapsed);
-            agrees(&answer, &after, &before, &selector);
-            // It takes writes: what an operator does now is to remove the dead one,
-            // if nothing else has to be finished first.
+            check_answer(&answer, &after, &before, &selector);
+            // The cluster accepts writes, so the dead server can be removed, unless
+            // another change has to be completed first.
             if answer.is_err() && ids(&after) == ids(&before) && proof_needs_it && !had_proof {
                 let dead = PeerSelector::Id(killed_id.to_string().into());
                 replace(datacenter, &asked, &killed, &dead).await;
@@ -134,23 +134,26 @@ async fn kill_another(datacenter: &mut Datacenter, round: u32, counts: &mut Coun
         }
         None => {
             counts.without_majority += 1;
-            lost_a_majority(datacenter, &before, &victim).await;
+            check_lost_majority(datacenter, &before, &victim).await;
         }
     }
 
-    // With the killed server, there is a leader in any case, and the same
-    // configuration on each server that it reaches.
+    // Once the killed server is restarted, there is a leader, and all other servers
+    // have its configuration.
     datacenter.restart(&killed).await;
-    let after = datacenter.led().await;
-    agrees(&answer, &after, &before, &selector);
-    datacenter.agree_but(&victim).await;
+    let after = datacenter.leader_configuration().await;
+    check_answer(&answer, &after, &before, &selector);
+    datacenter.agree_except(&victim).await;
     replace(datacenter, &asked, &victim, &selector).await;
 }
 
-/// Stops all servers, sees in what they have written that a configuration has no
-/// majority among those that were up, and starts them again. The one that is
-/// removed would only ask to be taken in again.
-async fn lost_a_majority(datacenter: &mut Datacenter, before: &RaftConfiguration, victim: &str) {
+/// Stops all servers, checks in their logs that a configuration has no live majority,
+/// and restarts all but the victim, which would only ask to join again.
+async fn check_lost_majority(
+    datacenter: &mut Datacenter,
+    before: &RaftConfiguration,
+    victim: &str,
+) {
     let running = datacenter.running();
     let mut up = BTreeSet::new();
     let mut configurations = BTreeSet::new();
@@ -173,14 +176,15 @@ async fn lost_a_majority(datacenter: &mut Datacenter, before: &RaftConfiguration
     println!("  up: {up:?}; {victim} was removed; configurations: {configurations:?}");
     assert!(
         lost.is_some(),
-        "every configuration has a majority up, and there is no leader: {up:?}, {configurations:?}"
+        "every configuration has a live majority, but there is no leader: {up:?}, {configurations:?}"
     );
     for name in running.iter().filter(|name| *name != victim) {
         datacenter.restart(name).await;
     }
 }
 
-/// The configuration of the leader, if there is one in time, and how long it took.
+/// Waits for a leader and returns its configuration and the elapsed time, or `None` if
+/// there is no leader within the limit.
 async fn leader_within(
     datacenter: &Datacenter,
     limit: Duration,
@@ -199,7 +203,7 @@ async fn leader_within(
     None
 }
 
-/// What a server that is dead has in its log.
+/// Returns the log of a killed server.
 async fn log(datacenter: &Datacenter, name: &str) -> Vec<Entry<TypeConfig>> {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("raft.redb");
@@ -208,7 +212,7 @@ async fn log(datacenter: &Datacenter, name: &str) -> Vec<Entry<TypeConfig>> {
     log.try_get_log_entries(..).await.unwrap()
 }
 
-/// How many entries that prove something were written after this configuration.
+/// Counts the entries of proofs that were written after this configuration.
 fn proofs(log: &[Entry<TypeConfig>], configuration: u64) -> usize {
     let proofs = log.iter().filter(|entry| {
         entry.log_id.index > configuration
@@ -217,7 +221,7 @@ fn proofs(log: &[Entry<TypeConfig>], configuration: u64) -> usize {
     proofs.count()
 }
 
-/// A server's number in Raft.
+/// Returns a server's number in Raft.
 fn number(configuration: &RaftConfiguration, name: &str) -> NodeId {
     let mut servers = configuration.servers.iter();
     let server = servers.find(|server| server.name.as_ref().is_some_and(|n| n.as_str() == name));

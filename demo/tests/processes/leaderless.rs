@@ -1,4 +1,4 @@
-//! What a follower answers while nobody leads.
+//! The answers of a follower without a leader.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use cluster_operator::{Consistency, ErrorKind};
 use crate::datacenter::Datacenter;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_leader_a_stale_read_answers_and_a_default_one_says_so() {
+async fn without_leader_only_stale_reads_succeed() {
     let mut datacenter = Datacenter::start(3, 3).await;
     let leader = datacenter.leader().await;
     let mut followers = datacenter.running();
@@ -24,15 +24,15 @@ async fn without_a_leader_a_stale_read_answers_and_a_default_one_says_so() {
         .unwrap();
     assert_eq!(of_leader, of_follower);
 
-    // Two of three are killed: the one that is left can elect nobody.
+    // Two of three are killed, so the remaining one cannot elect a leader.
     datacenter.server_mut(&leader).kill();
     datacenter.server_mut(&followers[1]).kill();
     let left = datacenter.client(&followers[0]);
     let stale = left.raft_configuration(Consistency::Stale).await.unwrap();
     assert_eq!(stale.servers.len(), 3);
 
-    // Until its election begins it may take the killed one for the leader, and
-    // cannot reach it. An election begins within two seconds.
+    // Until it starts an election, which it does within two seconds, it still regards
+    // the killed server as the leader and reports it as unreachable.
     let start = Instant::now();
     loop {
         let error = left

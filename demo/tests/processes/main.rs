@@ -1,8 +1,8 @@
-//! Real server processes, of which the leader or another one is killed in the middle
-//! of what an operator does.
+//! Tests with real server processes, in which the leader or another server is killed
+//! during an operation.
 //!
-//! `KILL_ROUNDS` says how often, for each of these tests; the default is small, so
-//! that the tests stay quick:
+//! `KILL_ROUNDS` sets the number of rounds of each test. The default is small, to keep
+//! the tests quick:
 //!
 //! ```text
 //! KILL_ROUNDS=15 cargo test --all-features --test processes -- --nocapture
@@ -22,8 +22,8 @@ use std::time::Duration;
 use cluster_operator::client::{ClientError, OperatorClient};
 use cluster_operator_demo::{cluster, operated};
 
-/// How long an operator waits for an answer, and a second on top: more than the
-/// service's deadline, which is eight election timeouts.
+/// The timeout of a request: more than the service's deadline, which is eight election
+/// timeouts.
 const DEADLINE: Duration = cluster::ELECTION_TIMEOUT.saturating_mul(10);
 
 fn rounds() -> u32 {
@@ -31,13 +31,13 @@ fn rounds() -> u32 {
     rounds.map_or(3, |rounds| rounds.parse().expect("KILL_ROUNDS is a number"))
 }
 
-/// A moment in the middle of an operation that takes about `whole`, another one in
+/// Returns a moment during an operation that takes about `total`, a different one in
 /// each round.
-fn moment(round: u32, whole: Duration) -> Duration {
-    whole * (round % 15) / 15
+fn moment(round: u32, total: Duration) -> Duration {
+    total * (round % 15) / 15
 }
 
-/// The outcome of a request that has to end in time, whatever happens.
+/// Returns the result of a request and checks that it ends within its deadline.
 async fn in_time<T>(
     request: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
@@ -45,13 +45,13 @@ async fn in_time<T>(
     ended.expect("the request ends within its deadline")
 }
 
-/// A client that gives up by itself within the deadline.
-fn patient(client: OperatorClient) -> OperatorClient {
+/// Returns the client with a timeout that ends before the deadline.
+fn with_deadline(client: OperatorClient) -> OperatorClient {
     client.with_deadline(DEADLINE - Duration::from_secs(1))
 }
 
-/// Not a test: the servers of the tests are this program, started again with this
-/// as what to run.
+/// Runs a server. The tests start their servers as processes of this program that run
+/// only this test.
 #[test]
 #[ignore = "a server process of the other tests"]
 fn server_process() {

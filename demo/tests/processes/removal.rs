@@ -1,4 +1,4 @@
-//! The leader is killed in the middle of a removal.
+//! The leader is killed during a removal.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use cluster_operator::{Outcome, PeerSelector, RaftConfiguration, ServerId};
 use crate::datacenter::{Datacenter, eventually, ids};
 use crate::{in_time, moment, rounds};
 
-/// What a removal takes: three commits, and what a busy machine adds.
-pub(crate) const WHOLE: Duration = Duration::from_millis(135);
+/// The approximate duration of a removal, with three commits on a busy machine.
+pub(crate) const DURATION: Duration = Duration::from_millis(135);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removal_is_done_or_not_when_the_leader_is_killed() {
+async fn removal_is_atomic_when_leader_is_killed() {
     let mut datacenter = Datacenter::start(1, 5).await;
     let mut seen = Vec::new();
     for round in 0..rounds() {
         let (outcome, removed) = kill_during_removal(&mut datacenter, round).await;
         println!(
             "removal {round}, killed after {:?}: {outcome}, removed: {removed}",
-            moment(round, WHOLE)
+            moment(round, DURATION)
         );
         seen.push(removed);
     }
@@ -31,7 +31,7 @@ async fn a_removal_is_done_or_not_when_the_leader_is_killed() {
 }
 
 async fn kill_during_removal(datacenter: &mut Datacenter, round: u32) -> (String, bool) {
-    let before = datacenter.whole().await;
+    let before = datacenter.complete().await;
     let leader = datacenter.leader().await;
     let mut others = datacenter.running();
     others.retain(|name| *name != leader);
@@ -47,26 +47,26 @@ async fn kill_during_removal(datacenter: &mut Datacenter, round: u32) -> (String
         let selector = selector.clone();
         tokio::spawn(async move { in_time(client.remove_peer(&selector, None)).await })
     };
-    tokio::time::sleep(moment(round, WHOLE)).await;
+    tokio::time::sleep(moment(round, DURATION)).await;
     datacenter.server_mut(&leader).kill();
     let answer = request.await.unwrap();
 
-    // There is a leader, and what it has is the old configuration or the new one.
-    let after = datacenter.led().await;
-    agrees(&answer, &after, &before, &selector);
+    // There is a leader with either the old or the new configuration.
+    let after = datacenter.leader_configuration().await;
+    check_answer(&answer, &after, &before, &selector);
     let removed = after.servers.len() == 4;
     let outcome = answer.map_or_else(|error| format!("{:?}", error.outcome()), |()| "done".into());
 
-    // So it is on every server that the leader reaches, and on the killed one too.
+    // All other servers have the same configuration, also the killed one.
     datacenter.restart(&leader).await;
-    datacenter.agree_but(&victim).await;
+    datacenter.agree_except(&victim).await;
 
     replace(datacenter, &asked, &victim, &selector).await;
     (outcome, removed)
 }
 
-/// Nobody but the victim has gone, and it has where that was answered.
-pub(crate) fn agrees(
+/// Checks that only the victim was removed, and that the answer is true.
+pub(crate) fn check_answer(
     answer: &Result<(), ClientError>,
     after: &RaftConfiguration,
     before: &RaftConfiguration,
@@ -78,18 +78,21 @@ pub(crate) fn agrees(
         others.retain(|id| !is_victim(id));
         others
     };
-    assert_eq!(others(after), others(before), "nobody else has gone");
-    let is_there = ids(after).iter().any(is_victim);
+    assert_eq!(others(after), others(before), "another server was removed");
+    let stays = ids(after).iter().any(is_victim);
     match answer {
-        Ok(()) => assert!(!is_there, "what was confirmed has happened"),
+        Ok(()) => assert!(!stays, "a confirmed removal has no effect"),
         Err(error) if error.outcome() == Outcome::NotApplied => {
-            assert!(is_there, "what was denied has not happened: {error}");
+            assert!(
+                stays,
+                "a removal was applied in spite of its error: {error}"
+            );
         }
         Err(_) => {}
     }
 }
 
-/// Ends the removal if it has not ended, and has the victim join anew.
+/// Completes the removal if necessary, and lets the victim join as a new server.
 pub(crate) async fn replace(
     datacenter: &mut Datacenter,
     asked: &str,
@@ -97,9 +100,9 @@ pub(crate) async fn replace(
     selector: &PeerSelector,
 ) {
     let client = datacenter.client(asked);
-    eventually("the removal, asked for again", || async {
-        let led = datacenter.led().await;
-        if led.servers.len() < datacenter.servers.len() {
+    eventually("a retry of the removal", || async {
+        let configuration = datacenter.leader_configuration().await;
+        if configuration.servers.len() < datacenter.servers.len() {
             return Ok(());
         }
         let again = in_time(client.remove_peer(selector, None)).await;
@@ -109,10 +112,10 @@ pub(crate) async fn replace(
     let join = format!("--join={}", datacenter.server(asked).ip);
     let server = datacenter.server_mut(victim);
     server.kill();
-    // A new server in Raft; the keys stay, as the pool may have rotated.
+    // It is a new server in Raft. The keyrings stay, because the key may be rotated.
     for file in ["raft.redb", "id"] {
         let _ = std::fs::remove_file(server.data.join(file));
     }
     server.restart(Some(&[join])).unwrap();
-    datacenter.whole().await;
+    datacenter.complete().await;
 }

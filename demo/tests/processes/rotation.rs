@@ -1,4 +1,4 @@
-//! The leader is killed in the middle of a rotation of the gossip key.
+//! The leader is killed during a rotation of the gossip key.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use cluster_operator::client::{ClientError, OperatorClient};
 use crate::datacenter::{Datacenter, eventually, ids};
 use crate::{in_time, moment, rounds};
 
-/// What a rotation takes: three rounds of gossip in two pools.
-const WHOLE: Duration = Duration::from_millis(350);
+/// The approximate duration of a rotation: three rounds of gossip in two pools.
+const DURATION: Duration = Duration::from_millis(350);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_key_is_lost_when_the_leader_is_killed_in_a_rotation() {
+async fn no_key_is_lost_when_leader_is_killed_in_rotation() {
     let mut datacenter = Datacenter::start(2, 5).await;
     for round in 0..rounds() {
         let steps = kill_during_rotation(&mut datacenter, round).await;
         println!(
             "rotation {round}, killed after {:?}: {steps} of 3 steps confirmed",
-            moment(round, WHOLE)
+            moment(round, DURATION)
         );
     }
 }
 
 async fn kill_during_rotation(datacenter: &mut Datacenter, round: u32) -> usize {
-    let before = datacenter.whole().await;
-    let [old] = &datacenter.rings_of_all().await[..] else {
+    let before = datacenter.complete().await;
+    let [old] = &datacenter.complete_rings().await[..] else {
         panic!("a rotation has left more than one key")
     };
     let old = old.clone();
@@ -42,29 +42,33 @@ async fn kill_during_rotation(datacenter: &mut Datacenter, round: u32) -> usize 
         let (old, new) = (old.clone(), new.clone());
         tokio::spawn(async move { rotate(&client, &old, &new).await })
     };
-    tokio::time::sleep(moment(round, WHOLE)).await;
+    tokio::time::sleep(moment(round, DURATION)).await;
     datacenter.server_mut(&leader).kill();
     let confirmed = request.await.unwrap();
 
-    datacenter.led().await;
+    datacenter.leader_configuration().await;
     datacenter.restart(&leader).await;
-    // What every node has confirmed is there, on the killed one too.
-    let keys = datacenter.rings_of_all().await;
+    // Confirmed changes are on all nodes, also on the killed one.
+    let keys = datacenter.complete_rings().await;
     if confirmed >= 1 {
-        assert!(keys.contains(&new), "the installed key is there");
+        assert!(keys.contains(&new), "the installed key is lost");
     }
     if confirmed < 2 {
-        assert!(keys.contains(&old), "the key that may be in use is there");
+        assert!(keys.contains(&old), "a key that may be in use is lost");
     }
     if confirmed == 3 {
-        assert_eq!(keys, std::slice::from_ref(&new), "the removed key is gone");
+        assert_eq!(
+            keys,
+            std::slice::from_ref(&new),
+            "the old key is still there"
+        );
     }
-    let after = datacenter.whole().await;
-    assert_eq!(ids(&after), ids(&before), "no server is lost");
+    let after = datacenter.complete().await;
+    assert_eq!(ids(&after), ids(&before), "a server was removed");
 
-    // The operator begins again, and comes to the end.
+    // The rotation can be repeated and completes.
     let client = datacenter.client(&asked);
-    eventually("the rotation, begun again", || async {
+    eventually("the repeated rotation", || async {
         match rotate(&client, &old, &new).await {
             3 => Ok(()),
             steps => Err(format!("{steps} of 3 steps")),
@@ -74,8 +78,8 @@ async fn kill_during_rotation(datacenter: &mut Datacenter, round: u32) -> usize 
     confirmed
 }
 
-/// Installs, uses, removes, each only after every node has confirmed the one
-/// before. How many of the steps were confirmed.
+/// Installs, uses and removes keys, each step only after every node has confirmed the
+/// previous one. Returns the number of confirmed steps.
 async fn rotate(client: &OperatorClient, old: &GossipKey, new: &GossipKey) -> usize {
     let mut confirmed = 0;
     let steps = async {
@@ -87,7 +91,7 @@ async fn rotate(client: &OperatorClient, old: &GossipKey, new: &GossipKey) -> us
         confirmed += 1;
         Ok::<(), ClientError>(())
     };
-    // The step that failed is the one that is missing.
+    // The error is that of the first step that was not confirmed.
     let _ = steps.await;
     confirmed
 }
