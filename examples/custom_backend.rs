@@ -1,6 +1,7 @@
-//! The smallest real embedding: a Raft and a gossip pool of your own. This server
-//! is the only one of its cluster. `cargo run --example custom_backend --all-features`,
-//! then `curl http://127.0.0.1:8501/v1/operator/keyring`.
+//! The smallest complete embedding, with a Raft and a gossip pool of your own. This
+//! server is the only one of its cluster. Run it with
+//! `cargo run --example custom_backend --all-features`, then try
+//! `curl http://127.0.0.1:8501/v1/operator/keyring`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ impl RaftBackend for MyRaft {
         Ok(view)
     }
     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
-        self.view().await // by a majority of one
+        self.view().await // confirmed by a majority of one
     }
     async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
         Err(ErrorKind::LastVoter.into())

@@ -1,12 +1,12 @@
-//! Two datacenters of three servers each, every server a process of its own, with
-//! a real Raft on disk and real gossip: a walk through what an operator does.
+//! Two datacenters of three servers each, every server a process with a real Raft on
+//! disk and real gossip. The example shows what an operator does.
 //!
 //! ```text
 //! cargo run --example federation --all-features
 //! ```
 //!
-//! The servers listen on 127.0.1.1 to 127.0.2.3, on Consul's ports. macOS has to be
-//! told of each such address first: `sudo ifconfig lo0 alias 127.0.1.1`.
+//! The servers listen on 127.0.1.1 to 127.0.2.3, on Consul's ports. On macOS, add each
+//! of these addresses first: `sudo ifconfig lo0 alias 127.0.1.1`.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -26,12 +26,12 @@ const DATACENTERS: [(&str, [&str; 3]); 2] = [
     ("dc2", ["dave", "erin", "frank"]),
 ];
 
-/// How long an election, a failure's detection and a rejoin may take in all.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout for an election, the detection of a failure and a rejoin together.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
-    let done = serve_if_started_by_another().unwrap_or_else(walk);
-    match done {
+    let result = serve_if_started_by_another().unwrap_or_else(run);
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -41,15 +41,15 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn walk() -> Result<()> {
+async fn run() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let start = Instant::now();
     let mut federation = Federation::start(folder.path())?;
-    let walked = federation.walk().await;
-    if walked.is_err() {
-        federation.tell_logs();
+    let result = federation.operate().await;
+    if result.is_err() {
+        federation.print_logs();
     }
-    walked?;
+    result?;
     println!(
         "\nAll as expected, in {:.0} s.",
         start.elapsed().as_secs_f64()
@@ -68,12 +68,12 @@ impl Federation {
             let peers: Vec<_> = (0..3)
                 .map(|n| format!("{}={}", names[n], ip(at, n)))
                 .collect();
-            let how = [
+            let flags = [
                 format!("--peers={}", peers.join(",")),
                 format!("--join-wan={}", ip(1 - at, 0)),
             ];
             let start =
-                |n: usize| Process::start(datacenter, (names[n], ip(at, n)), folder, &how, &[]);
+                |n: usize| Process::start(datacenter, (names[n], ip(at, n)), folder, &flags, &[]);
             Ok([start(0)?, start(1)?, start(2)?])
         };
         Ok(Federation {
@@ -81,11 +81,11 @@ impl Federation {
         })
     }
 
-    async fn walk(&mut self) -> Result<()> {
+    async fn operate(&mut self) -> Result<()> {
         let alice = self.datacenters[0][0].client()?;
         let bob = self.datacenters[0][1].client()?;
 
-        tell("Six servers start, three in each of dc1 and dc2.");
+        print_step("Six servers start, three each in dc1 and dc2.");
         eventually("a leader in dc1", || leader(&alice)).await?;
         let in_dc2 = alice.clone().in_datacenter("dc2");
         eventually("a leader in dc2", || leader(&in_dc2)).await?;
@@ -93,10 +93,10 @@ impl Federation {
             eventually("rings of 6, 3 and 3 nodes", || ask_rings(&alice, [6, 3, 3])).await?;
         let old_key = only_key(&rings)?;
 
-        tell("Any server lists the Raft configuration, of its own datacenter and of the other.");
+        print_step("Any server shows the Raft configuration of both datacenters.");
         for datacenter in ["dc1", "dc2"] {
             let client = bob.clone().in_datacenter(datacenter);
-            let configuration = eventually("bob knows the way", || leader(&client)).await?;
+            let configuration = eventually("an answer of bob", || leader(&client)).await?;
             show(&configuration);
             expect("three servers", configuration.servers.len() == 3)?;
         }
@@ -108,10 +108,10 @@ impl Federation {
     }
 
     async fn replace_carol(&mut self, alice: &OperatorClient) -> Result<()> {
-        tell("Carol is killed. Her ring notices, and an operator removes her.");
+        print_step("Carol is killed. Gossip detects it, and an operator removes her.");
         let [_, bob, carol] = &mut self.datacenters[0];
         carol.kill();
-        // If she led, the others elect first.
+        // If she was the leader, the others elect another one first.
         eventually("a leader without carol", || leader(alice)).await?;
         eventually("rings without carol", || ask_rings(alice, [5, 2, 3])).await?;
         let before = alice.raft_configuration(Consistency::Default).await?;
@@ -135,13 +135,13 @@ impl Federation {
         let again = alice.remove_peer(&selector, None).await;
         refused(again, "unknown-server")?;
 
-        tell("A new carol, with an empty disk, joins in her place.");
+        print_step("A new carol with an empty disk joins.");
         std::fs::remove_dir_all(&carol.data)?;
-        let how = [
+        let flags = [
             format!("--join={}", bob.ip),
             format!("--join-wan={}", ip(1, 0)),
         ];
-        carol.restart(Some(&how))?;
+        carol.restart(Some(&flags))?;
         let three = || async {
             let configuration = leader(alice).await?;
             match configuration.servers.len() {
@@ -155,22 +155,22 @@ impl Federation {
     }
 
     async fn rotate(&self, bob: &OperatorClient, old: &GossipKey, new: &GossipKey) -> Result<()> {
-        tell("The gossip key is rotated, in both datacenters and in the pool between them.");
+        print_step("The gossip key is rotated in both datacenters and in the WAN pool.");
         refused(bob.use_key(new).await, "rings-failed")?;
         bob.install_key(new).await?;
         println!("  installed: every ring holds both keys");
         bob.use_key(new).await?;
-        println!("  used:      every ring encrypts with the new one");
+        println!("  used:      every ring encrypts with the new key");
         refused(bob.remove_key(new).await, "rings-failed")?;
         bob.remove_key(old).await?;
-        println!("  removed:   the old one is gone");
+        println!("  removed:   the old key is gone");
         let rings = eventually("rings of 6, 3 and 3 nodes", || ask_rings(bob, [6, 3, 3])).await?;
         show_rings(&rings);
         expect("the new key is the only one", only_key(&rings)? == *new)
     }
 
     async fn lose_dc2(&mut self, alice: &OperatorClient, key: &GossipKey) -> Result<()> {
-        tell("All of dc2 is lost.");
+        print_step("All servers of dc2 are killed.");
         for server in &mut self.datacenters[1] {
             server.kill();
         }
@@ -182,8 +182,8 @@ impl Federation {
                 Ok(_) => Err("dc2 answers".into()),
             }
         };
-        let error = eventually("dc2 is out of reach", lost).await?;
-        println!("  asked for dc2: {error}");
+        let error = eventually("dc2 is unreachable", lost).await?;
+        println!("  error for dc2: {error}");
 
         let dc1_only = || async {
             let rings = alice.list_keys().await.map_err(|error| error.to_string())?;
@@ -193,16 +193,16 @@ impl Federation {
                 n => Err(format!("{n} rings of 3 nodes")),
             }
         };
-        let rings = eventually("dc1's rings answer, and dc2's is told as lost", dc1_only).await?;
+        let rings = eventually("the rings of dc1 and an error for dc2", dc1_only).await?;
         show_rings(&rings);
         expect(
-            "dc2's ring says why it is not there",
+            "the ring of dc2 has an error",
             rings
                 .iter()
                 .any(|ring| ring.datacenter == "dc2" && ring.error.is_some()),
         )?;
 
-        tell("It comes back, with what its servers have on disk.");
+        print_step("The servers of dc2 restart with their data on disk.");
         for server in &mut self.datacenters[1] {
             server.restart(None)?;
         }
@@ -212,10 +212,10 @@ impl Federation {
         expect("all have the rotated key", only_key(&rings)? == *key)
     }
 
-    fn tell_logs(&mut self) {
+    fn print_logs(&mut self) {
         for server in self.datacenters.iter_mut().flatten() {
             if server.has_failed() {
-                eprintln!("{} has ended:\n{}", server.name, server.log());
+                eprintln!("{} has exited:\n{}", server.name, server.log());
             }
         }
     }
@@ -225,7 +225,7 @@ fn ip(datacenter: usize, server: usize) -> IpAddr {
     Ipv4Addr::new(127, 0, datacenter as u8 + 1, server as u8 + 1).into()
 }
 
-fn tell(text: &str) {
+fn print_step(text: &str) {
     println!("\n{text}");
 }
 
@@ -237,7 +237,7 @@ fn expect(what: &str, holds: bool) -> Result<()> {
     }
 }
 
-/// Tries again until it is so.
+/// Retries until the look succeeds.
 async fn eventually<T, F>(what: &str, look: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = std::result::Result<T, String>>,
@@ -246,21 +246,21 @@ where
     loop {
         match look().await {
             Ok(seen) => return Ok(seen),
-            Err(seen) if start.elapsed() > PATIENCE => {
-                return Err(format!("expected: {what}; after {PATIENCE:?}: {seen}").into());
+            Err(seen) if start.elapsed() > TIMEOUT => {
+                return Err(format!("expected: {what}; after {TIMEOUT:?}: {seen}").into());
             }
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-/// The configuration of a datacenter that has a leader.
+/// Returns the configuration from a confirmed leader.
 async fn leader(client: &OperatorClient) -> std::result::Result<RaftConfiguration, String> {
     let answer = client.raft_configuration(Consistency::Consistent).await;
     answer.map_err(|error| error.to_string())
 }
 
-/// The rings of WAN, dc1 and dc2, once they have this many nodes.
+/// Returns the rings of the WAN, dc1 and dc2 if they have these numbers of nodes.
 async fn ask_rings(
     client: &OperatorClient,
     nodes: [usize; 3],
@@ -269,16 +269,16 @@ async fn ask_rings(
         .list_keys()
         .await
         .map_err(|error| error.to_string())?;
-    let faults: Vec<_> = rings.iter().filter_map(|ring| ring.error.clone()).collect();
+    let errors: Vec<_> = rings.iter().filter_map(|ring| ring.error.clone()).collect();
     let seen: Vec<_> = rings.iter().map(|ring| ring.nodes).collect();
-    if seen == nodes && faults.is_empty() {
+    if seen == nodes && errors.is_empty() {
         Ok(rings)
     } else {
-        Err(format!("rings of {seen:?} nodes {}", faults.join(", ")))
+        Err(format!("rings of {seen:?} nodes {}", errors.join(", ")))
     }
 }
 
-/// The one key that every node of every ring has and uses.
+/// Returns the only key, which every node of every ring has and uses.
 fn only_key(rings: &[RingListing]) -> Result<GossipKey> {
     let keys: BTreeSet<_> = rings
         .iter()
@@ -299,15 +299,15 @@ fn only_key(rings: &[RingListing]) -> Result<GossipKey> {
     }
 }
 
-/// Expects an error whose kind has this name.
+/// Checks that the answer is an error of this kind.
 fn refused(answer: std::result::Result<(), ClientError>, kind: &str) -> Result<()> {
     match answer {
         Err(error) if error.kind().name() == kind => {
-            println!("  refused, as it should be: {error}");
+            println!("  rejected, as expected: {error}");
             Ok(())
         }
         Err(error) => Err(format!("expected: {kind}; seen: {error}").into()),
-        Ok(()) => Err(format!("expected: {kind}; it was done").into()),
+        Ok(()) => Err(format!("expected: {kind}; seen: success").into()),
     }
 }
 

@@ -1,12 +1,12 @@
-//! A server with Consul's operator endpoints, over a real Raft and real gossip.
+//! A server with Consul's operator endpoints, with a real Raft and real gossip.
 //!
 //! ```text
 //! cargo run --example server --all-features
 //! ```
 //!
-//! starts a cluster of three in this process: openraft in memory, and encrypted
-//! serf pools on loopback. With `--mock` the cluster is a simulated one, and with
-//! `--name` this is one server of several processes.
+//! starts a cluster of three servers in this process: openraft in memory, and encrypted
+//! serf pools on the loopback interface. With `--mock` the cluster is simulated. With
+//! `--name` the process runs one server of a cluster of several processes.
 
 #[path = "server/access.rs"]
 mod access;
@@ -37,26 +37,26 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Serves Consul's operator endpoints over a cluster of three servers in this
-/// process, or as one server of several processes.
+/// Serves Consul's operator endpoints for a cluster of three servers in this process, or
+/// for one server of a cluster of several processes.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Where to listen for HTTP; port 0 takes a free one. [default: port 8500, on
-    /// 127.0.0.1 or on the server's own address]
+    /// The HTTP address to listen on; port 0 selects a free port. [default: port 8500,
+    /// on 127.0.0.1 or on the server's own address]
     #[arg(long)]
     address: Option<SocketAddr>,
-    /// Whose habits to follow.
+    /// The dialect of the HTTP API.
     #[arg(long, value_enum, default_value_t = DialectName::Precise)]
     dialect: DialectName,
     /// The name of the local datacenter.
     #[arg(long, default_value = "dc1")]
     datacenter: String,
-    /// Whether tokens are asked for.
+    /// Requires tokens.
     #[arg(long, value_enum, default_value_t = Switch::Off, conflicts_with = "acl_file")]
     acl: Switch,
-    /// A file of tokens and policies, as in examples/policies/tokens.json. It is
-    /// read again on HUP.
+    /// A file of tokens and policies, such as examples/policies/tokens.json. It is
+    /// reloaded on HUP.
     #[arg(long)]
     acl_file: Option<PathBuf>,
     /// Simulates the cluster, and a second datacenter.
@@ -91,15 +91,15 @@ impl From<DialectName> for Dialect {
     }
 }
 
-/// What has been started, whichever way.
+/// The started servers.
 struct Started {
-    /// Consul's endpoints, by where they are served.
+    /// The listeners, each with Consul's endpoints.
     endpoints: Vec<(TcpListener, Router)>,
-    /// The servers behind them, unless they are simulated.
+    /// The servers, unless they are simulated.
     servers: Vec<(Server, Operator)>,
-    /// Those that are simulated, which live as long as this.
+    /// The simulated servers, which stop when it is dropped.
     federation: Option<MockFederation>,
-    /// What to tell the user.
+    /// The text that is printed at the start.
     introduction: String,
 }
 
@@ -115,7 +115,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    // Asked for first, so that a Ctrl-C while the cluster starts is not lost.
+    // Registered first, so that a Ctrl-C during the start of the cluster is not lost.
     let (stopping, stop) = watch::channel(false);
     tokio::spawn(async move {
         stop_signal().await;
@@ -130,11 +130,11 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     } else {
         trio::start(&arguments, authorizer).await?
     };
-    println!("{}\n\nCtrl-C stops it.", started.introduction);
+    println!("{}\n\nPress Ctrl-C to stop.", started.introduction);
 
     let mut serving = JoinSet::new();
     for (listener, endpoints) in started.endpoints {
-        // The server's own routes, and behind them Consul's.
+        // The server's own routes, and Consul's as the fallback.
         let app = Router::new()
             .route(
                 "/",
@@ -144,7 +144,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             .layer(middleware::from_fn(log));
         let mut stop = stop.clone();
         let stopped = async move {
-            // The sender's end is one as well.
+            // An error means that the sender is gone, which is a stop too.
             let _ = stop.wait_for(|stop| *stop).await;
         };
         serving.spawn(
@@ -165,7 +165,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One line a request. The query may hold a token, so it is left out.
+/// Logs one line for each request, without the query, which can hold a token.
 async fn log(request: Request, next: Next) -> Response {
     let line = format!("{} {}", request.method(), request.uri().path());
     let start = Instant::now();
@@ -181,7 +181,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
         .map_err(|error| format!("cannot listen on {address}: {error}; try another --address"))
 }
 
-/// Things to try, over a server's HTTP address.
+/// Returns commands to try on a server's HTTP address.
 fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
     let url = format!("http://{http}/v1/operator");
     let (token, tokens) = match (&arguments.acl_file, arguments.acl) {
@@ -191,7 +191,7 @@ fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
         ),
         (None, Switch::On) => (
             " -H 'X-Consul-Token: root'",
-            "\n\nTokens: root may do everything, viewer may look. Nobody else may do anything."
+            "\n\nTokens: root may do everything, viewer may read. All other requests are denied."
                 .to_owned(),
         ),
         (None, Switch::Off) => ("", String::new()),
@@ -211,7 +211,7 @@ or Consul's own command line: CONSUL_HTTP_ADDR={http} consul operator raft list-
     )
 }
 
-/// An error with all that caused it.
+/// Returns the text of an error and of its causes.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -222,7 +222,7 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Ctrl-C, or a supervisor's TERM.
+/// Waits for Ctrl-C or SIGTERM.
 async fn stop_signal() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]

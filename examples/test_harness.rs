@@ -1,5 +1,5 @@
-//! A bad day of a federation, told in a second: faults on command, a clock that
-//! jumps, and a transcript of what went where.
+//! A simulated federation in a test: injected faults, a simulated clock and a
+//! transcript of all calls.
 //!
 //! ```text
 //! cargo run --example test_harness --features mock
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bob = federation.service("bob");
     federation.inject(Fault::delay(Calls::all(), Duration::from_millis(40)));
 
-    println!("Lima falls silent, and an operator asks it for its leader:");
+    println!("Datacenter lima does not answer, and an operator reads its configuration:");
     let silence = federation.inject(Fault::silent_datacenter("lima"));
     let in_lima = operator.clone().in_datacenter("lima");
     match clock.run(bob.raft_configuration(&in_lima, Consistency::Default)) {
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     federation.heal(silence);
 
-    println!("\nTwo operators remove a server each, while one is down:");
+    println!("\nTwo operators remove one server each, while one is down:");
     federation.inject(Fault::stop("carol"));
     let id = |server| PeerSelector::Id(federation.raft(server).id().clone());
     let removals = [
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    println!("\nThe gossip key is replaced, and one node says that it did and did not:");
+    println!("\nThe gossip key is rotated, and one node falsely reports success:");
     let liar = federation.inject(Fault::node("erin", Pool::Lan, NodeFault::Lies));
     let key = GossipKey::from_bytes(&[7; 32])?;
     if let Err(error) = clock.run(rotate(&bob, &operator, key.clone())) {
@@ -55,10 +55,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     federation.heal(liar);
     let rotation = clock.run(rotate(&bob, &operator, key))?;
-    println!("  and again: {} old key removed", rotation.removed);
+    println!("  retried: {} old key removed", rotation.removed);
 
     println!(
-        "\nAll of it took {:?} on the simulated clock. What went between servers:",
+        "\nElapsed on the simulated clock: {:?}. Calls between servers:",
         clock.now()
     );
     for call in federation.transcript().calls_between_servers() {

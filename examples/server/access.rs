@@ -1,4 +1,4 @@
-//! Who may do what.
+//! The authorizer of the example server.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use cluster_operator::{AclAuthorizer, AllowAll, DefaultPolicy, Resource, TokenSt
 
 use crate::{Switch, chain};
 
-/// The authorizer that the flags ask for. A file of tokens is read again on HUP.
+/// Returns the authorizer for the flags. A token file is reloaded on HUP.
 pub(crate) fn authorizer(
     acl: Switch,
     file: Option<&Path>,
 ) -> Result<Arc<dyn AclAuthorizer>, String> {
     if let Some(path) = file {
-        // A token file holds secrets, so the error names the place of a mistake
-        // and not what stands there.
+        // The error names the position of a mistake and not the text there, because a
+        // token file holds secrets.
         let tokens = TokenStore::load_file(path).map_err(|error| chain(&error))?;
         let tokens = Arc::new(tokens);
         #[cfg(unix)]

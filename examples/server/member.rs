@@ -1,4 +1,4 @@
-//! One server of several processes.
+//! One server of a cluster of several processes.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ pub(crate) async fn start(
 ) -> Result<Started, Box<dyn Error>> {
     let (member, datacenter) = (&arguments.member, arguments.datacenter.as_str());
     let own = SocketAddr::new(member.ip()?, operated::HTTP_PORT);
-    // Before the server, because the others get to know the address from it.
+    // Before the server starts, because other servers learn this address from it.
     let listener = listen(arguments.address.unwrap_or(own)).await?;
     let http = listener.local_addr()?;
 

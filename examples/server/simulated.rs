@@ -1,4 +1,4 @@
-//! A simulated cluster of three, and a server in another datacenter.
+//! A simulated cluster of three servers, and a server in another datacenter.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -32,8 +32,8 @@ pub(crate) async fn start(
     let listener = listen(address).await?;
     let http = listener.local_addr()?;
     let introduction = format!(
-        "Listening on http://{http} as alice of {datacenter}, who leads bob and carol. They are \
-         simulated, and so is dave of {other} (?dc={other}). {}",
+        "Listening on http://{http} as alice, the leader of {datacenter}. Its followers bob and \
+         carol are simulated, and so is dave in {other} (?dc={other}). {}",
         curls(http, arguments, "127.0.0.3:8300")
     );
     Ok(Started {

@@ -24,9 +24,10 @@ pub(crate) async fn start(
 
     let (mut servers, mut endpoints) = (Vec::<(Server, Operator)>::new(), Vec::new());
     for (id, name) in (1..).zip(NAMES) {
-        let listener = match servers.is_empty() {
-            true => listen(first).await?,
-            false => listen(SocketAddr::new(first.ip(), 0)).await?,
+        let listener = if servers.is_empty() {
+            listen(first).await?
+        } else {
+            listen(SocketAddr::new(first.ip(), 0)).await?
         };
         let server = Server::start(Settings {
             name: name.into(),
@@ -64,7 +65,7 @@ pub(crate) async fn start(
     })
 }
 
-/// The name of the leader, as soon as there is one.
+/// Waits for a leader and returns its name.
 async fn elected(server: &Server) -> Result<String, Box<dyn Error>> {
     let wait = server.raft().wait(Some(Duration::from_secs(20)));
     let metrics = wait
@@ -81,7 +82,7 @@ fn introduction(arguments: &Arguments, servers: &[(Server, Operator)], leader: &
     let follower = nodes.iter().rev().find(|node| node.name != leader);
     format!(
         "Listening on http://{} as alice, http://{} as bob and http://{} as carol of {}. \
-         {leader} leads. {}",
+         The leader is {leader}. {}",
         nodes[0].http,
         nodes[1].http,
         nodes[2].http,
