@@ -3,15 +3,18 @@
 //! The checks stand in Consul's order, because that decides which of several mistakes
 //! is told.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use super::body::{AutopilotRules, KeyringArgs, OldKeyringArgs};
 use super::dialect::{BodyRules, ErrorRules, Rules};
 use super::endpoint::{Endpoint, Form, PREFIX, View};
 use super::go::{GoDuration, atoi, parse_bool, parse_uint};
 use super::malformed_key::{Change, MalformedKey};
-use super::message::{Headers, Request};
+use super::message::{self, Headers, Request};
 use super::path::{self, Redirect};
-use super::query::{Query, consistency, datacenter, token};
-use super::rejection::{Mistake, Permission, Reason, Rejection};
+use super::query::{self, Query, consistency, datacenter, token};
+use super::rejection::{Mistake, Permission, Reason, Rejection, nearest};
 use super::{status, unmarshal};
 use crate::autopilot::AutopilotConfiguration;
 use crate::keyring::{GossipKey, RelayFactor};
@@ -45,10 +48,11 @@ pub(super) fn decode(
     rules: &'static Rules,
     body_limit: usize,
 ) -> Result<Call, Rejection> {
-    let accept = request.headers.field("accept");
+    let accept = message::text(request.headers, "accept");
     let is_head = request.method == "HEAD";
     let form = Form {
-        problem: rules.errors == ErrorRules::Precise && accept.is_some_and(status::wants_problem),
+        problem: rules.errors == ErrorRules::Precise
+            && accept.as_deref().is_some_and(status::wants_problem),
         head: is_head,
     };
     let reject = |reason| Rejection {
@@ -56,6 +60,9 @@ pub(super) fn decode(
         form,
         only_for: None,
     };
+    if request.headers.count() > Request::MAX_HEADERS {
+        return Err(reject(Reason::TooManyHeaders));
+    }
     let endpoint = endpoint(request, rules).map_err(reject)?;
     let query =
         Query::parse(request.query.unwrap_or("")).map_err(|_| reject(Reason::MalformedQuery))?;
@@ -72,10 +79,20 @@ pub(super) fn decode(
             },
         }));
     }
+    let bounded = query.check_bounds();
+    let checked = bounded.and_then(|()| match rules.check_parameters {
+        true => query::check_names(query, endpoint.parameters(method)),
+        false => Ok(()),
+    });
+    let token = checked.and_then(|()| token(query, request.headers, rules));
+    let token = token.map_err(|mistake| reject(Reason::Mistake(mistake)))?;
     if endpoint.wants_body(method) && request.body.len() > body_limit {
         return Err(reject(Reason::BodyTooLarge { limit: body_limit }));
     }
 
+    let encoding = message::text(request.headers, "content-encoding");
+    let encoding =
+        encoding.filter(|it| rules.check_parameters && !it.eq_ignore_ascii_case("identity"));
     let parts = Parts {
         method,
         query,
@@ -83,7 +100,6 @@ pub(super) fn decode(
         body: &request.body,
         rules,
     };
-    let token = token(query, request.headers, rules);
     let (resource, access) = endpoint.permission(method);
     let mut view = View {
         endpoint,
@@ -92,7 +108,13 @@ pub(super) fn decode(
         pretty: query.has("pretty"),
         form,
     };
-    match operation(endpoint, &parts) {
+    let decoded = match encoding {
+        Some(encoding) if endpoint.wants_body(method) => {
+            Err(Mistake::ContentEncoding(encoding.into_owned()))
+        }
+        _ => operation(endpoint, &parts),
+    };
+    match decoded {
         Ok((operation, malformed_key)) => {
             view.malformed_key = malformed_key;
             let mut request = OperatorRequest::new(operation);
@@ -136,11 +158,17 @@ fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
         return Err(Reason::UnprintablePath);
     }
     let clean = path::clean(&decoded);
+    if rules.literal_paths {
+        let name = clean.strip_prefix(PREFIX).unwrap_or_default();
+        let known = Endpoint::of(rules).map(Endpoint::name);
+        let nearest = nearest(name.trim_end_matches('/'), known);
+        return Err(Reason::UnknownPath { nearest });
+    }
     if clean != decoded && clean.starts_with(PREFIX) {
         let redirect = Redirect::new(request.method, &clean, request.query);
         return Err(Reason::Moved(redirect));
     }
-    Endpoint::at(&decoded, rules).ok_or(Reason::UnknownPath)
+    Endpoint::at(&decoded, rules).ok_or(Reason::UnknownPath { nearest: None })
 }
 
 fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> {
@@ -150,7 +178,9 @@ fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> 
         Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
         Endpoint::RaftPeer => remove_peer(parts)?,
         Endpoint::TransferLeader => Operation::TransferLeadership {
-            to: parts.query.given("id").map(|id| id.into_owned().into()),
+            to: named(parts, "id")?
+                .filter(|id| !id.is_empty())
+                .map(|id| id.into_owned().into()),
         },
         Endpoint::AutopilotConfiguration if parts.method == "PUT" => {
             Operation::SetAutopilotConfiguration {
@@ -166,9 +196,19 @@ fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> 
     Ok((operation, None))
 }
 
+/// The server that a parameter names.
+fn named<'a>(parts: &Parts<'a>, name: &'static str) -> Result<Option<Cow<'a, str>>, Mistake> {
+    match parts.query.get(name) {
+        Some(server) if server.is_empty() && parts.rules.check_parameters => {
+            Err(Mistake::EmptyName(name))
+        }
+        server => Ok(server),
+    }
+}
+
 fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Mistake> {
-    let id = parts.query.get("id").filter(|_| parts.rules.peer_by_id);
-    let server = match (id, parts.query.get("address")) {
+    let id = named(parts, "id")?.filter(|_| parts.rules.peer_by_id);
+    let server = match (id, named(parts, "address")?) {
         (None, None) => return Err(Mistake::NoPeer),
         (Some(_), Some(_)) => return Err(Mistake::TwoPeers),
         (Some(id), None) => PeerSelector::Id(id.into_owned().into()),
@@ -187,7 +227,7 @@ fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Mistake> {
 /// Reads `?cas`, which has to be an index where it is given.
 fn cas(parts: &Parts<'_>) -> Result<Option<u64>, Mistake> {
     let index = parts.query.get("cas");
-    let index = index.map(|index| parse_uint(&index).map_err(|go| Mistake::Cas { go }));
+    let index = index.map(|index| parse_uint(&index).map_err(|_| Mistake::Cas(index.into())));
     index.transpose()
 }
 
@@ -262,14 +302,20 @@ fn keyring_args(parts: &Parts<'_>) -> Result<KeyringArgs, Mistake> {
 /// Reads the parameters of the keyring, which beat what the body says.
 fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), Mistake> {
     if let Some(factor) = parts.query.given("relay-factor") {
-        let factor = atoi(&factor).map_err(|go| Mistake::RelayFactor { go })?;
+        let factor = atoi(&factor).map_err(|_| Mistake::RelayFactor(factor.into()))?;
         args.relay_factor = u8::try_from(factor)
             .ok()
             .filter(|factor| *factor <= RelayFactor::MAX.get())
             .ok_or(Mistake::RelayFactorRange)?;
     }
-    if let Some(local) = parts.query.given("local-only") {
-        args.local_only = parse_bool(&local).map_err(|go| Mistake::LocalOnly { go })?;
+    let local = match parts.rules.check_parameters {
+        true => parts.query.get("local-only"),
+        false => parts.query.given("local-only"),
+    };
+    if let Some(local) = local {
+        // A flag without a value is set, as `?stale` is.
+        let local = if local.is_empty() { "true" } else { &local };
+        args.local_only = parse_bool(local).map_err(|_| Mistake::LocalOnly(local.into()))?;
         if args.local_only && parts.method != "GET" {
             return Err(Mistake::LocalChange);
         }
@@ -290,26 +336,35 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
     } else {
         AutopilotConfiguration {
             cleanup_dead_servers: false,
-            last_contact_threshold: Default::default(),
+            last_contact_threshold: Duration::ZERO,
             max_trailing_logs: 0,
-            server_stabilization_time: Default::default(),
+            server_stabilization_time: Duration::ZERO,
             ..AutopilotConfiguration::default()
         }
     };
-    let duration = |given: Option<GoDuration>, left_out| match given {
+    let duration = |field, given: Option<GoDuration>, left_out| match given {
         Some(GoDuration(nanoseconds)) => u64::try_from(nanoseconds)
-            .map(std::time::Duration::from_nanos)
-            .map_err(|_| Mistake::NegativeDuration),
+            .map(Duration::from_nanos)
+            .map_err(|_| Mistake::NegativeDuration(field)),
         None => Ok(left_out),
     };
     let contact = duration(
+        "LastContactThreshold",
         rules.last_contact_threshold,
         left_out.last_contact_threshold,
     )?;
     let stabilization = duration(
+        "ServerStabilizationTime",
         rules.server_stabilization_time,
         left_out.server_stabilization_time,
     )?;
+    let tag = |tag: Option<String>| match tag {
+        Some(tag) if tag.len() > Request::MAX_VALUE => Err(Mistake::TooLong {
+            what: "a tag".into(),
+            limit: Request::MAX_VALUE,
+        }),
+        tag => Ok(tag.unwrap_or_default()),
+    };
     Ok(AutopilotConfiguration {
         cleanup_dead_servers: rules
             .cleanup_dead_servers
@@ -322,9 +377,9 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
             .min_quorum
             .map_or(left_out.min_quorum, |quorum| quorum.0),
         server_stabilization_time: stabilization,
-        redundancy_zone_tag: rules.redundancy_zone_tag.unwrap_or_default(),
+        redundancy_zone_tag: tag(rules.redundancy_zone_tag)?,
         disable_upgrade_migration: rules.disable_upgrade_migration.unwrap_or_default(),
-        upgrade_version_tag: rules.upgrade_version_tag.unwrap_or_default(),
+        upgrade_version_tag: tag(rules.upgrade_version_tag)?,
         create_index: 0,
         modify_index: 0,
     })

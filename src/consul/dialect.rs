@@ -45,6 +45,11 @@ pub(super) struct Rules {
     /// The fields of autopilot's rules that are left out keep their defaults;
     /// otherwise they become zero.
     pub(super) autopilot_defaults: bool,
+    /// An unknown, repeated or empty parameter is a mistake.
+    pub(super) check_parameters: bool,
+    /// A path is served as it is written; otherwise it is decoded, and redirected to its
+    /// clean form.
+    pub(super) literal_paths: bool,
     /// HEAD is GET without the body.
     pub(super) head: bool,
     /// A path with characters that cannot be printed is a 400.
@@ -142,6 +147,8 @@ static PRECISE: Rules = Rules {
     refuse_keys: true,
     private_mistakes: true,
     autopilot_defaults: true,
+    check_parameters: true,
+    literal_paths: true,
     head: true,
     printable_path: true,
     no_store: true,
@@ -179,6 +186,8 @@ static CONSUL_1_10: Rules = Rules {
     refuse_keys: false,
     private_mistakes: false,
     autopilot_defaults: false,
+    check_parameters: false,
+    literal_paths: false,
     head: false,
     printable_path: true,
     no_store: false,
@@ -216,6 +225,8 @@ static CONSUL_0_7: Rules = Rules {
     refuse_keys: false,
     private_mistakes: false,
     autopilot_defaults: false,
+    check_parameters: false,
+    literal_paths: false,
     head: false,
     printable_path: false,
     no_store: false,

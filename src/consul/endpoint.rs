@@ -19,20 +19,67 @@ pub(super) enum Endpoint {
 /// The path under which all endpoints stand.
 pub(super) const PREFIX: &str = "/v1/operator/";
 
+/// The query parameters that Consul's clients send to any endpoint.
+pub(super) const COMMON_PARAMETERS: [&str; 18] = [
+    "cached",
+    "consistent",
+    "datacenter",
+    "dc",
+    "filter",
+    "hash",
+    "index",
+    "max_stale",
+    "near",
+    "node-meta",
+    "ns",
+    "partition",
+    "peer",
+    "pretty",
+    "sg",
+    "stale",
+    "token",
+    "wait",
+];
+
 impl Endpoint {
+    const ALL: [Self; 7] = [
+        Endpoint::RaftConfiguration,
+        Endpoint::RaftPeer,
+        Endpoint::TransferLeader,
+        Endpoint::Keyring,
+        Endpoint::AutopilotConfiguration,
+        Endpoint::AutopilotHealth,
+        Endpoint::AutopilotState,
+    ];
+
+    /// The endpoints of a dialect.
+    pub(super) fn of(rules: &Rules) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|endpoint| match endpoint {
+            Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::Keyring => true,
+            Endpoint::TransferLeader => rules.leadership_transfer,
+            Endpoint::AutopilotConfiguration
+            | Endpoint::AutopilotHealth
+            | Endpoint::AutopilotState => rules.autopilot,
+        })
+    }
+
     /// Finds the endpoint at a decoded, clean path.
     pub(super) fn at(path: &str, rules: &Rules) -> Option<Self> {
-        let endpoint = match path.strip_prefix(PREFIX)? {
-            "raft/configuration" => Endpoint::RaftConfiguration,
-            "raft/peer" => Endpoint::RaftPeer,
-            "keyring" => Endpoint::Keyring,
-            "raft/transfer-leader" if rules.leadership_transfer => Endpoint::TransferLeader,
-            "autopilot/configuration" if rules.autopilot => Endpoint::AutopilotConfiguration,
-            "autopilot/health" if rules.autopilot => Endpoint::AutopilotHealth,
-            "autopilot/state" if rules.autopilot => Endpoint::AutopilotState,
-            _ => return None,
-        };
-        Some(endpoint)
+        let name = path.strip_prefix(PREFIX)?;
+        Self::of(rules).find(|endpoint| endpoint.name() == name)
+    }
+
+    /// The path behind the [prefix](PREFIX).
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Endpoint::RaftConfiguration => "raft/configuration",
+            Endpoint::RaftPeer => "raft/peer",
+            Endpoint::TransferLeader => "raft/transfer-leader",
+            Endpoint::Keyring => "keyring",
+            Endpoint::AutopilotConfiguration => "autopilot/configuration",
+            Endpoint::AutopilotHealth => "autopilot/health",
+            Endpoint::AutopilotState => "autopilot/state",
+        }
     }
 
     /// The methods, in the order of the header `Allow`.
@@ -54,6 +101,17 @@ impl Endpoint {
             Endpoint::Keyring => matches!(method, "POST" | "PUT" | "DELETE"),
             Endpoint::AutopilotConfiguration => method == "PUT",
             _ => false,
+        }
+    }
+
+    /// The query parameters of a method, beside the [common ones](COMMON_PARAMETERS).
+    pub(super) fn parameters(self, method: &str) -> &'static [&'static str] {
+        match (self, method) {
+            (Endpoint::RaftPeer, _) => &["id", "address", "cas"],
+            (Endpoint::TransferLeader, _) => &["id"],
+            (Endpoint::Keyring, _) => &["relay-factor", "local-only"],
+            (Endpoint::AutopilotConfiguration, "PUT") => &["cas"],
+            _ => &[],
         }
     }
 

@@ -233,6 +233,14 @@ pub(super) fn quote_byte(byte: u8) -> String {
     out
 }
 
+/// Quotes a name, or its beginning if it is long.
+pub(super) fn excerpt(name: &str) -> String {
+    match name.char_indices().nth(40) {
+        Some((end, _)) => format!("{}...", quote(&name[..end])),
+        None => quote(name),
+    }
+}
+
 fn push_escaped(out: &mut String, c: char, delimiter: char) {
     // Writing to a String cannot fail.
     let _ = match c {

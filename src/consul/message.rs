@@ -25,6 +25,21 @@ pub struct Request<'a> {
     pub body: Bytes,
 }
 
+/// The bounds of what is looked at. A request beyond one of them is answered with an
+/// error that names it. The body has [a limit of its own](super::Wire::with_body_limit).
+impl Request<'_> {
+    /// The longest token in bytes.
+    pub const MAX_TOKEN: usize = 4096;
+    /// The longest name, address or other value of a parameter in bytes.
+    pub const MAX_VALUE: usize = 512;
+    /// The longest query in bytes, with its escapes.
+    pub const MAX_QUERY: usize = 16 * 1024;
+    /// The most parameters of a query.
+    pub const MAX_PARAMETERS: usize = 64;
+    /// The most header fields.
+    pub const MAX_HEADERS: usize = 128;
+}
+
 /// Shows the method and the path. The query, the headers and the body may hold
 /// tokens and keys.
 impl fmt::Debug for Request<'_> {
@@ -38,28 +53,49 @@ impl fmt::Debug for Request<'_> {
 
 /// The header fields of a request.
 pub trait Headers: Sync {
-    /// The first value of a field. The name is given in lower case and matched
-    /// without regard to case. A value that is not UTF-8 counts as absent.
-    fn field(&self, name: &str) -> Option<&str>;
+    /// The first value of a field, which need not be UTF-8. The name is given in lower
+    /// case and matched without regard to case.
+    fn field(&self, name: &str) -> Option<&[u8]>;
+
+    /// The number of fields.
+    fn count(&self) -> usize;
+}
+
+/// The first value of a field as a text. What is not UTF-8 in it is replaced, so that an
+/// unreadable token is an unknown one.
+pub(super) fn text<'a>(headers: &'a dyn Headers, name: &str) -> Option<Cow<'a, str>> {
+    headers.field(name).map(String::from_utf8_lossy)
 }
 
 impl Headers for [(&str, &str)] {
-    fn field(&self, name: &str) -> Option<&str> {
+    fn field(&self, name: &str) -> Option<&[u8]> {
         self.iter()
             .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| *value)
+            .map(|(_, value)| value.as_bytes())
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 }
 
 impl<const N: usize> Headers for [(&str, &str); N] {
-    fn field(&self, name: &str) -> Option<&str> {
+    fn field(&self, name: &str) -> Option<&[u8]> {
         self.as_slice().field(name)
+    }
+
+    fn count(&self) -> usize {
+        N
     }
 }
 
 impl<H: Headers + ?Sized> Headers for &H {
-    fn field(&self, name: &str) -> Option<&str> {
+    fn field(&self, name: &str) -> Option<&[u8]> {
         (**self).field(name)
+    }
+
+    fn count(&self) -> usize {
+        (**self).count()
     }
 }
 

@@ -141,7 +141,10 @@ impl Wire {
 
     fn endpoint(&self, path: &str) -> Option<Endpoint> {
         let rules = self.dialect.rules();
-        Endpoint::at(path, rules).or_else(|| Endpoint::at(&path::unescape(path).ok()?, rules))
+        Endpoint::at(path, rules).or_else(|| match rules.literal_paths {
+            true => None,
+            false => Endpoint::at(&path::unescape(path).ok()?, rules),
+        })
     }
 
     /// Answers a request: decodes it, asks the service, encodes the answer.

@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::dialect::Rules;
-use super::go::{atoi, escapes_are_whole, parse_duration, parse_uint};
-use super::message::Headers;
+use super::endpoint::COMMON_PARAMETERS;
+use super::go::{atoi, escapes_are_whole, excerpt, parse_duration, parse_uint};
+use super::message::{self, Headers, Request};
 use super::rejection::Mistake;
 use crate::acl::Token;
 use crate::raft::Consistency;
@@ -64,10 +65,65 @@ impl<'a> Query<'a> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
+    /// The decoded names and values, in order.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        self.raw
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .map(|(name, value)| (unescape(name), unescape(value)))
+    }
+
+    /// Checks the bounds of what is looked at.
+    ///
+    /// # Errors
+    /// [`Mistake::TooLong`] and [`Mistake::TooMany`].
+    pub(super) fn check_bounds(&self) -> Result<(), Mistake> {
+        if self.raw.len() > Request::MAX_QUERY {
+            return Err(Mistake::TooLong {
+                what: "the query".into(),
+                limit: Request::MAX_QUERY,
+            });
+        }
+        if self.pairs().nth(Request::MAX_PARAMETERS).is_some() {
+            return Err(Mistake::TooMany {
+                what: "query parameters",
+                limit: Request::MAX_PARAMETERS,
+            });
+        }
+        let long = |(name, value): &(Cow<'_, str>, Cow<'_, str>)| {
+            name != "token" && value.len() > Request::MAX_VALUE
+        };
+        match self.pairs().find(long) {
+            Some((name, _)) => Err(Mistake::TooLong {
+                what: format!("the value of {}", excerpt(&name)),
+                limit: Request::MAX_VALUE,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Tells whether `name` is present, with whatever value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
+}
+
+/// Checks the names of a query: those of the endpoint and the common ones, each once.
+///
+/// # Errors
+/// [`Mistake::UnknownParameter`] and [`Mistake::RepeatedParameter`].
+pub(super) fn check_names(query: Query<'_>, known: &'static [&'static str]) -> Result<(), Mistake> {
+    for (at, (name, _)) in query.pairs().enumerate() {
+        if !known.iter().chain(&COMMON_PARAMETERS).any(|it| *it == name) {
+            let name = name.into_owned();
+            return Err(Mistake::UnknownParameter { name, known });
+        }
+        if query.pairs().take(at).any(|(earlier, _)| earlier == name) {
+            return Err(Mistake::RepeatedParameter(name.into_owned()));
+        }
+    }
+    Ok(())
 }
 
 /// Decodes a name or a value. A `+` is a space, and bytes that are no UTF-8
@@ -85,16 +141,30 @@ fn unescape(text: &str) -> Cow<'_, str> {
 
 /// The token that a request presents: the query's before the header's before the
 /// bearer's. Empty ones do not count.
-pub(super) fn token(query: Query<'_>, headers: &dyn Headers, rules: &Rules) -> Option<Token> {
-    let given = |text: &str| (!text.is_empty()).then(|| Token::new(text));
+///
+/// # Errors
+/// [`Mistake::TooLong`].
+pub(super) fn token(
+    query: Query<'_>,
+    headers: &dyn Headers,
+    rules: &Rules,
+) -> Result<Option<Token>, Mistake> {
+    let given = |text: &str| match text.len() {
+        0 => Ok(None),
+        1..=Request::MAX_TOKEN => Ok(Some(Token::new(text))),
+        _ => Err(Mistake::TooLong {
+            what: "the token".into(),
+            limit: Request::MAX_TOKEN,
+        }),
+    };
     if let Some(token) = query.given("token") {
-        return Some(Token::new(token));
+        return given(&token);
     }
-    let header = headers.field("x-consul-token").and_then(given);
-    header.or_else(|| {
-        let value = headers.field("authorization").filter(|_| rules.bearer)?;
-        given(bearer(value)?)
-    })
+    if let Some(token) = message::text(headers, "x-consul-token").filter(|it| !it.is_empty()) {
+        return given(&token);
+    }
+    let authorization = message::text(headers, "authorization").filter(|_| rules.bearer);
+    given(authorization.as_deref().and_then(bearer).unwrap_or(""))
 }
 
 /// The first word behind the scheme, as Consul reads it.
@@ -140,7 +210,8 @@ pub(super) fn consistency(
         if query.has("cached") && consistent {
             return Err(Mistake::Consistency("cached"));
         }
-        if !headers.field("cache-control").is_none_or(is_cache_control) {
+        let cache_control = message::text(headers, "cache-control");
+        if !cache_control.as_deref().is_none_or(is_cache_control) {
             return Err(Mistake::CacheControl);
         }
     }

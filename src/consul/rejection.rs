@@ -1,9 +1,9 @@
 //! Requests that are rejected before the service is asked.
 
 use super::dialect::{ErrorRules, Rules};
-use super::endpoint::{Endpoint, Form, View};
-use super::go::quote;
-use super::message::Response;
+use super::endpoint::{COMMON_PARAMETERS, Endpoint, Form, PREFIX, View};
+use super::go::{atoi, excerpt, parse_bool, parse_uint, quote};
+use super::message::{Request, Response};
 use super::path::Redirect;
 use super::status;
 use super::unmarshal::{self, BodyError};
@@ -41,7 +41,10 @@ pub(super) enum Reason {
     MalformedTarget,
     UnprintablePath,
     Moved(Redirect),
-    UnknownPath,
+    UnknownPath {
+        /// The endpoint that may have been meant.
+        nearest: Option<&'static str>,
+    },
     MalformedQuery,
     /// OPTIONS, which is no mistake.
     Options(Endpoint),
@@ -49,6 +52,7 @@ pub(super) enum Reason {
         endpoint: Endpoint,
         method: String,
     },
+    TooManyHeaders,
     Mistake(Mistake),
     BodyTooLarge {
         limit: usize,
@@ -68,19 +72,14 @@ pub(super) enum Mistake {
     Index,
     NoPeer,
     TwoPeers,
-    Cas {
-        go: String,
-    },
-    RelayFactor {
-        go: String,
-    },
+    Cas(String),
+    RelayFactor(String),
     RelayFactorRange,
-    LocalOnly {
-        go: String,
-    },
+    LocalOnly(String),
     /// `local-only` for a change.
     LocalChange,
     Key(InvalidKey),
+    ContentEncoding(String),
     Body {
         errors: Vec<BodyError>,
         /// What stands before the error.
@@ -88,8 +87,25 @@ pub(super) enum Mistake {
         /// What the body should look like.
         example: &'static str,
     },
+    UnknownParameter {
+        name: String,
+        /// Those of the endpoint.
+        known: &'static [&'static str],
+    },
+    RepeatedParameter(String),
+    /// A name that is given without a value.
+    EmptyName(&'static str),
+    /// A bound of [`Request`](super::Request).
+    TooLong {
+        what: String,
+        limit: usize,
+    },
+    TooMany {
+        what: &'static str,
+        limit: usize,
+    },
     /// A duration of autopilot's rules that is below zero.
-    NegativeDuration,
+    NegativeDuration(&'static str),
 }
 
 impl Rejection {
@@ -117,7 +133,7 @@ impl Reason {
         let response = match self {
             // net/http and its mux answer these before Consul sees the request.
             Reason::MalformedTarget if is_consul => return Response::text(400, "400 Bad Request"),
-            Reason::UnknownPath if is_consul => return Response::empty(404),
+            Reason::UnknownPath { .. } if is_consul => return Response::empty(404),
             Reason::Moved(redirect) => return redirect.response(),
             Reason::UnprintablePath if is_consul => Response::empty(400),
             // Consul does not say what is wrong, and takes it for its own failure.
@@ -125,8 +141,12 @@ impl Reason {
             Reason::MalformedTarget | Reason::UnprintablePath => {
                 text(400, "Invalid URL path: check its % escapes")
             }
-            Reason::UnknownPath => {
-                text(404, "Invalid URL path: not a recognized HTTP API endpoint")
+            Reason::UnknownPath { nearest } => {
+                let mut what = "Invalid URL path: not a recognized HTTP API endpoint".to_owned();
+                if let Some(nearest) = nearest {
+                    what += &format!(": did you mean {PREFIX}{nearest}?");
+                }
+                text(404, &what)
             }
             Reason::MalformedQuery => text(
                 400,
@@ -138,6 +158,10 @@ impl Reason {
                 let text = text(405, &format!("method {method} not allowed"));
                 text.with("Allow", allow(*endpoint))
             }
+            Reason::TooManyHeaders => text(
+                431,
+                &format!("there are more than {} header fields", Request::MAX_HEADERS),
+            ),
             Reason::Mistake(mistake) => text(400, &mistake.text(rules)),
             Reason::BodyTooLarge { limit } => {
                 text(413, &format!("Request body is larger than {limit} bytes"))
@@ -167,6 +191,7 @@ impl Mistake {
     }
 
     fn reason(&self, rules: &Rules) -> String {
+        let own = rules.errors == ErrorRules::Precise;
         match self {
             Mistake::Consistency(flag) => {
                 format!("Cannot specify ?{flag} with ?consistent, conflicting semantics.")
@@ -177,24 +202,87 @@ impl Mistake {
             Mistake::Index => "Invalid index".into(),
             Mistake::NoPeer => rules.missing_peer.into(),
             Mistake::TwoPeers => "Must specify only one of ?id or ?address".into(),
-            Mistake::Cas { go } => format!("Error parsing cas value: {go}"),
-            Mistake::RelayFactor { go } => format!("Error parsing relay factor: {go}"),
+            Mistake::Cas(value) if own => format!(
+                "the query parameter \"cas\" must be an index such as 42, not {}",
+                quote(value)
+            ),
+            Mistake::Cas(value) => {
+                format!("Error parsing cas value: {}", refused(parse_uint(value)))
+            }
+            Mistake::RelayFactor(value) if own => format!(
+                "the query parameter \"relay-factor\" must be a number from 0 to 5, not {}",
+                quote(value)
+            ),
+            Mistake::RelayFactor(value) => {
+                format!("Error parsing relay factor: {}", refused(atoi(value)))
+            }
             Mistake::RelayFactorRange => {
                 "Invalid relay-factor: Relay factor must be in range: [0, 5]".into()
             }
-            Mistake::LocalOnly { go } => format!("Error parsing local-only: {go}"),
+            Mistake::LocalOnly(value) if own => format!(
+                "the query parameter \"local-only\" must be true or false, not {}",
+                quote(value)
+            ),
+            Mistake::LocalOnly(value) => {
+                format!("Error parsing local-only: {}", refused(parse_bool(value)))
+            }
             Mistake::LocalChange => {
                 "Invalid use of local-only: local-only can only be set for list requests".into()
             }
             Mistake::Key(error) => format!("Invalid gossip key: {error}"),
             Mistake::Body {
+                errors, example, ..
+            } if own => unmarshal::text(errors, example, rules.body),
+            Mistake::ContentEncoding(encoding) => format!(
+                "the body has the content encoding {}: send it without one",
+                excerpt(encoding)
+            ),
+            Mistake::Body {
                 errors,
                 prefix,
                 example,
             } => format!("{prefix}{}", unmarshal::text(errors, example, rules.body)),
-            Mistake::NegativeDuration => {
-                "Error parsing autopilot config: a duration must not be negative".into()
+            Mistake::UnknownParameter { name, known } => unknown_parameter(name, known),
+            Mistake::RepeatedParameter(name) => {
+                format!("the query parameter {} is given twice", excerpt(name))
+            }
+            Mistake::EmptyName(name) => {
+                format!("the query parameter {name:?} is empty: name a server")
+            }
+            Mistake::TooLong { what, limit } => format!("{what} is longer than {limit} bytes"),
+            Mistake::TooMany { what, limit } => format!("there are more than {limit} {what}"),
+            Mistake::NegativeDuration(field) if own => format!("{field:?} must not be negative"),
+            Mistake::NegativeDuration(field) => {
+                format!("Error parsing autopilot config: {field:?} must not be negative")
             }
         }
     }
+}
+
+/// Go's words for a text that it refuses.
+fn refused<T>(parsed: Result<T, String>) -> String {
+    parsed.err().unwrap_or_default()
+}
+
+/// Names an unknown parameter, and the one that may have been meant.
+fn unknown_parameter(name: &str, parameters: &[&str]) -> String {
+    let what = format!("unknown query parameter {}", excerpt(name));
+    let known = parameters.iter().chain(&COMMON_PARAMETERS).copied();
+    if let Some(nearest) = nearest(name, known) {
+        return format!("{what}: did you mean {nearest:?}?");
+    }
+    match parameters {
+        [] => format!("{what}: this endpoint has none of its own"),
+        _ => format!("{what}: this endpoint has {}", parameters.join(", ")),
+    }
+}
+
+/// The name that is nearest to a misspelt one, if it is near enough.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let simple = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
+    let wanted = simple(name);
+    let distance = |known: &str| strsim::osa_distance(&wanted, &simple(known));
+    let nearest = known.min_by_key(|known| distance(known))?;
+    let limit = nearest.len().min(wanted.len()) / 3 + 1;
+    (distance(nearest) <= limit).then_some(nearest)
 }

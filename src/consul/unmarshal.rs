@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::dialect::BodyRules;
-use super::go::{self, DurationError, quote, quote_byte};
+use super::go::{self, DurationError, excerpt, quote, quote_byte};
 
 /// Why a body cannot be read.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -54,6 +54,8 @@ pub(super) enum BodyError {
         text: String,
         error: DurationError,
     },
+    /// Something else than JSON, and what to do about it.
+    Disguised(&'static str),
     /// What only a defect of this library can cause.
     Other(String),
 }
@@ -87,7 +89,10 @@ pub(super) fn read<T: DeserializeOwned>(
         Ok(text) => text,
         Err(copy) => copy,
     };
-    let (value, members) = document(text, rules).map_err(|error| vec![error])?;
+    let (value, members) = document(text, rules).map_err(|error| {
+        let disguise = disguise(body).filter(|_| rules == BodyRules::Whole);
+        vec![disguise.map_or(error, BodyError::Disguised)]
+    })?;
     let mut object = Object {
         kind: Kind::of(value),
         members: &members,
@@ -409,6 +414,17 @@ impl Kind {
         }
     }
 
+    fn described(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "a boolean",
+            Kind::Number => "a number",
+            Kind::String => "a string",
+            Kind::Array => "an array",
+            Kind::Object => "an object",
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Kind::Null => "null",
@@ -417,6 +433,24 @@ impl Kind {
             Kind::String => "string",
             Kind::Array => "array",
             Kind::Object => "object",
+        }
+    }
+}
+
+/// What a body is that is not JSON, by its first bytes.
+fn disguise(body: &[u8]) -> Option<&'static str> {
+    match body {
+        [0xef, 0xbb, 0xbf, ..] => Some("the body begins with a byte order mark: send it without"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, b'{', ..] | [b'{', 0, ..] => {
+            Some("the body is in UTF-16: send it in UTF-8")
+        }
+        [0x1f, 0x8b, ..] => Some("the body is compressed: send it as it is"),
+        [b'-', b'-', ..] => Some("the body is a form: send JSON"),
+        _ => {
+            let name = body.split(|byte| *byte == b'=').next()?;
+            let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.%+".contains(byte);
+            let is_form = name.len() < body.len() && !name.is_empty() && name.iter().all(is_name);
+            is_form.then_some("the body is a form: send JSON")
         }
     }
 }
@@ -487,8 +521,68 @@ pub(super) fn text(errors: &[BodyError], example: &str, rules: BodyRules) -> Str
 
 impl BodyError {
     /// Words of our own.
-    fn precise(&self, _: &str) -> String {
-        self.go()
+    fn precise(&self, example: &str) -> String {
+        match self {
+            BodyError::Empty => format!("the body is empty: send JSON such as {example}"),
+            BodyError::Cut => {
+                format!("the JSON ends too early: send one whole object such as {example}")
+            }
+            BodyError::Syntax { found, offset, .. } => {
+                let found = quote_byte(*found);
+                format!(
+                    "the body is not JSON, because of {found} at byte {offset}: send JSON such as {example}"
+                )
+            }
+            BodyError::Trailing => "something follows the JSON value: send one object only".into(),
+            BodyError::NotObject { found, .. } => {
+                format!(
+                    "the JSON is {}: send an object such as {example}",
+                    found.described()
+                )
+            }
+            BodyError::UnknownField { name, known } => {
+                format!(
+                    "unknown field {}: the fields are {}",
+                    excerpt(name),
+                    known.join(", ")
+                )
+            }
+            BodyError::WrongType {
+                found,
+                number,
+                field,
+                wanted,
+                ..
+            } => {
+                let wanted = match *wanted {
+                    "string" => "a string",
+                    "bool" => "true or false",
+                    "uint8" => "a whole number below 256",
+                    "api.ReadableDuration" => "a duration such as \"200ms\"",
+                    _ => "a whole number from 0 on",
+                };
+                let found = match number {
+                    Some(number) => number.get(..40).unwrap_or(number),
+                    None => found.described(),
+                };
+                format!("{field:?} must be {wanted}, not {found}")
+            }
+            BodyError::Duration {
+                field,
+                error: DurationError::TooLong,
+                ..
+            } => {
+                format!("{field:?} is too large")
+            }
+            BodyError::Duration { field, text, .. } => {
+                format!(
+                    "{field:?} must be a duration such as \"200ms\", not {}",
+                    excerpt(text)
+                )
+            }
+            BodyError::Disguised(what) => (*what).to_owned(),
+            BodyError::Other(message) => message.clone(),
+        }
     }
 
     /// The words of Go's `encoding/json`.
@@ -523,6 +617,7 @@ impl BodyError {
                 )
             }
             BodyError::Duration { text, error, .. } => error.go(text),
+            BodyError::Disguised(what) => (*what).to_owned(),
             BodyError::Other(message) => message.clone(),
         }
     }

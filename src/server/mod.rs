@@ -182,7 +182,7 @@ impl fmt::Debug for OperatorHttp {
 const X_CONSUL_TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
 
 impl Headers for HeaderMap {
-    fn field(&self, name: &str) -> Option<&str> {
+    fn field(&self, name: &str) -> Option<&[u8]> {
         // A name that is one already need not be parsed.
         let value = match name {
             "accept" => self.get(header::ACCEPT),
@@ -191,7 +191,11 @@ impl Headers for HeaderMap {
             "x-consul-token" => self.get(X_CONSUL_TOKEN),
             name => self.get(name),
         };
-        std::str::from_utf8(value?.as_bytes()).ok()
+        value.map(HeaderValue::as_bytes)
+    }
+
+    fn count(&self) -> usize {
+        self.len()
     }
 }
 

@@ -7,6 +7,7 @@
 // A test is over where something is not as it has to be.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod denials;
 mod dialects;
 mod parameters;

@@ -14,8 +14,8 @@ use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
 
 const OUT_OF_RANGE: &str = "Invalid relay-factor: Relay factor must be in range: [0, 5]";
 const LIST_ONLY: &str = "Invalid use of local-only: local-only can only be set for list requests";
-const NOT_A_NUMBER: &str =
-    "Error parsing cas value: strconv.ParseUint: parsing \"x\": invalid syntax";
+const NOT_AN_INDEX: &str = "the query parameter \"cas\" must be an index such as 42, not \"x\"";
+const EXAMPLE: &str = r#"send JSON such as {"Key": "<16, 24 or 32 bytes in base64>"}"#;
 
 #[test]
 fn each_bad_parameter_is_a_400_that_says_which_and_why() {
@@ -61,26 +61,36 @@ fn each_bad_parameter_is_a_400_that_says_which_and_why() {
         ),
         (
             "DELETE",
-            "raft/peer?id=&address=",
-            "Must specify only one of ?id or ?address",
+            "raft/peer?id=",
+            "the query parameter \"id\" is empty: name a server",
         ),
-        ("DELETE", "raft/peer?id=a&cas=x", NOT_A_NUMBER),
+        (
+            "DELETE",
+            "raft/peer?address",
+            "the query parameter \"address\" is empty: name a server",
+        ),
+        (
+            "POST",
+            "raft/transfer-leader?id=",
+            "the query parameter \"id\" is empty: name a server",
+        ),
+        ("DELETE", "raft/peer?id=a&cas=x", NOT_AN_INDEX),
         (
             "DELETE",
             "raft/peer?id=a&cas=",
-            "Error parsing cas value: strconv.ParseUint: parsing \"\": invalid syntax",
+            "the query parameter \"cas\" must be an index such as 42, not \"\"",
         ),
         (
             "GET",
             "keyring?relay-factor=x",
-            "Error parsing relay factor: strconv.Atoi: parsing \"x\": invalid syntax",
+            "the query parameter \"relay-factor\" must be a number from 0 to 5, not \"x\"",
         ),
         ("GET", "keyring?relay-factor=6", OUT_OF_RANGE),
         ("GET", "keyring?relay-factor=-1", OUT_OF_RANGE),
         (
             "GET",
             "keyring?local-only=yes",
-            "Error parsing local-only: strconv.ParseBool: parsing \"yes\": invalid syntax",
+            "the query parameter \"local-only\" must be true or false, not \"yes\"",
         ),
     ] {
         let answer = ask(method, target).send(&alice);
@@ -159,8 +169,8 @@ fn the_first_of_several_mistakes_is_told_in_consuls_order() {
         (
             "POST",
             "keyring?relay-factor=9",
-            "",
-            "Request decode failed: EOF",
+            "{}{}",
+            "something follows the JSON value: send one object only",
         ),
         (
             "POST",
@@ -184,43 +194,42 @@ fn the_first_of_several_mistakes_is_told_in_consuls_order() {
 fn each_bad_keyring_body_is_a_400_for_whoever_may_write() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
-    let decode = |error: &str| format!("Request decode failed: {error}");
     let no_key = |why: &str| format!("Invalid gossip key: {why}");
+    let not_json = |why: &str| format!("the body is not JSON, because of {why}: {EXAMPLE}");
     let size = no_key("key size must be 16, 24 or 32 bytes");
     let good = key(SECOND);
+    let trailing = "something follows the JSON value: send one object only";
+    let cut = format!(
+        "the JSON ends too early: {}",
+        EXAMPLE.replace("JSON", "one whole object")
+    );
     for (body, text) in [
-        ("", decode("EOF")),
-        (
-            "x",
-            decode("invalid character 'x' looking for beginning of value"),
-        ),
-        ("{\"Key\":\"", decode("unexpected EOF")),
+        ("", format!("the body is empty: {EXAMPLE}")),
+        (" \n", format!("the body is empty: {EXAMPLE}")),
+        ("x", not_json("'x' at byte 0")),
+        ("{\"Key\"\n,", not_json("',' at byte 7")),
+        ("{\"Key\":\"", cut),
         (
             "[]",
-            decode("json: cannot unmarshal array into Go value of type agent.keyringArgs"),
+            format!(
+                "the JSON is an array: {}",
+                EXAMPLE.replace("JSON", "an object")
+            ),
         ),
         (
             r#"{"Key":1}"#,
-            decode(
-                "json: cannot unmarshal number into Go struct field keyringArgs.Key of type string",
-            ),
+            "\"Key\" must be a string, not a number".to_owned(),
         ),
-        (r#"{"Extra":1}"#, decode("json: unknown field \"Extra\"")),
+        (
+            r#"{"Extra":1}"#,
+            "unknown field \"Extra\": the fields are Key, Token, RelayFactor, LocalOnly".to_owned(),
+        ),
         (
             r#"{"RelayFactor":300}"#,
-            decode(
-                "json: cannot unmarshal number 300 into Go struct field \
-                 keyringArgs.RelayFactor of type uint8",
-            ),
+            "\"RelayFactor\" must be a whole number below 256, not 300".to_owned(),
         ),
-        (
-            &*format!("{good} x"),
-            decode("something follows the JSON value"),
-        ),
-        (
-            &*format!("{good}{good}"),
-            decode("something follows the JSON value"),
-        ),
+        (&*format!("{good} x"), trailing.to_owned()),
+        (&*format!("{good}{good}"), trailing.to_owned()),
         ("null", size.clone()),
         ("{}", size.clone()),
         (&*key(""), size.clone()),
@@ -270,33 +279,56 @@ fn each_bad_autopilot_body_is_a_400_for_whoever_may_write() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (body, why) in [
-        ("", "EOF"),
-        ("{}{}", "something follows the JSON value"),
-        (r#"{"Extra":1}"#, "json: unknown field \"Extra\""),
+        (
+            "{}{}",
+            "something follows the JSON value: send one object only",
+        ),
         (
             r#"{"MinQuorum":-1}"#,
-            "json: cannot unmarshal number -1 into Go struct field \
-             AutopilotConfiguration.MinQuorum of type uint",
+            "\"MinQuorum\" must be a whole number from 0 on, not -1",
+        ),
+        (
+            r#"{"CleanupDeadServers":"yes"}"#,
+            "\"CleanupDeadServers\" must be true or false, not a string",
         ),
         (
             r#"{"LastContactThreshold":"soon"}"#,
-            "time: invalid duration \"soon\"",
+            "\"LastContactThreshold\" must be a duration such as \"200ms\", not \"soon\"",
+        ),
+        (
+            r#"{"LastContactThreshold":true}"#,
+            "\"LastContactThreshold\" must be a duration such as \"200ms\", not a boolean",
         ),
         (
             r#"{"LastContactThreshold":"-1s"}"#,
-            "a duration must not be negative",
+            "\"LastContactThreshold\" must not be negative",
+        ),
+        (
+            r#"{"ServerStabilizationTime":-2000}"#,
+            "\"ServerStabilizationTime\" must not be negative",
+        ),
+        (
+            r#"{"LastContactThreshold":1e30}"#,
+            "\"LastContactThreshold\" is too large",
+        ),
+        (
+            r#"{"LastContactThreshold":9223372036854775808}"#,
+            "\"LastContactThreshold\" is too large",
+        ),
+        (
+            r#"{"LastContactThreshold":"3000000h"}"#,
+            "\"LastContactThreshold\" is too large",
         ),
     ] {
         let answer = ask("PUT", "autopilot/configuration")
             .body(body)
             .send(&alice);
-        let text = format!("Error parsing autopilot config: {why}");
-        assert_eq!(answer.error(), (400, text.as_str()), "{body}");
+        assert_eq!(answer.error(), (400, why), "{body}");
     }
     let answer = ask("PUT", "autopilot/configuration?cas=x")
         .body("{}")
         .send(&alice);
-    assert_eq!(answer.error(), (400, NOT_A_NUMBER));
+    assert_eq!(answer.error(), (400, NOT_AN_INDEX));
 }
 
 /// A ring that counts how often it is asked.
@@ -385,5 +417,129 @@ fn a_body_over_the_cap_is_a_413_and_one_at_the_cap_is_read() {
             .body(padded(cap + 1))
             .send(&alice);
         assert_eq!(answer.status(), 200);
+    }
+}
+
+#[test]
+fn body_that_is_something_else_than_json_is_named() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (body, text) in [
+        (
+            &b"\xef\xbb\xbf{}"[..],
+            "the body begins with a byte order mark: send it without",
+        ),
+        (b"\xff\xfe{\0}\0", "the body is in UTF-16: send it in UTF-8"),
+        (b"\0{\0}", "the body is in UTF-16: send it in UTF-8"),
+        (
+            b"\x1f\x8b\x08\0\0",
+            "the body is compressed: send it as it is",
+        ),
+        (b"Key=abc", "the body is a form: send JSON"),
+        (b"--boundary\r\n", "the body is a form: send JSON"),
+    ] {
+        let answer = ask("POST", "keyring").body(body).send(&alice);
+        assert_eq!(answer.error(), (400, text));
+    }
+    let encoded = |encoding| {
+        let ask = ask("POST", "keyring").header("Content-Encoding", encoding);
+        ask.body(key(SECOND)).send(&alice)
+    };
+    let text = "the body has the content encoding \"gzip\": send it without one";
+    assert_eq!(encoded("gzip").error(), (400, text));
+    encoded("identity").done();
+}
+
+#[test]
+fn null_threshold_has_its_default() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let body = r#"{"LastContactThreshold":null,"ServerStabilizationTime":null,"MinQuorum":null}"#;
+    let answer = ask("PUT", "autopilot/configuration")
+        .body(body)
+        .send(&alice);
+    assert_eq!(answer.text(), "true");
+    let rules = ask("GET", "autopilot/configuration").send(&alice).json();
+    assert_eq!(rules["LastContactThreshold"], "200ms");
+    assert_eq!(rules["ServerStabilizationTime"], "10s");
+}
+
+#[test]
+fn unknown_parameter_is_named_with_the_nearest_one() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (method, target, unknown, nearest) in [
+        ("DELETE", "raft/peer?id=2&CAS=77", "CAS", "cas"),
+        ("DELETE", "raft/peer?ID=2", "ID", "id"),
+        ("DELETE", "raft/peer?adress=a", "adress", "address"),
+        ("POST", "raft/transfer-leader?ID=3", "ID", "id"),
+        ("GET", "keyring?local_only=true", "local_only", "local-only"),
+        (
+            "PUT",
+            "keyring?relayfactor=3",
+            "relayfactor",
+            "relay-factor",
+        ),
+        ("GET", "raft/configuration?Stale", "Stale", "stale"),
+        (
+            "GET",
+            "raft/configuration?max-stale=1s",
+            "max-stale",
+            "max_stale",
+        ),
+        ("GET", "keyring?Token=secret", "Token", "token"),
+        ("PUT", "autopilot/configuration?case=1", "case", "cas"),
+    ] {
+        let answer = ask(method, target).body(key(SECOND)).send(&alice);
+        let text = format!("unknown query parameter {unknown:?}: did you mean {nearest:?}?");
+        assert_eq!(answer.error(), (400, text.as_str()), "{method} {target}");
+    }
+    for (target, text) in [
+        (
+            "keyring?verbose",
+            "unknown query parameter \"verbose\": this endpoint has relay-factor, local-only",
+        ),
+        (
+            "raft/configuration?verbose",
+            "unknown query parameter \"verbose\": this endpoint has none of its own",
+        ),
+    ] {
+        assert_eq!(ask("GET", target).send(&alice).error(), (400, text));
+    }
+    assert_eq!(federation.configuration("dc1").index, 22);
+}
+
+#[test]
+fn parameters_of_consuls_clients_are_known_everywhere() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let all = "pretty&wait=1s&index=1&dc=dc1&stale&token=t&ns=n&partition=p&near=_agent&filter=x";
+    for target in ["keyring", "raft/configuration", "autopilot/health"] {
+        let answer = ask("GET", &format!("{target}?{all}")).send(&alice);
+        assert_eq!(answer.status(), 200, "{}", answer.text());
+    }
+    let answer = ask("POST", &format!("keyring?{all}")).body(key(SECOND));
+    answer.send(&alice).done();
+}
+
+#[test]
+fn repeated_parameter_is_a_400() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (method, target, name) in [
+        ("DELETE", "raft/peer?address=A&address=B", "address"),
+        ("DELETE", "raft/peer?id=A&%69d=B", "id"),
+        ("DELETE", "raft/peer?id=A&cas=1&cas=2", "cas"),
+        ("POST", "raft/transfer-leader?id=A&id=B", "id"),
+        (
+            "GET",
+            "keyring?relay-factor=1&relay-factor=2",
+            "relay-factor",
+        ),
+        ("GET", "raft/configuration?dc=&dc=nope", "dc"),
+    ] {
+        let answer = ask(method, target).send(&alice);
+        let text = format!("the query parameter {name:?} is given twice");
+        assert_eq!(answer.error(), (400, text.as_str()), "{target}");
     }
 }

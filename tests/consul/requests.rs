@@ -1,6 +1,6 @@
 //! `Precise`: how a request is read.
 
-use cluster_operator::consul::Call;
+use cluster_operator::consul::{Call, Dialect};
 use cluster_operator::{
     Consistency, KeyringAction, KeyringScope, Operation, OperatorRequest, PeerSelector,
 };
@@ -61,7 +61,7 @@ fn each_endpoint_and_method_has_its_operation() {
             expected_index: None,
         }
     );
-    for (query, to) in [("", None), ("?id=", None), ("?id=b", Some("b".into()))] {
+    for (query, to) in [("", None), ("?id=b", Some("b".into()))] {
         assert_eq!(
             operation("POST", &format!("raft/transfer-leader{query}"), ""),
             Operation::TransferLeadership { to }
@@ -117,7 +117,6 @@ fn datacenter_beats_dc_and_an_empty_one_does_not_count() {
         ("dc=dc1&datacenter=dc2", Some("dc2")),
         ("datacenter=dc2&dc=dc1", Some("dc2")),
         ("datacenter=&dc=dc1", Some("dc1")),
-        ("DC=dc1", None),
         ("dc=DC1", Some("DC1")),
         ("dc=d%631", Some("dc1")),
     ] {
@@ -126,16 +125,20 @@ fn datacenter_beats_dc_and_an_empty_one_does_not_count() {
 }
 
 #[test]
-fn of_a_parameter_that_is_given_twice_the_first_value_counts() {
-    assert_eq!(datacenter("dc=&dc=nope"), None);
-    assert_eq!(datacenter("dc=dc1&dc=nope").as_deref(), Some("dc1"));
-    assert_eq!(token("token=a&token=b", &[]).as_deref(), Some("a"));
-    let twice = ask("DELETE", "raft/peer?address=a&address=b&cas=1&cas=x");
+fn first_value_of_a_parameter_counts_in_consul() {
+    let twice = ask(
+        "DELETE",
+        "raft/peer?address=a&address=b&dc=c&dc=d&token=e&token=f",
+    )
+    .dialect(Dialect::Consul1_10);
+    let request = read(&twice);
+    assert_eq!(request.datacenter.unwrap(), "c");
+    assert_eq!(request.token.unwrap().expose(), "e");
     assert_eq!(
-        read(&twice).operation,
+        request.operation,
         Operation::RemovePeer {
             server: PeerSelector::Address("a".into()),
-            expected_index: Some(1),
+            expected_index: None,
         }
     );
 }
@@ -188,7 +191,9 @@ fn field_names_are_read_whatever_their_case_and_the_last_one_wins() {
 fn a_listing_can_be_kept_local_and_relayed() {
     for (query, scope, factor) in [
         ("", KeyringScope::Federation, 0),
-        ("local-only=&relay-factor=", KeyringScope::Federation, 0),
+        ("relay-factor=", KeyringScope::Federation, 0),
+        ("local-only", KeyringScope::LocalOnly, 0),
+        ("local-only=", KeyringScope::LocalOnly, 0),
         (
             "local-only=false&relay-factor=5",
             KeyringScope::Federation,
@@ -230,15 +235,40 @@ fn pretty_is_four_spaces_and_a_new_line_at_the_end_and_changes_nothing_else() {
 }
 
 #[test]
-fn what_follows_a_clean_path_is_found_and_an_unclean_one_is_redirected_to_it() {
+fn path_is_served_only_as_it_is_written() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
-    let escaped = ask("GET", "/v1/operator/%6beyring").send(&alice);
-    assert_eq!(escaped.status(), 200);
-    let unclean = ask("GET", "/v1//operator/./raft/configuration?pretty").send(&alice);
-    assert_eq!(unclean.status(), 301);
-    assert_eq!(
-        unclean.header("location"),
-        Some("/v1/operator/raft/configuration?pretty")
-    );
+    for path in [
+        "/v1/operator/%6beyring",
+        "/v1/operator//keyring",
+        "//v1/operator/keyring",
+        "/v1/operator/./keyring",
+        "/v1/operator/raft/../keyring",
+        "/v1/operator/keyring/",
+        "/v1/operator/Keyring",
+        "/v1/operator/keyrings",
+    ] {
+        for method in ["GET", "POST"] {
+            let answer = ask(method, &format!("{path}?token=SECRET")).send(&alice);
+            let text = "Invalid URL path: not a recognized HTTP API endpoint: \
+                        did you mean /v1/operator/keyring?";
+            assert_eq!(answer.error(), (404, text), "{method} {path}");
+            assert_eq!(answer.header("location"), None);
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+        }
+    }
+}
+
+#[test]
+fn consul_decodes_a_path_and_redirects_to_the_clean_one() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for dialect in [Dialect::Consul0_7, Dialect::Consul1_10] {
+        let get = |path| ask("GET", path).dialect(dialect).send(&alice);
+        assert_eq!(get("/v1/operator/%6beyring").status(), 200);
+        let unclean = get("/v1//operator/./raft/configuration?pretty");
+        assert_eq!(unclean.status(), 301);
+        let location = "/v1/operator/raft/configuration?pretty";
+        assert_eq!(unclean.header("location"), Some(location));
+    }
 }

@@ -22,9 +22,6 @@ fn a_path_that_is_not_served_is_a_404() {
         "/v1/operator",
         "/v1/operator/",
         "/v1/operator/raft",
-        "/v1/operator/keyring/",
-        "/v1/operator/Keyring",
-        "/v1/operator/raft%2Fpeer/",
         "/v1/status/leader",
         "/V1/operator/keyring",
         "//evil.example/v1/operator/keyring",
@@ -48,10 +45,6 @@ fn a_server_that_is_not_in_the_configuration_is_a_404() {
         (
             "raft/peer?address=127.0.0.9:8300",
             "address \"127.0.0.9:8300\" was not found in the Raft configuration",
-        ),
-        (
-            "raft/peer?address=",
-            "address \"\" was not found in the Raft configuration",
         ),
         (
             "raft/peer?id=a%22%0a",

@@ -54,15 +54,25 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         },
     },
     Deviation {
-        name: "body limit",
-        reason: "Consul reads a body of any size into memory; here it is cut at a limit",
+        name: "limits",
+        reason: "Consul reads a body, a token, a parameter and a name of any size; here each has \
+                 a limit, and so has their number",
         applies: |exchange| {
-            exchange
-                .case
-                .request
-                .body
-                .as_ref()
-                .is_some_and(|body| body.len() > 64 * 1024)
+            let request = &exchange.case.request;
+            let body = request.body.as_ref().map_or(0, String::len);
+            body > 64 * 1024 || request.target.len() > 512
+        },
+    },
+    Deviation {
+        name: "thresholds",
+        reason: "a threshold of autopilot that is below zero, or a number beyond 292 years, is \
+                 refused: 1.10 takes it, and then no server is ever healthy",
+        applies: |exchange| {
+            let body = exchange.case.request.body.as_deref().unwrap_or_default();
+            let refused = [":\"-", ":-", ":1e"]
+                .iter()
+                .any(|value| body.contains(value));
+            refused || exchange.case.response.body.contains("Threshold\":\"-")
         },
     },
     Deviation {

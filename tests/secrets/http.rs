@@ -127,13 +127,19 @@ fn a_body_that_is_refused_is_not_repeated_whoever_sends_it() {
 fn an_unknown_field_is_named_and_its_value_is_not() {
     let federation = federation(Some(Grant::Write));
     let body = format!("{{\"Surplus\":\"{}\"}}", key_text());
-    for (dialect, prefix) in [
-        (Dialect::Precise, ""),
-        (Dialect::Consul1_10, "Bad request: "),
+    let known = "the fields are Key, Token, RelayFactor, LocalOnly";
+    for (dialect, text) in [
+        (
+            Dialect::Precise,
+            &*format!("unknown field \"Surplus\": {known}"),
+        ),
+        (
+            Dialect::Consul1_10,
+            "Bad request: Request decode failed: json: unknown field \"Surplus\"",
+        ),
     ] {
         let alice = federation.service("alice");
         let response = &answers(&alice, dialect, "POST", "keyring", &body)[0];
-        let text = format!("{prefix}Request decode failed: json: unknown field \"Surplus\"");
         assert_eq!(response.body, text);
     }
 }
