@@ -11,7 +11,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use cluster_operator::acl::{RulesError, RulesErrorKind};
+use cluster_operator::acl::{RulesError, RulesErrorKind, SyntaxProblem};
 use cluster_operator::{Access, DefaultPolicy, Resource, Rules};
 use serde::Deserialize;
 
@@ -47,15 +47,22 @@ const DEVIATIONS: [Deviation; 11] = [
         applies: |text, error| {
             is_json(text)
                 && serde_json::from_str::<serde_json::Value>(text).is_err()
-                && matches!(error.kind(), RulesErrorKind::Syntax { .. })
+                && matches!(
+                    error.kind(),
+                    RulesErrorKind::Syntax(SyntaxProblem::Malformed(_))
+                )
         },
     },
     Deviation {
         name: "a list in a list in JSON",
         reason: "Consul ignores what follows it",
         applies: |text, error| {
-            serde_json::from_str(text).is_ok_and(|value| has_nested_list(&value))
-                && matches!(error.kind(), RulesErrorKind::Syntax { .. })
+            serde_json::from_str::<serde_json::Value>(text).is_ok()
+                && rest_at(text, error).starts_with('[')
+                && matches!(
+                    error.kind(),
+                    RulesErrorKind::Syntax(SyntaxProblem::Malformed(_))
+                )
         },
     },
     Deviation {
@@ -65,7 +72,10 @@ const DEVIATIONS: [Deviation; 11] = [
             let rest = rest_at(text, error);
             !is_json(text)
                 && (rest.is_empty() || rest.starts_with('}'))
-                && matches!(error.kind(), RulesErrorKind::Syntax { .. })
+                && matches!(
+                    error.kind(),
+                    RulesErrorKind::Syntax(SyntaxProblem::Malformed(_))
+                )
         },
     },
     Deviation {
@@ -74,7 +84,7 @@ const DEVIATIONS: [Deviation; 11] = [
         applies: |text, error| match error.kind() {
             RulesErrorKind::InvalidRule {
                 rule: "operator" | "keyring",
-                value: Some(value),
+                value,
             } => {
                 let value = value.trim_matches('"');
                 let lower: String = value
@@ -103,9 +113,7 @@ const DEVIATIONS: [Deviation; 11] = [
         name: "a name that no resource has",
         reason: "Consul ignores the rule, so that a misspelt \"operator\" denies nothing",
         applies: |text, error| match error.kind() {
-            RulesErrorKind::UnknownName {
-                name: Some(name), ..
-            } => text.contains(name) || text.contains('\\'),
+            RulesErrorKind::UnknownName { name, .. } => text.contains(name) || text.contains('\\'),
             _ => false,
         },
     },
@@ -132,7 +140,7 @@ const DEVIATIONS: [Deviation; 11] = [
         name: "more than 64 blocks and lists in each other",
         reason: "what is read is bounded",
         applies: |text, error| {
-            matches!(error.kind(), RulesErrorKind::TooDeep)
+            matches!(error.kind(), RulesErrorKind::Syntax(SyntaxProblem::TooDeep))
                 && text.matches(['{', '[']).count() > Rules::MAX_DEPTH
         },
     },
@@ -140,8 +148,10 @@ const DEVIATIONS: [Deviation; 11] = [
         name: "more than 256 labels",
         reason: "what is read is bounded",
         applies: |text, error| {
-            matches!(error.kind(), RulesErrorKind::TooManyLabels)
-                && text.split(['"', ' ', '\n', '\t']).count() > Rules::MAX_LABELS
+            matches!(
+                error.kind(),
+                RulesErrorKind::Syntax(SyntaxProblem::TooManyLabels)
+            ) && text.split(['"', ' ', '\n', '\t']).count() > Rules::MAX_LABELS
         },
     },
     Deviation {
@@ -161,16 +171,6 @@ fn folded(text: &str) -> String {
     text.to_lowercase()
         .replace('\u{212a}', "k")
         .replace('\u{17f}', "s")
-}
-
-fn has_nested_list(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::Array(values) => {
-            values.iter().any(|it| it.is_array() || has_nested_list(it))
-        }
-        serde_json::Value::Object(members) => members.values().any(has_nested_list),
-        _ => false,
-    }
 }
 
 /// The text from the place of the error on.

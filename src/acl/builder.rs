@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::load_error::{LoadError, LoadErrorKind, Place};
+use super::load_error::{LoadError, LoadErrorKind, Origin};
 use super::secret::{self, Digest, Key, SecretFault};
 use super::set::{Clock, Entry, TokenSet};
 use super::{AccessorId, DefaultPolicy, Rules, Token};
@@ -90,7 +90,6 @@ type PolicySet = Arc<[usize]>;
 /// A policy, which tokens may name before it is defined.
 #[derive(Clone)]
 struct Policy {
-    name: Arc<str>,
     rules: Option<Rules>,
     /// Where it was named first.
     named: Origin,
@@ -115,36 +114,11 @@ struct Hashed {
 pub(super) struct NewToken<'a> {
     pub(super) accessor: &'a str,
     pub(super) secret: &'a str,
-    pub(super) policies: &'a [(String, Origin)],
+    pub(super) policies: &'a [(&'a str, Origin)],
     pub(super) management: bool,
     pub(super) expires: Option<SystemTime>,
     /// The offset in the file, if it came from one.
     pub(super) at: Option<u32>,
-}
-
-/// What a mistake is about: a place in the file that is being read, or something from code.
-#[derive(Debug, Clone)]
-pub(super) enum Origin {
-    File(usize),
-    Code(Place),
-}
-
-/// A mistake, before its place is known as a line and a column.
-#[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) kind: LoadErrorKind,
-    pub(super) origin: Origin,
-}
-
-impl Fault {
-    /// The error if no file is being read.
-    pub(super) fn into_error(self) -> LoadError {
-        let place = match self.origin {
-            Origin::Code(place) => Some(place),
-            Origin::File(_) => None,
-        };
-        LoadError::new(self.kind, place)
-    }
 }
 
 impl TokenStoreBuilder {
@@ -171,23 +145,25 @@ impl TokenStoreBuilder {
     /// Defines a policy.
     pub fn policy(mut self, name: impl AsRef<str>, rules: Rules) -> Self {
         let name = name.as_ref();
-        self.define(name, rules, Origin::Code(Place::Policy(name.into())));
+        self.define(name, rules, Origin::Code(format!("policy {name:?}")));
         self
     }
 
     /// Gives a policy to requests without a token.
     pub fn anonymous_policy(mut self, name: impl AsRef<str>) -> Self {
-        self.give_anonymous(name.as_ref(), &Origin::Code(Place::Anonymous));
+        let name = name.as_ref();
+        let origin = Origin::Code(format!("policy {name:?} of the anonymous token"));
+        self.give_anonymous(name, &origin);
         self
     }
 
     /// Adds a token.
     pub fn token(mut self, token: TokenDefinition) -> Self {
-        let origin = Origin::Code(Place::Token(token.accessor.clone()));
+        let origin = |name| Origin::Code(format!("policy {name:?} of token {}", token.accessor));
         let policies: Vec<_> = token
             .policies
-            .into_iter()
-            .map(|name| (name, origin.clone()))
+            .iter()
+            .map(|name| (name.as_str(), origin(name)))
             .collect();
         self.add(NewToken {
             accessor: token.accessor.as_str(),
@@ -255,15 +231,13 @@ impl TokenStoreBuilder {
         if let Some(number) = self.policy_numbers.get(name) {
             return *number;
         }
-        let name: Arc<str> = name.into();
         let number = self.policies.len();
         self.policies.push(Policy {
-            name: name.clone(),
             rules: None,
             named: origin.clone(),
             repeated: None,
         });
-        self.policy_numbers.insert(name, number);
+        self.policy_numbers.insert(name.into(), number);
         number
     }
 
@@ -273,28 +247,26 @@ impl TokenStoreBuilder {
     }
 
     /// Checks that everything fits together, and makes a set of it.
-    pub(super) fn assemble(&self) -> Result<TokenSet, Fault> {
+    pub(super) fn assemble(&self) -> Result<TokenSet, LoadError> {
         let mut rules = Vec::with_capacity(self.policies.len());
         for policy in &self.policies {
-            if let Some(origin) = &policy.repeated {
-                return Err(Fault {
-                    kind: LoadErrorKind::DuplicatePolicy,
-                    origin: origin.clone(),
-                });
-            }
-            let Some(defined) = policy.rules else {
-                return Err(policy.unknown());
+            let (kind, origin) = match (policy.rules, &policy.repeated) {
+                (Some(defined), None) => {
+                    rules.push(defined);
+                    continue;
+                }
+                (_, Some(repeated)) => (LoadErrorKind::DuplicatePolicy, repeated),
+                (None, None) => (LoadErrorKind::UnknownPolicy, &policy.named),
             };
-            rules.push(defined);
+            return Err(LoadError::new(kind, Some(origin.clone())));
         }
         let merged = |numbers: &[usize]| {
             let rules = numbers.iter().map(|number| rules[*number]);
             rules.fold(Rules::new(), Rules::merge)
         };
-        let mut set = TokenSet::new(self.key.clone(), self.clock.clone()).with_defaults(
-            merged(&self.anonymous),
-            self.default_policy.unwrap_or_default(),
-        );
+        let default_policy = self.default_policy.unwrap_or_default();
+        let mut set = TokenSet::new(self.key.clone(), self.clock.clone())
+            .with_defaults(merged(&self.anonymous), default_policy);
         set.reserve(self.tokens.len());
         let mut accessors = HashSet::with_capacity(self.tokens.len());
         for token in &self.tokens {
@@ -306,50 +278,37 @@ impl TokenStoreBuilder {
                 },
                 expires: token.expires,
             };
-            if token.accessor.is_empty() {
-                return Err(token.fault(LoadErrorKind::EmptyAccessor));
-            }
-            if !accessors.insert(&token.accessor) {
-                return Err(token.fault(LoadErrorKind::DuplicateAccessor));
-            }
-            if let Some(fault) = token.fault {
-                return Err(token.fault(LoadErrorKind::UnusableSecret(fault)));
-            }
-            if token.management && !token.policies.is_empty() {
-                return Err(token.fault(LoadErrorKind::ManagementWithPolicies));
-            }
-            if set.insert(token.digest, entry).is_some() {
-                return Err(token.fault(LoadErrorKind::DuplicateSecret));
-            }
+            let kind = if token.accessor.is_empty() {
+                LoadErrorKind::EmptyAccessor
+            } else if !accessors.insert(&token.accessor) {
+                LoadErrorKind::DuplicateAccessor
+            } else if let Some(fault) = token.fault {
+                LoadErrorKind::UnusableSecret(fault)
+            } else if token.management && !token.policies.is_empty() {
+                LoadErrorKind::ManagementWithPolicies
+            } else if set.insert(token.digest, entry).is_some() {
+                LoadErrorKind::DuplicateSecret
+            } else {
+                continue;
+            };
+            return Err(token.error(kind));
         }
         // In code, the types tell the two apart.
         let mut from_file = self.tokens.iter().filter(|token| token.at.is_some());
         match from_file.find(|token| set.contains(&token.accessor)) {
-            Some(token) => Err(token.fault(LoadErrorKind::AccessorIsSecret)),
+            Some(token) => Err(token.error(LoadErrorKind::AccessorIsSecret)),
             None => Ok(set),
         }
     }
 }
 
-impl Policy {
-    fn unknown(&self) -> Fault {
-        let from_code = matches!(self.named, Origin::Code(_));
-        Fault {
-            kind: LoadErrorKind::UnknownPolicy {
-                policy: from_code.then(|| String::from(&*self.name)),
-            },
-            origin: self.named.clone(),
-        }
-    }
-}
-
 impl Hashed {
-    fn fault(&self, kind: LoadErrorKind) -> Fault {
+    fn error(&self, kind: LoadErrorKind) -> LoadError {
         let origin = match self.at {
             Some(at) => Origin::File(at as usize),
-            None => Origin::Code(Place::Token(AccessorId::new(&*self.accessor))),
+            None => Origin::Code(format!("token {}", self.accessor)),
         };
-        Fault { kind, origin }
+        LoadError::new(kind, Some(origin))
     }
 }
 

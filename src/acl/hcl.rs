@@ -1,4 +1,4 @@
-//! Reads HCL 1, the language of Consul's policies, as Consul reads it.
+//! Reads HCL 1, the language of Consul's policies, and JSON.
 //!
 //! ```text
 //! file    = { item [ "," ] } .
@@ -8,47 +8,86 @@
 //! block   = "{" { item [ "," ] } "}" .
 //! value   = string | heredoc | number | "true" | "false" | list | block .
 //! list    = "[" { value "," } [ value ] "]" .
-//! heredoc = "<<" [ "-" ] mark newline { line } mark newline .
+//! heredoc = "<<" [ "-" ] mark newline { line newline } mark newline .
 //! ```
 //!
 //! White space and line breaks mean nothing outside of strings. Comments are `#` and `//` to the
 //! end of the line, and `/* */`. An identifier consists of letters, digits, `_`, `-` and `.`. In a
 //! string, `${` begins a part that ends with its brace and may hold quotes and line breaks;
-//! nothing is evaluated. Each character is read once; depth and labels are bounded.
+//! nothing is evaluated. Where Consul's reader takes an unfinished value for nothing (at the end of
+//! the text, and before two closing braces), this one refuses the text.
 //!
-//! Two things are read more strictly than by Consul, which takes an attribute without a value at
-//! the end of the text, and an unfinished value before two closing braces, for nothing.
+//! JSON is read as in RFC 8259. Consul's reader is laxer: it takes commas too many or too few, and
+//! ignores what stands behind the last brace or a nested list. Such a policy means less than it
+//! seems to, so it is refused.
+//!
+//! Each character is read once. Depth and labels are bounded.
 
-use super::syntax::{
-    Content, Depth, Item, MAX_LABELS, Notation, Problem, SyntaxError, Text, Value, malformed,
-};
+use super::syntax::{Content, Item, MAX_DEPTH, MAX_LABELS, Notation, SyntaxProblem, Text, Value};
 
-/// Reads a whole text.
-pub(super) fn parse(text: &str) -> Result<Vec<Item<'_>>, SyntaxError> {
-    if let Some(at) = text.find(['\0', '\u{e123}']) {
-        return malformed(at, "a character that HCL does not allow: remove it");
-    }
+/// Why a text cannot be read, and where.
+#[derive(Debug)]
+pub(super) struct SyntaxError {
+    pub(super) at: usize,
+    pub(super) problem: SyntaxProblem,
+}
+
+type Read<T> = Result<T, SyntaxError>;
+
+fn malformed<T>(at: usize, problem: &'static str) -> Read<T> {
+    let problem = SyntaxProblem::Malformed(problem);
+    Err(SyntaxError { at, problem })
+}
+
+/// Reads a whole text, which in JSON has to be an object.
+pub(super) fn parse(text: &str, notation: Notation) -> Read<Vec<Item<'_>>> {
     let mut reader = Reader {
         text,
         at: 0,
-        depth: Depth::default(),
+        notation,
+        depth: 0,
     };
-    reader.items(None)
+    if !reader.is_json() {
+        return match text.find(['\0', '\u{e123}']) {
+            Some(at) => malformed(at, "a character that HCL does not allow: remove it"),
+            None => reader.items(None),
+        };
+    }
+    if reader.skip()? != Some('{') {
+        return malformed(reader.at, "expected an object in braces");
+    }
+    let object = reader.block()?;
+    match (reader.skip()?, object.content) {
+        (None, Content::Object(items)) => Ok(items),
+        _ => malformed(
+            reader.at,
+            "the text goes on behind its last brace: remove that",
+        ),
+    }
 }
 
 struct Reader<'a> {
     text: &'a str,
     at: usize,
-    depth: Depth,
+    notation: Notation,
+    depth: usize,
 }
 
 impl<'a> Reader<'a> {
+    fn is_json(&self) -> bool {
+        matches!(self.notation, Notation::Json | Notation::ConsulJson)
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
     fn peek(&self) -> Option<char> {
-        self.text[self.at..].chars().next()
+        self.rest().chars().next()
     }
 
     fn peek_second(&self) -> Option<char> {
-        self.text[self.at..].chars().nth(1)
+        self.rest().chars().nth(1)
     }
 
     fn next(&mut self) -> Option<char> {
@@ -57,76 +96,97 @@ impl<'a> Reader<'a> {
         Some(letter)
     }
 
-    fn skip_while(&mut self, accept: impl Fn(char) -> bool) {
-        let rest = &self.text[self.at..];
-        self.at += rest.find(|letter| !accept(letter)).unwrap_or(rest.len());
+    fn skip_while(&mut self, accept: impl Fn(char) -> bool) -> usize {
+        let rest = self.rest();
+        let len = rest.find(|letter| !accept(letter)).unwrap_or(rest.len());
+        self.at += len;
+        len
+    }
+
+    fn skip_digits(&mut self) -> usize {
+        self.skip_while(|digit| digit.is_ascii_digit())
     }
 
     /// Skips white space and comments, and shows what follows.
-    fn skip(&mut self) -> Result<Option<char>, SyntaxError> {
+    fn skip(&mut self) -> Read<Option<char>> {
         loop {
             self.skip_while(|letter| matches!(letter, ' ' | '\t' | '\r' | '\n'));
             match (self.peek(), self.peek_second()) {
-                (Some('#'), _) | (Some('/'), Some('/')) => self.skip_while(|letter| letter != '\n'),
-                (Some('/'), Some('*')) => {
-                    let Some(end) = self.text[self.at + 2..].find("*/") else {
-                        return malformed(self.at, "the comment does not end: close it with */");
-                    };
-                    self.at += end + 4;
+                (next, _) if self.is_json() => return Ok(next),
+                (Some('#'), _) | (Some('/'), Some('/')) => {
+                    self.skip_while(|letter| letter != '\n');
                 }
-                (Some('/'), _) => {
-                    return malformed(self.at, "a comment begins with #, // or /*");
-                }
+                (Some('/'), Some('*')) => match self.rest()[2..].find("*/") {
+                    Some(end) => self.at += end + 4,
+                    None => return malformed(self.at, "the comment does not end: write */"),
+                },
+                (Some('/'), _) => return malformed(self.at, "a comment begins with #, // or /*"),
                 (next, _) => return Ok(next),
             }
         }
     }
 
+    fn enter(&mut self) -> Read<()> {
+        self.depth += 1;
+        let (at, problem) = (self.at, SyntaxProblem::TooDeep);
+        if self.depth > MAX_DEPTH {
+            return Err(SyntaxError { at, problem });
+        }
+        self.at += 1;
+        Ok(())
+    }
+
     /// Reads items up to the end of the block that opened at `open`, or of the text.
-    fn items(&mut self, open: Option<usize>) -> Result<Vec<Item<'a>>, SyntaxError> {
+    fn items(&mut self, open: Option<usize>) -> Read<Vec<Item<'a>>> {
         let mut items = Vec::new();
+        let mut comma = false;
         loop {
             match (self.skip()?, open) {
-                (Some('}'), Some(_)) => {
+                (Some('}'), Some(_)) if !(comma && self.is_json()) => {
                     self.at += 1;
                     return Ok(items);
                 }
                 (None, None) => return Ok(items),
-                (None, Some(open)) => {
-                    return malformed(open, "the block does not end: close it with }");
+                (None, Some(open)) => return malformed(open, "the brace is not closed: write }"),
+                _ if self.is_json() && !comma && !items.is_empty() => {
+                    return malformed(self.at, "expected a comma or }");
                 }
                 _ => items.push(self.item()?),
             }
-            if self.skip()? == Some(',') {
-                self.at += 1;
-            }
+            comma = self.skip()? == Some(',');
+            self.at += usize::from(comma);
         }
     }
 
-    fn item(&mut self) -> Result<Item<'a>, SyntaxError> {
+    fn item(&mut self) -> Read<Item<'a>> {
         let Some(name) = self.name()? else {
             return malformed(self.at, self.unexpected());
         };
         let mut labels = Vec::new();
-        while let Some(label) = self.name()? {
+        while !self.is_json() {
+            let Some(label) = self.name()? else {
+                break;
+            };
             labels.push(label);
             if labels.len() > MAX_LABELS {
-                return Err(SyntaxError {
-                    at: label.at,
-                    problem: Problem::TooManyLabels,
-                });
+                let (at, problem) = (label.at, SyntaxProblem::TooManyLabels);
+                return Err(SyntaxError { at, problem });
             }
         }
-        let value = match self.peek() {
-            Some('=') if labels.is_empty() => {
+        let value = match (self.skip()?, self.is_json()) {
+            (Some(':'), true) | (Some('='), false) if labels.is_empty() => {
                 self.at += 1;
-                self.skip()?;
                 self.value()?
             }
-            Some('=') => return malformed(self.at, "a name with labels needs a block, not ="),
-            Some('{') => self.block()?,
-            None => return malformed(name.at, "the name has no value: give it one"),
-            Some(_) => return malformed(self.at, self.unexpected()),
+            (Some('='), false) => {
+                return malformed(self.at, "a name with labels needs a block, not =");
+            }
+            (Some('{'), false) => self.block()?,
+            (None, false) => return malformed(name.at, "the name has no value: give it one"),
+            (_, true) => {
+                return malformed(self.at, "expected a colon between the name and its value");
+            }
+            (_, false) => return malformed(self.at, self.unexpected()),
         };
         Ok(Item {
             name,
@@ -135,15 +195,15 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn name(&mut self) -> Result<Option<Text<'a>>, SyntaxError> {
+    fn name(&mut self) -> Read<Option<Text<'a>>> {
         match self.skip()? {
             Some('"') => self.string().map(Some),
-            Some(letter) if is_letter(letter) => {
+            Some(letter) if is_letter(letter) && !self.is_json() => {
                 let name = self.identifier();
-                if matches!(name.raw, "true" | "false") {
-                    return malformed(name.at, "true and false are no names: quote them");
+                match name.raw {
+                    "true" | "false" => malformed(name.at, "true and false are no names"),
+                    _ => Ok(Some(name)),
                 }
-                Ok(Some(name))
             }
             _ => Ok(None),
         }
@@ -151,26 +211,22 @@ impl<'a> Reader<'a> {
 
     fn identifier(&mut self) -> Text<'a> {
         let at = self.at;
-        self.skip_while(|letter| {
-            is_letter(letter) || letter.is_ascii_digit() || matches!(letter, '-' | '.')
-        });
-        self.text(at, at, self.at, Notation::Bare)
+        self.skip_while(|letter| is_letter(letter) || is_digit(letter) || "-.".contains(letter));
+        self.text(at, at, Notation::Bare)
     }
 
-    fn text(&self, at: usize, from: usize, to: usize, notation: Notation) -> Text<'a> {
-        Text {
-            at,
-            raw: &self.text[from..to],
-            notation,
-        }
+    /// The text from `from` up to here.
+    fn text(&self, at: usize, from: usize, notation: Notation) -> Text<'a> {
+        let raw = &self.text[from..self.at];
+        Text { at, raw, notation }
     }
 
-    /// Reads a value; white space is skipped already.
-    fn value(&mut self) -> Result<Value<'a>, SyntaxError> {
+    fn value(&mut self) -> Read<Value<'a>> {
+        self.skip()?;
         let at = self.at;
         let content = match (self.peek(), self.peek_second()) {
             (Some('"'), _) => Content::Text(self.string()?),
-            (Some('<'), _) => Content::Text(self.heredoc()?),
+            (Some('<'), _) if !self.is_json() => Content::Text(self.heredoc()?),
             (Some('{'), _) => return self.block(),
             (Some('['), _) => self.list()?,
             (Some('0'..='9'), _) | (Some('-' | '.'), Some('0'..='9')) => {
@@ -180,171 +236,175 @@ impl<'a> Reader<'a> {
             (Some(letter), _) if is_letter(letter) => match self.identifier().raw {
                 "true" => Content::Bool(true),
                 "false" => Content::Bool(false),
+                "null" if self.is_json() => Content::Null,
                 _ => return malformed(at, "nothing is evaluated: put the value in quotes"),
             },
-            (None | Some('}' | ',' | ']'), _) => return malformed(at, MISSING),
+            (None | Some('}' | ',' | ']'), _) => {
+                return malformed(at, "the value is missing: write one in quotes");
+            }
             _ => return malformed(at, self.unexpected()),
         };
         Ok(Value { at, content })
     }
 
-    fn block(&mut self) -> Result<Value<'a>, SyntaxError> {
+    fn block(&mut self) -> Read<Value<'a>> {
         let at = self.at;
-        self.depth.enter(at)?;
-        self.at += 1;
-        let items = self.items(Some(at))?;
-        self.depth.leave();
-        Ok(Value {
-            at,
-            content: Content::Object(items),
-        })
+        self.enter()?;
+        let content = Content::Object(self.items(Some(at))?);
+        self.depth -= 1;
+        Ok(Value { at, content })
     }
 
-    fn list(&mut self) -> Result<Content<'a>, SyntaxError> {
+    fn list(&mut self) -> Read<Content<'a>> {
+        const UNCLOSED: &str = "the list is not closed: write ]";
         let open = self.at;
-        self.depth.enter(open)?;
-        self.at += 1;
-        let mut values = Vec::new();
-        let mut comma = false;
+        self.enter()?;
+        let mut values = Vec::<Value<'a>>::new();
+        // In HCL, commas may stand anywhere between values, and none is needed after a list.
+        let (mut comma, mut wants_comma) = (false, false);
         loop {
             match self.skip()? {
-                Some(']') => {
+                Some(']') if !(comma && self.is_json()) => {
                     self.at += 1;
-                    self.depth.leave();
+                    self.depth -= 1;
                     return Ok(Content::List(values));
                 }
-                Some(',') => {
+                Some(',') if wants_comma || !self.is_json() => {
                     self.at += 1;
-                    comma = false;
+                    (comma, wants_comma) = (true, false);
                 }
-                None => return malformed(open, "the list does not end: close it with ]"),
-                Some(_) if comma => return malformed(self.at, "expected a comma or ]"),
-                Some('}') => return malformed(self.at, "the list does not end: close it with ]"),
+                None => return malformed(open, UNCLOSED),
+                Some('}') if !self.is_json() => return malformed(self.at, UNCLOSED),
+                Some(_) if wants_comma => return malformed(self.at, "expected a comma or ]"),
                 Some(_) => {
                     let value = self.value()?;
-                    // Consul asks for no comma after a list in a list.
-                    comma = !matches!(value.content, Content::List(_));
+                    let is_list = matches!(value.content, Content::List(_));
+                    if self.notation == Notation::ConsulJson
+                        && (is_list || matches!(value.content, Content::Null))
+                    {
+                        return malformed(value.at, "Consul reads no list and no null in a list");
+                    }
+                    (comma, wants_comma) = (false, self.is_json() || !is_list);
                     values.push(value);
                 }
             }
         }
     }
 
-    fn string(&mut self) -> Result<Text<'a>, SyntaxError> {
+    fn string(&mut self) -> Read<Text<'a>> {
+        const UNCLOSED: &str = "the string does not end in its line: close it with \"";
         let at = self.at;
         self.at += 1;
         let mut braces = 0_usize;
         loop {
             match self.next() {
                 Some('"') if braces == 0 => {
-                    return Ok(self.text(at, at + 1, self.at - 1, Notation::Hcl));
+                    let text = Text {
+                        at,
+                        raw: &self.text[at + 1..self.at - 1],
+                        notation: self.notation,
+                    };
+                    return Ok(text);
                 }
-                Some('\n') if braces == 0 => {
-                    return malformed(at, "the string does not end in its line: close it with \"");
+                Some('\n') if braces == 0 => return malformed(at, UNCLOSED),
+                None => return malformed(at, UNCLOSED),
+                Some('\\') => self.escape()?,
+                Some(letter) if self.is_json() => {
+                    if letter < ' ' {
+                        return malformed(self.at - 1, "a control character: write an escape");
+                    }
                 }
-                None => return malformed(at, "the string does not end: close it with \""),
                 Some('$') if braces == 0 && self.peek() == Some('{') => {
                     self.at += 1;
                     braces = 1;
                 }
                 Some('{') if braces > 0 => braces += 1,
                 Some('}') if braces > 0 => braces -= 1,
-                Some('\\') => self.escape()?,
                 Some(_) => {}
             }
         }
     }
 
-    fn escape(&mut self) -> Result<(), SyntaxError> {
-        let at = self.at;
-        let (digits, radix) = match self.next() {
-            Some('a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\' | '"') => return Ok(()),
-            Some('0'..='7') => (2, 8),
-            Some('x') => (2, 16),
-            Some('u') => (4, 16),
-            Some('U') => (8, 16),
-            _ => {
-                return malformed(
-                    at - 1,
-                    "no escape is written so: write \\\\ for a backslash",
-                );
-            }
+    fn escape(&mut self) -> Read<()> {
+        let at = self.at - 1;
+        let (digits, radix) = match (self.next(), self.is_json()) {
+            (Some('b' | 'f' | 'n' | 'r' | 't' | '\\' | '"'), _) => return Ok(()),
+            (Some('u'), _) => (4, 16),
+            (Some('a' | 'v'), false) => return Ok(()),
+            (Some('0'..='7'), false) => (2, 8),
+            (Some('x'), false) => (2, 16),
+            (Some('U'), false) => (8, 16),
+            (Some('/'), true) if self.notation == Notation::Json => return Ok(()),
+            _ => return malformed(at, "no escape is written so: write \\\\ for a backslash"),
         };
         for _ in 0..digits {
             if !self.next().is_some_and(|digit| digit.is_digit(radix)) {
-                return malformed(at - 1, "the escape has too few digits");
+                return malformed(at, "the escape has too few digits");
             }
         }
         Ok(())
     }
 
-    fn heredoc(&mut self) -> Result<Text<'a>, SyntaxError> {
+    fn heredoc(&mut self) -> Read<Text<'a>> {
         let at = self.at;
-        self.at += 1;
-        if self.next() != Some('<') {
+        if !self.rest().starts_with("<<") {
             return malformed(at, "a heredoc begins with <<");
         }
-        let from = self.at;
-        if self.peek() == Some('-') {
-            self.at += 1;
-        }
-        self.skip_while(|letter| is_letter(letter) || letter.is_ascii_digit());
-        let head = &self.text[from..self.at];
-        let mark = head.trim_start_matches('-');
-        if self.peek() == Some('\r') {
-            self.at += 1;
-        }
+        let dash = usize::from(self.rest().starts_with("<<-"));
+        let from = at + 2 + dash;
+        self.at = from;
+        self.skip_while(|letter| is_letter(letter) || is_digit(letter));
+        let mark = &self.text[from..self.at];
+        self.at += usize::from(self.peek() == Some('\r'));
         if mark.is_empty() || self.next() != Some('\n') {
             return malformed(at, "after << stands a word, and then a line break");
         }
         loop {
-            let Some(len) = self.text[self.at..].find('\n') else {
+            let Some(len) = self.rest().find('\n') else {
                 return malformed(at, "the heredoc does not end: repeat its word in a line");
             };
-            let line = &self.text[self.at..self.at + len];
+            let line = &self.rest()[..len];
             self.at += len + 1;
             let line = line.strip_suffix('\r').unwrap_or(line);
             let word = line.trim_start_matches([' ', '\t', '\r', '\u{b}', '\u{c}']);
             let rest = word.strip_prefix(mark);
-            // The length counts with the `-`: after `<<-` the mark has to be indented.
-            if line.len() >= head.len()
-                && rest.is_some_and(|rest| rest.chars().all(|letter| letter == '\r'))
+            // Consul counts the `-`: after `<<-` the mark has to be indented.
+            if line.len() >= mark.len() + dash
+                && rest.is_some_and(|it| it.trim_matches('\r').is_empty())
             {
-                return Ok(self.text(at, at, self.at, Notation::Heredoc));
+                return Ok(self.text(at, at, Notation::Heredoc));
             }
         }
     }
 
-    fn number(&mut self) -> Result<(), SyntaxError> {
+    fn number(&mut self) -> Read<()> {
         let at = self.at;
-        if self.peek() == Some('-') {
-            self.at += 1;
+        self.at += usize::from(self.peek() == Some('-'));
+        if self.is_json() {
+            return self.json_number(at);
         }
         let digits = self.at;
         if self.peek() == Some('.') {
             self.at += 1;
-            self.skip_while(|digit| digit.is_ascii_digit());
+            self.skip_digits();
             // Consul ends a number such as `.5e3` behind its letter.
-            if let Some('e' | 'E') = self.peek() {
-                self.at += 1;
-            }
+            self.at += usize::from(matches!(self.peek(), Some('e' | 'E')));
             return Ok(());
         }
         if let (Some('0'), Some('x' | 'X')) = (self.peek(), self.peek_second()) {
             self.at += 2;
-            self.skip_while(|digit| digit.is_ascii_hexdigit());
-            if self.at == digits + 2 {
-                return malformed(at, "the number has no digits");
-            }
-            return Ok(());
+            return match self.skip_while(|digit| digit.is_ascii_hexdigit()) {
+                0 => malformed(at, "the number has no digits"),
+                _ => Ok(()),
+            };
         }
-        self.skip_while(|digit| digit.is_ascii_digit());
+        self.skip_digits();
         let whole = &self.text[digits..self.at];
         match self.peek() {
             Some('e' | 'E') => self.exponent(),
             Some('.') => {
                 self.at += 1;
-                self.skip_while(|digit| digit.is_ascii_digit());
+                self.skip_digits();
                 if let Some('e' | 'E') = self.peek() {
                     self.exponent();
                 }
@@ -365,29 +425,51 @@ impl<'a> Reader<'a> {
         if let Some('+' | '-') = first {
             first = self.next();
         }
-        if first.is_some_and(|digit| digit.is_ascii_digit()) {
-            self.skip_while(|digit| digit.is_ascii_digit());
+        if first.is_some_and(is_digit) {
+            self.skip_digits();
+        }
+    }
+
+    fn json_number(&mut self, at: usize) -> Read<()> {
+        let mut valid = match self.peek() {
+            Some('0') => self.next().is_some(),
+            _ => self.skip_digits() > 0,
+        };
+        if self.peek() == Some('.') {
+            self.at += 1;
+            valid &= self.skip_digits() > 0;
+        }
+        if let Some('e' | 'E') = self.peek() {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some('+' | '-')));
+            valid &= self.skip_digits() > 0;
+        }
+        match valid {
+            true => Ok(()),
+            false => malformed(at, "no number is written so in JSON"),
         }
     }
 
     /// What is wrong with a character that nothing begins with.
     fn unexpected(&self) -> &'static str {
         match self.peek() {
+            Some('\'' | '`') => "a string stands in double quotes",
+            _ if self.is_json() => "expected a name or a value in double quotes",
             Some(':') => "write = between a name and its value, not :",
             Some(';') => "no ; is needed: remove it",
-            Some('\'' | '`') => "a string stands in double quotes",
             Some('\u{feff}') => "a byte order mark: save the text without it",
             Some('}') => "no block is open here: remove the brace",
-            Some('=') => "no name stands before the =",
-            Some('{') => "no name stands before the brace",
+            Some('=' | '{') => "no name stands before this",
             _ => "expected a name, with = and a value or with a block",
         }
     }
 }
 
-const MISSING: &str = "the value is missing: write one in quotes";
-
-/// Letters as Go's `unicode` counts them. Rust's `is_alphabetic` has a few vowel signs more.
+/// Letters as Go's `unicode` counts them; Rust's `is_alphabetic` has a few vowel signs more.
 fn is_letter(letter: char) -> bool {
     letter == '_' || letter.is_alphabetic() && !letter.is_numeric()
+}
+
+fn is_digit(letter: char) -> bool {
+    letter.is_ascii_digit()
 }

@@ -1,13 +1,13 @@
-//! Why tokens and policies do not load.
+//! Why tokens do not load.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::TokenStore;
 use super::policy::RulesError;
 use super::secret::SecretFault;
-use super::syntax::{MAX_DEPTH, MAX_LABELS, Position, Problem};
-use super::{AccessorId, TokenStore};
+use super::syntax::{Position, SyntaxProblem};
 
 /// The error of tokens that do not load, with the place of the mistake.
 ///
@@ -15,77 +15,79 @@ use super::{AccessorId, TokenStore};
 /// that are almost those of attributes: any other text may be a secret in the wrong place.
 #[derive(Debug)]
 pub struct LoadError {
-    // Boxed, so that a result is small.
-    inner: Box<Inner>,
+    kind: Box<LoadErrorKind>,
+    path: Option<PathBuf>,
+    position: Option<Position>,
+    origin: Option<Origin>,
 }
 
-#[derive(Debug)]
-struct Inner {
-    kind: LoadErrorKind,
-    place: Option<Place>,
-}
-
-/// What an error is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    /// A file, or a place in it.
-    File(PathBuf, Option<Position>),
-    /// A token that was defined in code.
-    Token(AccessorId),
-    /// A policy that was defined in code.
-    Policy(String),
-    /// The anonymous token's policies that were given in code.
-    Anonymous,
+/// What an error is about, before the file and the line are known.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// The offset in the file that is being read.
+    File(usize),
+    /// What was given in code, for people.
+    Code(String),
 }
 
 impl LoadError {
-    pub(super) fn new(kind: LoadErrorKind, place: Option<Place>) -> Self {
+    pub(super) fn new(kind: LoadErrorKind, origin: Option<Origin>) -> Self {
         LoadError {
-            inner: Box::new(Inner { kind, place }),
+            kind: Box::new(kind),
+            path: None,
+            position: None,
+            origin,
         }
+    }
+
+    pub(super) fn at<T>(at: usize, kind: LoadErrorKind) -> Result<T, Self> {
+        Err(LoadError::new(kind, Some(Origin::File(at))))
+    }
+
+    pub(super) fn in_file(mut self, path: &Path, text: &str) -> Self {
+        match self.origin {
+            Some(Origin::Code(_)) => return self,
+            Some(Origin::File(at)) => self.position = Some(Position::of(at, text)),
+            None => {}
+        }
+        self.path = Some(path.to_owned());
+        self
     }
 
     /// What is wrong.
     pub fn kind(&self) -> &LoadErrorKind {
-        &self.inner.kind
+        &self.kind
     }
 
     /// The file that does not load; `None` for what was given in code.
     pub fn path(&self) -> Option<&Path> {
-        match &self.inner.place {
-            Some(Place::File(path, _)) => Some(path),
-            _ => None,
-        }
+        self.path.as_deref()
     }
 
     /// The place in the file.
     pub fn position(&self) -> Option<Position> {
-        match self.inner.place {
-            Some(Place::File(_, position)) => position,
-            _ => None,
-        }
+        self.position
     }
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.inner.place {
-            Some(Place::File(path, None)) => write!(f, "cannot load {}: ", path.display())?,
-            Some(Place::File(path, Some(position))) => {
-                write!(f, "cannot load {}: {position}: ", path.display())?;
-            }
-            Some(Place::Token(accessor)) => write!(f, "token {accessor}: ")?,
-            Some(Place::Policy(name)) => write!(f, "policy {name:?}: ")?,
-            Some(Place::Anonymous) => f.write_str("anonymous token: ")?,
-            None => {}
+        if let Some(path) = &self.path {
+            write!(f, "cannot load {}: ", path.display())?;
         }
-        self.inner.kind.fmt(f)
+        if let Some(position) = self.position {
+            write!(f, "{position}: ")?;
+        }
+        if let Some(Origin::Code(subject)) = &self.origin {
+            write!(f, "{subject}: ")?;
+        }
+        self.kind.fmt(f)
     }
 }
 
 impl std::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.inner.kind)
+        std::error::Error::source(&*self.kind)
     }
 }
 
@@ -105,29 +107,18 @@ pub enum LoadErrorKind {
         TokenStore::MAX_FILE_BYTES
     )]
     TooLarge,
-    /// The file is neither JSON nor HCL.
-    #[error("{problem}")]
-    Syntax {
-        /// What is wrong, and what to do.
-        problem: &'static str,
-    },
-    /// Blocks and lists are nested deeper than [`Rules::MAX_DEPTH`](super::Rules::MAX_DEPTH).
-    #[error("blocks and lists are nested at most {MAX_DEPTH} deep: remove some")]
-    TooDeep,
-    /// A block has more labels than [`Rules::MAX_LABELS`](super::Rules::MAX_LABELS).
-    #[error("a block has at most {MAX_LABELS} labels: remove some")]
-    TooManyLabels,
+    /// The file is neither JSON nor HCL, or nested too deep.
+    #[error("{0}")]
+    Syntax(SyntaxProblem),
     /// The file is HCL, and that is not compiled in.
     #[error("it is HCL: write it in JSON, or turn on the feature `hcl`")]
     HclDisabled,
     /// An attribute has a name that means nothing.
-    #[error(fmt = unknown_attribute)]
+    #[error("{} is no attribute here: use {expected}", .name.as_deref().unwrap_or("this"))]
     UnknownAttribute {
-        /// The name, if it is almost a known one.
+        /// The name in quotes, if it is almost a known one.
         name: Option<String>,
-        /// The attribute that is probably meant.
-        nearest: Option<&'static str>,
-        /// The attributes that there are.
+        /// The attribute that is probably meant, or all that there are.
         expected: &'static str,
     },
     /// An attribute has a value of the wrong kind.
@@ -152,11 +143,8 @@ pub enum LoadErrorKind {
     #[error("a second policy has this name: rename or remove it")]
     DuplicatePolicy,
     /// A token has a policy that is not defined.
-    #[error(fmt = unknown_policy)]
-    UnknownPolicy {
-        /// The name of the policy, unless it came from a file.
-        policy: Option<String>,
-    },
+    #[error("the policy is not defined: define it or correct the name")]
+    UnknownPolicy,
     /// A token has no accessor id.
     #[error("the token has an empty accessor id: give it one, by which logs name it")]
     EmptyAccessor,
@@ -180,71 +168,14 @@ pub enum LoadErrorKind {
     ManagementWithPolicies,
 }
 
-impl From<Problem> for LoadErrorKind {
-    fn from(problem: Problem) -> Self {
-        match problem {
-            Problem::Malformed(problem) => LoadErrorKind::Syntax { problem },
-            Problem::TooDeep => LoadErrorKind::TooDeep,
-            Problem::TooManyLabels => LoadErrorKind::TooManyLabels,
-        }
-    }
-}
-
-fn unknown_attribute(
-    name: &Option<String>,
-    nearest: &Option<&'static str>,
-    expected: &&'static str,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    match name {
-        Some(name) => write!(f, "{name:?} is no attribute here")?,
-        None => f.write_str("no attribute here has this name")?,
-    }
-    match nearest {
-        Some(nearest) => write!(f, ": write {nearest:?}"),
-        None => write!(f, ": use {expected}"),
-    }
-}
-
-fn unknown_policy(policy: &Option<String>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match policy {
-        Some(policy) => write!(f, "the policy {policy:?}")?,
-        None => f.write_str("the policy that is named here")?,
-    }
-    f.write_str(" is not defined: define it or correct the name")
-}
-
 /// What is questionable about tokens that did load.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadWarning {
     /// Every user of the machine may read or replace the secrets in the file.
-    OpenToAll {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("every user can read or change {}: make it private (chmod o-rwx)", .0.display())]
+    OpenToAll(PathBuf),
     /// A secret was not replaced since the example was copied.
-    ExampleSecret {
-        /// The file.
-        path: PathBuf,
-        /// Where the secret stands.
-        position: Position,
-    },
-}
-
-impl fmt::Display for LoadWarning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LoadWarning::OpenToAll { path } => write!(
-                f,
-                "every user can read or change {}: take their permissions away (chmod o-rwx)",
-                path.display()
-            ),
-            LoadWarning::ExampleSecret { path, position } => write!(
-                f,
-                "{}: {position}: the secret is that of the published example: replace it",
-                path.display()
-            ),
-        }
-    }
+    #[error("{}: {}: the secret is that of the published example: replace it", .0.display(), .1)]
+    ExampleSecret(PathBuf, Position),
 }

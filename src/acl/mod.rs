@@ -2,9 +2,7 @@
 
 mod authorizer;
 mod builder;
-#[cfg(feature = "hcl")]
 mod hcl;
-mod json;
 mod load_error;
 mod policy;
 mod rules;
@@ -25,5 +23,5 @@ pub use secret::SecretFault;
 #[cfg(feature = "mock")]
 pub(crate) use set::TokenSet;
 pub use store::{TokenSnapshot, TokenStore};
-pub use syntax::Position;
+pub use syntax::{Position, SyntaxProblem};
 pub use token::Token;

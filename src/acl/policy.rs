@@ -1,18 +1,15 @@
 //! Reads the rules about the operator endpoints out of a policy of Consul.
 //!
 //! Consul decodes a policy into a struct with a field for each resource. What that decoder accepts
-//! is checked here for every resource, since a policy that Consul refuses is not in force
-//! anywhere.
+//! is checked here for every resource, since a policy that Consul refuses is in force nowhere.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-use super::syntax::{
-    Content, Item, MAX_DEPTH, MAX_LABELS, Notation, Position, Problem, SyntaxError, Text, Value,
-    nearest,
-};
-use super::{Resource, Rule, Rules, json};
+use super::hcl::{self, SyntaxError};
+use super::syntax::{Content, Item, Notation, Position, SyntaxProblem, Text, Value, nearest};
+use super::{Resource, Rule, Rules};
 
 /// The error of a policy that is refused, with the place of the mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +19,6 @@ pub struct RulesError {
 }
 
 impl RulesError {
-    fn new(kind: RulesErrorKind, position: Option<Position>) -> Self {
-        RulesError { kind, position }
-    }
-
     /// What is wrong.
     pub fn kind(&self) -> &RulesErrorKind {
         &self.kind
@@ -34,6 +27,19 @@ impl RulesError {
     /// Where it is wrong; `None` if that is no single place.
     pub fn position(&self) -> Option<Position> {
         self.position
+    }
+
+    /// Removes what is quoted of the text, apart from names that are almost those of resources.
+    pub(super) fn without_values(mut self) -> Self {
+        match &mut self.kind {
+            RulesErrorKind::InvalidRule { value, .. } if value.starts_with('"') => value.clear(),
+            RulesErrorKind::UnknownName {
+                name,
+                nearest: None,
+            } => name.clear(),
+            _ => {}
+        }
+        self
     }
 }
 
@@ -50,33 +56,24 @@ impl std::error::Error for RulesError {}
 
 /// Why a policy is refused.
 ///
-/// Values and unknown names are quoted only where the policy stands alone: in a token file, a
-/// secret may stand in their place.
+/// Values and unknown names are empty in the errors of a token file: there, a secret may stand in
+/// their place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RulesErrorKind {
-    /// The text is neither HCL nor JSON.
-    #[error("{problem}")]
-    Syntax {
-        /// What is wrong, and what to do. It quotes nothing of the text.
-        problem: &'static str,
-    },
+    /// The text is neither HCL nor JSON, or nested too deep.
+    #[error("{0}")]
+    Syntax(SyntaxProblem),
     /// The policy is longer than [`Rules::MAX_BYTES`].
     #[error("a policy has at most {} bytes: split it", Rules::MAX_BYTES)]
     TooLarge,
-    /// The policy is nested deeper than [`Rules::MAX_DEPTH`].
-    #[error("blocks and lists are nested at most {MAX_DEPTH} deep: remove some")]
-    TooDeep,
-    /// A block has more labels than [`Rules::MAX_LABELS`].
-    #[error("a block has at most {MAX_LABELS} labels: remove some")]
-    TooManyLabels,
     /// A rule has a value that is none of the valid ones.
-    #[error(fmt = invalid_rule)]
+    #[error("invalid {rule} policy{}", fix(rule, value))]
     InvalidRule {
         /// The name of the resource.
         rule: &'static str,
         /// The value, in quotes if it is a text.
-        value: Option<String>,
+        value: String,
     },
     /// A resource has two rules, of which Consul takes the second.
     #[error("a second rule about {resource}: keep one")]
@@ -85,10 +82,10 @@ pub enum RulesErrorKind {
         resource: Resource,
     },
     /// No resource of Consul has this name, so that Consul ignores the rule.
-    #[error(fmt = unknown_name)]
+    #[error("Consul has no resource {}", guess(name, *nearest))]
     UnknownName {
         /// The name.
-        name: Option<String>,
+        name: String,
         /// The name of a resource that is probably meant.
         nearest: Option<&'static str>,
     },
@@ -106,94 +103,58 @@ pub enum RulesErrorKind {
     HclDisabled,
 }
 
-impl From<Problem> for RulesErrorKind {
-    fn from(problem: Problem) -> Self {
-        match problem {
-            Problem::Malformed(problem) => RulesErrorKind::Syntax { problem },
-            Problem::TooDeep => RulesErrorKind::TooDeep,
-            Problem::TooManyLabels => RulesErrorKind::TooManyLabels,
-        }
+const BLOCK: &str = "of a block";
+const LIST: &str = "of a list";
+
+fn fix(rule: &str, value: &str) -> String {
+    let words = "\"read\", \"write\" or \"deny\"";
+    match value {
+        "" => format!(": write {words}"),
+        BLOCK | LIST => format!(" {value}: write {rule} = {words}"),
+        _ => format!(" {value}: write {words}"),
     }
 }
 
-fn invalid_rule(
-    rule: &&'static str,
-    value: &Option<String>,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    write!(f, "invalid {rule} policy")?;
-    if let Some(value) = value {
-        write!(f, " {value}")?;
-    }
-    match value.as_deref() {
-        Some(A_BLOCK | A_LIST) => write!(f, ": write {rule} = \"read\", \"write\" or \"deny\""),
-        _ => write!(f, ": write \"read\", \"write\" or \"deny\""),
+fn guess(name: &str, nearest: Option<&str>) -> String {
+    match (name, nearest) {
+        ("", _) => "of this name: remove the rule".into(),
+        (_, None) => format!("{name:?}: remove the rule"),
+        (_, Some(nearest)) => format!("{name:?}: did you mean {nearest:?}"),
     }
 }
 
-const A_BLOCK: &str = "of a block";
-const A_LIST: &str = "of a list";
-
-fn unknown_name(
-    name: &Option<String>,
-    nearest: &Option<&'static str>,
-    f: &mut fmt::Formatter<'_>,
-) -> fmt::Result {
-    match name {
-        Some(name) => write!(f, "Consul has no resource {name:?}")?,
-        None => write!(f, "Consul has no resource of this name")?,
-    }
-    match nearest {
-        Some(nearest) => write!(f, ": did you mean {nearest:?}"),
-        None => write!(f, ": remove the rule"),
-    }
-}
-
-/// What a resource's rule looks like.
+/// What a rule looks like.
 #[derive(Clone, Copy)]
 enum Shape {
     /// A word, as in `operator = "read"`.
-    Word(Option<Resource>),
+    Word,
     /// Blocks with a `policy`, as in `node "web" { policy = "read" }`.
-    Blocks { list: bool, intentions: bool },
-    /// Not decoded by Consul 1.17 without a license.
+    Blocks,
+    /// Ignored by Consul 1.17 without a license.
     Ignored,
 }
 
-const BLOCKS: Shape = Shape::Blocks {
-    list: false,
-    intentions: false,
-};
-const KEYS: Shape = Shape::Blocks {
-    list: true,
-    intentions: false,
-};
-const SERVICES: Shape = Shape::Blocks {
-    list: false,
-    intentions: true,
-};
-
-/// The names of all resources.
+/// The names of Consul's resources.
 const RESOURCES: [(&str, Shape); 25] = [
-    ("operator", Shape::Word(Some(Resource::Operator))),
-    ("keyring", Shape::Word(Some(Resource::Keyring))),
-    ("acl", Shape::Word(None)),
-    ("mesh", Shape::Word(None)),
-    ("peering", Shape::Word(None)),
-    ("agent", BLOCKS),
-    ("agent_prefix", BLOCKS),
-    ("event", BLOCKS),
-    ("event_prefix", BLOCKS),
-    ("key", KEYS),
-    ("key_prefix", KEYS),
-    ("node", BLOCKS),
-    ("node_prefix", BLOCKS),
-    ("query", BLOCKS),
-    ("query_prefix", BLOCKS),
-    ("service", SERVICES),
-    ("service_prefix", SERVICES),
-    ("session", BLOCKS),
-    ("session_prefix", BLOCKS),
+    ("operator", Shape::Word),
+    ("keyring", Shape::Word),
+    ("acl", Shape::Word),
+    ("mesh", Shape::Word),
+    ("peering", Shape::Word),
+    ("agent", Shape::Blocks),
+    ("agent_prefix", Shape::Blocks),
+    ("event", Shape::Blocks),
+    ("event_prefix", Shape::Blocks),
+    ("key", Shape::Blocks),
+    ("key_prefix", Shape::Blocks),
+    ("node", Shape::Blocks),
+    ("node_prefix", Shape::Blocks),
+    ("query", Shape::Blocks),
+    ("query_prefix", Shape::Blocks),
+    ("service", Shape::Blocks),
+    ("service_prefix", Shape::Blocks),
+    ("session", Shape::Blocks),
+    ("session_prefix", Shape::Blocks),
     ("identity", Shape::Ignored),
     ("identity_prefix", Shape::Ignored),
     ("namespace", Shape::Ignored),
@@ -202,67 +163,44 @@ const RESOURCES: [(&str, Shape); 25] = [
     ("partition_prefix", Shape::Ignored),
 ];
 
+/// The resources that this library serves.
+const SERVED: [(&str, Resource); 2] = [
+    ("operator", Resource::Operator),
+    ("keyring", Resource::Keyring),
+];
+
 /// Reads a policy that stands alone.
 pub(super) fn parse(text: &str) -> Result<Rules, RulesError> {
+    let refuse = |kind, position| Err(RulesError { kind, position });
     if text.len() > Rules::MAX_BYTES {
-        return Err(RulesError::new(RulesErrorKind::TooLarge, None));
+        return refuse(RulesErrorKind::TooLarge, None);
     }
-    let is_json = text.trim_start().starts_with('{');
-    let items = if is_json {
-        json::parse(text, Notation::ConsulJson)
-    } else {
-        parse_hcl(text)?
+    let notation = match text.trim_start().starts_with('{') {
+        true => Notation::ConsulJson,
+        false => Notation::Hcl,
     };
-    items
-        .map_err(|SyntaxError { at, problem }| Refusal {
-            at,
-            kind: problem.into(),
-        })
-        .and_then(|items| interpret(&items, is_json))
-        .map_err(|refusal| RulesError::new(refusal.kind, Some(Position::of(refusal.at, text))))
-}
-
-#[cfg(feature = "hcl")]
-fn parse_hcl(text: &str) -> Result<Result<Vec<Item<'_>>, SyntaxError>, RulesError> {
-    Ok(super::hcl::parse(text))
-}
-
-/// A blank text has no rules in any language.
-#[cfg(not(feature = "hcl"))]
-fn parse_hcl(text: &str) -> Result<Result<Vec<Item<'_>>, SyntaxError>, RulesError> {
-    if text.trim_ascii().is_empty() {
-        return Ok(Ok(Vec::new()));
+    // A blank text has no rules in any language.
+    if notation == Notation::Hcl && !cfg!(feature = "hcl") && !text.trim_ascii().is_empty() {
+        return refuse(RulesErrorKind::HclDisabled, None);
     }
-    Err(RulesError::new(RulesErrorKind::HclDisabled, None))
+    let read = hcl::parse(text, notation).map_err(|SyntaxError { at, problem }| Refusal {
+        at,
+        kind: RulesErrorKind::Syntax(problem),
+    });
+    read.and_then(|items| interpret(&items, notation))
+        .or_else(|Refusal { at, kind }| refuse(kind, Some(Position::of(at, text))))
 }
 
 /// Reads a policy that is a block of a token file. Its errors quote nothing.
 pub(super) fn from_block(
     items: &[Item<'_>],
-    is_json: bool,
+    notation: Notation,
     text: &str,
 ) -> Result<Rules, RulesError> {
-    interpret(items, is_json).map_err(|Refusal { at, kind }| {
-        RulesError::new(kind, Some(Position::of(at, text))).without_values()
+    interpret(items, notation).map_err(|Refusal { at, kind }| {
+        let position = Some(Position::of(at, text));
+        RulesError { kind, position }.without_values()
     })
-}
-
-impl RulesError {
-    /// Removes what is quoted of the text.
-    pub(super) fn without_values(mut self) -> Self {
-        match &mut self.kind {
-            RulesErrorKind::InvalidRule { value, .. } => {
-                value.take_if(|value| ![A_BLOCK, A_LIST].contains(&value.as_str()));
-            }
-            // A name that is almost that of a resource is no secret.
-            RulesErrorKind::UnknownName {
-                name,
-                nearest: None,
-            } => *name = None,
-            _ => {}
-        }
-        self
-    }
 }
 
 struct Refusal {
@@ -272,105 +210,97 @@ struct Refusal {
 
 type Checked<T = ()> = Result<T, Refusal>;
 
-fn invalid<T>(rule: &'static str, at: usize, value: Option<String>) -> Checked<T> {
-    Err(Refusal {
-        at,
-        kind: RulesErrorKind::InvalidRule { rule, value },
-    })
+fn refuse<T>(at: usize, kind: RulesErrorKind) -> Checked<T> {
+    Err(Refusal { at, kind })
+}
+
+fn invalid<T>(rule: &'static str, at: usize, value: impl Into<String>) -> Checked<T> {
+    let value = value.into();
+    refuse(at, RulesErrorKind::InvalidRule { rule, value })
 }
 
 fn decode(text: &Text<'_>) -> Checked<Zeroizing<Vec<u8>>> {
+    let problem = SyntaxProblem::Malformed("an escape in this text stands for no character");
     text.decode().ok_or(Refusal {
         at: text.at,
-        kind: RulesErrorKind::Syntax {
-            problem: "an escape in this text stands for no character",
-        },
+        kind: RulesErrorKind::Syntax(problem),
     })
 }
 
-fn interpret(items: &[Item<'_>], is_json: bool) -> Checked<Rules> {
-    let mut found = Vec::with_capacity(items.len());
-    for item in items {
-        found.push((resource(item, items)?, item));
-    }
+fn interpret(items: &[Item<'_>], notation: Notation) -> Checked<Rules> {
+    let is_json = notation != Notation::Hcl;
     let mut rules = Rules::new();
-    // Before the values: Consul takes the second of two rules, whatever the first one is.
-    for resource in [Resource::Operator, Resource::Keyring] {
-        let mut about = found.iter().filter(
-            |((_, shape), _)| matches!(shape, Shape::Word(Some(about)) if *about == resource),
-        );
-        if let Some((_, second)) = about.nth(1) {
-            return Err(Refusal {
-                at: second.name.at,
-                kind: RulesErrorKind::DuplicateRule { resource },
-            });
-        }
-    }
-    for ((known, shape), item) in found {
+    let mut others = Vec::<(&'static str, Zeroizing<Vec<u8>>, usize)>::new();
+    for (item, (name, shape)) in resources(items)? {
         match shape {
             Shape::Ignored => {}
-            Shape::Blocks { list, intentions } => {
-                let check = Blocks {
-                    name: known,
-                    list,
-                    intentions,
-                    is_json,
-                };
-                check.all(&mut item.labels.iter().collect(), &item.value)?;
+            Shape::Blocks => {
+                let mut labels = item.labels.iter().collect();
+                Blocks { name, is_json }.all(&mut labels, &item.value)?;
             }
-            Shape::Word(_) if !item.labels.is_empty() => {
-                return invalid(known, item.name.at, Some(A_BLOCK.into()));
-            }
-            Shape::Word(None) => {
-                check_word(known, &word(known, &item.value)?, item.value.at, false)?;
-            }
-            Shape::Word(Some(resource)) => {
-                let word = word(known, &item.value)?;
-                match Rule::from_name(&word) {
-                    Some(rule) => rules = rules.with(resource, rule),
-                    None if word.is_empty() => {}
-                    None => return invalid(known, item.value.at, Some(quoted(&word))),
+            Shape::Word if !item.labels.is_empty() => return invalid(name, item.name.at, BLOCK),
+            Shape::Word => {
+                let word = word(name, &item.value)?;
+                match SERVED.into_iter().find(|(served, _)| *served == name) {
+                    Some(_) if word.is_empty() => {}
+                    Some((_, resource)) => match Rule::from_name(&word) {
+                        Some(rule) => rules = rules.with(resource, rule),
+                        None => return invalid(name, item.value.at, quoted(&word)),
+                    },
+                    // Of several rules about another resource, the last one counts.
+                    None => {
+                        others.retain(|(other, ..)| *other != name);
+                        others.push((name, word, item.value.at));
+                    }
                 }
             }
         }
         find_misplaced(&item.value)?;
     }
+    for (name, word, at) in others {
+        check_word(name, &word, at)?;
+    }
     Ok(rules)
 }
 
-/// Finds the resource that a rule is about.
-fn resource(item: &Item<'_>, all: &[Item<'_>]) -> Checked<(&'static str, Shape)> {
-    let name = decode(&item.name)?;
-    let found = RESOURCES
-        .into_iter()
-        .find(|(known, _)| folds_to(&name, known));
-    found.ok_or_else(|| unknown(&name, item.name.at, all))
+/// Finds out what the items are about.
+fn resources<'i, 'a>(items: &'i [Item<'a>]) -> Checked<Vec<(&'i Item<'a>, (&'static str, Shape))>> {
+    let mut found = Vec::with_capacity(items.len());
+    let mut seen = Vec::new();
+    for item in items {
+        let name = decode(&item.name)?;
+        let mut known = RESOURCES.into_iter();
+        let Some(known) = known.find(|(known, _)| folds_to(&name, known)) else {
+            return unknown(&name, item.name.at, items);
+        };
+        if let Some((served, resource)) = SERVED.into_iter().find(|(name, _)| *name == known.0) {
+            // Before the values: Consul takes the second rule, whatever the first one is.
+            if seen.contains(&served) {
+                return refuse(item.name.at, RulesErrorKind::DuplicateRule { resource });
+            }
+            seen.push(served);
+        }
+        found.push((item, known));
+    }
+    Ok(found)
 }
 
-fn unknown(name: &[u8], at: usize, items: &[Item<'_>]) -> Refusal {
-    let wrapper = items.iter().find(|item| {
-        let name = item.name.decode();
-        name.is_some_and(|name| folds_to(&name, "rules"))
-    });
-    if let Some(item) = wrapper {
-        return Refusal {
-            at: item.name.at,
-            kind: RulesErrorKind::WrappedRules,
-        };
+fn unknown<T>(name: &[u8], at: usize, items: &[Item<'_>]) -> Checked<T> {
+    let decoded = |item: &Item<'_>| item.name.decode().unwrap_or_default();
+    if let Some(wrapper) = items.iter().find(|item| folds_to(&decoded(item), "rules")) {
+        return refuse(wrapper.name.at, RulesErrorKind::WrappedRules);
     }
-    let name_text: String = String::from_utf8_lossy(name).chars().take(40).collect();
-    Refusal {
-        at,
-        kind: RulesErrorKind::UnknownName {
-            nearest: nearest(name, RESOURCES.map(|(known, _)| known)),
-            name: Some(name_text),
-        },
-    }
+    let nearest = nearest(name, RESOURCES.map(|(known, _)| known));
+    let name = String::from_utf8_lossy(name).chars().take(40).collect();
+    refuse(at, RulesErrorKind::UnknownName { name, nearest })
 }
 
 /// Compares a name with a lower-case one as Go's `strings.EqualFold` does, by which Consul finds
 /// its fields. To ignore `Operator = "deny"` would be to grant what Consul denies.
 fn folds_to(name: &[u8], lower: &str) -> bool {
+    if name.is_ascii() {
+        return name.eq_ignore_ascii_case(lower.as_bytes());
+    }
     let Ok(name) = std::str::from_utf8(name) else {
         return false;
     };
@@ -383,7 +313,7 @@ fn folds_to(name: &[u8], lower: &str) -> bool {
     folded.eq(lower.chars())
 }
 
-/// The text of a rule. Consul takes whole numbers for text and null for an empty one.
+/// The word of a rule. Consul takes whole numbers for text and null for an empty one.
 fn word(rule: &'static str, value: &Value<'_>) -> Checked<Zeroizing<Vec<u8>>> {
     match &value.content {
         Content::Text(text) => decode(text),
@@ -391,19 +321,22 @@ fn word(rule: &'static str, value: &Value<'_>) -> Checked<Zeroizing<Vec<u8>>> {
             Ok(Zeroizing::new(digits.as_bytes().to_vec()))
         }
         Content::Null => Ok(Zeroizing::default()),
-        Content::Number(_) | Content::Bool(_) => invalid(rule, value.at, None),
-        Content::List(_) => invalid(rule, value.at, Some(A_LIST.into())),
-        Content::Object(_) => invalid(rule, value.at, Some(A_BLOCK.into())),
+        Content::Number(_) => invalid(rule, value.at, "of a fraction"),
+        Content::Bool(_) => invalid(rule, value.at, "of a truth value"),
+        Content::List(_) => invalid(rule, value.at, LIST),
+        Content::Object(_) => invalid(rule, value.at, BLOCK),
     }
 }
 
 fn is_whole(number: &str) -> bool {
+    // In hexadecimal, `e` is a digit.
     let digits = number.trim_start_matches('-');
     digits.starts_with("0x") || digits.starts_with("0X") || !digits.contains(['.', 'e', 'E'])
 }
 
-/// Checks the word of a rule about another resource. There Consul ignores the case.
-fn check_word(rule: &'static str, word: &[u8], at: usize, list: bool) -> Checked {
+/// Checks the word of a rule about a resource that is not served here, as Consul does: empty ones
+/// say nothing, and the case does not matter.
+fn check_word(rule: &'static str, word: &[u8], at: usize) -> Checked {
     let text = String::from_utf8_lossy(word);
     // As Go does, letter by letter.
     let lower = text
@@ -411,8 +344,8 @@ fn check_word(rule: &'static str, word: &[u8], at: usize, list: bool) -> Checked
         .filter_map(|letter| letter.to_lowercase().next());
     match lower.collect::<String>().as_str() {
         "" | "read" | "write" | "deny" => Ok(()),
-        "list" if list => Ok(()),
-        _ => invalid(rule, at, Some(quoted(word))),
+        "list" if rule.starts_with("key") && rule != "keyring" => Ok(()),
+        _ => invalid(rule, at, quoted(word)),
     }
 }
 
@@ -428,8 +361,6 @@ fn quoted(word: &[u8]) -> String {
 /// Checks the blocks of a resource.
 struct Blocks {
     name: &'static str,
-    list: bool,
-    intentions: bool,
     is_json: bool,
 }
 
@@ -446,12 +377,12 @@ impl Blocks {
                     && !items.is_empty()
                     && items.iter().all(|item| is_object(&item.value)) =>
             {
-                for item in items {
+                items.iter().try_for_each(|item| {
                     labels.push(&item.name);
                     self.all(labels, &item.value)?;
-                    labels.pop();
-                }
-                Ok(())
+                    labels.truncate(labels.len() - 1);
+                    Ok(())
+                })
             }
             Content::List(values)
                 if self.is_json
@@ -463,63 +394,60 @@ impl Blocks {
                 let mut objects = values.iter().filter(|value| is_object(value));
                 objects.try_for_each(|value| self.all(labels, value))
             }
-            content if labels.is_empty() => match content {
-                // Without labels, Consul takes each item of a block for a block.
-                Content::Object(items) if self.is_json => items
-                    .iter()
-                    .try_for_each(|item| self.all(&mut vec![&item.name], &item.value)),
-                Content::Object(items) => items.iter().try_for_each(|item| {
-                    let labels: Vec<_> = [&item.name].into_iter().chain(&item.labels).collect();
-                    self.block(&labels, &item.value)
-                }),
-                Content::List(values) if values.iter().all(is_bool) => Ok(()),
-                _ => invalid(self.name, value.at, None),
-            },
+            // Without labels, Consul takes each item of a block for a block.
+            Content::Object(items) if labels.is_empty() => items.iter().try_for_each(|item| {
+                let mut labels: Vec<_> = [&item.name].into_iter().chain(&item.labels).collect();
+                match self.is_json {
+                    true => self.all(&mut labels, &item.value),
+                    false => self.block(&labels, &item.value),
+                }
+            }),
+            Content::List(values) if labels.is_empty() && values.iter().all(is_bool) => Ok(()),
             _ => self.block(labels, value),
         }
     }
 
     fn block(&self, labels: &[&Text<'_>], value: &Value<'_>) -> Checked {
-        for label in labels.iter().take(1) {
-            decode(label)?;
-        }
         let mut policy = (Zeroizing::default(), value.at);
         let mut intentions = (Zeroizing::default(), value.at);
-        let mut attribute = |name: &Text<'_>, labels: &[Text<'_>], value: &Value<'_>| {
+        let mut attribute = |name: &Text<'_>, is_block: bool, value: &Value<'_>| {
             let name = decode(name)?;
             let attribute = if folds_to(&name, "policy") {
                 &mut policy
-            } else if self.intentions && folds_to(&name, "intentions") {
+            } else if self.name.starts_with("service") && folds_to(&name, "intentions") {
                 &mut intentions
             } else {
                 return Ok(());
             };
-            if !labels.is_empty() {
-                return invalid(self.name, value.at, Some(A_BLOCK.into()));
+            if is_block {
+                return invalid(self.name, value.at, BLOCK);
             }
             *attribute = (word(self.name, value)?, value.at);
             Ok(())
         };
-        match (&value.content, labels) {
+        match (labels, &value.content) {
             // Consul takes the second of exactly two labels for an attribute.
-            (_, [_, _]) | (Content::List(_), _) => return invalid(self.name, value.at, None),
-            (Content::Object(items), _) => items
-                .iter()
-                .try_for_each(|item| attribute(&item.name, &item.labels, &item.value))?,
-            (_, [name, ..]) => attribute(name, &[], value)?,
-            (_, []) => {}
+            ([], _) | ([_, _], _) | (_, Content::List(_)) => {
+                return invalid(self.name, value.at, "of another form");
+            }
+            ([label, ..], Content::Object(items)) => {
+                decode(label)?;
+                items.iter().try_for_each(|item| {
+                    attribute(&item.name, !item.labels.is_empty(), &item.value)
+                })?;
+            }
+            ([name, ..], _) => attribute(name, false, value)?,
         }
-        let (policy, at) = policy;
-        if policy.is_empty() {
-            return invalid(self.name, at, None);
+        if policy.0.is_empty() {
+            return invalid(self.name, policy.1, "\"\"");
         }
-        check_word(self.name, &policy, at, self.list)?;
-        let (intentions, at) = intentions;
-        check_word(self.name, &intentions, at, false)
+        [policy, intentions]
+            .iter()
+            .try_for_each(|(word, at)| check_word(self.name, word, *at))
     }
 }
 
-/// Refuses a rule about the operator endpoints inside of a block.
+/// Refuses a rule about a served resource inside of a block.
 fn find_misplaced(value: &Value<'_>) -> Checked {
     match &value.content {
         Content::List(values) => values.iter().try_for_each(find_misplaced),
@@ -527,18 +455,14 @@ fn find_misplaced(value: &Value<'_>) -> Checked {
             if let Content::Object(_) | Content::List(_) = item.value.content {
                 return find_misplaced(&item.value);
             }
-            let Some(name) = item.name.decode() else {
-                return Ok(());
-            };
-            let resources = [Resource::Operator, Resource::Keyring];
-            match resources
+            let name = item.name.decode().unwrap_or_default();
+            match SERVED
                 .into_iter()
-                .find(|resource| folds_to(&name, &resource.to_string()))
+                .find(|(served, _)| folds_to(&name, served))
             {
-                Some(resource) => Err(Refusal {
-                    at: item.name.at,
-                    kind: RulesErrorKind::MisplacedRule { resource },
-                }),
+                Some((_, resource)) => {
+                    refuse(item.name.at, RulesErrorKind::MisplacedRule { resource })
+                }
                 None => Ok(()),
             }
         }),

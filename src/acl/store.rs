@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
 
-use super::builder::{Fault, TokenStoreBuilder};
+use super::builder::TokenStoreBuilder;
 use super::load_error::{LoadError, LoadWarning};
 use super::set::TokenSet;
 use super::token_file::{MAX_BYTES, TokenFile};
@@ -143,7 +143,7 @@ impl TokenStore {
 
     /// The tokens of this moment, for several decisions that belong together.
     pub fn snapshot(&self) -> TokenSnapshot {
-        TokenSnapshot(self.loaded())
+        TokenSnapshot(Arc::clone(&self.loaded()))
     }
 
     /// What is questionable about the file that was loaded last. Log it after each load.
@@ -208,9 +208,9 @@ impl TokenStore {
         }
     }
 
-    fn loaded(&self) -> Arc<Loaded> {
-        let current = self.current.read();
-        current.unwrap_or_else(PoisonError::into_inner).clone()
+    /// The tokens in force. A reload waits for readers only to swap a pointer.
+    fn loaded(&self) -> RwLockReadGuard<'_, Arc<Loaded>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, loaded: Loaded) {
@@ -223,19 +223,16 @@ impl TokenStore {
 }
 
 fn assemble(builder: &TokenStoreBuilder) -> Result<Loaded, LoadError> {
-    let set = builder.assemble().map_err(Fault::into_error)?;
     Ok(Loaded {
-        set,
+        set: builder.assemble()?,
         warnings: Vec::new(),
     })
 }
 
 fn load(mut builder: TokenStoreBuilder, path: &Path) -> Result<Loaded, LoadError> {
     let file = TokenFile::read(path)?;
-    let warnings = file
-        .add_to(&mut builder)
-        .map_err(|fault| file.error(fault))?;
-    let set = builder.assemble().map_err(|fault| file.error(fault))?;
+    let warnings = file.add_to(&mut builder)?;
+    let set = builder.assemble().map_err(|error| file.locate(error))?;
     Ok(Loaded { set, warnings })
 }
 

@@ -42,51 +42,19 @@ pub(super) const MAX_DEPTH: usize = 64;
 /// How many labels a block may have.
 pub(super) const MAX_LABELS: usize = 256;
 
-/// Why a text cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SyntaxError {
-    pub(super) at: usize,
-    pub(super) problem: Problem,
-}
-
-/// What is wrong with the text. It quotes nothing of it.
-#[cfg_attr(
-    not(feature = "hcl"),
-    allow(dead_code, reason = "some of it only HCL has")
-)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Problem {
+/// Why a text cannot be read as HCL or JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyntaxProblem {
+    /// It is malformed. The text says what is wrong and what to do, and quotes nothing.
+    #[error("{0}")]
     Malformed(&'static str),
+    /// It is nested deeper than [`Rules::MAX_DEPTH`](super::Rules::MAX_DEPTH).
+    #[error("blocks and lists are nested at most {MAX_DEPTH} deep: remove some")]
     TooDeep,
+    /// A block has more labels than [`Rules::MAX_LABELS`](super::Rules::MAX_LABELS).
+    #[error("a block has at most {MAX_LABELS} labels: remove some")]
     TooManyLabels,
-}
-
-pub(super) fn malformed<T>(at: usize, problem: &'static str) -> Result<T, SyntaxError> {
-    Err(SyntaxError {
-        at,
-        problem: Problem::Malformed(problem),
-    })
-}
-
-/// Counts the blocks and lists around the place that is being read.
-#[derive(Default)]
-pub(super) struct Depth(usize);
-
-impl Depth {
-    pub(super) fn enter(&mut self, at: usize) -> Result<(), SyntaxError> {
-        self.0 += 1;
-        if self.0 > MAX_DEPTH {
-            return Err(SyntaxError {
-                at,
-                problem: Problem::TooDeep,
-            });
-        }
-        Ok(())
-    }
-
-    pub(super) fn leave(&mut self) {
-        self.0 -= 1;
-    }
 }
 
 /// An attribute, or a block with its labels.
@@ -114,17 +82,13 @@ pub(super) enum Content<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     pub(super) at: usize,
-    /// Without quotes; a heredoc from its `<<` to the end of its last line.
+    /// Without quotes; a heredoc with the lines of its mark.
     pub(super) raw: &'a str,
     pub(super) notation: Notation,
 }
 
 /// How a text is written.
-#[cfg_attr(
-    not(feature = "hcl"),
-    allow(dead_code, reason = "some of it only HCL has")
-)]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Notation {
     Bare,
     Hcl,
@@ -141,88 +105,46 @@ impl Text<'_> {
     pub(super) fn decode(&self) -> Option<Zeroizing<Vec<u8>>> {
         match self.notation {
             Notation::Bare => Some(Zeroizing::new(self.raw.as_bytes().to_vec())),
-            Notation::Heredoc => heredoc(self.raw),
-            _ => unescape(self.raw, self.notation),
+            Notation::Heredoc => self.heredoc(),
+            _ => self.unescape(),
         }
     }
-}
 
-fn unescape(raw: &str, notation: Notation) -> Option<Zeroizing<Vec<u8>>> {
-    // No escape is shorter than what it stands for, so the buffer never moves.
-    let mut out = Zeroizing::new(Vec::with_capacity(raw.len()));
-    let mut rest = raw;
-    while !rest.is_empty() {
-        if notation == Notation::Hcl && rest.starts_with("${") {
-            let end = interpolation(rest)?;
-            out.extend_from_slice(&rest.as_bytes()[..end]);
-            rest = &rest[end..];
-            continue;
+    /// The lines of a heredoc, and without the `-` what stands before its mark. Consul would take
+    /// the indentation away as well; no rule is the worse for it.
+    fn heredoc(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let (head, rest) = self.raw.split_once('\n')?;
+        let rest = rest.strip_suffix('\n')?;
+        let (lines, last) = rest.split_at(rest.rfind('\n').map_or(0, |end| end + 1));
+        let mut out = Zeroizing::new(lines.as_bytes().to_vec());
+        if !head.starts_with("<<-") {
+            let mark = head.trim_start_matches('<').trim_end();
+            out.extend_from_slice(last.trim_end().strip_suffix(mark)?.as_bytes());
         }
-        let Some(escaped) = rest.strip_prefix('\\') else {
-            let mut marks = rest.char_indices().skip(1);
-            let end = marks.find(|(_, letter)| matches!(letter, '\\' | '$'));
-            let end = end.map_or(rest.len(), |(at, _)| at);
-            out.extend_from_slice(&rest.as_bytes()[..end]);
-            rest = &rest[end..];
-            continue;
-        };
-        let letter = escaped.chars().next()?;
-        let used = match letter {
-            'u' | 'U' => {
-                let count = if letter == 'u' { 4 } else { 8 };
-                let mut used = 1 + count;
-                let mut code = digits(escaped, 1, count, 16)?;
-                // JSON writes a character beyond the first 65,536 as two; Consul fails on it.
-                if notation == Notation::Json && (0xd800..0xdc00).contains(&code) {
-                    let second = escaped.get(used..)?.strip_prefix("\\u")?;
-                    let low = digits(second, 0, 4, 16)?.checked_sub(0xdc00)?;
-                    code = 0x10000 + ((code - 0xd800) << 10) + low;
-                    used += 6;
-                }
-                let decoded = match char::from_u32(code) {
-                    Some(decoded) => decoded,
-                    // Go counts in signed numbers and replaces what is no character.
-                    None if notation == Notation::Hcl && !(0x110000..1 << 31).contains(&code) => {
-                        char::REPLACEMENT_CHARACTER
-                    }
-                    None => return None,
-                };
-                out.extend_from_slice(decoded.encode_utf8(&mut [0; 4]).as_bytes());
-                used
-            }
-            'x' => {
-                out.push(u8::try_from(digits(escaped, 1, 2, 16)?).ok()?);
-                3
-            }
-            '0'..='7' => {
-                out.push(u8::try_from(digits(escaped, 0, 3, 8)?).ok()?);
-                3
-            }
-            _ => {
-                out.push(match letter {
-                    'a' => 0x07,
-                    'b' => 0x08,
-                    't' => b'\t',
-                    'n' => b'\n',
-                    'v' => 0x0b,
-                    'f' => 0x0c,
-                    'r' => b'\r',
-                    '"' | '\\' | '/' => u8::try_from(letter).ok()?,
-                    _ => return None,
-                });
-                1
-            }
-        };
-        rest = escaped.get(used..)?;
+        Some(out)
     }
-    Some(out)
-}
 
-fn digits(text: &str, from: usize, count: usize, radix: u32) -> Option<u32> {
-    let digits = text.get(from..from + count)?;
-    let all = digits.chars().all(|digit| digit.is_digit(radix));
-    all.then(|| u32::from_str_radix(digits, radix).ok())
-        .flatten()
+    fn unescape(&self) -> Option<Zeroizing<Vec<u8>>> {
+        // No escape is shorter than what it stands for, so the buffer never moves.
+        let mut out = Zeroizing::new(Vec::with_capacity(self.raw.len()));
+        let mut rest = self.raw;
+        while !rest.is_empty() {
+            let used = if self.notation == Notation::Hcl && rest.starts_with("${") {
+                interpolation(rest)?
+            } else if let Some(escaped) = rest.strip_prefix('\\') {
+                1 + unescape_one(escaped, self.notation, &mut out)?
+            } else {
+                let mut marks = rest.char_indices().skip(1);
+                let end = marks.find(|(_, letter)| matches!(letter, '\\' | '$'));
+                end.map_or(rest.len(), |(at, _)| at)
+            };
+            if !rest.starts_with('\\') {
+                out.extend_from_slice(&rest.as_bytes()[..used]);
+            }
+            rest = rest.get(used..)?;
+        }
+        Some(out)
+    }
 }
 
 /// The length of the `${..}` at the start of the text, in which nothing is escaped.
@@ -242,42 +164,53 @@ fn interpolation(text: &str) -> Option<usize> {
     None
 }
 
-/// The lines of a heredoc. A mark after `<<-` takes its own indentation from all lines, if all
-/// have it. What stands before the mark in the last line belongs to the text otherwise.
-fn heredoc(raw: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let text = Zeroizing::new(raw.replace("\r\n", "\n"));
-    let (head, body) = text.split_once('\n')?;
-    let (body, last) = match body.strip_suffix('\n')?.rsplit_once('\n') {
-        Some((body, last)) => (body, last),
-        None => ("", body.strip_suffix('\n')?),
+/// Decodes what stands after a backslash, and returns its length.
+fn unescape_one(text: &str, notation: Notation, out: &mut Vec<u8>) -> Option<usize> {
+    let digits = |from: usize, count: usize, radix| {
+        let digits = text.get(from..from + count)?;
+        u32::from_str_radix(digits, radix).ok()
     };
-    let lines = || {
-        body.split_inclusive('\n')
-            .chain((!body.is_empty()).then_some("\n"))
-    };
-    let head = head.strip_prefix("<<")?;
-    let mark = head.trim_start_matches('-').len();
-    let indent = last.get(..last.len().checked_sub(mark)?)?;
-    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
-    let indented = head.starts_with('-');
-    if indented
-        && body
-            .split('\n')
-            .all(|line| body.is_empty() || line.starts_with(indent))
-    {
-        for line in lines() {
-            out.extend_from_slice(line.strip_prefix(indent).unwrap_or(line).as_bytes());
+    let letter = text.chars().next()?;
+    let byte = match letter {
+        'u' | 'U' => {
+            let mut used = if letter == 'u' { 5 } else { 9 };
+            let mut code = digits(1, used - 1, 16)?;
+            // JSON writes a character beyond the first 65,536 as two, on which Consul fails.
+            if notation == Notation::Json
+                && (0xd800..0xdc00).contains(&code)
+                && text.get(used..used + 2)? == "\\u"
+            {
+                let low = digits(used + 2, 4, 16)?.checked_sub(0xdc00)?;
+                code = 0x10000 + ((code - 0xd800) << 10) + low;
+                used += 6;
+            }
+            // In HCL, Go counts in signed numbers and replaces what is no character.
+            let replaced = notation == Notation::Hcl && !(0x11_0000..1 << 31).contains(&code);
+            let replacement = replaced.then_some(char::REPLACEMENT_CHARACTER);
+            let decoded = char::from_u32(code).or(replacement)?;
+            out.extend_from_slice(decoded.encode_utf8(&mut [0; 4]).as_bytes());
+            return Some(used);
         }
-        return Some(out);
-    }
-    for line in lines() {
-        out.extend_from_slice(line.as_bytes());
-    }
-    out.extend_from_slice(indent.as_bytes());
-    while indented && matches!(out.last(), Some(b' ' | b'\t')) {
-        out.pop();
-    }
-    Some(out)
+        'x' => {
+            out.push(u8::try_from(digits(1, 2, 16)?).ok()?);
+            return Some(3);
+        }
+        '0'..='7' => {
+            out.push(u8::try_from(digits(0, 3, 8)?).ok()?);
+            return Some(3);
+        }
+        'a' => 0x07,
+        'b' => 0x08,
+        't' => b'\t',
+        'n' => b'\n',
+        'v' => 0x0b,
+        'f' => 0x0c,
+        'r' => b'\r',
+        '"' | '\\' | '/' => u8::try_from(letter).ok()?,
+        _ => return None,
+    };
+    out.push(byte);
+    Some(1)
 }
 
 /// Which of the names a misspelt one probably stands for.

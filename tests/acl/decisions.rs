@@ -372,11 +372,12 @@ fn mistakes_in_code_are_refused_by_name() {
     for (builder, message) in [
         (
             builder().token(token("a", "hunter2").with_policy("raed")),
-            "token a: the policy \"raed\" is not defined: define it or correct the name",
+            "policy \"raed\" of token a: the policy is not defined: define it or correct the name",
         ),
         (
             builder().anonymous_policy("raed"),
-            "anonymous token: the policy \"raed\" is not defined: define it or correct the name",
+            "policy \"raed\" of the anonymous token: the policy is not defined: define it or correct \
+             the name",
         ),
         (
             builder().policy("read", read),

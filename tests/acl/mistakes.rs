@@ -3,8 +3,11 @@
 use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
-use cluster_operator::acl::{LoadErrorKind, LoadWarning, SecretFault};
+use cluster_operator::acl::{LoadErrorKind, LoadWarning, SecretFault, SyntaxProblem};
 use cluster_operator::{Access, AclError, LoadError, Resource, Token, TokenStore};
 
 use crate::token_file::TokenFile;
@@ -51,7 +54,7 @@ fn mistakes_in_json_say_where_and_what_to_do() {
         ),
         (
             "{\n \"tokens\": {}}",
-            "line 2, column 2: \"tokens\" is no attribute here: write \"token\"".to_owned(),
+            "line 2, column 2: \"tokens\" is no attribute here: use token".to_owned(),
         ),
         (
             "{\"acl\": {}}",
@@ -75,8 +78,7 @@ fn mistakes_in_json_say_where_and_what_to_do() {
         ),
         (
             "{\"anonymous\": [\"raed\"]}",
-            "line 1, column 16: the policy that is named here is not defined: define it or \
-             correct the name"
+            "line 1, column 16: the policy is not defined: define it or correct the name"
                 .to_owned(),
         ),
         (
@@ -101,12 +103,11 @@ fn mistakes_in_json_say_where_and_what_to_do() {
         ),
         (
             "{\"token\": {\"a\": {\n\"secret\": \"s1\", \"descripton\": \"x\"}}}",
-            "line 2, column 17: \"descripton\" is no attribute here: write \"description\""
-                .to_owned(),
+            "line 2, column 17: \"descripton\" is no attribute here: use description".to_owned(),
         ),
         (
             "{\"token\": {\"a\": {\"SecretID\": \"s1\"}}}",
-            "line 1, column 18: \"SecretID\" is no attribute here: write \"secret\"".to_owned(),
+            "line 1, column 18: \"SecretID\" is no attribute here: use secret".to_owned(),
         ),
         (
             "{\"token\": {\"a\": {\"secret\": \"s1\", \"ExpirationTTL\": 1}}}",
@@ -114,7 +115,7 @@ fn mistakes_in_json_say_where_and_what_to_do() {
         ),
         (
             "{\"token\": {\"a\": {\"s3cr3t-in-the-wrong-place\": 1}}}",
-            format!("line 1, column 18: no attribute here has this name: {USE_TOKEN}"),
+            format!("line 1, column 18: this is no attribute here: {USE_TOKEN}"),
         ),
         (
             "{\"token\": {\"a\": {\"secret\": 1}}}",
@@ -173,9 +174,7 @@ fn mistakes_in_json_say_where_and_what_to_do() {
         ),
         (
             "{\"token\": {\"a\": {\"secret\": \"s1\", \"policies\": [\n\"raed\"]}}}",
-            "line 2, column 1: the policy that is named here is not defined: define it or \
-             correct the name"
-                .to_owned(),
+            "line 2, column 1: the policy is not defined: define it or correct the name".to_owned(),
         ),
         (
             "{\"policy\": {\"p\": {}}, \"token\":\n{\"a\": {\"secret\": \"s1\", \"policies\": \
@@ -227,7 +226,7 @@ fn mistakes_in_hcl_say_where_and_what_to_do() {
         ),
         (
             "token \"a\" {\n secret = \"x1\"\n descripton = \"x\"\n}",
-            "line 3, column 2: \"descripton\" is no attribute here: write \"description\"",
+            "line 3, column 2: \"descripton\" is no attribute here: use description",
         ),
         (
             "default_policy = \"deny\"\ndefault_policy = \"deny\"",
@@ -416,7 +415,10 @@ fn depth_and_size_of_a_file_are_bounded() {
     };
     assert!(TokenStore::load_file(TokenFile::json(&nested(64))).is_ok());
     let error = refused(&TokenFile::json(&nested(65)));
-    assert!(matches!(error.kind(), LoadErrorKind::TooDeep), "{error}");
+    assert!(
+        matches!(error.kind(), LoadErrorKind::Syntax(SyntaxProblem::TooDeep)),
+        "{error}"
+    );
 
     let file = TokenFile::json("");
     let mut text = vec![b' '; TokenStore::MAX_FILE_BYTES];
@@ -438,7 +440,10 @@ fn depth_and_size_of_a_file_are_bounded() {
 fn labels_in_a_file_are_bounded() {
     let text = format!("token{} {{}}", " b".repeat(20_000));
     let error = refused(&TokenFile::new("hcl", text));
-    assert!(matches!(error.kind(), LoadErrorKind::TooManyLabels));
+    assert!(matches!(
+        error.kind(),
+        LoadErrorKind::Syntax(SyntaxProblem::TooManyLabels)
+    ));
 }
 
 #[test]
@@ -481,7 +486,7 @@ fn pipe_or_device_is_refused_without_waiting() {
 fn file_that_everyone_may_read_loads_with_a_warning() {
     let file = TokenFile::json("{}");
     let path = AsRef::<Path>::as_ref(&file).to_owned();
-    let warning = LoadWarning::OpenToAll { path };
+    let warning = LoadWarning::OpenToAll(path);
     for (mode, warned) in [
         (0o600, false),
         (0o640, false),
@@ -508,9 +513,65 @@ fn secret_of_the_example_loads_with_a_warning() {
     let text = "{\"token\": {\"a\": {\n\"secret\": \"replace-me-6f0c9d8e-dashboard\"}}}";
     let store = TokenStore::load_file(TokenFile::json(text)).unwrap();
     let warnings = store.warnings();
-    let [warning @ LoadWarning::ExampleSecret { position, .. }] = &warnings[..] else {
+    let [warning @ LoadWarning::ExampleSecret(_, position)] = &warnings[..] else {
         panic!("{warnings:?}");
     };
     assert_eq!(position.line, 2);
     assert!(!warning.to_string().contains("6f0c9d8e"));
+}
+
+/// The seconds since 1970 at which a token with this expiry becomes unknown.
+fn expiry(text: &str) -> Option<u64> {
+    let now = Arc::new(AtomicU64::new(0));
+    let clock = now.clone();
+    let file = format!("{{\"token\": {{\"a\": {{\"secret\": \"s1\", \"expires\": \"{text}\"}}}}}}");
+    let store = TokenStore::builder()
+        .clock(move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::Relaxed)))
+        .load_file(TokenFile::json(&file))
+        .ok()?;
+    let token = Token::new("s1");
+    let (mut known, mut unknown) = (0, 1 << 40);
+    while known < unknown {
+        let middle = (known + unknown) / 2;
+        now.store(middle, Ordering::Relaxed);
+        match store.check(Some(&token), Resource::Operator, Access::Read) {
+            Err(AclError::UnknownToken) => unknown = middle,
+            _ => known = middle + 1,
+        }
+    }
+    Some(unknown)
+}
+
+#[test]
+fn expiry_is_a_time_as_consul_writes_it() {
+    for (text, seconds) in [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1969-12-31T23:59:59Z", 0),
+        ("1970-01-01T00:00:00-00:01", 60),
+        ("2000-02-29T12:00:00z", 951_825_600),
+        ("2000-03-01 00:00:00Z", 951_868_800),
+        ("2018-10-24T12:25:06.921933-04:00", 1_540_398_306),
+        ("2038-01-19T03:14:08Z", 2_147_483_648),
+        ("2100-03-01T00:00:00+05:30", 4_107_522_600),
+        ("9999-12-31T23:59:59Z", 253_402_300_799),
+    ] {
+        assert_eq!(expiry(text), Some(seconds), "{text}");
+    }
+    for text in [
+        "2030-01-01",
+        "2030-01-01T00:00:00",
+        "2030-1-01T00:00:00Z",
+        "2030-02-29T00:00:00Z",
+        "2030-13-01T00:00:00Z",
+        "2030-01-01T25:00:00Z",
+        "2030-01-01T00:60:00Z",
+        "2030-01-01T00:00:00.Z",
+        "2030-01-01T00:00:00Zx",
+        "2030-01-01T00:00:00+00:60",
+        "2030-01-01T00:00:00+01:00[Europe/Paris]",
+        "2030-01-01T00:00:00\u{661}Z",
+        "tomorrow",
+    ] {
+        assert_eq!(expiry(text), None, "{text}");
+    }
 }

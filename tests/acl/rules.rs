@@ -1,7 +1,7 @@
 //! Policies in JSON, and what both languages share.
 
-use cluster_operator::acl::{RulesError, RulesErrorKind};
-use cluster_operator::{Resource, Rule, Rules};
+use cluster_operator::acl::{RulesError, RulesErrorKind, SyntaxProblem};
+use cluster_operator::{Access, DefaultPolicy, Resource, Rule, Rules};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Rules, RulesError> {
@@ -60,11 +60,11 @@ fn invalid_value_is_named_with_its_place() {
         ),
         (
             "{\"keyring\": 1.5}",
-            "line 1, column 13: invalid keyring policy",
+            "line 1, column 13: invalid keyring policy of a fraction",
         ),
         (
             "{\"keyring\": true}",
-            "line 1, column 13: invalid keyring policy",
+            "line 1, column 13: invalid keyring policy of a truth value",
         ),
         (
             "{\"keyring\": \"a text of thirty-two letters, so\"}",
@@ -181,14 +181,14 @@ fn rule_inside_a_block_is_refused() {
 #[test]
 fn malformed_json_says_where() {
     for (text, expected) in [
-        ("{", "line 1, column 2: expected a name in double quotes"),
+        ("{", "line 1, column 1: the brace is not closed: write }"),
         (
             "{\"operator\": \"read\"",
-            "line 1, column 1: the bracket is not closed",
+            "line 1, column 1: the brace is not closed: write }",
         ),
         (
             "{\"operator\": \"read\",}",
-            "line 1, column 21: expected a name in double quotes",
+            "line 1, column 21: expected a name or a value in double quotes",
         ),
         (
             "{\"operator\": \"read\" \"keyring\": \"read\"}",
@@ -200,15 +200,15 @@ fn malformed_json_says_where() {
         ),
         (
             "{\"operator\": }",
-            "line 1, column 14: the value is missing",
+            "line 1, column 14: the value is missing: write one in quotes",
         ),
         (
             "{\"operator\": deny}",
-            "line 1, column 14: a text stands in double quotes",
+            "line 1, column 14: nothing is evaluated: put the value in quotes",
         ),
         (
             "{\"operator\": \"re\\ad\"}",
-            "line 1, column 17: JSON has no such escape: write \\\\ for a backslash",
+            "line 1, column 17: no escape is written so: write \\\\ for a backslash",
         ),
     ] {
         assert_eq!(message(text), expected);
@@ -237,7 +237,10 @@ fn depth_of_a_policy_is_bounded() {
     };
     assert_eq!(parse(&nested(Rules::MAX_DEPTH)), Ok(Rules::new()));
     let error = parse(&nested(Rules::MAX_DEPTH + 1)).unwrap_err();
-    assert_eq!(error.kind(), &RulesErrorKind::TooDeep);
+    assert_eq!(
+        error.kind(),
+        &RulesErrorKind::Syntax(SyntaxProblem::TooDeep)
+    );
     assert_eq!(
         error.to_string(),
         "line 1, column 330: blocks and lists are nested at most 64 deep: remove some"
@@ -316,4 +319,66 @@ proptest! {
         prop_assert_eq!(parse(&text), Ok(expected));
         prop_assert_eq!(parse(&expected.to_string()), Ok(expected));
     }
+}
+
+fn any_rules() -> impl Strategy<Value = Rules> {
+    (rule(), rule()).prop_map(|(operator, keyring)| {
+        let both = [(Resource::Operator, operator), (Resource::Keyring, keyring)];
+        both.into_iter()
+            .fold(Rules::new(), |rules, (resource, rule)| {
+                rule.map_or(rules, |rule| rules.with(resource, rule))
+            })
+    })
+}
+
+proptest! {
+    #[test]
+    fn merging_ignores_the_order(a in any_rules(), b in any_rules()) {
+        prop_assert_eq!(a.merge(b), b.merge(a));
+    }
+
+    #[test]
+    fn merging_ignores_the_grouping(
+        a in any_rules(),
+        b in any_rules(),
+        c in any_rules(),
+    ) {
+        prop_assert_eq!(a.merge(b).merge(c), a.merge(b.merge(c)));
+    }
+
+    #[test]
+    fn merging_a_policy_twice_changes_nothing(a in any_rules(), b in any_rules()) {
+        prop_assert_eq!(a.merge(a), a);
+        prop_assert_eq!(a.merge(b).merge(b), a.merge(b));
+        prop_assert_eq!(a.merge(Rules::new()), a);
+    }
+
+    #[test]
+    fn merging_grants_only_what_one_grants_and_none_denies(
+        policies in proptest::collection::vec(any_rules(), 1..6),
+        allow in any::<bool>(),
+    ) {
+        let default = if allow { DefaultPolicy::Allow } else { DefaultPolicy::Deny };
+        let merged = policies.iter().copied().fold(Rules::new(), Rules::merge);
+        for resource in [Resource::Operator, Resource::Keyring] {
+            for access in [Access::Read, Access::Write] {
+                let granted = merged.allow(resource, access, default);
+                let by_one = policies.iter().any(|p| p.allow(resource, access, default));
+                prop_assert!(by_one || !granted);
+                let denied = policies.iter().any(|p| p.about(resource) == Some(Rule::Deny));
+                prop_assert!(!(denied && granted));
+            }
+        }
+    }
+
+    #[test]
+    fn displayed_rules_parse_back(rules in any_rules()) {
+        prop_assert_eq!(rules.to_string().parse::<Rules>(), Ok(rules));
+    }
+}
+
+#[test]
+fn write_implies_read() {
+    let rules = Rules::new().with(Resource::Keyring, Rule::Write);
+    assert!(rules.allow(Resource::Keyring, Access::Read, DefaultPolicy::Deny));
 }
