@@ -1,11 +1,9 @@
-//! What a decision costs with many tokens, how it scales to two threads, and
-//! what a token takes in memory.
+//! The time of a decision with many tokens, how it scales to two threads, the memory of a token,
+//! and the time to read a hostile policy.
 //!
-//! The tokens are asked for in random order, each as far from the last in
-//! memory as can be, so with many tokens most of the time goes into waiting for
-//! memory. What one such wait takes on this machine, and how waits scale to two
-//! threads, is told besides. Real requests repeat tokens, so a thousand tokens out
-//! of all are asked for as well.
+//! Tokens are presented in random order, so with many of them most of the time is spent waiting
+//! for memory. The time of one such wait on this machine, and how waits scale to two threads, is
+//! measured as well. Real requests repeat tokens, so a thousand out of all are presented too.
 
 use std::alloc::System;
 use std::hint::black_box;
@@ -22,7 +20,7 @@ use criterion::{BenchmarkId, Criterion};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Numbers that look random and are the same in every run (SplitMix64).
+/// Pseudorandom numbers, the same in every run (SplitMix64).
 fn mixed(n: u64) -> u64 {
     let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -43,7 +41,7 @@ fn uuid(n: u64) -> String {
 }
 
 const SECRETS: u64 = 1 << 32;
-const STRANGERS: u64 = 1 << 40;
+const UNKNOWN: u64 = 1 << 40;
 
 /// Every token may read, and none may write.
 fn store(tokens: u64) -> TokenStore {
@@ -59,8 +57,8 @@ fn store(tokens: u64) -> TokenStore {
         .expect("the tokens fit together")
 }
 
-/// The secrets in a random order, one after the other in memory, so that only
-/// the store's memory is far away.
+/// The secrets in random order, next to each other in memory, so that only the store's memory is
+/// far away.
 fn presented(tokens: u64, from: u64) -> Vec<Token> {
     let mut order: Vec<u64> = (0..tokens).collect();
     order.sort_unstable_by_key(|n| mixed(n ^ 0x5555));
@@ -76,13 +74,13 @@ fn check(store: &TokenStore, token: &Token, access: Access) -> bool {
 fn decisions(criterion: &mut Criterion, name: &str, tokens: u64) {
     let store = store(tokens);
     let known = presented(tokens, SECRETS);
-    let strangers = presented(tokens, STRANGERS);
+    let unknown = presented(tokens, UNKNOWN);
     let mut group = criterion.benchmark_group(name);
     for (case, presented, access) in [
         ("hit", &known[..], Access::Read),
         ("hit, 1 k in use", &known[..1_000], Access::Read),
         ("denied", &known, Access::Write),
-        ("miss", &strangers, Access::Read),
+        ("miss", &unknown, Access::Read),
     ] {
         let mut next = presented.iter().cycle();
         group.bench_function(BenchmarkId::from_parameter(case), |bencher| {
@@ -134,7 +132,7 @@ fn scaling(name: &str, tokens: u64) {
     let store = store(tokens);
     let bytes = (ALLOCATOR.allocated() - before) as f64 / tokens as f64;
     println!("{name}: {bytes:.1} bytes a token");
-    // Enough questions that a round takes a while.
+    // Enough decisions that a round takes a while.
     let rounds = (1_000_000 / tokens).max(1);
     let known: Vec<_> = (0..rounds)
         .flat_map(|_| presented(tokens, SECRETS))
@@ -155,8 +153,7 @@ fn scaling(name: &str, tokens: u64) {
     );
 }
 
-/// Nanoseconds that so many threads wait for a cache line far away, each in
-/// turn, in memory as large as that of so many tokens.
+/// Nanoseconds that each of so many threads waits for a distant cache line, one after the other.
 fn wait(lines: &[[usize; 8]], threads: usize) -> f64 {
     const WAITS: usize = 1_000_000;
     let barrier = Barrier::new(threads);
@@ -209,7 +206,50 @@ const SIZES: [(&str, u64); 3] = [
     ("1 M tokens", 1_000_000),
 ];
 
+/// Policies of the largest size that are hard to read, or were for earlier parsers.
+const HOSTILE: [(&str, &str, &str); 20] = [
+    ("unfinished objects with expressions", "p=", "{r%r%"),
+    ("labels", "a", " b"),
+    ("nested blocks", "", "a{"),
+    ("nested lists", "a=", "["),
+    ("nested lists and blocks", "a=", "[{a="),
+    ("attributes", "", "partition=1\n"),
+    ("blocks", "", "node \"\" { policy = \"read\" }\n"),
+    (
+        "blocks with labels",
+        "",
+        "node a b c d { policy = \"read\" }\n",
+    ),
+    ("unknown names", "", "operatr=1\n"),
+    ("repeated rules", "", "operator=\"read\"\n"),
+    ("unterminated string", "operator=\"", "\\\\"),
+    ("interpolations", "operator=\"", "${"),
+    ("heredocs", "", "partition=<<A\nA\n"),
+    ("unterminated heredoc", "operator=<<A\n", " A \n"),
+    ("comments", "", "/*/**/"),
+    ("white space", "", " \n"),
+    ("JSON: nested objects", "", "{\"partition\":"),
+    ("JSON: nested lists", "{\"partition\":", "["),
+    ("JSON: members", "{\"partition\":1", ",\"partition\":1"),
+    ("JSON: escapes", "{\"operator\":\"", "\\u0061"),
+];
+
+fn hostile() {
+    for (name, start, part) in HOSTILE {
+        let parts = (Rules::MAX_BYTES - start.len()) / part.len();
+        let text = format!("{start}{}", part.repeat(parts));
+        let slowest = (0..5).map(|_| {
+            let start = Instant::now();
+            let _ = black_box(text.parse::<Rules>());
+            start.elapsed()
+        });
+        let slowest = slowest.max().unwrap_or_default().as_secs_f64() * 1e3;
+        println!("1 MB of hostile policy, {name}: {slowest:.2} ms");
+    }
+}
+
 fn main() {
+    hostile();
     let mut criterion = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
