@@ -113,7 +113,7 @@ impl Asked<'_> {
         let message = problem.detail;
         let kind = ErrorKind::deserialize(document).unwrap_or_else(|_| match problem.kind {
             // A newer server's.
-            Some(_) => backend(&message),
+            Some(_) => texts::backend(self, &message),
             None => self.by_status(&message, answer),
         });
         let outcome = match problem.outcome {
@@ -175,11 +175,13 @@ impl Asked<'_> {
     fn of_text(&self, answer: &Response<Bytes>) -> ClientError {
         let whole = self.clean(&String::from_utf8_lossy(answer.body()));
         let text = cut(whole.clone());
-        let meaning = self.meaning(answer, &whole).unwrap_or_else(|| Meaning {
-            kind: self.by_status(&text, answer),
-            excludes: Excludes::Nothing,
-            advice: None,
-        });
+        let meaning = self
+            .meaning(answer, &text, &whole)
+            .unwrap_or_else(|| Meaning {
+                kind: self.by_status(&text, answer),
+                excludes: Excludes::Nothing,
+                advice: None,
+            });
         let outcome = self.concluded(answer, meaning.excludes, &text);
         let message = match text.is_empty() {
             true => "the server does not say what is wrong".to_owned(),
@@ -192,7 +194,7 @@ impl Asked<'_> {
     }
 
     /// Returns the meaning of the header or of the text.
-    fn meaning(&self, answer: &Response<Bytes>, text: &str) -> Option<Meaning> {
+    fn meaning(&self, answer: &Response<Bytes>, text: &str, whole: &str) -> Option<Meaning> {
         let named = answer.headers().get("x-operator-error");
         let named = named
             .and_then(|name| name.to_str().ok())
@@ -208,7 +210,7 @@ impl Asked<'_> {
                 advice: None,
             }),
             None if matches!(answer.status().as_u16(), 400 | 413) => None,
-            None => texts::meaning(self, text),
+            None => texts::meaning(self, text, whole),
         }
     }
 
@@ -217,7 +219,7 @@ impl Asked<'_> {
         let reason = || text.to_owned();
         match answer.status().as_u16() {
             401 | 403 => texts::denied(self, text),
-            300..=399 | 404 | 405 | 501 => texts::unsupported(self),
+            300..=399 | 404 | 405 | 501 => texts::unsupported(self, text),
             408 | 504 => ErrorKind::DeadlineExceeded {
                 target: target(),
                 after: self.begin.elapsed(),
@@ -228,7 +230,7 @@ impl Asked<'_> {
                 reason: reason(),
             },
             400..=499 => ErrorKind::InvalidRequest { reason: reason() },
-            _ => backend(text),
+            _ => texts::backend(self, text),
         }
     }
 
@@ -298,12 +300,6 @@ impl Asked<'_> {
 /// Tells whether a status means that the request was refused before it had an effect.
 fn is_refusal(status: u16) -> bool {
     matches!(status, 300..=499 | 501)
-}
-
-fn backend(message: &str) -> ErrorKind {
-    ErrorKind::Backend {
-        message: message.to_owned(),
-    }
 }
 
 fn cut(text: String) -> String {

@@ -38,8 +38,8 @@ pub(super) enum Excludes {
     All,
 }
 
-/// Returns the kind of an error text; `None` if the operation cannot have it.
-type Kind = fn(&Asked<'_>, &str) -> Option<ErrorKind>;
+/// Returns the kind of an error with this text.
+type Kind = fn(&Asked<'_>, &str) -> ErrorKind;
 
 /// A text that Consul's error contains.
 struct Text {
@@ -67,91 +67,51 @@ impl Text {
 
 /// The first text that an error contains counts.
 const TEXTS: &[Text] = &[
-    text("ermission denied", All, |asked, text| {
-        Some(denied(asked, text))
-    }),
-    text("eyring denied ", All, |asked, text| {
-        Some(denied(asked, text))
-    }),
-    text("ACL not found", All, |_, _| Some(ErrorKind::UnknownToken)),
-    text("esolve root ACL", All, |_, _| Some(ErrorKind::UnknownToken))
+    text("ermission denied", All, denied),
+    text("eyring denied ", All, denied),
+    text("ACL not found", All, |_, _| ErrorKind::UnknownToken),
+    text("esolve root ACL", All, |_, _| ErrorKind::UnknownToken)
         .advise("use another token: this one has a name that Consul reserves"),
-    text("blocked by agent configuration", All, |asked, _| {
-        Some(unsupported(asked))
-    })
-    .advise("ask another server, or unblock the endpoint in the agent's `http_config`"),
-    text("ccess is restricted", All, |asked, _| {
-        Some(unsupported(asked))
-    })
-    .advise("ask from an address in the agent's `allow_write_http_from`"),
-    text("must run against a server node", All, |asked, _| {
-        Some(unsupported(asked))
-    })
-    .advise("ask a server, not a client agent"),
+    text("blocked by agent configuration", All, unsupported)
+        .advise("ask another server, or unblock the endpoint in the agent's `http_config`"),
+    text("ccess is restricted", All, unsupported)
+        .advise("ask from an address in the agent's `allow_write_http_from`"),
+    text("must run against a server node", All, unsupported)
+        .advise("ask a server, not a client agent"),
     text("o known Consul servers", All, unreachable)
         .advise("ask a server, or check that the client agent has joined the cluster"),
     text("ate limit exceeded", All, |_, text| {
-        let reason = text.to_owned();
-        Some(ErrorKind::Unavailable { reason })
+        ErrorKind::Unavailable {
+            reason: text.to_owned(),
+        }
     }),
-    text("o cluster leader", Raft, |_, _| Some(ErrorKind::NoLeader)),
+    text("o cluster leader", Raft, |_, _| ErrorKind::NoLeader),
     text("leader not found in server lookup", Raft, unreachable)
         .advise("check that the leader is up and joined to the gossip, then repeat it"),
     text("node is not the leader", Raft, not_leader),
     text("leadership transfer in progress", Raft, not_leader),
     text("leadership lost", Nothing, not_leader),
-    text("leadership transfer timeout", Nothing, |_, text| {
-        let message = text.to_owned();
-        Some(ErrorKind::Backend { message })
-    })
-    .advise("read the Raft configuration to see which server leads"),
-    text("o path to datacenter", Raft, |asked, _| {
-        // A keyring operation asks all datacenters, and Consul does not name the one
-        // that it did not reach.
-        let datacenter = asked.datacenter.cloned().unwrap_or_else(|| "".into());
-        Some(ErrorKind::NoPathToDatacenter { datacenter })
-    }),
-    text("emote DC has no server", Raft, |asked, text| {
-        let datacenter = asked.datacenter.map(|name| format!("datacenter {name}"));
-        Some(ErrorKind::Unreachable {
-            target: datacenter.unwrap_or_else(|| "another datacenter".into()),
-            reason: text.to_owned(),
-        })
-    })
-    .advise("check that a server of it is up and joined to the WAN"),
-    text(
-        "was not found in the Raft configuration",
-        Raft,
-        unknown_server,
-    ),
+    text("leadership transfer timeout", Nothing, backend)
+        .advise("read the Raft configuration to see which server leads"),
+    text("o path to datacenter", Raft, no_path),
+    text("emote DC has no server", Raft, unreachable_datacenter)
+        .advise("check that a server of it is up and joined to the WAN"),
+    text("not found in the Raft configuration", Raft, unknown_server),
     // Consul 1.17 ignores the datacenter of a transfer.
     text(
         "ould not find address for server id",
         Raft,
         |asked, text| match asked.datacenter {
-            Some(_) => Some(unsupported(asked)),
+            Some(_) => unsupported(asked, text),
             None => unknown_server(asked, text),
         },
     )
     .advise("check its id, that it is up, and that a server of its own datacenter is asked"),
     text("cannot find replication state", Raft, unknown_server),
-    text(
-        "cannot transfer leadership to itself",
-        Raft,
-        |asked, _| match asked.operation {
-            Operation::TransferLeadership { to: Some(id) } => {
-                Some(ErrorKind::AlreadyLeader { id: id.clone() })
-            }
-            _ => None,
-        },
-    ),
-    text("cannot find peer", Raft, |_, _| {
-        Some(ErrorKind::NoTransferTarget)
-    }),
-    text("eed at least one voter", Raft, |_, _| {
-        Some(ErrorKind::LastVoter)
-    }),
-    text("nodes reported ", Nothing, rings_failed),
+    text("transfer leadership to itself", Raft, already_leader),
+    text("cannot find peer", Raft, |_, _| ErrorKind::NoTransferTarget),
+    text("eed at least one voter", Raft, |_, _| ErrorKind::LastVoter),
+    text(RINGS_FAILED, Nothing, rings_failed),
     // Nothing was sent to the server that would have executed it.
     text("failed to get conn", Raft, unreachable).advise(BETWEEN_SERVERS),
     text("rpc error getting client", Raft, unreachable).advise(BETWEEN_SERVERS),
@@ -162,26 +122,30 @@ const TEXTS: &[Text] = &[
     text(": EOF", Nothing, unreachable).advise(BETWEEN_SERVERS),
 ];
 
+const RINGS_FAILED: &str = "nodes reported ";
+
 const BETWEEN_SERVERS: &str = "check that the servers are up and reach each other";
 
-/// Returns the meaning of a text; `None` if it is not known.
-pub(super) fn meaning(asked: &Asked<'_>, error: &str) -> Option<Meaning> {
+/// Returns the meaning of a text; `None` if it is not known. The text of an error that
+/// names many nodes is cut; `whole` is not.
+pub(super) fn meaning(asked: &Asked<'_>, error: &str, whole: &str) -> Option<Meaning> {
     let text = TEXTS.iter().find(|text| error.contains(text.part))?;
-    let kind = (text.kind)(asked, error)?;
-    let mut excludes = text.excludes;
-    let mut advice = text.advice;
-    if text.part == "nodes reported " {
-        let reasons = Reasons::read(error);
-        advice = reasons.advice();
+    let mut meaning = Meaning {
+        kind: (text.kind)(asked, error),
+        excludes: text.excludes,
+        advice: text.advice,
+    };
+    if matches!(meaning.kind, ErrorKind::RingsFailed { .. }) {
+        let reasons = Reasons::read(whole);
+        meaning.advice = reasons.advice();
+        if reasons.encryption_is_off() {
+            meaning.kind = ErrorKind::EncryptionOff;
+        }
         if reasons.complete {
-            excludes = All;
+            meaning.excludes = All;
         }
     }
-    Some(Meaning {
-        kind,
-        excludes,
-        advice,
-    })
+    Some(meaning)
 }
 
 /// Consul names the token and the permission from 1.12 on. Older ones deny the
@@ -213,43 +177,70 @@ fn permission(text: &str) -> Option<(Resource, Access)> {
     ))
 }
 
-pub(super) fn unsupported(asked: &Asked<'_>) -> ErrorKind {
+pub(super) fn unsupported(asked: &Asked<'_>, _: &str) -> ErrorKind {
     let what = asked.endpoint.clone();
     ErrorKind::Unsupported { what }
 }
 
-fn unreachable(asked: &Asked<'_>, text: &str) -> Option<ErrorKind> {
-    Some(ErrorKind::Unreachable {
+pub(super) fn backend(_: &Asked<'_>, text: &str) -> ErrorKind {
+    let message = text.to_owned();
+    ErrorKind::Backend { message }
+}
+
+fn unreachable(asked: &Asked<'_>, text: &str) -> ErrorKind {
+    ErrorKind::Unreachable {
         target: format!("a server behind {}", asked.server),
         reason: text.to_owned(),
-    })
+    }
 }
 
-fn not_leader(_: &Asked<'_>, _: &str) -> Option<ErrorKind> {
-    Some(ErrorKind::NotLeader { leader: None })
+fn unreachable_datacenter(asked: &Asked<'_>, text: &str) -> ErrorKind {
+    let named = asked.datacenter.map(|name| format!("datacenter {name}"));
+    ErrorKind::Unreachable {
+        target: named.unwrap_or_else(|| "another datacenter".into()),
+        reason: text.to_owned(),
+    }
 }
 
-fn unknown_server(asked: &Asked<'_>, _: &str) -> Option<ErrorKind> {
-    let server = match asked.operation {
-        Operation::RemovePeer { server, .. } => server.clone(),
-        Operation::TransferLeadership { to: Some(id) } => PeerSelector::Id(id.clone()),
-        _ => return None,
-    };
-    Some(ErrorKind::UnknownServer(server))
+/// A keyring operation asks all datacenters, and Consul does not name the one that it
+/// did not reach.
+fn no_path(asked: &Asked<'_>, _: &str) -> ErrorKind {
+    let datacenter = asked.datacenter.cloned().unwrap_or_else(|| "".into());
+    ErrorKind::NoPathToDatacenter { datacenter }
+}
+
+fn not_leader(_: &Asked<'_>, _: &str) -> ErrorKind {
+    ErrorKind::NotLeader { leader: None }
+}
+
+fn unknown_server(asked: &Asked<'_>, text: &str) -> ErrorKind {
+    match asked.operation {
+        Operation::RemovePeer { server, .. } => ErrorKind::UnknownServer(server.clone()),
+        Operation::TransferLeadership { to: Some(id) } => {
+            ErrorKind::UnknownServer(PeerSelector::Id(id.clone()))
+        }
+        _ => backend(asked, text),
+    }
+}
+
+fn already_leader(asked: &Asked<'_>, text: &str) -> ErrorKind {
+    match asked.operation {
+        Operation::TransferLeadership { to: Some(id) } => {
+            ErrorKind::AlreadyLeader { id: id.clone() }
+        }
+        _ => backend(asked, text),
+    }
 }
 
 /// Consul names the rings that failed in prose only.
-fn rings_failed(asked: &Asked<'_>, text: &str) -> Option<ErrorKind> {
-    let Operation::Keyring { .. } = asked.operation else {
-        return None;
-    };
-    Some(match Reasons::read(text).encryption_is_off() {
-        true => ErrorKind::EncryptionOff,
-        false => ErrorKind::RingsFailed {
+fn rings_failed(asked: &Asked<'_>, text: &str) -> ErrorKind {
+    match asked.operation {
+        Operation::Keyring { .. } => ErrorKind::RingsFailed {
             failed: Vec::new(),
             rings: 0,
         },
-    })
+        _ => backend(asked, text),
+    }
 }
 
 const NOT_INSTALLED: &str = "Requested key is not in the keyring";
@@ -292,7 +283,7 @@ impl Reasons {
     /// of each of its datacenters.
     fn read(text: &str) -> Self {
         let mut reasons = Reasons::default();
-        let (mut refusals, mut nodes, mut wan) = (0, 0, false);
+        let (mut refusals, mut nodes, mut wan) = (0_usize, 0, false);
         let (mut lans, mut datacenters) = (BTreeSet::new(), BTreeSet::new());
         let mut readable = true;
         for line in text
@@ -301,7 +292,7 @@ impl Reasons {
         {
             if let Some((ring, fault)) = line.split_once(" error: ") {
                 match refused_by_all(fault) {
-                    Some(count) => nodes += count,
+                    Some(count) => nodes = count.saturating_add(nodes),
                     None => readable = false,
                 }
                 match ring.strip_suffix(" (LAN)") {

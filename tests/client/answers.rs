@@ -64,6 +64,21 @@ async fn long_text_is_cut_and_secrets_are_left_out() {
 }
 
 #[tokio::test]
+async fn kind_holds_no_longer_text_than_the_message() {
+    let long = format!("rpc error: stream closed {}", "x".repeat(9000));
+    let numbers = format!(
+        "* WAN error: {0}/{0} nodes reported failure\n* dc1 (LAN) error: {0}/{0} nodes reported \
+         failure",
+        usize::MAX
+    );
+    for text in [long, numbers] {
+        for error in errors(http(500, "text/plain", &text)).await {
+            assert!(format!("{error:?}").len() < 9000, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn escaped_secrets_are_left_out() {
     let rings = r#"[{"WAN":true,"Datacenter":"hunter\u0032","Keys":{},"NumNodes":1,
         "Messages":{"hunter\u0032":"h\u0075nter2"},"Error":"\u0068unter2"}]"#;
