@@ -1,7 +1,6 @@
-//! The examples of Consul's documentation come out of the public API as they are
-//! printed there, from backends that know no more than they show.
-// A test is over where something is not as it has to be.
-#![allow(clippy::unwrap_used)]
+//! The examples in Consul's documentation, from backends that know only the data in
+//! them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +65,7 @@ const LISTING: &str = r#"[
 ]
 "#;
 
-/// A Raft whose first server leads, with these servers for good.
+/// A Raft with these servers, the first of which is the leader.
 struct Fixed(Vec<(RaftMember, ServerStatus)>);
 
 #[async_trait]
@@ -89,8 +88,7 @@ impl RaftBackend for Fixed {
     }
 }
 
-/// A pool of one node that lists three keys and does not say which one is the
-/// primary.
+/// A pool of one node that lists three keys and does not report the primary key.
 struct ThreeKeys(Pool);
 
 #[async_trait]
@@ -100,7 +98,7 @@ impl KeyringBackend for ThreeKeys {
     }
 
     async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
-        // Out of order: a listing sorts them.
+        // Not in order, so that the test shows that a listing sorts them.
         let keys = [
             "z90lFx3sZZLtTOkutXcwYg==",
             "0eK8RjnsGC/+I1fJErQsBA==",
@@ -157,7 +155,7 @@ fn documented(name: &str, address: &str) -> (RaftMember, ServerStatus) {
 }
 
 #[test]
-fn the_documented_configuration_comes_out_as_it_is_printed() {
+fn raft_configuration_matches_documentation() {
     let service = raft([
         documented("alice", "127.0.0.1:8300"),
         documented("bob", "127.0.0.2:8300"),
@@ -171,7 +169,7 @@ fn the_documented_configuration_comes_out_as_it_is_printed() {
 }
 
 #[test]
-fn the_documented_listing_comes_out_as_it_is_printed() {
+fn key_listing_matches_documentation() {
     let service = OperatorService::builder("dc1")
         .keyring(ThreeKeys(Pool::Lan))
         .keyring(ThreeKeys(Pool::Wan))
@@ -186,7 +184,7 @@ fn the_documented_listing_comes_out_as_it_is_printed() {
 }
 
 #[test]
-fn without_pretty_the_same_comes_out_without_white_space() {
+fn configuration_without_pretty_has_no_white_space() {
     let service = raft([documented("alice", "127.0.0.1:8300")]);
     let body = get(
         &service,
@@ -201,9 +199,9 @@ fn without_pretty_the_same_comes_out_without_white_space() {
 }
 
 #[test]
-fn a_server_that_gossip_does_not_know_is_unknown() {
-    let stranger = RaftMember::voter("id", "127.0.0.1:8300");
-    let service = raft([(stranger, ServerStatus::unknown())]);
+fn server_without_gossip_name_is_unknown() {
+    let unnamed = RaftMember::voter("id", "127.0.0.1:8300");
+    let service = raft([(unnamed, ServerStatus::unknown())]);
     for (dialect, id) in [
         (Dialect::Precise, "id"),
         (Dialect::Consul0_7, "127.0.0.1:8300"),
@@ -217,7 +215,7 @@ fn a_server_that_gossip_does_not_know_is_unknown() {
 }
 
 #[test]
-fn what_the_backend_knows_beside_stands_where_newer_servers_put_it() {
+fn additional_status_is_shown_as_in_newer_consul() {
     let (alice, status) = documented("alice", "127.0.0.1:8300");
     let status = status
         .with_protocol_version("3")
@@ -229,7 +227,7 @@ fn what_the_backend_knows_beside_stands_where_newer_servers_put_it() {
         get(&service, Dialect::Precise, path, None),
         r#"{"Servers":[{"ID":"127.0.0.1:8300","Node":"alice","Address":"127.0.0.1:8300","Leader":true,"ProtocolVersion":"3","Voter":true,"LastIndex":7}],"Index":22}"#
     );
-    // The old one shows what it always showed.
+    // The old dialect does not show it.
     assert_eq!(
         get(&service, Dialect::Consul0_7, path, None),
         r#"{"Servers":[{"ID":"127.0.0.1:8300","Node":"alice","Address":"127.0.0.1:8300","Leader":true,"Voter":true}],"Index":22}"#
@@ -237,7 +235,7 @@ fn what_the_backend_knows_beside_stands_where_newer_servers_put_it() {
 }
 
 #[test]
-fn no_servers_are_an_empty_list_and_to_the_old_server_none() {
+fn empty_configuration_is_null_only_in_old_dialect() {
     let service = raft([]);
     let path = "/v1/operator/raft/configuration";
     let precise = get(&service, Dialect::Precise, path, None);

@@ -1,4 +1,4 @@
-//! What every author of a keyring backend touches, without any feature.
+//! The types that keyring backends use, without any feature.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use cluster_operator::{
 use futures_util::FutureExt;
 
 #[test]
-fn a_relay_factor_is_at_most_five() {
+fn relay_factor_is_at_most_five() {
     for factor in 0..=5 {
         let relay = RelayFactor::try_from(factor).unwrap();
         assert_eq!(relay.get(), factor);
@@ -47,7 +47,7 @@ fn key_that_is_not_a_string_is_malformed() {
     );
 }
 
-/// A ring of one node, which counts what it is asked.
+/// A ring of one node that counts its calls.
 #[derive(Default)]
 struct Counting(AtomicUsize);
 
@@ -72,8 +72,8 @@ impl KeyringBackend for Counting {
     }
 }
 
-/// Asks through whatever points to a backend.
-fn asked_through(ring: impl KeyringBackend) {
+/// Calls a backend through a pointer.
+fn call_through(ring: impl KeyringBackend) {
     assert_eq!(ring.pool(), &Pool::Lan);
     let query = GossipQuery::new(Duration::from_secs(1));
     ring.list(&query).now_or_never().unwrap().unwrap();
@@ -85,17 +85,17 @@ fn asked_through(ring: impl KeyringBackend) {
 }
 
 #[test]
-fn shared_and_boxed_backend_is_a_backend() {
+fn shared_and_boxed_backends_forward_calls() {
     let ring = Arc::new(Counting::default());
-    asked_through(Arc::clone(&ring));
-    asked_through(Arc::clone(&ring) as Arc<dyn KeyringBackend>);
-    asked_through(Box::new(Arc::clone(&ring)));
-    asked_through(Box::new(Arc::clone(&ring)) as Box<dyn KeyringBackend>);
+    call_through(Arc::clone(&ring));
+    call_through(Arc::clone(&ring) as Arc<dyn KeyringBackend>);
+    call_through(Box::new(Arc::clone(&ring)));
+    call_through(Box::new(Arc::clone(&ring)) as Box<dyn KeyringBackend>);
     assert_eq!(ring.0.load(Ordering::Relaxed), 4 * 101);
 }
 
 #[test]
-fn change_knows_its_key() {
+fn change_returns_its_key() {
     let key = GossipKey::from_bytes(&[7; 16]).unwrap();
     for change in [
         KeyChange::Install(key.clone()),

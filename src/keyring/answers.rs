@@ -118,8 +118,8 @@ impl Answers {
         collected.report.nodes = collected.asked.len();
     }
 
-    /// Names members that gossip has declared failed, so that they are not asked. Call
-    /// it after [`asking`](Answers::asking).
+    /// Adds members that gossip has declared failed and that are therefore not asked.
+    /// Call it after [`asking`](Answers::asking).
     pub fn absent(&self, nodes: impl IntoIterator<Item = NodeName>) {
         if let Some(Collected { report, .. }) = &mut *self.lock() {
             report.absent.extend(nodes);
@@ -162,7 +162,7 @@ impl Answers {
         let collected = self.lock();
         let Collected { asked, report } = collected.as_ref()?;
         let mut report = report.clone();
-        // One that has come back meanwhile is asked.
+        // A member that has been asked since then is not absent.
         report.absent.retain(|node| !asked.contains_key(node));
         if report.responses < report.nodes {
             let silent = asked.iter().filter(|(_, answered)| !**answered);

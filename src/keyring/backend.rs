@@ -85,8 +85,8 @@ impl GossipQuery {
 ///   sends: every member that is not known to be dead, also this node, whichever node
 ///   the call is made on and whatever the relay factor. A call that ends without
 ///   naming a node has sent nothing and counts as not applied.
-/// - A call names the members that are known to be dead with [`Answers::absent`]: they
-///   keep the keys that they have.
+/// - A call names the members that are known to be dead with [`Answers::absent`]. Their
+///   keys are unchanged.
 /// - A call passes each node's answer, also a failure, to [`Answers::answered`]. It
 ///   returns `Ok` when all nodes have answered, or after [`GossipQuery::timeout`]. It
 ///   returns `Err` if the pool could not be asked; earlier answers still count.

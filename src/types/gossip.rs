@@ -250,9 +250,9 @@ pub struct RingReport {
     /// them by name. Their total number is `nodes` minus `responses`.
     #[serde(default)]
     pub silent: Vec<NodeName>,
-    /// The members that gossip has declared failed, so that they were not asked: the
-    /// first [`NAMED`](RingReport::NAMED) of them by name. They keep their keys. Empty
-    /// from a backend that does not name them.
+    /// The members that were not asked, because gossip has declared them failed: the
+    /// first [`NAMED`](RingReport::NAMED) of them by name. Their keys are unchanged.
+    /// Empty if the backend does not name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<NodeName>,
     /// The number of nodes that listed only some of their keys.

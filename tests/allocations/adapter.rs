@@ -1,4 +1,4 @@
-//! The HTTP adapter, beside what its server does anyway.
+//! Allocations of the HTTP adapter, in addition to those of its server.
 
 use allocation_counter::{AllocationInfo, measure};
 use axum::Router;
@@ -24,7 +24,7 @@ fn request() -> Request<Empty<Bytes>> {
     request.body(Empty::new()).unwrap()
 }
 
-/// What the endpoint answers now.
+/// The body of the endpoint's answer.
 fn body() -> Bytes {
     let response = OperatorHttp::new(service()).call(request()).now_or_never();
     let body = response.unwrap().unwrap().into_body();
@@ -32,28 +32,27 @@ fn body() -> Bytes {
 }
 
 #[test]
-fn a_clone_for_a_connection_allocates_nothing() {
+fn clone_of_adapter_allocates_nothing() {
     let adapter = OperatorHttp::new(service());
     let allocated = measure(|| drop(adapter.clone()));
     assert_eq!(allocated.count_total, 0);
 }
 
 #[test]
-fn http_request_allocates_few_times_and_leaks_nothing() {
+fn http_request_allocates_13_times_at_most() {
     let mut adapter = OperatorHttp::new(service());
     let mut serve = |request| {
         let response = adapter.call(request).now_or_never();
         assert_eq!(response.unwrap().unwrap().status(), 200);
     };
-    // A thread's first request makes what the thread keeps.
+    // The first request of a thread also allocates thread-local data.
     serve(request());
     let mut request = Some(request());
     let allocated = measure(|| serve(request.take().unwrap()));
     println!("{allocated:?}");
-    // What the wire does, the future's box, and the headers' map, which counts
-    // for two.
+    // The allocations of the wire, the future's box, and two of the header map.
     assert!(allocated.count_total <= 13, "{allocated:?}");
-    // The request's own memory is freed besides.
+    // The memory of the request itself is freed too.
     assert!(allocated.count_current <= 0, "{allocated:?}");
 }
 
@@ -61,9 +60,9 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// What stays allocated while so many connections are open that have each been
-/// answered once, clients included. The first connections of a server pay for
-/// what all share, so these come after them.
+/// Returns the allocations that are held by open connections after one answer each,
+/// including their clients. They are measured after the server's first connections,
+/// which also allocate shared data.
 fn held(app: Router) -> AllocationInfo {
     let runtime = runtime();
     let address = runtime.block_on(async {
@@ -97,7 +96,7 @@ fn held(app: Router) -> AllocationInfo {
 }
 
 #[test]
-fn a_connection_holds_no_more_than_one_to_a_fixed_body() {
+fn connection_holds_no_more_than_with_a_fixed_body() {
     let ours = held(Router::new().fallback_service(OperatorHttp::new(service())));
     let body = body();
     let fixed = get(async move || {
@@ -120,7 +119,7 @@ fn a_connection_holds_no_more_than_one_to_a_fixed_body() {
 }
 
 #[test]
-fn nothing_goes_on_between_two_requests() {
+fn no_task_runs_between_requests() {
     let runtime = runtime();
     let mut adapter = OperatorHttp::new(service());
     runtime.block_on(async {

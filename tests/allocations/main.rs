@@ -1,6 +1,5 @@
-//! What is allocated, counted by an allocator that counts for each thread.
-// A test is over where something is not as it has to be.
-#![allow(clippy::unwrap_used)]
+//! The number and size of allocations, counted for each thread.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[cfg(feature = "http")]
 mod adapter;
@@ -15,7 +14,7 @@ use fixture::{Leader, configuration, secret, tokens};
 const CONFIGURATION: &str = "/v1/operator/raft/configuration";
 const TOKENS: usize = 10_000;
 
-/// Nothing here waits.
+/// A timer that no test waits for.
 struct Never;
 
 impl Timer for Never {
@@ -24,7 +23,7 @@ impl Timer for Never {
     }
 }
 
-/// Five servers under the control of many tokens.
+/// The service of a cluster of five servers, with an authorizer of many tokens.
 fn service() -> OperatorService {
     OperatorService::builder("dc1")
         .timer(Never)

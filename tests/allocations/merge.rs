@@ -1,4 +1,4 @@
-//! Merging the answers of the nodes of a pool.
+//! Allocations of merging the answers of a pool's nodes.
 
 use allocation_counter::measure;
 use cluster_operator::keyring::Answers;
@@ -14,9 +14,9 @@ fn node(number: usize) -> NodeName {
     format!("node-{number:08}").into()
 }
 
-/// The bytes that are held at the end, beside the names of those that were asked,
-/// after so many nodes have listed these keys, so many have failed, and so many
-/// are silent.
+/// Returns the bytes that are held, without the names of the asked nodes, after `nodes`
+/// nodes have listed this number of keys, `failing` have failed and `silent` have not
+/// answered.
 fn held(keys: usize, nodes: usize, failing: usize, silent: usize) -> i64 {
     let keys: Vec<_> = (0..keys).map(key).collect();
     let names: Vec<_> = (0..nodes + failing + silent).map(node).collect();
@@ -24,9 +24,10 @@ fn held(keys: usize, nodes: usize, failing: usize, silent: usize) -> i64 {
     answers.asking(names.iter().cloned());
     let allocated = measure(|| {
         for (at, name) in names[..nodes + failing].iter().enumerate() {
-            let answer = match at < nodes {
-                true => Ok(NodeKeys::ring(keys.iter().cloned())),
-                false => Err(NodeFailure::EncryptionOff),
+            let answer = if at < nodes {
+                Ok(NodeKeys::ring(keys.iter().cloned()))
+            } else {
+                Err(NodeFailure::EncryptionOff)
             };
             answers.answered(name, answer);
         }
@@ -41,16 +42,16 @@ fn held(keys: usize, nodes: usize, failing: usize, silent: usize) -> i64 {
 }
 
 #[test]
-fn memory_of_a_merge_does_not_grow_with_the_nodes() {
+fn memory_of_merge_does_not_grow_with_nodes() {
     assert_eq!(held(4, 100_000, 0, 0), held(4, 1, 0, 0));
     assert_eq!(held(4, 100_000, 100, 0), held(4, 1, 100, 0));
-    // Those that are not named are counted.
+    // Nodes that are not named are only counted.
     assert_eq!(held(4, 1, 100_000, 0), held(4, 1, 100, 0));
     assert_eq!(held(4, 1, 0, 100_000), held(4, 1, 0, 1));
 }
 
 #[test]
-fn memory_of_a_merge_grows_with_the_keys_and_the_named_nodes() {
+fn memory_of_merge_grows_with_keys_and_named_nodes() {
     let (few, many) = (held(100, 10, 0, 0), held(1000, 10, 0, 0));
     println!("{few} bytes for 100 keys, {many} for 1,000");
     assert!(many < 15 * few && many < 1000 * 300, "{few} and {many}");
@@ -59,8 +60,8 @@ fn memory_of_a_merge_grows_with_the_keys_and_the_named_nodes() {
     assert!(few < many && many < 100 * 300, "{few} and {many}");
 }
 
-/// The bytes that the report of a pool holds of which nobody has answered.
-fn report_of_silence(nodes: usize) -> i64 {
+/// Returns the bytes of the report of a pool without answers.
+fn silent_report(nodes: usize) -> i64 {
     let answers = Answers::default();
     answers.asking((0..nodes).map(node));
     let mut report = None;
@@ -70,9 +71,6 @@ fn report_of_silence(nodes: usize) -> i64 {
 }
 
 #[test]
-fn report_holds_no_more_than_a_hundred_silent_nodes() {
-    assert_eq!(
-        report_of_silence(10_000),
-        report_of_silence(RingReport::NAMED)
-    );
+fn report_names_at_most_100_silent_nodes() {
+    assert_eq!(silent_report(10_000), silent_report(RingReport::NAMED));
 }

@@ -1,12 +1,10 @@
-//! The formats of the server call, as bytes that were once sent: they are read for
-//! ever, and what is written today is the same.
+//! The formats of the server call, as committed bytes. Every version of this library
+//! reads them, and writes the current ones unchanged.
 //!
-//! Each file has one message a line, after its name. A message that this library
-//! writes is never changed in them: a change of the format is a new version with
-//! files of its own.
+//! Each line of a file is a name and a message. Messages in the files are never changed:
+//! a new format is a new version with its own files.
 #![cfg(feature = "mock")]
-// A test is over where something is not as it has to be.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod limits;
 mod messages;
@@ -27,12 +25,12 @@ use seal::{concluded, reply, sealed};
 
 const REQUESTS_1: &str = include_str!("requests-1.txt");
 const REQUESTS_2: &str = include_str!("requests-2.txt");
-/// Of operations that servers do not ask of each other any more.
+/// Operations that servers do not send any more.
 const WITHDRAWN_2: &str = include_str!("requests-2-withdrawn.txt");
 const REPLIES_1: &str = include_str!("replies-1.txt");
 const REPLIES_2: &str = include_str!("replies-2.txt");
 
-/// The messages of a file by their names.
+/// Returns the names and messages of a file.
 fn lines(file: &'static str) -> Vec<(&'static str, &'static str)> {
     let lines = file.lines().map(|line| line.split_once(' ').unwrap());
     lines.collect()
@@ -48,7 +46,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// A server that answers everything that it can read.
+/// The service of a server that allows every request.
 fn server() -> OperatorService {
     OperatorService::builder("dc2")
         .raft(MockRaft::voters(["dave"]))
@@ -59,7 +57,7 @@ fn server() -> OperatorService {
 }
 
 #[test]
-fn request_is_written_as_it_was() {
+fn requests_are_written_as_committed() {
     for (name, request) in requests() {
         let envelope = block_on(sealed(request));
         assert_eq!(
@@ -72,7 +70,7 @@ fn request_is_written_as_it_was() {
 }
 
 #[test]
-fn reply_is_written_as_it_was() {
+fn replies_are_written_as_committed() {
     for (name, _, answer) in replies() {
         let reply = block_on(reply(answer));
         assert_eq!(text(reply.as_bytes()), committed(REPLIES_2, name), "{name}");
@@ -81,7 +79,7 @@ fn reply_is_written_as_it_was() {
 }
 
 #[test]
-fn request_of_version_2_means_what_it_meant() {
+fn requests_of_version_2_are_read() {
     let dc2 = Target::Datacenter("dc2".into());
     for (name, mut request) in requests() {
         let peers = MockPeers::new();
@@ -99,13 +97,13 @@ fn request_of_version_2_means_what_it_meant() {
 }
 
 #[test]
-fn reply_of_version_2_means_what_it_meant() {
+fn replies_of_version_2_are_read() {
     for (name, request, answer) in replies() {
         let reply = EnvelopeReply::from_bytes(committed(REPLIES_2, name));
-        let as_it_came = reply.result(Outcome::Unknown);
+        let received = reply.result(Outcome::Unknown);
         let mut read = block_on(concluded(request, Ok(reply)));
         if let Ok(OperatorReply::Keyring(reply)) = &mut read {
-            // The server that asks adds its own ring.
+            // The receiving server adds its own ring.
             reply.rings.retain(|ring| ring.datacenter == "dc2");
         }
         match (read, answer) {
@@ -113,7 +111,7 @@ fn reply_of_version_2_means_what_it_meant() {
             (Err(read), Err(answer)) => {
                 assert_eq!(read.kind(), answer.kind(), "{name}");
                 assert_eq!(read.outcome(), answer.outcome(), "{name}");
-                assert_eq!(as_it_came.unwrap_err().reply(), answer.reply(), "{name}");
+                assert_eq!(received.unwrap_err().reply(), answer.reply(), "{name}");
             }
             (read, _) => panic!("{name}: {read:?}"),
         }
@@ -121,7 +119,7 @@ fn reply_of_version_2_means_what_it_meant() {
 }
 
 #[test]
-fn request_of_version_1_is_told_that_its_server_is_too_old() {
+fn answer_to_version_1_says_that_its_server_is_too_old() {
     for (name, bytes) in lines(REQUESTS_1) {
         let reply = block_on(server().answer(&Envelope::from_bytes(bytes)));
         let (_, request) = requests().remove(0);
@@ -163,7 +161,7 @@ fn reply_of_version_1_is_unknown_for_a_write() {
 }
 
 #[test]
-fn newer_envelope_is_told_that_this_server_is_too_old() {
+fn answer_to_newer_version_says_that_this_server_is_too_old() {
     let newer = committed(REQUESTS_2, "remove-peer").replacen("2", "3", 1);
     let reply = block_on(server().answer(&Envelope::from_bytes(newer)));
     let (_, request) = requests().remove(0);
@@ -173,7 +171,7 @@ fn newer_envelope_is_told_that_this_server_is_too_old() {
 }
 
 #[test]
-fn lost_envelope_is_unknown_for_a_write_only() {
+fn only_lost_writes_have_unknown_outcome() {
     for (sent, read, write) in [
         (
             SendError::lost as fn(String) -> SendError,
@@ -197,9 +195,9 @@ fn lost_envelope_is_unknown_for_a_write_only() {
     }
 }
 
-/// Writes what is not there yet, and changes nothing that is.
+/// Adds missing messages to the files and changes no existing ones.
 #[test]
-#[ignore = "it adds the messages that are missing to the files"]
+#[ignore = "it adds missing messages to the files"]
 fn add_missing_messages() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/envelopes");
     let add = |file: &str, known: &'static str, messages: Vec<(&str, String)>| {
@@ -223,7 +221,7 @@ fn add_missing_messages() {
     add("replies-2.txt", REPLIES_2, replies.collect());
 }
 
-/// One of a file's messages with some bytes overwritten, left out or put in.
+/// A message of a file with some bytes changed, removed or inserted.
 fn mutated(file: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let message = prop::sample::select(lines(file));
     let edits = prop::collection::vec((any::<prop::sample::Index>(), 0..3, any::<u8>()), 1..6);
@@ -253,7 +251,7 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn garbage_is_no_envelope_and_nothing_happens(bytes in garbage()) {
+    fn garbage_is_rejected(bytes in garbage()) {
         let reply = block_on(server().answer(&Envelope::from_bytes(bytes.clone())));
         let (_, request) = requests().remove(0);
         let error = block_on(concluded(request, Ok(reply))).unwrap_err();
@@ -285,7 +283,7 @@ proptest! {
     }
 
     #[test]
-    fn mutated_reply_is_read_or_leaves_a_write_unknown(bytes in mutated(REPLIES_2)) {
+    fn mutated_reply_to_write_has_unknown_outcome(bytes in mutated(REPLIES_2)) {
         let (_, write, _) = replies().remove(1);
         let reply = EnvelopeReply::from_bytes(bytes);
         match block_on(concluded(write, Ok(reply))) {

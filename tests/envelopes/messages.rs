@@ -1,4 +1,4 @@
-//! What the files hold: a request of each operation, a reply of each kind and an
+//! The messages in the files: a request of each operation, a reply of each kind and an
 //! error of each kind.
 
 use std::time::{Duration, SystemTime};
@@ -19,12 +19,12 @@ fn id() -> RequestId {
     "7f3a-01".parse().unwrap()
 }
 
-/// For the leader of the own datacenter, without a token.
+/// A request for the leader of this datacenter, without a token.
 fn to_leader(operation: Operation) -> OperatorRequest {
     OperatorRequest::new(operation).with_request_id(id())
 }
 
-/// For another datacenter, with a token.
+/// A request for another datacenter, with a token.
 fn to_dc2(operation: Operation) -> OperatorRequest {
     to_leader(operation)
         .with_token(Token::new("b852fbe7 \"ä\""))
@@ -39,7 +39,7 @@ fn keyring(action: KeyringAction) -> OperatorRequest {
     })
 }
 
-/// Changes a request as the server does that forwards it.
+/// Changes a request as the forwarding server does.
 pub(crate) fn as_forwarded(request: &mut OperatorRequest) {
     if let Operation::Keyring { scope, .. } = &mut request.operation {
         *scope = KeyringScope::Remote;
@@ -55,7 +55,7 @@ fn autopilot() -> AutopilotConfiguration {
     }
 }
 
-/// As they are before they are forwarded.
+/// The requests before they are forwarded.
 pub(crate) fn requests() -> Vec<(&'static str, OperatorRequest)> {
     let removal = |server, expected_index| Operation::RemovePeer {
         server,
@@ -154,8 +154,8 @@ fn state() -> AutopilotState {
     }
 }
 
-/// A ring that is whole, one with a failure and a silent node, one with a report and
-/// an error, and one that was not asked.
+/// A complete ring, one with a failure and a silent node, one with a report and an
+/// error, and one that was not asked.
 fn rings() -> KeyringReply {
     let whole = {
         let mut report = RingReport::new(1);
@@ -182,7 +182,7 @@ fn rings() -> KeyringReply {
     }
 }
 
-/// Each with a request that it can be the answer to.
+/// The replies, each with a request that it answers.
 pub(crate) fn replies() -> Vec<(
     &'static str,
     OperatorRequest,
@@ -240,7 +240,7 @@ pub(crate) fn replies() -> Vec<(
     replies
 }
 
-/// One of each kind.
+/// An error of each kind.
 fn errors() -> Vec<OperatorError> {
     let text = || String::from("says \"no\"\nä");
     let after = Duration::from_millis(1500);

@@ -1,5 +1,4 @@
-//! Envelopes and replies as this library writes and reads them, through its public
-//! interface.
+//! Writing and reading of envelopes and replies through the public API.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,8 +12,7 @@ use cluster_operator::{
 
 pub(crate) type Sent = Result<EnvelopeReply, SendError>;
 
-/// Peers that keep the envelope that they are given, and answer once with what they
-/// were given before.
+/// Peers that keep the sent envelope, and answer once with a given reply.
 #[derive(Clone, Default)]
 struct Once {
     envelope: Arc<Mutex<Option<Envelope>>>,
@@ -34,7 +32,7 @@ impl Peers for Once {
     }
 }
 
-/// The service of a server that forwards Raft operations to its leader, or to dc2.
+/// The service of a follower, which forwards Raft operations to its leader or to dc2.
 fn forwarder(peers: Once) -> OperatorService {
     let key = GossipKey::from_bytes(&[1; 32]).unwrap();
     OperatorService::builder("dc1")
@@ -47,7 +45,7 @@ fn forwarder(peers: Once) -> OperatorService {
         .unwrap()
 }
 
-/// The envelope in which a server forwards the request.
+/// Returns the envelope in which a server forwards the request.
 pub(crate) async fn sealed(request: OperatorRequest) -> Envelope {
     let peers = Once::default();
     drop(forwarder(peers.clone()).call(request).await);
@@ -55,7 +53,7 @@ pub(crate) async fn sealed(request: OperatorRequest) -> Envelope {
     envelope.unwrap()
 }
 
-/// The reply in which a server sends this answer.
+/// Returns the reply in which a server sends this answer.
 pub(crate) async fn reply(answer: Result<OperatorReply, OperatorError>) -> EnvelopeReply {
     let dc2 = Target::Datacenter("dc2".into());
     let peers =
@@ -67,7 +65,7 @@ pub(crate) async fn reply(answer: Result<OperatorReply, OperatorError>) -> Envel
     peers.send(&dc2, any, Duration::ZERO).await.unwrap()
 }
 
-/// What a server concludes that forwards the request, where this comes of it.
+/// Returns the result of a request that a server forwards with this outcome.
 pub(crate) async fn concluded(
     request: OperatorRequest,
     sent: Sent,

@@ -1,4 +1,4 @@
-//! What the values show of themselves.
+//! `Debug`, `Display` and the serialized form of public types.
 
 use std::error::Error;
 use std::fmt::{Debug, Display};
@@ -20,18 +20,18 @@ use cluster_operator::{
 use futures_executor::block_on;
 use serde_json::Value;
 
-use crate::needles::{TOKEN, assert_silent, escaped, key, key_text, token};
+use crate::search::{TOKEN, assert_no_secret, escaped, key, key_text, token};
 
 #[track_caller]
-fn shows_nothing(value: &impl Debug) {
-    assert_silent(format!("{value:?}"));
-    assert_silent(format!("{value:#?}"));
+fn assert_debug_is_safe(value: &impl Debug) {
+    assert_no_secret(format!("{value:?}"));
+    assert_no_secret(format!("{value:#?}"));
 }
 
 #[track_caller]
-fn says_nothing(value: &(impl Debug + Display)) {
-    shows_nothing(value);
-    assert_silent(value.to_string());
+fn assert_text_is_safe(value: &(impl Debug + Display)) {
+    assert_debug_is_safe(value);
+    assert_no_secret(value.to_string());
 }
 
 fn actions() -> Vec<KeyringAction> {
@@ -51,19 +51,19 @@ fn report() -> RingReport {
 }
 
 #[test]
-fn a_key_a_ring_and_a_report_show_no_key() {
-    shows_nothing(&key());
-    assert_silent(key().fingerprint());
-    shows_nothing(&Keyring::new(key()));
-    shows_nothing(&report());
-    shows_nothing(&report().keys);
+fn key_ring_and_report_show_no_key() {
+    assert_debug_is_safe(&key());
+    assert_no_secret(key().fingerprint());
+    assert_debug_is_safe(&Keyring::new(key()));
+    assert_debug_is_safe(&report());
+    assert_debug_is_safe(&report().keys);
     let reply = reply();
-    shows_nothing(&OperatorReply::Keyring(reply.clone()));
-    says_nothing(&report().fault().unwrap());
+    assert_debug_is_safe(&OperatorReply::Keyring(reply.clone()));
+    assert_text_is_safe(&report().fault().unwrap());
     // With the reply inside.
     let error = reply.confirmed().unwrap_err();
     assert!(error.reply().is_some());
-    says_nothing(&error);
+    assert_text_is_safe(&error);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn query_and_its_answers_show_no_key() {
         KeyChange::Use(key()),
         KeyChange::Remove(key()),
     ] {
-        shows_nothing(&change);
+        assert_debug_is_safe(&change);
     }
     let nodes = ["alice", "bob", "carol", "dave"].map(NodeName::from);
     let query = GossipQuery::new(Duration::from_secs(5));
@@ -85,16 +85,16 @@ fn query_and_its_answers_show_no_key() {
         Err(NodeFailure::PrimaryKey),
     ];
     for (node, answer) in nodes.iter().zip(answers) {
-        shows_nothing(&answer);
+        assert_debug_is_safe(&answer);
         query.answers.answered(node, answer);
-        shows_nothing(&query);
-        shows_nothing(&query.answers);
+        assert_debug_is_safe(&query);
+        assert_debug_is_safe(&query.answers);
     }
-    // The keys are in it: it is their text that is not.
+    // The report holds the keys, but `Debug` shows only fingerprints.
     let report = query.answers.report().unwrap();
     assert_eq!(report.keys.get(&key()), 2);
     assert!(format!("{query:?}").contains(&key().fingerprint()));
-    shows_nothing(&Answers::default());
+    assert_debug_is_safe(&Answers::default());
 }
 
 fn reply() -> KeyringReply {
@@ -111,40 +111,40 @@ fn reply() -> KeyringReply {
 }
 
 #[test]
-fn a_caller_a_token_and_a_request_show_neither_key_nor_token() {
-    shows_nothing(&token());
-    shows_nothing(&Caller::with_token(token()).in_datacenter("dc1"));
+fn caller_token_and_request_show_no_secret() {
+    assert_debug_is_safe(&token());
+    assert_debug_is_safe(&Caller::with_token(token()).in_datacenter("dc1"));
     for action in actions() {
-        shows_nothing(&action);
+        assert_debug_is_safe(&action);
         let operation = Operation::Keyring {
             action,
             scope: KeyringScope::Federation,
             relay_factor: Default::default(),
         };
-        shows_nothing(&operation);
+        assert_debug_is_safe(&operation);
         let request = OperatorRequest::new(operation).with_token(token());
-        shows_nothing(&request);
-        shows_nothing(&request.with_request_id(RequestId::generate()));
+        assert_debug_is_safe(&request);
+        assert_debug_is_safe(&request.with_request_id(RequestId::generate()));
     }
 }
 
 #[test]
-fn request_id_is_made_of_no_secret() {
+fn request_id_and_its_error_contain_no_secret() {
     let id = RequestId::generate();
-    says_nothing(&id);
+    assert_text_is_safe(&id);
     for bad in [
         TOKEN.to_owned(),
         key_text(),
         format!("{} ", &TOKEN[..8]),
         TOKEN.repeat(9),
     ] {
-        says_nothing(&bad.parse::<RequestId>().unwrap_err());
+        assert_text_is_safe(&bad.parse::<RequestId>().unwrap_err());
         let json = serde_json::to_string(&bad).unwrap();
-        says_nothing(&serde_json::from_str::<RequestId>(&json).unwrap_err());
+        assert_text_is_safe(&serde_json::from_str::<RequestId>(&json).unwrap_err());
     }
 }
 
-/// Keeps what is sent, and replies with what the closure makes.
+/// Peers that keep the sent envelopes and answer with the closure's result.
 #[derive(Clone)]
 struct Capture {
     sent: Arc<Mutex<Vec<Envelope>>>,
@@ -161,7 +161,7 @@ impl Capture {
         }
     }
 
-    /// A server of dc1 that knows dc2, and nobody else.
+    /// The service of a server in dc1 that knows only dc2.
     fn service(&self) -> OperatorService {
         OperatorService::builder("dc1")
             .keyring(MockKeyring::new(Pool::Lan, key(), ["alice"]))
@@ -189,21 +189,21 @@ impl Peers for Capture {
     }
 }
 
-/// Envelopes that install a key and list keys, with the token.
+/// Envelopes that install a key and that list keys, with the token.
 fn envelopes() -> Vec<Envelope> {
     let peers = Capture::new(|| Err(SendError::NoPath));
     let service = peers.service();
     let caller = Caller::with_token(token());
     let error = block_on(service.install_key(&caller, key())).unwrap_err();
-    says_nothing(&error);
+    assert_text_is_safe(&error);
     let listed = block_on(service.list_keys(&caller, KeyringScope::Federation));
-    shows_nothing(&listed.unwrap());
+    assert_debug_is_safe(&listed.unwrap());
     let sent = peers.sent.lock().unwrap().clone();
     assert_eq!(sent.len(), 2);
     sent
 }
 
-/// Bytes cut and changed at many places.
+/// Returns the bytes truncated and changed at many positions.
 fn broken(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut broken = Vec::new();
     for at in (0..bytes.len()).step_by(3) {
@@ -217,7 +217,7 @@ fn broken(bytes: &[u8]) -> Vec<Vec<u8>> {
     broken
 }
 
-/// The same JSON with a secret in place of each of its values in turn.
+/// Returns the JSON with each of its values in turn replaced by a secret.
 fn misplaced(bytes: &[u8]) -> Vec<Vec<u8>> {
     let json: Value = serde_json::from_slice(bytes).unwrap();
     let mut pointers = Vec::new();
@@ -248,11 +248,11 @@ fn pointers_to(json: &Value, at: String, pointers: &mut Vec<String>) {
 }
 
 #[test]
-fn envelope_shows_neither_key_nor_token() {
+fn debug_of_envelope_shows_no_secret() {
     for (envelope, has_key) in envelopes().iter().zip([true, false]) {
-        shows_nothing(envelope);
-        shows_nothing(&envelope.with_timeout(Duration::from_secs(1)));
-        // They have to travel, so they are there.
+        assert_debug_is_safe(envelope);
+        assert_debug_is_safe(&envelope.with_timeout(Duration::from_secs(1)));
+        // The bytes contain the secrets, because they have to be sent.
         let text = String::from_utf8(envelope.as_bytes().to_vec()).unwrap();
         assert!(text.contains(TOKEN));
         assert_eq!(text.contains(&key_text()), has_key);
@@ -260,7 +260,7 @@ fn envelope_shows_neither_key_nor_token() {
 }
 
 #[test]
-fn answer_to_a_broken_envelope_repeats_nothing_of_it() {
+fn answer_to_malformed_envelope_repeats_no_secret() {
     let peers = Capture::new(|| Err(SendError::NoPath));
     let service = peers.service();
     let envelope = &envelopes()[0];
@@ -268,8 +268,8 @@ fn answer_to_a_broken_envelope_repeats_nothing_of_it() {
     let bytes = envelope.as_bytes();
     for bytes in broken(bytes).into_iter().chain(misplaced(bytes)) {
         let reply = block_on(service.answer(&Envelope::from_bytes(bytes)));
-        shows_nothing(&reply);
-        assert_silent(reply.as_bytes());
+        assert_debug_is_safe(&reply);
+        assert_no_secret(reply.as_bytes());
         let text = String::from_utf8(reply.as_bytes().to_vec()).unwrap();
         refused += usize::from(text.contains("incompatible-server"));
     }
@@ -277,11 +277,11 @@ fn answer_to_a_broken_envelope_repeats_nothing_of_it() {
 }
 
 #[test]
-fn broken_reply_is_not_repeated_in_the_error() {
+fn error_for_malformed_reply_repeats_no_secret() {
     let source = Capture::new(|| Err(SendError::NoPath));
     let listing = &envelopes()[1];
     let whole = block_on(source.service().answer(listing));
-    shows_nothing(&whole);
+    assert_debug_is_safe(&whole);
     assert!(String::from_utf8_lossy(whole.as_bytes()).contains(&key_text()));
     let mut unread = 0;
     let bytes = whole.as_bytes();
@@ -291,9 +291,9 @@ fn broken_reply_is_not_repeated_in_the_error() {
         let service = peers.service();
         let reply = block_on(service.list_keys(&caller, KeyringScope::Federation)).unwrap();
         for ring in reply.rings {
-            // The names of nodes may be anything.
+            // Names of nodes can be any text.
             if let Some(error) = ring.error {
-                says_nothing(&error);
+                assert_text_is_safe(&error);
                 unread += usize::from(error.kind().name() == "invalid-reply");
             }
         }
@@ -302,7 +302,7 @@ fn broken_reply_is_not_repeated_in_the_error() {
 }
 
 #[test]
-fn what_became_of_an_envelope_shows_no_secret() {
+fn transport_errors_contain_no_secret() {
     type Fail = fn() -> SendError;
     let fails: [Fail; 4] = [
         || SendError::not_sent("no connection"),
@@ -315,22 +315,22 @@ fn what_became_of_an_envelope_shows_no_secret() {
         || SendError::NoPath,
     ];
     for fail in fails {
-        says_nothing(&fail());
+        assert_text_is_safe(&fail());
         let service = Capture::new(move || Err(fail())).service();
         let caller = Caller::with_token(token());
         let error = block_on(service.install_key(&caller, key())).unwrap_err();
-        says_nothing(&error);
+        assert_text_is_safe(&error);
         let error = error.into_reply().unwrap().rings[1].error.clone().unwrap();
-        says_nothing(&error);
-        assert_silent(serde_json::to_string(&error).unwrap());
+        assert_text_is_safe(&error);
+        assert_no_secret(serde_json::to_string(&error).unwrap());
         if let Some(source) = error.source() {
-            assert_silent(format!("{source} {source:?}"));
+            assert_no_secret(format!("{source} {source:?}"));
         }
     }
 }
 
 #[test]
-fn what_is_no_key_is_not_repeated_in_the_error() {
+fn error_for_malformed_key_does_not_repeat_it() {
     let text = key_text();
     for bad in [
         text.trim_end_matches('=').to_owned(),
@@ -341,14 +341,14 @@ fn what_is_no_key_is_not_repeated_in_the_error() {
         text[..20].to_owned(),
     ] {
         let error = GossipKey::from_base64(&bad).unwrap_err();
-        says_nothing(&error);
-        says_nothing(&OperatorError::from(error));
+        assert_text_is_safe(&error);
+        assert_text_is_safe(&OperatorError::from(error));
     }
-    says_nothing(&GossipKey::from_bytes(&key().as_bytes()[..31]).unwrap_err());
+    assert_text_is_safe(&GossipKey::from_bytes(&key().as_bytes()[..31]).unwrap_err());
 }
 
 #[test]
-fn a_request_that_does_not_deserialize_does_not_repeat_its_key() {
+fn deserialization_error_of_request_repeats_no_secret() {
     let operation = Operation::Keyring {
         action: KeyringAction::Install(key()),
         scope: KeyringScope::Federation,
@@ -356,7 +356,7 @@ fn a_request_that_does_not_deserialize_does_not_repeat_its_key() {
     };
     let request = OperatorRequest::new(operation).with_token(token());
     let json = serde_json::to_string(&request).unwrap();
-    // It has to travel, so it is there.
+    // The JSON contains the secrets, because it has to be sent.
     assert!(json.contains(&key_text()) && json.contains(TOKEN));
     for broken in [
         json.replace(&key_text(), &key_text()[1..]),
@@ -364,18 +364,18 @@ fn a_request_that_does_not_deserialize_does_not_repeat_its_key() {
         json[..json.len() - 2].to_owned(),
     ] {
         let error = serde_json::from_str::<OperatorRequest>(&broken).unwrap_err();
-        says_nothing(&error);
+        assert_text_is_safe(&error);
     }
 }
 
 #[test]
-fn the_mocks_show_no_secret() {
+fn mocks_show_no_secret() {
     let known = MockToken::new(TOKEN).with(Resource::Keyring, Grant::Write);
-    shows_nothing(&known);
+    assert_debug_is_safe(&known);
     let acl = MockAcl::new(DefaultPolicy::Deny).with_token(known);
-    shows_nothing(&acl);
+    assert_debug_is_safe(&acl);
     let keyring = MockKeyring::new(Pool::Lan, key(), ["alice"]);
-    shows_nothing(&keyring);
+    assert_debug_is_safe(&keyring);
     let dc2 = Target::Datacenter("dc2".into());
     let peers =
         MockPeers::new().with_answer(dc2, |_| std::future::ready(Err(ErrorKind::NoLeader.into())));
@@ -383,25 +383,25 @@ fn the_mocks_show_no_secret() {
         .keyring(keyring)
         .peers(peers.clone())
         .authorizer(acl.clone());
-    shows_nothing(&service);
+    assert_debug_is_safe(&service);
     let service = service.build().unwrap();
-    shows_nothing(&service);
+    assert_debug_is_safe(&service);
     let caller = Caller::with_token(token());
     let error = block_on(service.install_key(&caller, key())).unwrap_err();
-    says_nothing(&error);
+    assert_text_is_safe(&error);
     assert_eq!(peers.calls(), 1);
-    shows_nothing(&peers);
-    shows_nothing(&peers.sent());
+    assert_debug_is_safe(&peers);
+    assert_debug_is_safe(&peers.sent());
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice"])
         .gossip_key(key())
         .authorizer(acl)
         .build();
-    shows_nothing(&federation);
+    assert_debug_is_safe(&federation);
 }
 
 #[test]
-fn each_kind_of_error_says_nothing_of_the_request_that_it_ends() {
+fn no_kind_of_error_shows_secrets_of_the_request() {
     let identity = || Identity::Unnamed;
     let id = || "a".into();
     let after = Duration::from_secs(5);
@@ -453,24 +453,24 @@ fn each_kind_of_error_says_nothing_of_the_request_that_it_ends() {
     ] {
         let error = OperatorError::new(kind.clone()).with_source(AclError::UnknownToken);
         let error = error.with_reply(reply());
-        says_nothing(&kind);
-        says_nothing(&error);
-        assert_silent(kind.name());
-        assert_silent(serde_json::to_string(&kind).unwrap());
-        assert_silent(error.source().unwrap().to_string());
+        assert_text_is_safe(&kind);
+        assert_text_is_safe(&error);
+        assert_no_secret(kind.name());
+        assert_no_secret(serde_json::to_string(&kind).unwrap());
+        assert_no_secret(error.source().unwrap().to_string());
     }
     for outcome in [Outcome::Applied, Outcome::NotApplied, Outcome::Unknown] {
-        assert_silent(outcome.name());
+        assert_no_secret(outcome.name());
     }
     for identity in [Identity::AclsOff, Identity::Anonymous, Identity::Unnamed] {
-        says_nothing(&identity);
-        says_nothing(&AclError::Denied { identity });
+        assert_text_is_safe(&identity);
+        assert_text_is_safe(&AclError::Denied { identity });
     }
-    says_nothing(&BuildError::DuplicatePool(Pool::Lan));
+    assert_text_is_safe(&BuildError::DuplicatePool(Pool::Lan));
 }
 
 #[test]
-fn what_is_decoded_refused_and_answered_shows_no_secret() {
+fn debug_of_requests_and_rejections_shows_no_secret() {
     let query = format!("token={}", escaped(TOKEN));
     let body = format!(r#"{{"Key":"{}","Token":"{TOKEN}"}}"#, key_text());
     let broken = format!("{body}x");
@@ -478,7 +478,7 @@ fn what_is_decoded_refused_and_answered_shows_no_secret() {
     let headers = [("X-Consul-Token", TOKEN), ("Authorization", &bearer)];
     let mut refused = 0;
     for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
-        shows_nothing(&Wire::new(dialect));
+        assert_debug_is_safe(&Wire::new(dialect));
         for path in [
             "/v1/operator/keyring",
             "/v1//operator/keyring",
@@ -494,18 +494,18 @@ fn what_is_decoded_refused_and_answered_shows_no_secret() {
                         headers: &headers,
                         body: body.clone().into(),
                     };
-                    shows_nothing(&request);
+                    assert_debug_is_safe(&request);
                     match Wire::new(dialect).decode(&request) {
                         Ok(call) => {
-                            shows_nothing(&call);
-                            shows_nothing(&call.request);
+                            assert_debug_is_safe(&call);
+                            assert_debug_is_safe(&call.request);
                         }
                         Err(rejection) => {
                             refused += 1;
-                            shows_nothing(&rejection);
-                            shows_nothing(&Wire::new(dialect).reject(&rejection));
+                            assert_debug_is_safe(&rejection);
+                            assert_debug_is_safe(&Wire::new(dialect).reject(&rejection));
                             if let Some(permission) = rejection.only_for() {
-                                shows_nothing(permission);
+                                assert_debug_is_safe(permission);
                             }
                         }
                     }

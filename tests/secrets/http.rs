@@ -1,4 +1,4 @@
-//! What the wire answers.
+//! The HTTP answers of the wire.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,11 @@ use cluster_operator::mock::{Calls, Fault, Grant, MockAcl, MockFederation, MockT
 use cluster_operator::{DefaultPolicy, OperatorService, Pool, Resource};
 use futures_executor::block_on;
 
-use crate::needles::{TOKEN, assert_silent, escaped, found_in, key, key_text};
+use crate::search::{TOKEN, assert_no_secret, escaped, found_in, key, key_text};
 
 const DIALECTS: [Dialect; 3] = [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7];
 
-/// A federation in which the token may do as much as this in the keyring.
+/// A federation in which the token has this grant.
 fn federation(grant: Option<Grant>) -> MockFederation {
     let acl = MockAcl::new(DefaultPolicy::Deny);
     if let Some(grant) = grant {
@@ -30,8 +30,8 @@ fn federation(grant: Option<Grant>) -> MockFederation {
         .build()
 }
 
-/// The answers to a request that brings its token in each of the three ways, and
-/// asks for errors in both forms.
+/// Returns the answers to a request with its token in each of the three ways, and with
+/// errors requested in both forms.
 fn answers(
     service: &OperatorService,
     dialect: Dialect,
@@ -65,15 +65,15 @@ fn answers(
 }
 
 #[track_caller]
-fn assert_silent_response(response: &Response) {
-    assert_silent(&response.body);
+fn assert_response_is_safe(response: &Response) {
+    assert_no_secret(&response.body);
     for (_, value) in &response.headers {
-        assert_silent(value.as_bytes());
+        assert_no_secret(value.as_bytes());
     }
-    assert_silent(format!("{response:?}"));
+    assert_no_secret(format!("{response:?}"));
 }
 
-/// Bodies with which something is wrong, and secrets in their values.
+/// Invalid bodies with secrets in their values.
 fn bad_bodies() -> Vec<String> {
     let key = key_text();
     let token = TOKEN;
@@ -107,7 +107,7 @@ fn bad_bodies() -> Vec<String> {
 }
 
 #[test]
-fn a_body_that_is_refused_is_not_repeated_whoever_sends_it() {
+fn rejected_body_is_not_repeated() {
     for grant in [None, Some(Grant::Read), Some(Grant::Write)] {
         let federation = federation(grant);
         for dialect in DIALECTS {
@@ -115,7 +115,7 @@ fn a_body_that_is_refused_is_not_repeated_whoever_sends_it() {
                 for method in ["POST", "PUT", "DELETE"] {
                     let alice = federation.service("alice");
                     for response in answers(&alice, dialect, method, "keyring", &body) {
-                        assert_silent_response(&response);
+                        assert_response_is_safe(&response);
                     }
                 }
             }
@@ -124,7 +124,7 @@ fn a_body_that_is_refused_is_not_repeated_whoever_sends_it() {
 }
 
 #[test]
-fn an_unknown_field_is_named_and_its_value_is_not() {
+fn unknown_field_is_named_without_its_value() {
     let federation = federation(Some(Grant::Write));
     let body = format!("{{\"Surplus\":\"{}\"}}", key_text());
     let known = "the fields are Key, Token, RelayFactor, LocalOnly";
@@ -145,7 +145,7 @@ fn an_unknown_field_is_named_and_its_value_is_not() {
 }
 
 #[test]
-fn a_key_that_rings_refuse_is_not_repeated_in_any_outcome() {
+fn key_that_rings_reject_is_not_repeated() {
     let body = format!("{{\"Key\":\"{}\"}}", key_text());
     for dialect in DIALECTS {
         for unencrypted in [false, true] {
@@ -156,10 +156,10 @@ fn a_key_that_rings_refuse_is_not_repeated_in_any_outcome() {
                 }
             }
             let alice = federation.service("alice");
-            // The primary, which can be installed and used, and not removed.
+            // The primary key, which can be installed and used, but not removed.
             for method in ["POST", "PUT", "DELETE"] {
                 for response in answers(&alice, dialect, method, "keyring", &body) {
-                    assert_silent_response(&response);
+                    assert_response_is_safe(&response);
                 }
             }
             federation.stop("bob");
@@ -167,7 +167,7 @@ fn a_key_that_rings_refuse_is_not_repeated_in_any_outcome() {
             for method in ["POST", "PUT", "DELETE"] {
                 for response in answers(&alice, dialect, method, "keyring", &body) {
                     assert!(response.status >= 400, "{dialect:?} {method}");
-                    assert_silent_response(&response);
+                    assert_response_is_safe(&response);
                 }
             }
         }
@@ -175,7 +175,7 @@ fn a_key_that_rings_refuse_is_not_repeated_in_any_outcome() {
 }
 
 #[test]
-fn no_endpoint_repeats_the_token_whatever_it_allows() {
+fn no_endpoint_repeats_the_token() {
     let body = format!("{{\"Key\":\"{}\"}}", key_text());
     let requests = [
         ("GET", "raft/configuration"),
@@ -200,7 +200,7 @@ fn no_endpoint_repeats_the_token_whatever_it_allows() {
             for (method, target) in requests {
                 let alice = federation.service("alice");
                 for response in answers(&alice, dialect, method, target, &body) {
-                    assert_silent_response(&response);
+                    assert_response_is_safe(&response);
                 }
             }
         }
@@ -257,7 +257,7 @@ fn problem_document_and_error_header_show_no_secret() {
                     named.insert(name.to_owned());
                     let content_type = response.header("Content-Type");
                     problems += usize::from(content_type == Some("application/problem+json"));
-                    assert_silent_response(&response);
+                    assert_response_is_safe(&response);
                 }
             }
         }
@@ -279,7 +279,7 @@ fn problem_document_and_error_header_show_no_secret() {
 }
 
 #[test]
-fn a_listing_shows_the_keys_to_those_alone_who_may_read_them() {
+fn listing_shows_keys_only_to_authorized_callers() {
     for (grant, shown) in [
         (None, false),
         (Some(Grant::Deny), false),
@@ -295,9 +295,9 @@ fn a_listing_shows_the_keys_to_those_alone_who_may_read_them() {
             {
                 let shown = shown && (bearer_counts || way < 3);
                 assert_eq!(found_in(&response.body).is_some(), shown, "{dialect:?}");
-                // The token is not there even then, nor is anything in the log.
+                // Even then, the token does not appear, and `Debug` shows no secret.
                 assert!(!String::from_utf8_lossy(&response.body).contains(TOKEN));
-                assert_silent(format!("{response:?}"));
+                assert_no_secret(format!("{response:?}"));
             }
         }
     }

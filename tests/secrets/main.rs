@@ -1,10 +1,8 @@
-//! Neither a key nor a token is found in anything that is printed, logged or
-//! answered, whatever fails and however it is written down. A listing shows the
-//! keys on purpose.
+//! No text, log or answer contains a key or a token in any encoding, whatever fails.
+//! Only a listing shows keys, to those who may read them.
 #![cfg(feature = "mock")]
-// A test is over where something is not as it has to be.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod debug;
 mod http;
-mod needles;
+mod search;

@@ -1,4 +1,4 @@
-//! The secrets, and the search for them.
+//! The secrets of the tests, and the search for them in texts.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -8,16 +8,17 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use cluster_operator::{GossipKey, Token};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
-/// The bytes of a key whose base64 text has every letter that encodings differ
-/// in, and whose raw form is printable in part.
+/// The bytes of a key. Its base64 text has all letters that differ between encodings,
+/// and some of its bytes are printable.
 const KEY: [u8; 32] =
     *b"\xfb\xef\xbe\xff\xfe?>kEy-mAtErIaL\xfb\xff\xbf~\x01\x80\x90\xa0\xb0\xc0\xd0\xe1\xf2";
 
 /// The secret of a token.
 pub(crate) const TOKEN: &str = "b852fbe7+9d1c/4a6b&Zq==xQvRw-kJ7pLm";
 
-/// How much of a text gives it away. A quoted letter does not.
-const TELLING: usize = 6;
+/// The length of the shortest part of a secret that must not appear. A single quoted
+/// letter is allowed.
+const PART: usize = 6;
 
 pub(crate) fn key() -> GossipKey {
     GossipKey::from_bytes(&KEY).unwrap()
@@ -31,12 +32,12 @@ pub(crate) fn token() -> Token {
     Token::new(TOKEN)
 }
 
-/// A text as it stands in a query.
+/// Returns the text percent-encoded for a query.
 pub(crate) fn escaped(text: &str) -> String {
     percent_encode(text.as_bytes(), NON_ALPHANUMERIC).to_string()
 }
 
-/// Every way in which bytes could be written down.
+/// Returns the bytes in all encodings in which a text could contain them.
 fn encodings(secret: &[u8]) -> Vec<Vec<u8>> {
     let hex = |byte: &u8| format!("{byte:02x}");
     let spaced = |separator: &str| secret.iter().map(hex).collect::<Vec<_>>().join(separator);
@@ -58,7 +59,7 @@ fn encodings(secret: &[u8]) -> Vec<Vec<u8>> {
         secret.escape_ascii().to_string(),
     ];
     for text in texts.clone() {
-        // Once more, as in a query, in a JSON text or in another base64.
+        // Encoded again, for a query, for JSON and in base64.
         texts.push(escaped(&text));
         texts.push(escaped(&text).to_lowercase());
         texts.push(text.replace('=', "\\u003d"));
@@ -68,42 +69,42 @@ fn encodings(secret: &[u8]) -> Vec<Vec<u8>> {
     texts.chain([secret.to_vec()]).collect()
 }
 
-fn needles() -> Vec<Vec<u8>> {
+fn encoded_secrets() -> Vec<Vec<u8>> {
     [&KEY[..], key_text().as_bytes(), TOKEN.as_bytes()]
         .into_iter()
         .flat_map(encodings)
         .collect()
 }
 
-/// Every part of every secret that gives it away.
-static TELLING_PARTS: LazyLock<HashSet<Vec<u8>>> = LazyLock::new(|| {
-    let needles = needles();
-    let parts = needles.iter().flat_map(|needle| needle.windows(TELLING));
-    // A run of one byte is no secret.
+/// All parts of all encoded secrets.
+static PARTS: LazyLock<HashSet<Vec<u8>>> = LazyLock::new(|| {
+    let secrets = encoded_secrets();
+    let parts = secrets.iter().flat_map(|secret| secret.windows(PART));
+    // A run of one byte is not secret.
     parts
         .filter(|part| part.iter().any(|byte| *byte != part[0]))
         .map(<[u8]>::to_vec)
         .collect()
 });
 
-/// The part of a secret that the text gives away.
-pub(crate) fn found_in(haystack: impl AsRef<[u8]>) -> Option<String> {
-    let mut parts = haystack.as_ref().windows(TELLING);
+/// Returns a part of a secret in the text, if there is one.
+pub(crate) fn found_in(text: impl AsRef<[u8]>) -> Option<String> {
+    let mut parts = text.as_ref().windows(PART);
     parts
-        .find(|part| TELLING_PARTS.contains(*part))
+        .find(|part| PARTS.contains(*part))
         .map(|part| String::from_utf8_lossy(part).into_owned())
 }
 
 #[track_caller]
-pub(crate) fn assert_silent(text: impl AsRef<[u8]>) {
+pub(crate) fn assert_no_secret(text: impl AsRef<[u8]>) {
     if let Some(part) = found_in(&text) {
         let text = String::from_utf8_lossy(text.as_ref()).into_owned();
-        panic!("{part:?} is a part of a secret, and stands in: {text}");
+        panic!("the text contains {part:?}, which is a part of a secret: {text}");
     }
 }
 
 #[test]
-fn the_search_finds_a_secret_however_it_is_written() {
+fn search_finds_secret_in_any_encoding() {
     for secret in [&KEY[..], TOKEN.as_bytes()] {
         for text in [
             secret.to_vec(),
@@ -115,5 +116,5 @@ fn the_search_finds_a_secret_however_it_is_written() {
             assert!(found_in(&text).is_some(), "{text:?}");
         }
     }
-    assert_silent("the gossip key of the token, in 32 bytes: [0, 0, 0, 0]");
+    assert_no_secret("the gossip key of the token, in 32 bytes: [0, 0, 0, 0]");
 }
