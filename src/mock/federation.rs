@@ -133,8 +133,8 @@ impl MockFederation {
         server.stop();
     }
 
-    /// Restarts a stopped server: it joins its pools with its former keys, and its
-    /// Raft catches up with the leader.
+    /// Restarts a stopped server: it joins its pools with its former keys, with which
+    /// it may not be able to read the others, and its Raft catches up with the leader.
     pub fn restart(&self, server: impl Into<NodeName>) {
         let server = self.server(server);
         if !server.is_up() {

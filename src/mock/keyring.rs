@@ -259,7 +259,6 @@ mod tests {
     use futures_executor::block_on;
 
     use super::*;
-    use crate::error::ErrorKind;
     use crate::keyring::{NodeFailure, RingReport};
 
     fn key(n: u8) -> GossipKey {
@@ -345,25 +344,5 @@ mod tests {
         alice.restart("bob");
         assert_eq!(list(&alice).keys.get(&key(2)), 1);
         assert_eq!(alice.members(), ["alice", "bob"]);
-    }
-
-    #[test]
-    fn nothing_is_asked_through_a_stopped_node() {
-        let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob"]);
-        alice.stop("alice");
-        let install = change(&alice, KeyChange::Install(key(2)));
-        let error = install.unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Unreachable { .. }));
-        assert_eq!(alice.keys("bob"), [key(1)]);
-    }
-
-    #[test]
-    fn one_node_without_encryption_fails_alone() {
-        let alice = MockKeyring::new(Pool::Lan, key(1), ["alice", "bob"]);
-        alice.set_ring("bob", None);
-        let report = list(&alice);
-        assert_eq!((report.responses, report.errors), (2, 1));
-        assert_eq!(report.keys.get(&key(1)), 1);
-        assert_eq!(alice.keys("bob"), []);
     }
 }

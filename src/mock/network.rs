@@ -410,7 +410,7 @@ fn describe(request: &OperatorRequest) -> String {
                 KeyringAction::Install(key) => format!("install {}", key.fingerprint()),
                 KeyringAction::Use(key) => format!("use {}", key.fingerprint()),
                 KeyringAction::Remove(key) => format!("remove {}", key.fingerprint()),
-                _ => "list keys".into(),
+                KeyringAction::List => "list keys".into(),
             };
             action + scope
         }

@@ -222,7 +222,7 @@ mod tests {
     use futures_executor::block_on;
 
     use super::*;
-    use crate::error::{ErrorKind, Outcome};
+    use crate::error::ErrorKind;
     use crate::raft::Leadership;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -271,24 +271,6 @@ mod tests {
     }
 
     #[test]
-    fn follower_names_the_leader_and_changes_nothing() {
-        let b = MockRaft::voters(["a", "b", "c"]).at("b");
-        let before = b.latest();
-        let Leadership::Remote(leader) = view(&b).leadership else {
-            panic!("{:?}", view(&b));
-        };
-        assert_eq!(leader.id, "a");
-        let leader = Some(leader);
-        let not_leader = ErrorKind::NotLeader { leader };
-        assert_eq!(remove(&b, "c").unwrap_err().kind(), &not_leader);
-        let read = block_on(b.confirmed_view(SECOND));
-        assert_eq!(read.unwrap_err().kind(), &not_leader);
-        let moved = block_on(b.transfer_leadership(&"c".into(), SECOND));
-        assert_eq!(moved.unwrap_err().kind(), &not_leader);
-        assert_eq!(b.latest(), before);
-    }
-
-    #[test]
     fn stopped_server_keeps_its_view_until_there_is_a_leader() {
         let a = MockRaft::voters(["a", "b", "c", "d", "e"]);
         let e = a.at("e");
@@ -314,23 +296,6 @@ mod tests {
         assert_eq!(configuration.index, 1);
         let three = |server: &RaftServer| server.protocol_version == Some("3".into());
         assert!(configuration.servers.iter().all(three));
-    }
-
-    #[test]
-    fn index_grows_with_changes_and_with_no_other_call() {
-        let a = MockRaft::voters(["a", "b", "c"]).with_index(70);
-        assert_eq!(a.latest().index, 70);
-        let unknown = remove(&a, "z").unwrap_err();
-        assert_eq!(unknown.outcome(), Outcome::NotApplied);
-        assert!(a.elect("b"));
-        assert!(a.elect("a"));
-        assert_eq!(a.latest().index, 70);
-        remove(&a, "c").unwrap();
-        let first = a.latest().index;
-        assert!(first > 70);
-        remove(&a, "b").unwrap();
-        assert!(a.latest().index > first);
-        assert_eq!(remove(&a, "a").unwrap_err().kind(), &ErrorKind::LastVoter);
     }
 
     #[test]
