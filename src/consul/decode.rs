@@ -106,6 +106,7 @@ pub(super) fn decode(
         access,
         malformed_key: None,
         pretty: query.has("pretty"),
+        addresses: false,
         form,
     };
     let decoded = match encoding {

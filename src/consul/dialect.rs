@@ -69,6 +69,8 @@ pub(super) struct Rules {
     pub(super) errors: ErrorRules,
     /// What each forwarding server puts before an error.
     pub(super) forwarded: &'static str,
+    /// What a server puts before an error of which nothing was sent.
+    pub(super) no_connection: &'static str,
     pub(super) server: ServerRules,
     pub(super) ring: RingRules,
 }
@@ -159,6 +161,7 @@ static PRECISE: Rules = Rules {
     last_voter: "",
     errors: ErrorRules::Precise,
     forwarded: "",
+    no_connection: "",
     server: ServerRules {
         id_is_address: false,
         protocol_version: Presence::IfKnown,
@@ -198,6 +201,7 @@ static CONSUL_1_10: Rules = Rules {
     last_voter: "need at least one voter in configuration: {[]}",
     errors: ErrorRules::Consul,
     forwarded: "rpc error making call: ",
+    no_connection: "rpc error getting client: ",
     server: ServerRules {
         id_is_address: false,
         protocol_version: Presence::Always,
@@ -237,6 +241,7 @@ static CONSUL_0_7: Rules = Rules {
     last_voter: "Need at least one voter in configuration: {[]}",
     errors: ErrorRules::Consul,
     forwarded: "rpc error: ",
+    no_connection: "rpc error: ",
     server: ServerRules {
         id_is_address: true,
         protocol_version: Presence::Never,

@@ -13,7 +13,7 @@ use super::endpoint::{Endpoint, View};
 use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
 use super::{fault, json, rings, status};
-use crate::acl::{Access, DefaultPolicy};
+use crate::acl::DefaultPolicy;
 use crate::autopilot::{AutopilotConfiguration, AutopilotState, RaftRole};
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
@@ -39,10 +39,7 @@ pub(super) fn encode(
         Ok(reply) => success(view, &reply, rules),
         Err(error) => match error.reply() {
             Some(reply) => rings::response(reply, Some(&error), view, rules),
-            None if rules.errors == ErrorRules::Precise => {
-                let writes = view.access == Access::Write;
-                status::precise(&error, writes, view.form.problem)
-            }
+            None if rules.errors == ErrorRules::Precise => status::precise(&error, view),
             None => status::consul(fault::consul(&error, view, rules)),
         },
     };

@@ -145,5 +145,17 @@ pub struct View {
     /// The key of the change for which the rings are listed.
     pub(super) malformed_key: Option<MalformedKey>,
     pub(super) pretty: bool,
+    /// The caller may know where other servers listen.
+    pub(super) addresses: bool,
     pub(super) form: Form,
+}
+
+impl View {
+    /// Shows where other servers listen if one cannot be reached. It is for a caller who
+    /// is authorized: an error of routing comes before the authorization.
+    #[must_use]
+    pub fn with_addresses(mut self) -> Self {
+        self.addresses = true;
+        self
+    }
 }

@@ -6,14 +6,48 @@ use super::dialect::Rules;
 use super::endpoint::{Endpoint, View};
 use super::go::quote;
 use crate::acl::{Access, Identity};
-use crate::error::{ErrorKind, OperatorError};
+use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{NodeFailure, NodeMessage};
 use crate::raft::PeerSelector;
 
+/// Tells whether an error says where another server listens.
+pub(super) fn names_server(error: &OperatorError) -> bool {
+    matches!(shown(error.kind(), false), Cow::Owned(_))
+}
+
+/// The kind of an error, without the addresses of other servers unless they are to be
+/// shown.
+pub(super) fn shown(kind: &ErrorKind, addresses: bool) -> Cow<'_, ErrorKind> {
+    let unnamed = |target: &str| match target.strip_prefix(SERVER) {
+        Some(_) => "the leader".to_owned(),
+        None => target.to_owned(),
+    };
+    match kind {
+        _ if addresses => Cow::Borrowed(kind),
+        ErrorKind::Unreachable { target, .. } => Cow::Owned(ErrorKind::Unreachable {
+            target: unnamed(target),
+            reason: "check that it is up, and that this server has its address".into(),
+        }),
+        ErrorKind::DeadlineExceeded { target, after } if target.starts_with(SERVER) => {
+            Cow::Owned(ErrorKind::DeadlineExceeded {
+                target: unnamed(target),
+                after: *after,
+            })
+        }
+        ErrorKind::NotLeader { leader: Some(_) } => {
+            Cow::Owned(ErrorKind::NotLeader { leader: None })
+        }
+        _ => Cow::Borrowed(kind),
+    }
+}
+
+/// What stands before the address of a server.
+const SERVER: &str = "server ";
+
 /// The text in the `Precise` dialect: the error's own, but in the words of the
 /// newest Consul where clients look for them.
-pub(super) fn precise(error: &OperatorError) -> String {
-    match error.kind() {
+pub(super) fn precise(kind: &ErrorKind) -> String {
+    match kind {
         ErrorKind::PermissionDenied {
             resource,
             access,
@@ -31,7 +65,7 @@ pub(super) fn precise(error: &OperatorError) -> String {
         },
         ErrorKind::UnknownToken => "ACL not found".into(),
         ErrorKind::NoLeader => {
-            let text = error.to_string();
+            let text = kind.to_string();
             text.replacen("no cluster leader", "No cluster leader", 1)
         }
         ErrorKind::NoPathToDatacenter { datacenter } => format!(
@@ -45,8 +79,13 @@ pub(super) fn precise(error: &OperatorError) -> String {
 
 /// The text in a Consul dialect.
 pub(super) fn consul(error: &OperatorError, view: &View, rules: &Rules) -> String {
-    let mut text = rules.forwarded.repeat(error.forwards().into());
-    let own = match error.kind() {
+    let forwards = match error.kind() {
+        // The last one has words of its own.
+        ErrorKind::Unreachable { .. } => error.forwards().saturating_sub(1),
+        _ => error.forwards(),
+    };
+    let mut text = rules.forwarded.repeat(forwards.into());
+    let own = match &*shown(error.kind(), view.addresses) {
         ErrorKind::PermissionDenied { access, .. } => denied(view.endpoint, *access),
         ErrorKind::UnknownToken => "ACL not found".into(),
         ErrorKind::NoLeader | ErrorKind::NotLeader { .. } | ErrorKind::NotMember { .. } => {
@@ -56,6 +95,19 @@ pub(super) fn consul(error: &OperatorError, view: &View, rules: &Rules) -> Strin
         ErrorKind::UnknownServer(server) => unknown_server(server),
         ErrorKind::LastVoter => rules.last_voter.into(),
         ErrorKind::InvalidKey(error) => error.to_string(),
+        // Nothing was sent, or it was and no answer came.
+        ErrorKind::Unreachable { .. } if error.outcome() == Outcome::Unknown => {
+            format!("{}stream closed", rules.forwarded)
+        }
+        ErrorKind::Unreachable { target, .. } => {
+            let address = target.strip_prefix(SERVER).filter(|_| view.addresses);
+            format!(
+                "{}failed to get conn: dial tcp{}{}: connect: connection refused",
+                rules.no_connection,
+                if address.is_some() { " " } else { "" },
+                address.unwrap_or_default()
+            )
+        }
         kind => kind.to_string(),
     };
     text.push_str(&own);

@@ -156,7 +156,8 @@ impl Wire {
             true => self.with_default_policy(service.default_policy()),
             false => *self,
         };
-        let Call { request, view } = match wire.decode(&request) {
+        let original = request;
+        let Call { request, view } = match wire.decode(&original) {
             Ok(call) => call,
             Err(rejection) => return wire.rejected(service, &rejection).await,
         };
@@ -169,7 +170,29 @@ impl Wire {
                 return wire.encode(&view, Err(error));
             }
         }
-        wire.encode(&view, service.call(request).await)
+        let result = service.call(request).await;
+        let view = match &result {
+            Err(error) if fault::names_server(error) => {
+                wire.shown_to(service, view, &original).await
+            }
+            _ => view,
+        };
+        wire.encode(&view, result)
+    }
+
+    /// The view of a caller, who sees addresses if he is authorized.
+    async fn shown_to(&self, service: &OperatorService, view: View, request: &Request<'_>) -> View {
+        let Ok(Call { request, .. }) = self.decode(request) else {
+            return view;
+        };
+        let (resource, access) = request.operation.permission();
+        let caller = request
+            .token
+            .map_or_else(Caller::anonymous, Caller::with_token);
+        match service.authorize(&caller, resource, access).await {
+            Ok(_) => view.with_addresses(),
+            Err(_) => view,
+        }
     }
 
     /// Answers a rejected request, with a denial if the caller may not know more.

@@ -92,7 +92,7 @@ fn is_present(presence: Presence, known: bool) -> bool {
 fn ring_error(ring: &RingOutcome, rules: &Rules) -> Option<String> {
     match &ring.error {
         None => ring.report.as_ref()?.fault().map(|fault| fault.to_string()),
-        Some(error) if rules.errors == ErrorRules::Precise => Some(fault::precise(error)),
+        Some(error) if rules.errors == ErrorRules::Precise => Some(fault::precise(error.kind())),
         Some(error) => Some(error.to_string()),
     }
 }

@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
+use super::endpoint::View;
+use super::fault;
 use super::message::Response;
+use crate::acl::Access;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::NodeFailure;
 use crate::operation::RingOutcome;
@@ -69,10 +72,11 @@ pub(super) fn of_rings<'a>(failed: impl Iterator<Item = &'a RingOutcome>) -> u16
 
 /// An error of the `Precise` dialect, with what the operator can do and what is
 /// known of the change.
-pub(super) fn precise(error: &OperatorError, writes: bool, problem: bool) -> Response {
+pub(super) fn precise(error: &OperatorError, view: &View) -> Response {
     let status = of(error);
-    let outcome = writes.then(|| error.outcome());
-    let mut text = super::fault::precise(error);
+    let outcome = (view.access == Access::Write).then(|| error.outcome());
+    let kind = fault::shown(error.kind(), view.addresses);
+    let mut text = fault::precise(&kind);
     match outcome {
         Some(Outcome::Applied) => text.push_str(" (the change has been made)"),
         Some(Outcome::Unknown) => {
@@ -80,8 +84,8 @@ pub(super) fn precise(error: &OperatorError, writes: bool, problem: bool) -> Res
         }
         Some(Outcome::NotApplied) | None => {}
     }
-    let response = if problem {
-        problem_response(status, &text, outcome, Some(error.kind()))
+    let response = if view.form.problem {
+        problem_response(status, &text, outcome, Some(&kind))
     } else {
         Response::text(status, text)
     };

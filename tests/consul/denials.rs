@@ -2,15 +2,17 @@
 //! caller learns.
 
 use std::future::pending;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::consul::Dialect;
-use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
+use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockRaft, MockToken};
 use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Identity, Pool, Resource, Token,
+    Access, AccessorId, AclAuthorizer, AclError, DatacenterName, DefaultPolicy, Envelope,
+    EnvelopeReply, Identity, OperatorService, Peers, Pool, Resource, SendError, Target, Token,
 };
 
-use crate::support::{AtOnce, SECOND, ask, key, two_datacenters};
+use crate::support::{AtOnce, Never, SECOND, ask, key, two_datacenters};
 
 const ENDPOINTS: [(&str, &str, &str); 10] = [
     ("GET", "raft/configuration", "operator:read"),
@@ -229,4 +231,71 @@ fn an_authorizer_that_never_decides_is_a_504_whatever_the_body() {
             assert_eq!(answer.error().0, 504, "{method} {target}");
         }
     }
+}
+
+/// Reaches nobody.
+struct Refused;
+
+#[async_trait]
+impl Peers for Refused {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        Vec::new()
+    }
+
+    async fn send(&self, _: &Target, _: Envelope, _: Duration) -> Result<EnvelopeReply, SendError> {
+        let reason = "http://10.0.0.1:8500: connection refused (os error 111)";
+        Err(SendError::not_sent(reason))
+    }
+}
+
+/// A follower that cannot reach the leader.
+fn cut_off() -> OperatorService {
+    let writer = MockToken::new("writer").with(Resource::Operator, Grant::Write);
+    let raft = MockRaft::voters(["alice", "bob", "carol"]);
+    OperatorService::builder("dc1")
+        .raft(raft.at("bob"))
+        .authorizer(MockAcl::new(DefaultPolicy::Deny).with_token(writer))
+        .peers(Refused)
+        .timer(Never)
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn only_an_authorized_caller_learns_where_the_leader_listens() {
+    let bob = cut_off();
+    let send = |token, dialect| {
+        let ask = ask("DELETE", "raft/peer?address=carol");
+        ask.token(token).dialect(dialect).send(&bob)
+    };
+    for (dialect, shown, hidden) in [
+        (
+            Dialect::Precise,
+            "cannot reach server alice: http://10.0.0.1:8500: connection refused \
+             (os error 111)",
+            "cannot reach the leader: check that it is up, and that this server has its address",
+        ),
+        (
+            Dialect::Consul1_10,
+            "rpc error getting client: failed to get conn: dial tcp alice: connect: \
+             connection refused",
+            "rpc error getting client: failed to get conn: dial tcp: connect: connection refused",
+        ),
+        (
+            Dialect::Consul0_7,
+            "rpc error: failed to get conn: dial tcp alice: connect: connection refused",
+            "rpc error: failed to get conn: dial tcp: connect: connection refused",
+        ),
+    ] {
+        assert_eq!(send("writer", dialect).error().1, shown);
+        assert_eq!(send("mistyped", dialect).error().1, hidden);
+    }
+    let problem = ask("DELETE", "raft/peer?address=carol")
+        .problem()
+        .send(&bob);
+    let text = problem.text();
+    assert!(
+        !text.contains("10.0.0.1") && !text.contains("alice"),
+        "{text}"
+    );
 }

@@ -76,6 +76,18 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         },
     },
     Deviation {
+        name: "network errors",
+        reason: "a server that cannot be reached is told as Go tells it, with its address only \
+                 to a caller who is authorized; one that does not answer ends in an error after \
+                 the timeout, where Consul waits until the client gives up",
+        applies: |exchange| {
+            let text = &exchange.case.response.body;
+            ["dial tcp", "stream closed", "i/o timeout"]
+                .iter()
+                .any(|words| text.contains(words))
+        },
+    },
+    Deviation {
         name: "malformed bodies",
         reason: "of a body that is not JSON, the kind of mistake and the character are told as \
                  Consul tells them; rarer texts of Go are not repeated word for word",
