@@ -113,7 +113,7 @@ impl OperatorService {
     }
 
     /// Answers an envelope that another server sent with
-    /// [`Peers::send`](crate::Peers::send).
+    /// [`Peers::send`].
     ///
     /// An error is part of the reply. An envelope of another version of this library is
     /// answered as not applied, and the error says which of the two servers is too old.
