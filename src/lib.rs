@@ -51,7 +51,8 @@
 //! | [`raft`] | the Raft configuration, and the trait behind it |
 //! | [`keyring`] | keys, rings, reports, and the trait behind them |
 //! | [`acl`] | tokens and their rules, and who decides what they allow |
-//! | [`autopilot`] | the rules and the health of servers, for those who have them |
+//! | [`autopilot`] | autopilot's configuration, and the health of the servers |
+//! | [`service`] | the service, its builder and its callers |
 //! | [`rotation`] | replacing the gossip key of a whole federation |
 //! | [`consul`] | Consul's HTTP API as plain values, in three dialects |
 //! | `server` | the same as a tower service |

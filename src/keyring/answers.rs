@@ -153,7 +153,7 @@ impl Answers {
         if let Some(total) = total {
             report.listed_some(node.clone(), keys.len(), total);
         } else if let Some(note) = note {
-            report.tell(node.clone(), NodeMessage::Note(note));
+            report.add_message(node.clone(), NodeMessage::Note(note));
         }
     }
 

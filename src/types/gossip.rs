@@ -310,18 +310,18 @@ impl RingReport {
     /// Notes that the node that was just counted listed only some of its keys.
     pub(crate) fn listed_some(&mut self, node: NodeName, shown: usize, total: usize) {
         self.truncated += 1;
-        self.tell(node, NodeMessage::Truncated { shown, total });
+        self.add_message(node, NodeMessage::Truncated { shown, total });
     }
 
     /// Counts a node that failed to do what it was asked.
     pub fn failed(&mut self, node: NodeName, failure: NodeFailure) {
         self.responses += 1;
         self.errors += 1;
-        self.tell(node, NodeMessage::Failed(failure));
+        self.add_message(node, NodeMessage::Failed(failure));
     }
 
     /// Keeps a node's message, unless the report already names enough nodes.
-    pub(crate) fn tell(&mut self, node: NodeName, message: NodeMessage) {
+    pub(crate) fn add_message(&mut self, node: NodeName, message: NodeMessage) {
         if self.messages.len() < RingReport::NAMED || self.messages.contains_key(&node) {
             self.messages.insert(node, message);
         }

@@ -126,10 +126,10 @@ fn answer_to_version_1_says_that_its_server_is_too_old() {
         let error = block_on(concluded(request, Ok(reply))).unwrap_err();
         assert_eq!(error.kind().name(), "incompatible-server", "{name}");
         assert_eq!(error.outcome(), Outcome::NotApplied, "{name}");
-        let told = error.to_string();
+        let text = error.to_string();
         assert!(
-            told.contains("the server that sent it is too old"),
-            "{told}"
+            text.contains("the server that sent it is too old"),
+            "{text}"
         );
     }
     assert!(lines(REQUESTS_1).len() > 5);
@@ -155,8 +155,8 @@ fn reply_of_version_1_is_unknown_for_a_write() {
         let error = block_on(concluded(write.clone(), Ok(reply))).unwrap_err();
         assert_eq!(error.kind().name(), "invalid-reply", "{name}");
         assert_eq!(error.outcome(), Outcome::Unknown, "{name}");
-        let told = error.to_string();
-        assert!(told.contains("is too old"), "{told}");
+        let text = error.to_string();
+        assert!(text.contains("is too old"), "{text}");
     }
 }
 
