@@ -91,7 +91,11 @@ fn is_present(presence: Presence, known: bool) -> bool {
 
 fn ring_error(ring: &RingOutcome, rules: &Rules) -> Option<String> {
     match &ring.error {
-        None => ring.report.as_ref()?.fault().map(|fault| fault.to_string()),
+        None => ring
+            .report
+            .as_ref()?
+            .failure()
+            .map(|failure| failure.to_string()),
         Some(error) if rules.errors == ErrorRules::Precise => Some(fault::precise(error.kind())),
         Some(error) => Some(error.to_string()),
     }
@@ -110,7 +114,7 @@ fn consul_error(reply: &KeyringReply, view: &View, rules: &Rules) -> Option<Stri
     }
     let mut lines = Vec::new();
     for ring in reply.rings.iter().filter(|ring| !ring.is_confirmed()) {
-        let fault = ring.report.as_ref().and_then(RingReport::fault);
+        let fault = ring.report.as_ref().and_then(RingReport::failure);
         let error = match (fault, &ring.error) {
             (Some(fault), _) => fault.to_string(),
             (None, Some(error)) => fault::consul(error, view, rules),

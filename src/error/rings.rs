@@ -24,7 +24,7 @@ pub struct RingOutcome {
     /// The pool.
     pub pool: Pool,
     /// The merged answers of its nodes; `None` if no node was asked. Its
-    /// [`fault`](RingReport::fault) names nodes that failed or were silent.
+    /// [`failure`](RingReport::failure) names nodes that failed or were silent.
     pub report: Option<RingReport>,
     /// The error that ended the call.
     pub error: Option<OperatorError>,
@@ -54,7 +54,7 @@ impl RingOutcome {
     /// Returns true if every node of the ring did what it was asked.
     pub fn is_confirmed(&self) -> bool {
         let report = self.report.as_ref();
-        self.error.is_none() && report.is_some_and(|report| report.fault().is_none())
+        self.error.is_none() && report.is_some_and(|report| report.failure().is_none())
     }
 
     /// Returns the effect of a change on this ring. It is not applied only if no node

@@ -10,5 +10,5 @@ pub use ring::Keyring;
 
 pub use crate::types::{
     GossipKey, InvalidKey, InvalidRelayFactor, KeyCounts, NodeFailure, NodeMessage, Pool,
-    RelayFactor, RingFault, RingReport, exposed,
+    RelayFactor, RingFailure, RingReport, exposed,
 };

@@ -43,7 +43,7 @@ use crate::types::NodeName;
 /// let query = GossipQuery::new(std::time::Duration::from_secs(5));
 /// keyring.change(&KeyChange::Install(new.clone()), &query).await?;
 /// let report = query.answers.report().unwrap();
-/// assert_eq!(report.fault().unwrap().to_string(), "1/2 nodes reported success");
+/// assert_eq!(report.failure().unwrap().to_string(), "1/2 nodes reported success");
 /// assert_eq!(report.silent, ["bob"]);
 /// assert_eq!(keyring.keys("alice"), [old.clone(), new]);
 /// assert_eq!(keyring.keys("bob"), [old]);
@@ -339,7 +339,7 @@ mod tests {
         alice.stop("bob");
         alice.notice_failure("bob");
         let installed = change(&alice, KeyChange::Install(key(2))).unwrap();
-        assert_eq!((installed.nodes, installed.fault()), (1, None));
+        assert_eq!((installed.nodes, installed.failure()), (1, None));
         assert_eq!(alice.members(), ["alice"]);
         alice.restart("bob");
         assert_eq!(list(&alice).keys.get(&key(2)), 1);

@@ -229,7 +229,7 @@ impl<'de> Deserialize<'de> for KeyCounts {
 /// report.holds(&[key.clone()]);
 /// report.failed("bob".into(), NodeFailure::EncryptionOff);
 /// assert_eq!(report.keys.get(&key), 1);
-/// assert_eq!(report.fault().unwrap().to_string(), "1/3 nodes reported failure");
+/// assert_eq!(report.failure().unwrap().to_string(), "1/3 nodes reported failure");
 /// # Ok::<(), cluster_operator::InvalidKey>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -330,15 +330,15 @@ impl RingReport {
     /// Returns why the report is not a success of every node, or `None` if it is. A
     /// failed node takes precedence over a silent one, as in Serf. A report of no
     /// nodes is not a success.
-    pub fn fault(&self) -> Option<RingFault> {
+    pub fn failure(&self) -> Option<RingFailure> {
         let nodes = self.nodes;
         if self.errors > 0 {
-            Some(RingFault::Failed {
+            Some(RingFailure::Failed {
                 errors: self.errors,
                 nodes,
             })
         } else if self.responses != nodes || nodes == 0 {
-            Some(RingFault::Silent {
+            Some(RingFailure::Silent {
                 responses: self.responses,
                 nodes,
             })
@@ -402,7 +402,7 @@ impl RingReport {
 /// The reason why a ring's report is not a success of every node. The texts are
 /// Serf's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RingFault {
+pub enum RingFailure {
     /// Some nodes answered with a failure.
     #[error("{errors}/{nodes} nodes reported failure")]
     Failed {
@@ -433,12 +433,12 @@ mod tests {
     fn failed_node_takes_precedence_over_silent_one() {
         let mut report = RingReport::new(3);
         assert_eq!(
-            report.fault().unwrap().to_string(),
+            report.failure().unwrap().to_string(),
             "0/3 nodes reported success"
         );
         report.failed("a".into(), NodeFailure::PrimaryKey);
         assert_eq!(
-            report.fault().unwrap().to_string(),
+            report.failure().unwrap().to_string(),
             "1/3 nodes reported failure"
         );
     }

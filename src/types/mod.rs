@@ -9,7 +9,7 @@ mod raft;
 
 pub use access::{Access, AccessorId, DefaultPolicy, Identity, Resource};
 pub use gossip::{
-    InvalidRelayFactor, KeyCounts, NodeFailure, NodeMessage, Pool, RelayFactor, RingFault,
+    InvalidRelayFactor, KeyCounts, NodeFailure, NodeMessage, Pool, RelayFactor, RingFailure,
     RingReport,
 };
 pub use key::{GossipKey, InvalidKey, exposed};

@@ -303,7 +303,7 @@ fn latest_fault_of_a_node_counts() {
         let result = clock.run(async { bob.install_key(&me(), key()).await });
         let (reply, _) = unconfirmed(result);
         let report = reply.rings[1].report.as_ref().unwrap();
-        report.fault().unwrap().to_string()
+        report.failure().unwrap().to_string()
     };
     assert_eq!(install(), "1/3 nodes reported failure");
     federation.heal(later);

@@ -112,7 +112,7 @@ async fn dead_nodes_do_not_hide_the_others_answers() {
         ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)", "dc3 (LAN)"]
     );
     let report = |datacenter, pool| ring(&reply, datacenter, pool).report.clone();
-    let fault = |report: &RingReport| report.fault().unwrap().to_string();
+    let fault = |report: &RingReport| report.failure().unwrap().to_string();
 
     let wan = report("dc1", Pool::Wan).unwrap();
     assert_eq!(fault(&wan), "2/4 nodes reported success");
@@ -124,7 +124,7 @@ async fn dead_nodes_do_not_hide_the_others_answers() {
     let down = ring(&reply, "dc2", Pool::Lan).error.clone().unwrap();
     assert!(matches!(down.kind(), ErrorKind::Unreachable { .. }));
     let healthy = report("dc3", Pool::Lan).unwrap();
-    assert_eq!(healthy.fault(), None);
+    assert_eq!(healthy.failure(), None);
     assert_eq!(healthy.keys.get(&first_key()), 1);
 
     let error = reply.confirmed().unwrap_err();

@@ -59,7 +59,7 @@ fn key_ring_and_report_show_no_key() {
     assert_debug_is_safe(&report().keys);
     let reply = reply();
     assert_debug_is_safe(&OperatorReply::Keyring(reply.clone()));
-    assert_text_is_safe(&report().fault().unwrap());
+    assert_text_is_safe(&report().failure().unwrap());
     // With the reply inside.
     let error = reply.confirmed().unwrap_err();
     assert!(error.reply().is_some());

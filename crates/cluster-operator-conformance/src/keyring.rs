@@ -13,8 +13,8 @@
 mod pool;
 
 use cluster_operator::keyring::{
-    GossipKey, GossipQuery, KeyChange, KeyCounts, NodeFailure, NodeMessage, RelayFactor, RingFault,
-    RingReport,
+    GossipKey, GossipQuery, KeyChange, KeyCounts, NodeFailure, NodeMessage, RelayFactor,
+    RingFailure, RingReport,
 };
 use futures_util::future::{join, join_all, join3};
 
@@ -738,7 +738,7 @@ async fn dropped_change(
                 (_, listed) => listed.is_ok(),
             };
             match &again {
-                Ok(report) if report.fault().is_none() && holds => Ok(()),
+                Ok(report) if report.failure().is_none() && holds => Ok(()),
                 _ => Err(format!("{again:?}, and then {listed:?}")),
             }
         },
@@ -766,13 +766,13 @@ async fn use_in_time(pool: Gossip<'_>, nodes: &[Asked<'_>; 2], number: u8) -> Ve
 /// Checks that two of three nodes have answered, and that the stopped one is named as
 /// silent or not counted.
 fn one_is_down(what: &str, stopped: &Node, report: &RingReport) -> Verdict {
-    let silent = RingFault::Silent {
+    let silent = RingFailure::Silent {
         responses: 2,
         nodes: 3,
     };
     let named = match report.nodes {
-        2 => report.silent.is_empty() && report.fault().is_none(),
-        _ => report.silent == [stopped.name.clone()] && report.fault() == Some(silent),
+        2 => report.silent.is_empty() && report.failure().is_none(),
+        _ => report.silent == [stopped.name.clone()] && report.failure() == Some(silent),
     };
     let holds = named && (report.responses, report.errors) == (2, 0);
     let name = &stopped.name;

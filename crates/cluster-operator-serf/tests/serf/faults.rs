@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cluster_operator::keyring::RingFault;
+use cluster_operator::keyring::RingFailure;
 use cluster_operator::{ErrorKind, KeyChange, KeyringBackend, NodeFailure, NodeMessage, Outcome};
 use serf::event::{Event, EventProducer};
 use serf::types::MemberStatus;
@@ -21,11 +21,11 @@ async fn node_that_has_just_died_is_silent_and_named() {
     let listed = list_with(&lan, brief()).await;
     let installed = change_with(&lan, KeyChange::Install(key(2)), brief()).await;
     for report in [&listed, &installed] {
-        let silent = RingFault::Silent {
+        let silent = RingFailure::Silent {
             responses: 2,
             nodes: 3,
         };
-        assert_eq!(report.fault(), Some(silent));
+        assert_eq!(report.failure(), Some(silent));
         assert_eq!(report.silent, ["c"]);
         assert!(report.messages.is_empty());
     }
