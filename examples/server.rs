@@ -153,8 +153,21 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
                 .into_future(),
         );
     }
-    while let Some(served) = serving.join_next().await {
-        served??;
+    let served = async {
+        while let Some(served) = serving.join_next().await {
+            served??;
+        }
+        Ok::<_, Box<dyn Error>>(())
+    };
+    // A connection that never ends must not keep the process alive.
+    let mut stop = stop;
+    let overdue = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    };
+    tokio::select! {
+        served = served => served?,
+        () = overdue => eprintln!("some connections were cut off"),
     }
     for (server, operator) in started.servers {
         drop(operator);

@@ -1,6 +1,6 @@
 //! The authorizer of the example server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cluster_operator::mock::{Grant, MockAcl, MockToken};
@@ -17,6 +17,7 @@ pub(crate) fn authorizer(
         // The error names the position of a mistake and not the text there, because a
         // token file holds secrets.
         let tokens = TokenStore::load_file(path).map_err(|error| chain(&error))?;
+        print_warnings(&tokens);
         let tokens = Arc::new(tokens);
         #[cfg(unix)]
         tokio::spawn(reload_on_hangup(Arc::clone(&tokens), path.to_owned()));
@@ -36,16 +37,28 @@ pub(crate) fn authorizer(
     })
 }
 
+fn print_warnings(tokens: &TokenStore) {
+    for warning in tokens.warnings() {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// Reads the file again, on a thread of its own: to read is to block, and the runtime's own
+/// blocking threads would hold up the end of the process.
 #[cfg(unix)]
-async fn reload_on_hangup(tokens: Arc<TokenStore>, path: std::path::PathBuf) {
+async fn reload_on_hangup(tokens: Arc<TokenStore>, path: PathBuf) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         return;
     };
     while hangup.recv().await.is_some() {
-        match tokens.reload_file(&path) {
-            Ok(()) => eprintln!("{} is loaded again", path.display()),
+        let (tokens, path) = (Arc::clone(&tokens), path.clone());
+        std::thread::spawn(move || match tokens.reload_file(&path) {
+            Ok(()) => {
+                eprintln!("{} is loaded again", path.display());
+                print_warnings(&tokens);
+            }
             Err(error) => eprintln!("the old tokens stay in force: {}", chain(&error)),
-        }
+        });
     }
 }
