@@ -457,7 +457,6 @@ impl<'a> Reader<'a> {
             _ if self.is_json() => "expected a name or a value in double quotes",
             Some(':') => "write = between a name and its value, not :",
             Some(';') => "no ; is needed: remove it",
-            Some('\u{feff}') => "a byte order mark: save the text without it",
             Some('}') => "no block is open here: remove the brace",
             Some('=' | '{') => "no name stands before this",
             _ => "expected a name, with = and a value or with a block",

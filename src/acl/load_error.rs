@@ -135,10 +135,10 @@ pub enum LoadErrorKind {
         /// The attribute.
         attribute: &'static str,
     },
-    /// The rules of a policy are refused. The source's place is one in the file, or in the text if
-    /// the rules are given as a text.
-    #[error("the policy has invalid rules")]
-    InvalidRules(#[source] RulesError),
+    /// The rules of a policy are refused. The rules' place is one in the file, or in the text if the
+    /// rules are given as a text.
+    #[error("the policy has invalid rules: {0}")]
+    InvalidRules(RulesError),
     /// Two policies have the same name.
     #[error("a second policy has this name: rename or remove it")]
     DuplicatePolicy,

@@ -175,6 +175,10 @@ pub(super) fn parse(text: &str) -> Result<Rules, RulesError> {
     if text.len() > Rules::MAX_BYTES {
         return refuse(RulesErrorKind::TooLarge, None);
     }
+    if text.starts_with('\u{feff}') {
+        let problem = SyntaxProblem::Malformed("a byte order mark: save the text without it");
+        return refuse(RulesErrorKind::Syntax(problem), Some(Position::of(0, text)));
+    }
     let notation = match text.trim_start().starts_with('{') {
         true => Notation::ConsulJson,
         false => Notation::Hcl,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
@@ -82,12 +83,19 @@ use super::{Access, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, 
 /// Only a keyed hash of each secret is kept, and what was read of a file is wiped. An unknown
 /// token is looked up with the same steps as a known one.
 pub struct TokenStore {
-    current: RwLock<Arc<Loaded>>,
+    /// The tokens in force. There are several pointers to them, so that threads that decide at the
+    /// same time do not wait for each other's cache line.
+    current: [Slot; SLOTS],
     /// What was given in code; a reload adds the file to it.
     base: Mutex<TokenStoreBuilder>,
 }
 
-/// The tokens in force, and what was questionable about their file.
+const SLOTS: usize = 8;
+
+#[repr(align(128))]
+struct Slot(RwLock<Arc<Loaded>>);
+
+/// Tokens, and what was questionable about their file.
 struct Loaded {
     set: TokenSet,
     warnings: Vec<LoadWarning>,
@@ -123,8 +131,7 @@ impl TokenStore {
     pub fn reload_file(&self, path: impl AsRef<Path>) -> Result<(), LoadError> {
         // Held while loading, so that the later of two reloads wins.
         let base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = load(base.clone(), path.as_ref())?;
-        self.put(loaded);
+        self.put(load(base.clone(), path.as_ref())?);
         Ok(())
     }
 
@@ -202,23 +209,30 @@ impl TokenStoreBuilder {
 impl TokenStore {
     fn new(mut base: TokenStoreBuilder, loaded: Loaded) -> Self {
         base.shrink();
+        let loaded = Arc::new(loaded);
         TokenStore {
-            current: RwLock::new(Arc::new(loaded)),
+            current: [(); SLOTS].map(|()| Slot(RwLock::new(Arc::clone(&loaded)))),
             base: Mutex::new(base),
         }
     }
 
-    /// The tokens in force. A reload waits for readers only to swap a pointer.
+    /// The tokens in force. A thread always reads the same pointer, so it never goes back to
+    /// older tokens.
     fn loaded(&self) -> RwLockReadGuard<'_, Arc<Loaded>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner)
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        let Slot(current) = &self.current[THREAD.with(|number| number % SLOTS)];
+        current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Replaces the tokens in force, while `base` is locked.
     fn put(&self, loaded: Loaded) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let previous = std::mem::replace(&mut *current, Arc::new(loaded));
-        // A million tokens are not dropped while requests wait.
-        drop(current);
-        drop(previous);
+        let loaded = Arc::new(loaded);
+        for Slot(current) in &self.current {
+            *current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&loaded);
+        }
     }
 }
 

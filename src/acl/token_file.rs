@@ -69,7 +69,7 @@ impl<'a> TokenFile<'a> {
             text: &self.text,
             notation,
             builder,
-            examples: Vec::new(),
+            example: None,
         };
         hcl::parse(&self.text, notation)
             .or_else(|SyntaxError { at, problem }| {
@@ -79,7 +79,7 @@ impl<'a> TokenFile<'a> {
             .map_err(|error| self.locate(error))?;
         let path = self.path.to_owned();
         let mut warnings = Vec::new();
-        for at in reader.examples {
+        if let Some(at) = reader.example {
             let position = Position::of(at, &self.text);
             warnings.push(LoadWarning::ExampleSecret(path.clone(), position));
         }
@@ -205,11 +205,13 @@ fn attribute<const N: usize>(
         return LoadError::at(item.name.at, kind);
     };
     // A block of HCL stands as often as there are policies or tokens.
-    if seen.contains(&found) && !matches!(found, "policy" | "token") {
-        let kind = LoadErrorKind::RepeatedAttribute { attribute: found };
-        return LoadError::at(item.name.at, kind);
+    if !matches!(found, "policy" | "token") {
+        if seen.contains(&found) {
+            let kind = LoadErrorKind::RepeatedAttribute { attribute: found };
+            return LoadError::at(item.name.at, kind);
+        }
+        seen.push(found);
     }
-    seen.push(found);
     Ok(found)
 }
 
@@ -237,8 +239,8 @@ struct Reader<'a> {
     text: &'a str,
     notation: Notation,
     builder: &'a mut TokenStoreBuilder,
-    /// Where secrets of the published example stand.
-    examples: Vec<usize>,
+    /// Where the first secret of the published example stands.
+    example: Option<usize>,
 }
 
 impl Reader<'_> {
@@ -342,7 +344,7 @@ impl Reader<'_> {
             return LoadError::at(label.at, LoadErrorKind::NoSecret);
         };
         if secret.starts_with("replace-me") {
-            self.examples.push(at);
+            self.example.get_or_insert(at);
         }
         self.builder.add(NewToken {
             accessor: &accessor,

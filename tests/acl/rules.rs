@@ -181,6 +181,10 @@ fn rule_inside_a_block_is_refused() {
 #[test]
 fn malformed_json_says_where() {
     for (text, expected) in [
+        (
+            "\u{feff}{}",
+            "line 1, column 1: a byte order mark: save the text without it",
+        ),
         ("{", "line 1, column 1: the brace is not closed: write }"),
         (
             "{\"operator\": \"read\"",
