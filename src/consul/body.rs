@@ -221,6 +221,32 @@ pub(super) struct ServerState<'a> {
     pub(super) node_type: &'static str,
 }
 
+/// The endpoints of a server, and what it can do.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Index<'a> {
+    pub(super) version: &'static str,
+    pub(super) dialect: &'static str,
+    pub(super) datacenter: &'a str,
+    pub(super) raft: bool,
+    pub(super) autopilot: bool,
+    pub(super) rings: Vec<String>,
+    pub(super) endpoints: Vec<IndexedEndpoint>,
+    /// What each endpoint takes beside its own parameters.
+    pub(super) common_parameters: &'static [&'static str],
+}
+
+/// A method of an endpoint.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct IndexedEndpoint {
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) parameters: &'static [&'static str],
+    /// What a token has to allow.
+    pub(super) permission: String,
+}
+
 /// The answer to a transfer of the leadership.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]

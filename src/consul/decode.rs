@@ -16,6 +16,7 @@ use super::path::{self, Redirect};
 use super::query::{self, Query, consistency, datacenter, token};
 use super::rejection::{Mistake, Permission, Reason, Rejection, nearest};
 use super::{status, unmarshal};
+use crate::acl::Token;
 use crate::autopilot::AutopilotConfiguration;
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
@@ -109,6 +110,20 @@ pub(super) fn decode(
         addresses: false,
         form,
     };
+    let permission = |token: Option<Token>, view| {
+        Some(Box::new(Permission {
+            caller: token.map_or_else(Caller::anonymous, Caller::with_token),
+            resource,
+            access,
+            view,
+        }))
+    };
+    if endpoint == Endpoint::Index {
+        return Err(Rejection {
+            only_for: permission(token, view),
+            ..reject(Reason::Index)
+        });
+    }
     let decoded = match encoding {
         Some(encoding) if endpoint.wants_body(method) => {
             Err(Mistake::ContentEncoding(encoding.into_owned()))
@@ -128,12 +143,7 @@ pub(super) fn decode(
             // What is wrong with a write's body is nobody's business who may not
             // write.
             if rules.private_mistakes && endpoint.wants_body(method) {
-                rejection.only_for = Some(Box::new(Permission {
-                    caller: token.map_or_else(Caller::anonymous, Caller::with_token),
-                    resource,
-                    access,
-                    view,
-                }));
+                rejection.only_for = permission(token, view);
             }
             Err(rejection)
         }
@@ -160,9 +170,11 @@ fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
     }
     let clean = path::clean(&decoded);
     if rules.literal_paths {
-        let name = clean.strip_prefix(PREFIX).unwrap_or_default();
         let known = Endpoint::of(rules).map(Endpoint::name);
-        let nearest = nearest(name.trim_end_matches('/'), known);
+        let nearest = match clean.strip_prefix(PREFIX) {
+            Some(name) => nearest(name.trim_end_matches('/'), known),
+            None => (*clean == *PREFIX.trim_end_matches('/')).then_some(""),
+        };
         return Err(Reason::UnknownPath { nearest });
     }
     if clean != decoded && clean.starts_with(PREFIX) {
@@ -176,7 +188,8 @@ fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> 
     let freshness = || consistency(parts.query, parts.headers, parts.rules);
     let operation = match endpoint {
         Endpoint::Keyring => return keyring(parts),
-        Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
+        // The index is answered without an operation.
+        Endpoint::Index | Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
         Endpoint::RaftPeer => remove_peer(parts)?,
         Endpoint::TransferLeader => Operation::TransferLeadership {
             to: named(parts, "id")?

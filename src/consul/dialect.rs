@@ -20,7 +20,11 @@ pub enum Dialect {
 /// How a dialect reads requests and writes responses.
 #[derive(Debug)]
 pub(super) struct Rules {
+    pub(super) name: &'static str,
+
     // What there is.
+    /// `GET /v1/operator/`, which lists the endpoints.
+    pub(super) index: bool,
     pub(super) autopilot: bool,
     pub(super) leadership_transfer: bool,
     /// `?id` beside `?address`.
@@ -137,6 +141,8 @@ pub(super) enum Presence {
 }
 
 static PRECISE: Rules = Rules {
+    name: "precise",
+    index: true,
     autopilot: true,
     leadership_transfer: true,
     peer_by_id: true,
@@ -177,6 +183,8 @@ static PRECISE: Rules = Rules {
 };
 
 static CONSUL_1_10: Rules = Rules {
+    name: "consul-1.10",
+    index: false,
     autopilot: true,
     leadership_transfer: false,
     peer_by_id: true,
@@ -217,6 +225,8 @@ static CONSUL_1_10: Rules = Rules {
 };
 
 static CONSUL_0_7: Rules = Rules {
+    name: "consul-0.7",
+    index: false,
     autopilot: false,
     leadership_transfer: false,
     peer_by_id: false,

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::body::{
-    AutopilotRules, Configuration, Health, Server, ServerHealth, ServerState, State, Transferred,
-    UNKNOWN_NODE, UNKNOWN_VERSION, Uint,
+    AutopilotRules, Configuration, Health, Index, IndexedEndpoint, Server, ServerHealth,
+    ServerState, State, Transferred, UNKNOWN_NODE, UNKNOWN_VERSION, Uint,
 };
 use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
-use super::endpoint::{Endpoint, View};
+use super::endpoint::{COMMON_PARAMETERS, Endpoint, PREFIX, View};
 use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
 use super::{fault, json, rings, status};
@@ -18,6 +18,7 @@ use crate::autopilot::{AutopilotConfiguration, AutopilotState, RaftRole};
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
 use crate::raft::{RaftConfiguration, RaftServer};
+use crate::service::OperatorService;
 
 /// About the size of a small body, and of a server with a UUID for its id in the Raft
 /// configuration and in autopilot's view.
@@ -78,6 +79,53 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
             response
         }
     }
+}
+
+/// The list of endpoints that a server can answer.
+pub(super) fn index(
+    view: &View,
+    service: &OperatorService,
+    rules: &Rules,
+    policy: DefaultPolicy,
+) -> Response {
+    let (raft, autopilot) = (service.has_raft(), service.has_autopilot());
+    let is_served = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Index => true,
+        Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::TransferLeader => raft,
+        Endpoint::Keyring => service.pools().next().is_some(),
+        Endpoint::AutopilotConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
+            autopilot
+        }
+    };
+    let methods = |endpoint: Endpoint| {
+        endpoint.methods().iter().map(move |method| {
+            let (resource, access) = endpoint.permission(method);
+            IndexedEndpoint {
+                method,
+                path: format!("{PREFIX}{}", endpoint.name()),
+                parameters: endpoint.parameters(method),
+                permission: format!("{resource}:{access}"),
+            }
+        })
+    };
+    let index = Index {
+        version: env!("CARGO_PKG_VERSION"),
+        dialect: rules.name,
+        datacenter: service.datacenter().as_str(),
+        raft,
+        autopilot,
+        rings: service.pools().map(ToString::to_string).collect(),
+        endpoints: Endpoint::of(rules)
+            .filter(is_served)
+            .flat_map(methods)
+            .collect(),
+        common_parameters: &COMMON_PARAMETERS,
+    };
+    let mut response = respond(view, 8 * SMALL, &index).finish(rules, policy);
+    if view.form.head {
+        response.leave_out_body();
+    }
+    response
 }
 
 /// A response with a body that is about so many bytes long.

@@ -7,6 +7,8 @@ use crate::acl::{Access, Resource};
 /// A path that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
+    /// The list of the others.
+    Index,
     RaftConfiguration,
     RaftPeer,
     TransferLeader,
@@ -42,7 +44,8 @@ pub(super) const COMMON_PARAMETERS: [&str; 18] = [
 ];
 
 impl Endpoint {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
+        Endpoint::Index,
         Endpoint::RaftConfiguration,
         Endpoint::RaftPeer,
         Endpoint::TransferLeader,
@@ -55,6 +58,7 @@ impl Endpoint {
     /// The endpoints of a dialect.
     pub(super) fn of(rules: &Rules) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|endpoint| match endpoint {
+            Endpoint::Index => rules.index,
             Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::Keyring => true,
             Endpoint::TransferLeader => rules.leadership_transfer,
             Endpoint::AutopilotConfiguration
@@ -72,6 +76,7 @@ impl Endpoint {
     /// The path behind the [prefix](PREFIX).
     pub(super) fn name(self) -> &'static str {
         match self {
+            Endpoint::Index => "",
             Endpoint::RaftConfiguration => "raft/configuration",
             Endpoint::RaftPeer => "raft/peer",
             Endpoint::TransferLeader => "raft/transfer-leader",
@@ -85,9 +90,10 @@ impl Endpoint {
     /// The methods, in the order of the header `Allow`.
     pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
-            Endpoint::RaftConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
-                &["GET"]
-            }
+            Endpoint::Index
+            | Endpoint::RaftConfiguration
+            | Endpoint::AutopilotHealth
+            | Endpoint::AutopilotState => &["GET"],
             Endpoint::RaftPeer => &["DELETE"],
             Endpoint::TransferLeader => &["POST"],
             Endpoint::Keyring => &["GET", "POST", "PUT", "DELETE"],

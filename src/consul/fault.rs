@@ -123,9 +123,10 @@ fn denied(endpoint: Endpoint, access: Access) -> String {
         Endpoint::AutopilotConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
             format!("Permission denied: Missing operator:{access} permissions")
         }
-        Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::TransferLeader => {
-            "Permission denied".into()
-        }
+        Endpoint::Index
+        | Endpoint::RaftConfiguration
+        | Endpoint::RaftPeer
+        | Endpoint::TransferLeader => "Permission denied".into(),
     }
 }
 

@@ -197,13 +197,24 @@ impl Wire {
 
     /// Answers a rejected request, with a denial if the caller may not know more.
     async fn rejected(&self, service: &OperatorService, rejection: &Rejection) -> Response {
-        if let Some(asked) = rejection.only_for() {
-            let allowed = service.authorize(&asked.caller, asked.resource, asked.access);
-            if let Err(error) = allowed.await {
-                return self.encode(&asked.view, Err(error));
-            }
+        let Some(asked) = rejection.only_for() else {
+            return self.reject(rejection);
+        };
+        let is_index = matches!(rejection.reason, Reason::Index);
+        let authorize = |resource| service.authorize(&asked.caller, resource, asked.access);
+        let mut allowed = authorize(asked.resource).await;
+        if is_index && allowed.is_err() {
+            // A caller who may do something here may know what there is.
+            allowed = authorize(Resource::Keyring).await.or(allowed);
         }
-        self.reject(rejection)
+        match allowed {
+            Err(error) => self.encode(&asked.view, Err(error)),
+            Ok(_) if is_index => {
+                let rules = self.dialect.rules();
+                encode::index(&asked.view, service, rules, self.default_policy)
+            }
+            Ok(_) => self.reject(rejection),
+        }
     }
 
     /// Reads a request.

@@ -48,6 +48,8 @@ pub(super) enum Reason {
     MalformedQuery,
     /// OPTIONS, which is no mistake.
     Options(Endpoint),
+    /// The list of endpoints, which is no mistake either.
+    Index,
     Method {
         endpoint: Endpoint,
         method: String,
@@ -152,6 +154,8 @@ impl Reason {
                 400,
                 "Invalid query string: check its % escapes and semicolons",
             ),
+            // The service answers it.
+            Reason::Index => text(501, "the list of endpoints needs the service"),
             Reason::Options(endpoint) => Response::empty(200).with("Allow", allow(*endpoint)),
             Reason::Method { .. } if !rules.allow => Response::empty(405),
             Reason::Method { endpoint, method } => {

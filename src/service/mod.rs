@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Identity, Resource, Token};
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::keyring::{GossipKey, KeyringBackend, RelayFactor};
+use crate::keyring::{GossipKey, KeyringBackend, Pool, RelayFactor};
 use crate::operation::{
     KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply, OperatorRequest,
 };
@@ -95,6 +95,21 @@ impl OperatorService {
     #[cfg(feature = "http")]
     pub(crate) fn timer(&self) -> &dyn Timer {
         &*self.inner.timer
+    }
+
+    /// Tells whether the server has a Raft.
+    pub fn has_raft(&self) -> bool {
+        self.inner.raft.is_some()
+    }
+
+    /// Tells whether the server has an autopilot.
+    pub fn has_autopilot(&self) -> bool {
+        self.inner.autopilot.is_some()
+    }
+
+    /// Returns the pools whose gossip keys the server can change, the WAN first.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.inner.rings.iter().map(|ring| ring.pool())
     }
 
     /// Executes a request, forwarding it if another server is responsible.

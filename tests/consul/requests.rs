@@ -1,11 +1,15 @@
 //! `Precise`: how a request is read.
 
 use cluster_operator::consul::{Call, Dialect};
+use cluster_operator::mock::{Grant, MockAcl, MockRaft, MockToken};
 use cluster_operator::{
-    Consistency, KeyringAction, KeyringScope, Operation, OperatorRequest, PeerSelector,
+    AllowAll, Consistency, DefaultPolicy, KeyringAction, KeyringScope, Operation, OperatorRequest,
+    OperatorService, PeerSelector, Resource,
 };
 
-use crate::support::{Ask, FIRST, SECOND, ask, key, two_datacenters};
+use serde_json::json;
+
+use crate::support::{Ask, FIRST, Never, SECOND, ask, key, two_datacenters};
 
 fn read(ask: &Ask) -> OperatorRequest {
     match ask.decode() {
@@ -270,5 +274,82 @@ fn consul_decodes_a_path_and_redirects_to_the_clean_one() {
         assert_eq!(unclean.status(), 301);
         let location = "/v1/operator/raft/configuration?pretty";
         assert_eq!(unclean.header("location"), Some(location));
+    }
+}
+
+#[test]
+fn index_lists_endpoints_parameters_and_capabilities() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let index = ask("GET", "/v1/operator/?pretty").send(&alice).json();
+    assert_eq!(index["Version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(index["Dialect"], "precise");
+    assert_eq!(index["Datacenter"], "dc1");
+    assert_eq!(
+        (&index["Raft"], &index["Autopilot"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(index["Rings"], json!(["WAN", "LAN"]));
+    let endpoints = index["Endpoints"].as_array().unwrap();
+    assert!(endpoints.contains(&json!({
+        "Method": "DELETE",
+        "Path": "/v1/operator/raft/peer",
+        "Parameters": ["id", "address", "cas"],
+        "Permission": "operator:write",
+    })));
+    // Each of them is served, and knows its parameters.
+    for endpoint in endpoints {
+        let text = |name: &str| endpoint[name].as_str().unwrap();
+        let path = format!("{}?nothing", text("Path"));
+        let answer = ask(text("Method"), &path).send(&alice);
+        let (status, error) = answer.error();
+        assert_eq!(status, 400, "{path}");
+        for parameter in endpoint["Parameters"].as_array().unwrap() {
+            assert!(error.contains(parameter.as_str().unwrap()), "{error}");
+        }
+    }
+    assert_eq!(ask("POST", "/v1/operator/").send(&alice).status(), 405);
+    let answer = ask("GET", "/v1/operator").send(&alice);
+    assert!(answer.error().1.ends_with(": did you mean /v1/operator/?"));
+    let consul = ask("GET", "/v1/operator/").dialect(Dialect::Consul1_10);
+    assert_eq!(consul.send(&alice).status(), 404);
+}
+
+#[test]
+fn index_lists_only_what_the_server_has() {
+    let service = OperatorService::builder("dc1")
+        .raft(MockRaft::voters(["alice"]))
+        .authorizer(AllowAll)
+        .timer(Never)
+        .build()
+        .unwrap();
+    let index = ask("GET", "/v1/operator/").send(&service).json();
+    assert_eq!(
+        (&index["Rings"], &index["Autopilot"]),
+        (&json!([]), &false.into())
+    );
+    let endpoints = index["Endpoints"].as_array().unwrap().iter();
+    let paths: Vec<_> = endpoints.map(|it| it["Path"].as_str().unwrap()).collect();
+    let raft = ["configuration", "peer", "transfer-leader"];
+    let raft = raft.map(|name| format!("/v1/operator/raft/{name}"));
+    assert_eq!(paths[1..], raft);
+}
+
+#[test]
+fn index_needs_one_of_the_permissions() {
+    let reader = |resource| MockToken::new(format!("{resource}")).with(resource, Grant::Read);
+    let acl = MockAcl::new(DefaultPolicy::Deny)
+        .with_token(reader(Resource::Operator))
+        .with_token(reader(Resource::Keyring));
+    let federation = two_datacenters().authorizer(acl).build();
+    let alice = federation.service("alice");
+    for (token, status) in [
+        ("operator", 200),
+        ("keyring", 200),
+        ("mistyped", 403),
+        ("", 403),
+    ] {
+        let answer = ask("GET", "/v1/operator/").token(token).send(&alice);
+        assert_eq!(answer.status(), status, "{token}");
     }
 }

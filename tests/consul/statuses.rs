@@ -19,8 +19,6 @@ fn a_path_that_is_not_served_is_a_404() {
     let alice = federation.service("alice");
     for path in [
         "/",
-        "/v1/operator",
-        "/v1/operator/",
         "/v1/operator/raft",
         "/v1/status/leader",
         "/V1/operator/keyring",
