@@ -11,7 +11,7 @@ use super::dialect::{BodyRules, ErrorRules, Rules};
 use super::endpoint::{Endpoint, Form, PREFIX, View};
 use super::go::{GoDuration, atoi, parse_bool, parse_uint};
 use super::malformed_key::{Change, MalformedKey};
-use super::message::{self, Headers, Request};
+use super::message::{self, Headers, JSON, PROBLEM, Request};
 use super::path::{self, Redirect};
 use super::query::{self, Query, consistency, datacenter, token};
 use super::rejection::{Mistake, Permission, Reason, Rejection, nearest};
@@ -49,11 +49,12 @@ pub(super) fn decode(
     rules: &'static Rules,
     body_limit: usize,
 ) -> Result<Call, Rejection> {
-    let accept = message::text(request.headers, "accept");
+    let accept = message::text(request.headers, "accept").unwrap_or_default();
+    let names = |media| rules.errors == ErrorRules::Precise && status::names(&accept, media);
     let is_head = request.method == "HEAD";
     let form = Form {
-        problem: rules.errors == ErrorRules::Precise
-            && accept.as_deref().is_some_and(status::wants_problem),
+        problem: names(PROBLEM),
+        json: names(JSON) || names(PROBLEM),
         head: is_head,
     };
     let reject = |reason| Rejection {

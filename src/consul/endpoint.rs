@@ -139,6 +139,8 @@ impl Endpoint {
 pub(super) struct Form {
     /// Errors are to be `application/problem+json`.
     pub(super) problem: bool,
+    /// Failures of rings are to be JSON.
+    pub(super) json: bool,
     /// The body is not to be sent.
     pub(super) head: bool,
 }

@@ -129,6 +129,8 @@ impl fmt::Debug for Response {
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const JSON: &str = "application/json";
+/// An error in the form of RFC 9457.
+pub(super) const PROBLEM: &str = "application/problem+json";
 
 impl Response {
     pub(super) fn empty(status: u16) -> Self {

@@ -259,6 +259,7 @@ impl Wire {
             reason,
             form: Form {
                 problem: false,
+                json: false,
                 head: false,
             },
             only_for: None,

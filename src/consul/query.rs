@@ -119,7 +119,9 @@ pub(super) fn check_names(query: Query<'_>, known: &'static [&'static str]) -> R
             let name = name.into_owned();
             return Err(Mistake::UnknownParameter { name, known });
         }
-        if query.pairs().take(at).any(|(earlier, _)| earlier == name) {
+        // Consul's clients give several nodes' data.
+        let is_repeated = query.pairs().take(at).any(|(earlier, _)| earlier == name);
+        if is_repeated && name != "node-meta" {
             return Err(Mistake::RepeatedParameter(name.into_owned()));
         }
     }

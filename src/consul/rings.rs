@@ -9,7 +9,7 @@ use super::endpoint::View;
 use super::message::{JSON, Response};
 use super::{fault, json, status};
 use crate::acl::Access;
-use crate::error::{ErrorKind, OperatorError};
+use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{KeyCounts, Pool, RingReport};
 use crate::operation::{KeyringReply, RingOutcome};
 
@@ -39,6 +39,10 @@ pub(super) fn response(
         Some(_) if some_changed => 500,
         Some(_) => status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
     };
+    if let Some(error) = error.filter(|_| !view.form.json) {
+        let text = list(reply, error, view, rules);
+        return status::described(Response::text(status, text), error);
+    }
     let size = 64 + reply.rings.len() * RING_SIZE;
     let rings: Vec<_> = reply.rings.iter().map(|it| ring(it, view, rules)).collect();
     let response = Response::new(status, JSON, json::to_vec(&rings, size, view.pretty));
@@ -46,6 +50,31 @@ pub(super) fn response(
         Some(error) => status::described(response, error),
         None => response,
     }
+}
+
+/// The rings that failed as a list for people: Consul's tools print the body as it is.
+fn list(reply: &KeyringReply, error: &OperatorError, view: &View, rules: &Rules) -> String {
+    let mut text = fault::precise(error.kind());
+    for ring in reply.rings.iter().filter(|ring| !ring.is_confirmed()) {
+        let what = ring_error(ring, rules).unwrap_or_default();
+        let what = match (view.access, ring.outcome()) {
+            (Access::Read, _) => what,
+            (_, Outcome::NotApplied) => format!("{what} (not changed)"),
+            (_, Outcome::Applied) => format!("{what} (changed)"),
+            (_, Outcome::Unknown) => format!("{what} (may have changed)"),
+        };
+        text += &format!("\n* {} ({}): {what}", ring.datacenter, ring.pool);
+        let Some(report) = &ring.report else {
+            continue;
+        };
+        for (node, message) in &report.messages {
+            text += &format!("\n  - {node}: {}", fault::message(message, view.access));
+        }
+        for node in &report.silent {
+            text += &format!("\n  - {node}: no answer");
+        }
+    }
+    text
 }
 
 fn ring<'a>(ring: &'a RingOutcome, view: &View, rules: &Rules) -> Ring<'a> {

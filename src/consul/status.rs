@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::endpoint::View;
 use super::fault;
-use super::message::Response;
+use super::message::{PROBLEM, Response};
 use crate::acl::Access;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::NodeFailure;
@@ -146,7 +146,7 @@ fn problem_response(
         kind,
     };
     match serde_json::to_vec(&problem) {
-        Ok(body) => Response::new(status, "application/problem+json", body),
+        Ok(body) => Response::new(status, PROBLEM, body),
         Err(_) => Response::text(status, detail.to_owned()),
     }
 }
@@ -170,14 +170,14 @@ fn title(status: u16) -> &'static str {
     }
 }
 
-/// Whether an Accept header asks for RFC 9457. A wildcard does not: whoever does
-/// not name it gets the text that Consul's clients print.
-pub(super) fn wants_problem(accept: &str) -> bool {
+/// Tells whether an Accept header names a media type. A wildcard does not: a client that
+/// names nothing gets the text that Consul's tools print.
+pub(super) fn names(accept: &str, media: &str) -> bool {
     accept.split(',').any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let named = parts
             .next()
-            .is_some_and(|media| media.eq_ignore_ascii_case("application/problem+json"));
+            .is_some_and(|named| named.eq_ignore_ascii_case(media));
         let refused = |parameter: &str| {
             parameter
                 .strip_prefix("q=")
@@ -226,10 +226,10 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_has_to_be_named() {
-        assert!(wants_problem("text/html, Application/problem+json;q=0.5"));
-        assert!(!wants_problem("*/*"));
-        assert!(!wants_problem("application/json"));
-        assert!(!wants_problem("application/problem+json; q=0"));
+    fn media_type_has_to_be_named() {
+        assert!(names("text/html, Application/problem+json;q=0.5", PROBLEM));
+        assert!(!names("*/*", PROBLEM));
+        assert!(!names("application/json", PROBLEM));
+        assert!(!names("application/problem+json; q=0", PROBLEM));
     }
 }

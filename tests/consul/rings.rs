@@ -140,6 +140,7 @@ fn a_write_that_one_ring_fails_is_a_500_with_the_outcome_of_every_ring() {
     let federation = two_datacenters().build();
     federation.stop_datacenter("dc2");
     let answer = ask("POST", "keyring")
+        .json()
         .body(key(SECOND))
         .send(&federation.service("alice"));
     assert_eq!(answer.status(), 500);
@@ -167,6 +168,7 @@ fn a_node_that_does_not_answer_to_a_write_leaves_its_outcome_unknown() {
     let federation = two_datacenters().notices_failures(false).build();
     federation.stop("bob");
     let answer = ask("POST", "keyring")
+        .json()
         .body(key(SECOND))
         .send(&federation.service("alice"));
     assert_eq!(answer.status(), 500);
@@ -197,7 +199,7 @@ fn the_primary_is_not_removed_and_what_is_not_installed_not_used() {
         ("DELETE", FIRST, "Removing the primary key is not allowed"),
         ("PUT", THIRD, "Requested key is not in the keyring"),
     ] {
-        let answer = ask(method, "keyring").body(key(body)).send(&alice);
+        let answer = ask(method, "keyring").json().body(key(body)).send(&alice);
         assert_eq!(answer.status(), 409, "{method}");
         let listing = answer.json();
         assert_eq!(listing[1]["Error"], "3/3 nodes reported failure");
@@ -217,7 +219,10 @@ fn what_only_one_ring_refuses_is_a_500_because_the_others_have_changed() {
     let mut ring = lan.ring("dave").unwrap();
     ring.use_key(&SECOND.parse().unwrap()).unwrap();
     lan.set_ring("dave", Some(ring));
-    let answer = ask("DELETE", "keyring").body(key(SECOND)).send(&alice);
+    let answer = ask("DELETE", "keyring")
+        .json()
+        .body(key(SECOND))
+        .send(&alice);
     assert_eq!(answer.status(), 500, "{}", answer.text());
     let listing = answer.json();
     assert_eq!(listing[0]["Error"], Value::Null);
@@ -236,7 +241,7 @@ fn without_encryption_there_is_nothing_to_list_or_to_change() {
         ("PUT", "No keyring to modify (encryption not enabled)"),
         ("DELETE", "No keyring to modify (encryption not enabled)"),
     ] {
-        let answer = ask(method, "keyring").body(key(SECOND)).send(&alice);
+        let answer = ask(method, "keyring").json().body(key(SECOND)).send(&alice);
         assert_eq!(answer.status(), 409, "{method}");
         let listing = answer.json();
         assert_eq!(listing.as_array().unwrap().len(), 3);
@@ -284,12 +289,40 @@ fn a_datacenter_that_denies_what_the_local_one_allows_is_told_beside_the_others(
 fn a_server_that_is_down_itself_tells_why_of_every_ring() {
     let federation = two_datacenters().build();
     federation.stop("alice");
-    let answer = ask("GET", "keyring").send(&federation.service("alice"));
+    let answer = ask("GET", "keyring")
+        .json()
+        .send(&federation.service("alice"));
     assert_eq!(answer.status(), 502);
     let listing = answer.json();
     assert_eq!(listing.as_array().unwrap().len(), 3);
     for ring in listing.as_array().unwrap() {
         let error = ring["Error"].as_str().unwrap();
         assert!(error.starts_with("cannot reach "), "{error}");
+    }
+}
+
+#[test]
+fn failed_change_is_a_list_for_people_unless_json_is_asked_for() {
+    let federation = two_datacenters().notices_failures(false).build();
+    federation.stop("bob");
+    let lan = federation.keyring("carol", &Pool::Lan);
+    lan.set_ring("carol", None);
+    let alice = federation.service("alice");
+    let text = "2 of 3 rings did not confirm: dc1 (WAN), dc1 (LAN)\
+                \n* dc1 (WAN): 3/4 nodes reported success (may have changed)\
+                \n  - bob.dc1: no answer\
+                \n* dc1 (LAN): 1/3 nodes reported failure (may have changed)\
+                \n  - carol: No keyring to modify (encryption not enabled)\
+                \n  - bob: no answer";
+    let install = ask("POST", "keyring").body(key(SECOND));
+    // Consul's tools send no Accept, and curl a wildcard.
+    let answer = install.send(&alice);
+    assert_eq!(answer.error(), (500, text));
+    assert_eq!(answer.header("X-Operator-Error"), Some("rings-failed"));
+    assert_eq!(install.header("Accept", "*/*").send(&alice).text(), text);
+    for media in ["application/json", "application/problem+json"] {
+        let install = ask("POST", "keyring").body(key(SECOND));
+        let answer = install.header("Accept", media).send(&alice);
+        assert_eq!(answer.json().as_array().unwrap().len(), 3, "{media}");
     }
 }

@@ -96,6 +96,11 @@ impl Ask {
         self.header("X-Consul-Token", token)
     }
 
+    /// Asks for failures of rings as JSON.
+    pub(crate) fn json(self) -> Self {
+        self.header("Accept", "application/json")
+    }
+
     /// Asks for errors in the form of RFC 9457.
     pub(crate) fn problem(self) -> Self {
         self.header("Accept", "application/problem+json")
