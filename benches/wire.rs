@@ -1,5 +1,5 @@
-//! From a request's parts to a response's bytes, against `serde_json::to_vec` of
-//! the same values.
+//! The time from a request to its response, against `serde_json::to_vec` of the same
+//! values.
 //!
 //! ```text
 //! cargo bench --all-features --bench wire
@@ -64,7 +64,7 @@ fn service(configuration: &RaftConfiguration) -> OperatorService {
         .expect("a whole service")
 }
 
-/// Serves one request in full. Nothing in it waits, so one poll ends it.
+/// Serves one request. Nothing in it waits, so one poll ends it.
 fn serve(wire: &Wire, service: &OperatorService, token: &str) -> usize {
     let request = Request {
         method: "GET",
@@ -83,8 +83,8 @@ fn serve(wire: &Wire, service: &OperatorService, token: &str) -> usize {
     response.body.len()
 }
 
-/// The time of a function as a multiple of another's, measured in turns so that
-/// a noisy machine disturbs both.
+/// The time of a function as a multiple of another's, measured in turns so that noise
+/// disturbs both.
 fn ratio(mut numerator: impl FnMut(), mut denominator: impl FnMut()) -> f64 {
     let mut ratios: Vec<f64> = (0..51)
         .map(|_| {

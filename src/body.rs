@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http_body::Body;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-/// Why a body was not read to its end.
+/// An error of reading a body.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unread {
-    /// It is larger than the limit. What came of it is dropped.
+    /// It is larger than the limit.
     #[error("the body is too large")]
     TooLarge,
     /// It broke off.
@@ -17,13 +17,13 @@ pub(crate) enum Unread {
     Broken(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// Reads a body of at most so many bytes.
+/// Reads a body of at most `limit` bytes.
 pub(crate) async fn read<B>(body: B, limit: usize) -> Result<Bytes, Unread>
 where
     B: Body,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    // A body that says how large it is need not be read to be refused.
+    // A body with a length can be rejected unread.
     if body.size_hint().lower() > limit as u64 {
         return Err(Unread::TooLarge);
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_read_up_to_the_limit() {
+    fn body_is_read_up_to_the_limit() {
         let read = |limit| block_on(read(Full::new(Bytes::from_static(b"12345")), limit));
         assert_eq!(read(5).unwrap(), "12345");
         assert!(matches!(read(4), Err(Unread::TooLarge)));

@@ -1,7 +1,7 @@
-//! From a request's parts to an [`OperatorRequest`].
+//! Decoding of requests into an [`OperatorRequest`].
 //!
-//! The checks stand in Consul's order, because that decides which of several mistakes
-//! is told.
+//! The order of the checks is Consul's, because it decides which of several mistakes is
+//! reported.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::message::{self, Headers, JSON, PROBLEM, Request};
 use super::path::{self, Redirect};
 use super::query::{self, Query, consistency, datacenter, token};
 use super::rejection::{Mistake, Permission, Reason, Rejection, nearest};
-use super::{status, unmarshal};
+use super::{error, unmarshal};
 use crate::acl::Token;
 use crate::autopilot::AutopilotConfiguration;
 use crate::keyring::{GossipKey, RelayFactor};
@@ -26,13 +26,13 @@ use crate::service::Caller;
 /// A request that the service can be asked.
 #[derive(Debug)]
 pub struct Call {
-    /// What to ask.
+    /// The request to the service.
     pub request: OperatorRequest,
     /// The form of the answer, for [`Wire::encode`](super::Wire::encode).
     pub view: View,
 }
 
-/// What an endpoint's operation is read from.
+/// The parts of a request to an endpoint.
 struct Parts<'a> {
     method: &'a str,
     query: Query<'a>,
@@ -50,7 +50,7 @@ pub(super) fn decode(
     body_limit: usize,
 ) -> Result<Call, Rejection> {
     let accept = message::text(request.headers, "accept").unwrap_or_default();
-    let names = |media| rules.errors == ErrorRules::Precise && status::names(&accept, media);
+    let names = |media| rules.errors == ErrorRules::Precise && error::names(&accept, media);
     let is_head = request.method == "HEAD";
     let form = Form {
         problem: names(PROBLEM),
@@ -141,8 +141,7 @@ pub(super) fn decode(
         }
         Err(mistake) => {
             let mut rejection = reject(Reason::Mistake(mistake));
-            // What is wrong with a write's body is nobody's business who may not
-            // write.
+            // Only a caller who may write learns what is wrong with a body.
             if rules.private_mistakes && endpoint.wants_body(method) {
                 rejection.only_for = permission(token, view);
             }
@@ -151,14 +150,14 @@ pub(super) fn decode(
     }
 }
 
-/// Finds the endpoint as Go's mux does: it redirects to the clean path, and does not
-/// know others.
+/// Finds the endpoint of a path. Go's mux decodes the path and redirects to its clean
+/// form.
 fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
     let is_control = |text: &str| text.bytes().any(|byte| byte.is_ascii_control());
     if request.query.is_some_and(is_control) {
         return Err(Reason::MalformedTarget);
     }
-    // A path that is known as it stands has nothing in it to decode or to clean.
+    // A known path needs no decoding and no cleaning.
     if let Some(endpoint) = Endpoint::at(request.path, rules) {
         return Ok(endpoint);
     }
@@ -211,7 +210,7 @@ fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> 
     Ok((operation, None))
 }
 
-/// The server that a parameter names.
+/// Reads a parameter that names a server.
 fn named<'a>(parts: &Parts<'a>, name: &'static str) -> Result<Option<Cow<'a, str>>, Mistake> {
     match parts.query.get(name) {
         Some(server) if server.is_empty() && parts.rules.check_parameters => {
@@ -263,8 +262,8 @@ fn keyring(parts: &Parts<'_>) -> Result<Decoded, Mistake> {
     let relay_factor = match RelayFactor::try_from(args.relay_factor) {
         Ok(factor) => factor,
         Err(_) if parts.rules.refuse_keys => return Err(Mistake::RelayFactorRange),
-        // Consul does not check the factor of a body. memberlist has no more nodes to
-        // relay through than there are, so the largest one stands in for it.
+        // Consul does not check the factor of a body, and memberlist relays through no
+        // more nodes than there are.
         Err(_) => RelayFactor::MAX,
     };
     let mut malformed_key = None;
@@ -328,7 +327,7 @@ fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), M
         false => parts.query.given("local-only"),
     };
     if let Some(local) = local {
-        // A flag without a value is set, as `?stale` is.
+        // A flag without a value is set, like `?stale`.
         let local = if local.is_empty() { "true" } else { &local };
         args.local_only = parse_bool(local).map_err(|_| Mistake::LocalOnly(local.into()))?;
         if args.local_only && parts.method != "GET" {

@@ -1,19 +1,18 @@
-//! Every difference between the dialects, as one table.
+//! The differences between the dialects, as one table.
 
-/// Which server's habits the wire follows.
+/// The server whose answers the wire gives.
 ///
 /// Paths, parameters and JSON are Consul's in all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
-    /// Consul's endpoints as they should be: the status says what went wrong,
-    /// one failed ring does not hide the others, and nobody who is denied learns
-    /// more than that.
+    /// Consul's endpoints with precise errors: the status says what went wrong, a failed
+    /// ring does not hide the others, and a denied caller learns only the denial.
     #[default]
     Precise,
-    /// What a Consul 1.10 server sends, byte for byte, warts included.
+    /// What a Consul 1.10 server sends, byte for byte, with its defects.
     Consul1_10,
-    /// What a Consul 0.7.3 server sends, byte for byte, warts included.
+    /// What a Consul 0.7.3 server sends, byte for byte, with its defects.
     Consul0_7,
 }
 
@@ -22,7 +21,7 @@ pub enum Dialect {
 pub(super) struct Rules {
     pub(super) name: &'static str,
 
-    // What there is.
+    // What is served.
     /// `GET /v1/operator/`, which lists the endpoints.
     pub(super) index: bool,
     pub(super) autopilot: bool,
@@ -44,7 +43,7 @@ pub(super) struct Rules {
     pub(super) body: BodyRules,
     /// A malformed key is refused at once; otherwise each ring says so.
     pub(super) refuse_keys: bool,
-    /// A mistake is told only to a caller who may do what was asked.
+    /// A mistake in a body is told only to a caller who may write.
     pub(super) private_mistakes: bool,
     /// The fields of autopilot's rules that are left out keep their defaults;
     /// otherwise they become zero.
@@ -66,14 +65,14 @@ pub(super) struct Rules {
     pub(super) consul_headers: bool,
     /// `Allow` and a text on 405, and an answer to OPTIONS.
     pub(super) allow: bool,
-    /// What stands before the reason of a 400.
+    /// The prefix of a 400's reason.
     pub(super) bad_request: &'static str,
     pub(super) missing_peer: &'static str,
     pub(super) last_voter: &'static str,
     pub(super) errors: ErrorRules,
-    /// What each forwarding server puts before an error.
+    /// The prefix that each forwarding server adds to an error.
     pub(super) forwarded: &'static str,
-    /// What a server puts before an error of which nothing was sent.
+    /// The prefix of an error before which nothing was sent.
     pub(super) no_connection: &'static str,
     pub(super) server: ServerRules,
     pub(super) ring: RingRules,
@@ -106,7 +105,7 @@ pub(super) struct ServerRules {
     pub(super) id_is_address: bool,
     pub(super) protocol_version: Presence,
     pub(super) last_index: Presence,
-    /// Consul 1.10 forgot to fill it in.
+    /// The index is always 0, a defect of Consul 1.10.
     pub(super) index_is_zero: bool,
     /// `"Servers":null` for none.
     pub(super) null_for_none: bool,
@@ -117,7 +116,7 @@ pub(super) struct ServerRules {
 pub(super) struct RingRules {
     pub(super) segment: Presence,
     pub(super) primary_keys: Presence,
-    /// A ring that failed makes the whole reply an error text.
+    /// How failures are written.
     pub(super) errors: Aggregation,
 }
 
@@ -132,7 +131,7 @@ pub(super) enum Aggregation {
     Terse,
 }
 
-/// Whether a field is written.
+/// When a field is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     Always,

@@ -1,4 +1,4 @@
-//! From the service's answer to a response.
+//! Encoding of replies and errors into responses.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
 use super::endpoint::{COMMON_PARAMETERS, Endpoint, PREFIX, View};
 use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
-use super::{fault, json, rings, status};
+use super::{error, json, rings};
 use crate::acl::DefaultPolicy;
 use crate::autopilot::{AutopilotConfiguration, AutopilotState, RaftRole};
 use crate::error::OperatorError;
@@ -20,8 +20,8 @@ use crate::operation::OperatorReply;
 use crate::raft::{RaftConfiguration, RaftServer};
 use crate::service::OperatorService;
 
-/// About the size of a small body, and of a server with a UUID for its id in the Raft
-/// configuration and in autopilot's view.
+/// Estimated sizes in bytes: of a small body, and of a server in the Raft configuration
+/// and in autopilot's view.
 const SMALL: usize = 320;
 const RAFT_SERVER: usize = 220;
 const AUTOPILOT_SERVER: usize = 420;
@@ -40,8 +40,8 @@ pub(super) fn encode(
         Ok(reply) => success(view, &reply, rules),
         Err(error) => match error.reply() {
             Some(reply) => rings::response(reply, Some(&error), view, rules),
-            None if rules.errors == ErrorRules::Precise => status::precise(&error, view),
-            None => status::consul(fault::consul(&error, view, rules)),
+            None if rules.errors == ErrorRules::Precise => error::respond(&error, view),
+            None => error::respond_consul(error::consul_text(&error, view, rules)),
         },
     };
     let mut response = response.finish(rules, policy);
@@ -73,7 +73,7 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
             }
             let mut response = respond(view, size, &autopilot_health(state));
             if !state.healthy {
-                // Consul's way to tell a health check by the status alone.
+                // A health check looks at the status only.
                 response.status = 429;
             }
             response
@@ -81,7 +81,7 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
     }
 }
 
-/// The list of endpoints that a server can answer.
+/// Lists the endpoints that a server can answer.
 pub(super) fn index(
     view: &View,
     service: &OperatorService,
@@ -128,7 +128,7 @@ pub(super) fn index(
     response
 }
 
-/// A response with a body that is about so many bytes long.
+/// Makes a response with a body of about `size` bytes.
 fn respond(view: &View, size: usize, body: &impl Serialize) -> Response {
     Response::new(200, JSON, json::to_vec(body, size, view.pretty))
 }

@@ -1,4 +1,4 @@
-//! Which paths and methods there are, and what an answer's form depends on.
+//! Paths, methods and parameters, and the form of an answer.
 
 use super::dialect::Rules;
 use super::malformed_key::MalformedKey;
@@ -7,7 +7,7 @@ use crate::acl::{Access, Resource};
 /// A path that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
-    /// The list of the others.
+    /// The list of endpoints.
     Index,
     RaftConfiguration,
     RaftPeer,
@@ -18,7 +18,7 @@ pub(super) enum Endpoint {
     AutopilotState,
 }
 
-/// The path under which all endpoints stand.
+/// The common prefix of all paths.
 pub(super) const PREFIX: &str = "/v1/operator/";
 
 /// The query parameters that Consul's clients send to any endpoint.
@@ -101,7 +101,7 @@ impl Endpoint {
         }
     }
 
-    /// Tells whether the body of such a request is read.
+    /// Tells whether the body of a request is read.
     pub(super) fn wants_body(self, method: &str) -> bool {
         match self {
             Endpoint::Keyring => matches!(method, "POST" | "PUT" | "DELETE"),
@@ -134,7 +134,7 @@ impl Endpoint {
     }
 }
 
-/// What the form of an error depends on.
+/// The form of an error, as far as the request chooses it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Form {
     /// Errors are to be `application/problem+json`.
@@ -145,12 +145,12 @@ pub(super) struct Form {
     pub(super) head: bool,
 }
 
-/// What the form of an answer depends on.
+/// The form of an answer, as far as the request chooses it.
 #[derive(Debug, Clone, Copy)]
 pub struct View {
     pub(super) endpoint: Endpoint,
     pub(super) access: Access,
-    /// The key of the change for which the rings are listed.
+    /// The malformed key for which the rings are listed.
     pub(super) malformed_key: Option<MalformedKey>,
     pub(super) pretty: bool,
     /// The caller may know where other servers listen.
@@ -159,8 +159,8 @@ pub struct View {
 }
 
 impl View {
-    /// Shows where other servers listen if one cannot be reached. It is for a caller who
-    /// is authorized: an error of routing comes before the authorization.
+    /// Shows addresses of other servers in errors, for an authorized caller. An error of
+    /// routing comes before the authorization.
     #[must_use]
     pub fn with_addresses(mut self) -> Self {
         self.addresses = true;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::dialect::Rules;
 use crate::acl::DefaultPolicy;
 
-/// A request as it came, nothing decoded.
+/// A request with nothing decoded.
 pub struct Request<'a> {
     /// The method, in capitals.
     pub method: &'a str,
@@ -18,15 +18,14 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// The header fields.
     pub headers: &'a dyn Headers,
-    /// The body. It may be left empty unless [`Wire::wants_body`] says that it
-    /// matters.
+    /// The body. It may be left empty unless [`Wire::wants_body`] says that it is read.
     ///
     /// [`Wire::wants_body`]: super::Wire::wants_body
     pub body: Bytes,
 }
 
-/// The bounds of what is looked at. A request beyond one of them is answered with an
-/// error that names it. The body has [a limit of its own](super::Wire::with_body_limit).
+/// The bounds of a request. A request beyond one of them is answered with an error that
+/// names it. The body has [a limit of its own](super::Wire::with_body_limit).
 impl Request<'_> {
     /// The longest token in bytes.
     pub const MAX_TOKEN: usize = 4096;
@@ -61,8 +60,8 @@ pub trait Headers: Sync {
     fn count(&self) -> usize;
 }
 
-/// The first value of a field as a text. What is not UTF-8 in it is replaced, so that an
-/// unreadable token is an unknown one.
+/// The first value of a field as a text. Bytes that are not UTF-8 are replaced, so that an
+/// unreadable token is an unknown token.
 pub(super) fn text<'a>(headers: &'a dyn Headers, name: &str) -> Option<Cow<'a, str>> {
     headers.field(name).map(String::from_utf8_lossy)
 }
@@ -99,8 +98,7 @@ impl<H: Headers + ?Sized> Headers for &H {
     }
 }
 
-/// A response to be sent as it is. The transport adds `Date`, and
-/// `Content-Length` unless it is there.
+/// A response. The transport adds `Date`, and `Content-Length` unless it is there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status code.
@@ -151,7 +149,7 @@ impl Response {
         Response::new(status, TEXT, text)
     }
 
-    /// Adds what every response of the dialect has.
+    /// Adds the header fields of every response of the dialect.
     pub(super) fn finish(self, rules: &Rules, policy: DefaultPolicy) -> Self {
         let response = match rules.no_store {
             true => self.with("Cache-Control", "no-store"),
@@ -169,8 +167,8 @@ impl Response {
             .with("X-Consul-Default-Acl-Policy", policy)
     }
 
-    /// Makes it the answer to HEAD, which tells the length of the body that GET
-    /// would have had. A transport that counts would say that there is none.
+    /// Turns it into the answer to HEAD, which has the length of the body of GET. The
+    /// transport would set a length of 0.
     pub(super) fn leave_out_body(&mut self) {
         let length = self.body.len().to_string();
         self.headers.push(("Content-Length", length.into()));
@@ -182,7 +180,7 @@ impl Response {
         self
     }
 
-    /// The first value of a field, whatever the case of its name.
+    /// Returns the first value of a field, whatever the case of its name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()

@@ -1,9 +1,8 @@
-//! Consul's HTTP API as plain values: a request's parts in, a response's parts
-//! out.
+//! Consul's HTTP API as plain values: parts of a request in, parts of a response out.
 //!
-//! This is the only place that knows paths, parameters, status codes and texts.
-//! It needs no HTTP crate, so it can stand behind any server; with the feature
-//! `http` there is a ready adapter.
+//! A request is decoded into an operation or a [`Rejection`], and a reply or an error is
+//! encoded into a response. No HTTP crate is needed, so that any server can use it; the
+//! feature `http` adds a tower service.
 //!
 //! ```
 //! use cluster_operator::consul::{Dialect, Request, Wire};
@@ -52,11 +51,12 @@
 //! ```
 
 pub(crate) mod body;
+mod body_error;
 mod decode;
 mod dialect;
 mod encode;
 mod endpoint;
-mod fault;
+mod error;
 mod go;
 mod json;
 mod malformed_key;
@@ -65,7 +65,6 @@ mod path;
 mod query;
 mod rejection;
 mod rings;
-mod status;
 mod unmarshal;
 
 use crate::acl::{Access, DefaultPolicy, Resource};
@@ -93,7 +92,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A wire in this dialect, with a body limit of 64 KiB.
+    /// Creates a wire in this dialect, with a body limit of 64 KiB.
     pub fn new(dialect: Dialect) -> Self {
         Wire {
             dialect,
@@ -109,7 +108,7 @@ impl Wire {
         self
     }
 
-    /// Sets the policy that Consul 1.10 tells in a header.
+    /// Sets the default policy, which Consul 1.10 shows in a header.
     /// [`serve`](Wire::serve) takes it from the service.
     #[must_use]
     pub fn with_default_policy(mut self, policy: DefaultPolicy) -> Self {
@@ -117,23 +116,23 @@ impl Wire {
         self
     }
 
-    /// The dialect.
+    /// Returns the dialect.
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// The largest body that is read, in bytes.
+    /// Returns the largest body that is read, in bytes.
     pub fn body_limit(&self) -> usize {
         self.body_limit
     }
 
-    /// Whether the path, with its escapes, is one that this dialect serves.
+    /// Tells whether this dialect serves a path, which is given with its escapes.
     pub fn serves(&self, path: &str) -> bool {
         self.endpoint(path).is_some()
     }
 
-    /// Whether the body of such a request matters. Where it does not, a
-    /// transport need not wait for it.
+    /// Tells whether the body of such a request is read. If not, a transport need not wait
+    /// for it.
     pub fn wants_body(&self, method: &str, path: &str) -> bool {
         self.endpoint(path)
             .is_some_and(|endpoint| endpoint.wants_body(method))
@@ -162,7 +161,7 @@ impl Wire {
             Err(rejection) => return wire.rejected(service, &rejection).await,
         };
         if view.malformed_key.is_some() {
-            // The rings are listed for a change: who may not write is denied it.
+            // The rings are listed for a change, so the caller has to be allowed to write.
             let token = request.token.clone();
             let caller = token.map_or_else(Caller::anonymous, Caller::with_token);
             let asked = service.authorize(&caller, Resource::Keyring, Access::Write);
@@ -172,7 +171,7 @@ impl Wire {
         }
         let result = service.call(request).await;
         let view = match &result {
-            Err(error) if fault::names_server(error) => {
+            Err(error) if error::names_server(error) => {
                 wire.shown_to(service, view, &original).await
             }
             _ => view,
@@ -180,7 +179,7 @@ impl Wire {
         wire.encode(&view, result)
     }
 
-    /// The view of a caller, who sees addresses if he is authorized.
+    /// Returns the view with addresses if the caller is authorized.
     async fn shown_to(&self, service: &OperatorService, view: View, request: &Request<'_>) -> View {
         let Ok(Call { request, .. }) = self.decode(request) else {
             return view;
@@ -195,7 +194,7 @@ impl Wire {
         }
     }
 
-    /// Answers a rejected request, with a denial if the caller may not know more.
+    /// Answers a rejected request, with a denial if the caller may not know the reason.
     async fn rejected(&self, service: &OperatorService, rejection: &Rejection) -> Response {
         let Some(asked) = rejection.only_for() else {
             return self.reject(rejection);
@@ -204,7 +203,7 @@ impl Wire {
         let authorize = |resource| service.authorize(&asked.caller, resource, asked.access);
         let mut allowed = authorize(asked.resource).await;
         if is_index && allowed.is_err() {
-            // A caller who may do something here may know what there is.
+            // One of the two permissions is enough.
             allowed = authorize(Resource::Keyring).await.or(allowed);
         }
         match allowed {
@@ -220,7 +219,7 @@ impl Wire {
     /// Reads a request.
     ///
     /// # Errors
-    /// Why the service cannot be asked.
+    /// [`Rejection`], if the service cannot be asked.
     pub fn decode(&self, request: &Request<'_>) -> Result<Call, Rejection> {
         decode::decode(request, self.dialect.rules(), self.body_limit)
     }
@@ -236,20 +235,20 @@ impl Wire {
         rejection.response(self.dialect.rules(), self.default_policy)
     }
 
-    /// The answer to a body that is larger than the limit, for a transport that
+    /// Returns the answer to a body that is larger than the limit, for a transport that
     /// stopped reading it.
     pub fn body_too_large(&self) -> Response {
         let limit = self.body_limit;
         self.unread(Reason::BodyTooLarge { limit })
     }
 
-    /// The answer to a body that broke off, for a transport that noticed.
+    /// Returns the answer to a body that broke off.
     pub fn body_unreadable(&self) -> Response {
         self.unread(Reason::BodyUnreadable)
     }
 
-    /// The answer to a body that did not come in time, for a transport that
-    /// stopped waiting for it.
+    /// Returns the answer to a body that did not come in time, for a transport that stopped
+    /// waiting for it.
     pub fn body_too_late(&self) -> Response {
         self.unread(Reason::BodyTooLate)
     }

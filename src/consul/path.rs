@@ -1,5 +1,4 @@
-//! How Go's `net/url` and `net/http` read a request path, and the redirect that
-//! they answer to one that is not clean.
+//! Paths as Go's `net/url` and `net/http` read them, and the redirect to a clean path.
 //!
 //! `GET /v1//operator/raft/configuration` is a 301 in Consul, with Go's own
 //! Location header and body; from 1.10 on, a path with a character that cannot
@@ -30,7 +29,7 @@ const ESCAPED_IN_PATHS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b'@');
 
-/// The path holds a broken percent escape, or is not UTF-8 once decoded.
+/// A path with a broken percent escape, or that is not UTF-8 when it is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MalformedPath;
 
@@ -113,7 +112,7 @@ pub(super) fn clean(path: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a decoded path holds a character that Go cannot print.
+/// Tells whether a decoded path has a character that Go cannot print.
 pub(super) fn has_unprintable(path: &str) -> bool {
     path.chars().any(|c| !is_print(c))
 }
@@ -149,8 +148,8 @@ fn html_escape(text: &str) -> String {
     out
 }
 
-/// Keeps a header value ASCII. The hexadecimal digits are lower-case here, and
-/// upper-case in an escaped path: Go has two routines for it.
+/// Escapes what is not ASCII in a header value, with lower-case digits. In an escaped path
+/// they are upper-case, since Go has two routines.
 fn hex_escape_non_ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -175,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_escape_and_bad_utf8_are_malformed() {
+    fn broken_escapes_and_bad_utf8_are_malformed() {
         for raw in ["/%", "/%zz", "/%ff", "/%c3"] {
             assert_eq!(unescape(raw), Err(MalformedPath), "{raw}");
         }
     }
 
     #[test]
-    fn a_clean_path_is_borrowed() {
+    fn clean_path_is_borrowed() {
         for path in [
             "/",
             "/v1",
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_cleaned_as_go_cleans_it() {
+    fn path_is_cleaned_as_go_does() {
         for (path, want) in [
             ("", "/"),
             ("v1", "/v1"),
@@ -223,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn a_control_or_an_odd_space_is_unprintable() {
+    fn controls_and_odd_spaces_are_unprintable() {
         assert!(!has_unprintable("/v1/é x"));
         assert!(has_unprintable("/v1/\n"));
         assert!(has_unprintable("/v1/\u{a0}"));
     }
 
     #[test]
-    fn the_redirect_is_the_recorded_one() {
+    fn redirect_is_the_recorded_one() {
         let redirect = Redirect::new("GET", "/v1/operator/raft/configuration", None);
         assert_eq!(redirect.location, "/v1/operator/raft/configuration");
         assert_eq!(
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_redirect_escapes_the_path_and_keeps_the_query() {
+    fn redirect_escapes_the_path_and_keeps_the_query() {
         let redirect = Redirect::new("GET", "/a b?é!/$&+,:;=@~", Some("dc=dc1&x='é"));
         assert_eq!(
             redirect.location,

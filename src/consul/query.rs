@@ -17,16 +17,16 @@ use crate::acl::Token;
 use crate::raft::Consistency;
 use crate::types::DatacenterName;
 
-/// A raw query string that Go would accept, searched anew on each question.
+/// A query that Go would accept, not decoded.
 ///
-/// A request asks for a handful of names, so a scan per name is cheaper than a
-/// map, and a query without escapes is answered without an allocation.
+/// A request needs few names, so a scan for each is cheaper than a map, and a query
+/// without escapes needs no allocation.
 #[derive(Clone, Copy)]
 pub(super) struct Query<'a> {
     raw: &'a str,
 }
 
-/// The query holds a broken percent escape, or a semicolon.
+/// A query with a broken percent escape or a semicolon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MalformedQuery;
 
@@ -44,7 +44,7 @@ impl<'a> Query<'a> {
     /// it has no value.
     #[inline]
     pub(super) fn get(&self, name: &str) -> Option<Cow<'a, str>> {
-        // Most requests have no query, and are asked for ten names all the same.
+        // Most requests have no query.
         if self.raw.is_empty() {
             return None;
         }
@@ -74,7 +74,7 @@ impl<'a> Query<'a> {
             .map(|(name, value)| (unescape(name), unescape(value)))
     }
 
-    /// Checks the bounds of what is looked at.
+    /// Checks the bounds of the query.
     ///
     /// # Errors
     /// [`Mistake::TooLong`] and [`Mistake::TooMany`].
@@ -119,7 +119,7 @@ pub(super) fn check_names(query: Query<'_>, known: &'static [&'static str]) -> R
             let name = name.into_owned();
             return Err(Mistake::UnknownParameter { name, known });
         }
-        // Consul's clients give several nodes' data.
+        // Consul's clients repeat this one.
         let is_repeated = query.pairs().take(at).any(|(earlier, _)| earlier == name);
         if is_repeated && name != "node-meta" {
             return Err(Mistake::RepeatedParameter(name.into_owned()));
@@ -128,8 +128,8 @@ pub(super) fn check_names(query: Query<'_>, known: &'static [&'static str]) -> R
     Ok(())
 }
 
-/// Decodes a name or a value. A `+` is a space, and bytes that are no UTF-8
-/// become replacement characters.
+/// Decodes a name or a value. A `+` is a space, and bytes that are not UTF-8 become
+/// replacement characters.
 fn unescape(text: &str) -> Cow<'_, str> {
     if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
         return Cow::Borrowed(text);
@@ -141,8 +141,8 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
-/// The token that a request presents: the query's before the header's before the
-/// bearer's. Empty ones do not count.
+/// Returns the token of a request: of the query, else of the header, else the bearer's. An
+/// empty one does not count.
 ///
 /// # Errors
 /// [`Mistake::TooLong`].
@@ -169,7 +169,7 @@ pub(super) fn token(
     given(authorization.as_deref().and_then(bearer).unwrap_or(""))
 }
 
-/// The first word behind the scheme, as Consul reads it.
+/// Returns the first word after the scheme, as Consul does.
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, credentials) = value.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -178,7 +178,7 @@ fn bearer(value: &str) -> Option<&str> {
     credentials.trim().split(' ').next()
 }
 
-/// The datacenter that a request names.
+/// Returns the datacenter that a request names.
 pub(super) fn datacenter(query: Query<'_>, rules: &Rules) -> Option<DatacenterName> {
     let newer = query
         .given("datacenter")
@@ -187,8 +187,8 @@ pub(super) fn datacenter(query: Query<'_>, rules: &Rules) -> Option<DatacenterNa
     name.map(|name| DatacenterName::new(&*name))
 }
 
-/// How fresh a read has to be: `?stale`, `?consistent`, and what is checked but has no
-/// effect on these endpoints, where nothing is cached and nothing blocks.
+/// Reads `?stale` and `?consistent`, and checks what has no effect on these endpoints,
+/// where nothing is cached and nothing blocks.
 ///
 /// # Errors
 /// The first mistake, in Consul's order.
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_of_a_name_counts() {
+    fn first_value_of_a_name_counts() {
         assert_eq!(get("dc=&dc=nope", "dc").as_deref(), Some(""));
         assert_eq!(get("address=a&address=b", "address").as_deref(), Some("a"));
     }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_pieces_are_skipped_and_only_the_first_equals_sign_splits() {
+    fn first_equals_sign_splits_and_empty_pieces_are_skipped() {
         assert_eq!(get("&&a=b=c&", "a").as_deref(), Some("b=c"));
         assert_eq!(get("&&", ""), None);
     }
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_escape_anywhere_spoils_the_query() {
+    fn query_with_a_broken_escape_is_malformed() {
         for raw in [
             "%zz",
             "address=%zz",
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_value_is_borrowed_from_the_query() {
+    fn plain_value_is_borrowed_from_the_query() {
         assert!(matches!(
             get("dc=dc1&token=abc", "token"),
             Some(Cow::Borrowed("abc")),

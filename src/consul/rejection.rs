@@ -1,12 +1,12 @@
 //! Requests that are rejected before the service is asked.
 
+use super::body_error::{self, BodyError};
 use super::dialect::{ErrorRules, Rules};
 use super::endpoint::{COMMON_PARAMETERS, Endpoint, Form, PREFIX, View};
+use super::error;
 use super::go::{atoi, excerpt, parse_bool, parse_uint, quote};
 use super::message::{Request, Response};
 use super::path::Redirect;
-use super::status;
-use super::unmarshal::{self, BodyError};
 use crate::acl::{Access, DefaultPolicy, Resource};
 use crate::keyring::InvalidKey;
 use crate::service::Caller;
@@ -21,10 +21,10 @@ pub struct Rejection {
     pub(super) only_for: Option<Box<Permission>>,
 }
 
-/// What a caller has to be allowed.
+/// A permission that a caller needs.
 #[derive(Debug)]
 pub struct Permission {
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
     /// The resource.
     pub resource: Resource,
@@ -111,7 +111,7 @@ pub(super) enum Mistake {
 }
 
 impl Rejection {
-    /// What the caller has to be allowed to see the response; `None` if everyone may.
+    /// Returns the permission that the caller needs to see the response; `None` if none.
     /// [`Wire::serve`](super::Wire::serve) asks the service.
     pub fn only_for(&self) -> Option<&Permission> {
         self.only_for.as_deref()
@@ -131,7 +131,7 @@ impl Rejection {
 impl Reason {
     fn response(&self, problem: bool, rules: &Rules, policy: DefaultPolicy) -> Response {
         let is_consul = rules.errors == ErrorRules::Consul;
-        let text = |status, text: &str| status::error_response(status, text, problem);
+        let text = |status, text: &str| error::error_response(status, text, problem);
         let response = match self {
             // net/http and its mux answer these before Consul sees the request.
             Reason::MalformedTarget if is_consul => return Response::text(400, "400 Bad Request"),
@@ -236,7 +236,7 @@ impl Mistake {
             Mistake::Key(error) => format!("Invalid gossip key: {error}"),
             Mistake::Body {
                 errors, example, ..
-            } if own => unmarshal::text(errors, example, rules.body),
+            } if own => body_error::text(errors, example, rules.body),
             Mistake::ContentEncoding(encoding) => format!(
                 "the body has the content encoding {}: send it without one",
                 excerpt(encoding)
@@ -245,7 +245,7 @@ impl Mistake {
                 errors,
                 prefix,
                 example,
-            } => format!("{prefix}{}", unmarshal::text(errors, example, rules.body)),
+            } => format!("{prefix}{}", body_error::text(errors, example, rules.body)),
             Mistake::UnknownParameter { name, known } => unknown_parameter(name, known),
             Mistake::RepeatedParameter(name) => {
                 format!("the query parameter {} is given twice", excerpt(name))

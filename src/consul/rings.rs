@@ -7,16 +7,16 @@ use super::body::Ring;
 use super::dialect::{Aggregation, ErrorRules, Presence, Rules};
 use super::endpoint::View;
 use super::message::{JSON, Response};
-use super::{fault, json, status};
+use super::{error, json};
 use crate::acl::Access;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{KeyCounts, Pool, RingReport};
 use crate::operation::{KeyringReply, RingOutcome};
 
-/// About the size of a ring of three keys, in bytes.
+/// The estimated size of a ring of three keys in bytes.
 const RING_SIZE: usize = 320;
 
-/// The response to an operation on rings; `error` says that it has failed.
+/// Makes the response to a keyring operation, with its error if it failed.
 pub(super) fn response(
     reply: &KeyringReply,
     error: Option<&OperatorError>,
@@ -26,7 +26,7 @@ pub(super) fn response(
     if rules.ring.errors != Aggregation::Rings
         && let Some(text) = consul_error(reply, view, rules)
     {
-        return status::consul(text);
+        return error::respond_consul(text);
     }
     if view.access == Access::Write && error.is_none() {
         return Response::empty(200);
@@ -35,26 +35,26 @@ pub(super) fn response(
         view.access == Access::Write && reply.rings.iter().any(RingOutcome::is_confirmed);
     let status = match error {
         None => 200,
-        // Whatever the others say: this was neither refused nor done.
+        // Some rings have changed, so that it is not a rejection.
         Some(_) if some_changed => 500,
-        Some(_) => status::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
+        Some(_) => error::of_rings(reply.rings.iter().filter(|ring| !ring.is_confirmed())),
     };
     if let Some(error) = error.filter(|_| !view.form.json) {
         let text = list(reply, error, view, rules);
-        return status::described(Response::text(status, text), error);
+        return error::described(Response::text(status, text), error);
     }
     let size = 64 + reply.rings.len() * RING_SIZE;
     let rings: Vec<_> = reply.rings.iter().map(|it| ring(it, view, rules)).collect();
     let response = Response::new(status, JSON, json::to_vec(&rings, size, view.pretty));
     match error {
-        Some(error) => status::described(response, error),
+        Some(error) => error::described(response, error),
         None => response,
     }
 }
 
-/// The rings that failed as a list for people: Consul's tools print the body as it is.
+/// Lists the failed rings for people, since Consul's tools print the body as it is.
 fn list(reply: &KeyringReply, error: &OperatorError, view: &View, rules: &Rules) -> String {
-    let mut text = fault::precise(error.kind());
+    let mut text = error::precise_text(error.kind());
     for ring in reply.rings.iter().filter(|ring| !ring.is_confirmed()) {
         let what = ring_error(ring, rules).unwrap_or_default();
         let what = match (view.access, ring.outcome()) {
@@ -68,7 +68,7 @@ fn list(reply: &KeyringReply, error: &OperatorError, view: &View, rules: &Rules)
             continue;
         };
         for (node, message) in &report.messages {
-            text += &format!("\n  - {node}: {}", fault::message(message, view.access));
+            text += &format!("\n  - {node}: {}", error::message(message, view.access));
         }
         for node in &report.silent {
             text += &format!("\n  - {node}: no answer");
@@ -88,7 +88,7 @@ fn ring<'a>(ring: &'a RingOutcome, view: &View, rules: &Rules) -> Ring<'a> {
     let messages: BTreeMap<_, _> = report
         .into_iter()
         .flat_map(|report| &report.messages)
-        .map(|(node, message)| (node.as_str().into(), fault::message(message, view.access)))
+        .map(|(node, message)| (node.as_str().into(), error::message(message, view.access)))
         .collect();
     let error = ring_error(ring, rules);
     let failed_write = error.is_some() && view.access == Access::Write;
@@ -125,28 +125,30 @@ fn ring_error(ring: &RingOutcome, rules: &Rules) -> Option<String> {
             .as_ref()?
             .failure()
             .map(|failure| failure.to_string()),
-        Some(error) if rules.errors == ErrorRules::Precise => Some(fault::precise(error.kind())),
+        Some(error) if rules.errors == ErrorRules::Precise => {
+            Some(error::precise_text(error.kind()))
+        }
         Some(error) => Some(error.to_string()),
     }
 }
 
-/// The text that stands for the whole reply where Consul gives up on it: the
-/// first datacenter that could not be asked, else all that went wrong in rings.
+/// Returns the text by which Consul replaces a reply with failures: the error of the first
+/// datacenter that could not be asked, else the errors of all rings.
 fn consul_error(reply: &KeyringReply, view: &View, rules: &Rules) -> Option<String> {
     let unasked = reply.rings.iter().find_map(|ring| {
-        // Where nodes have answered, they have the word.
+        // A ring with answers was asked.
         let error = ring.error.as_ref().filter(|_| ring.report.is_none())?;
         is_call_error(error).then_some(error)
     });
     if let Some(error) = unasked {
-        return Some(fault::consul(error, view, rules));
+        return Some(error::consul_text(error, view, rules));
     }
     let mut lines = Vec::new();
     for ring in reply.rings.iter().filter(|ring| !ring.is_confirmed()) {
         let fault = ring.report.as_ref().and_then(RingReport::failure);
         let error = match (fault, &ring.error) {
             (Some(fault), _) => fault.to_string(),
-            (None, Some(error)) => fault::consul(error, view, rules),
+            (None, Some(error)) => error::consul_text(error, view, rules),
             (None, None) => String::new(),
         };
         if rules.ring.errors == Aggregation::Terse {
@@ -162,15 +164,14 @@ fn consul_error(reply: &KeyringReply, view: &View, rules: &Rules) -> Option<Stri
         });
         if let Some(report) = &ring.report {
             lines.extend(report.messages.iter().map(|(node, message)| {
-                format!("{node}: {}", fault::message(message, view.access))
+                format!("{node}: {}", error::message(message, view.access))
             }));
         }
     }
     (!lines.is_empty()).then(|| multierror(&lines, rules.ring.errors))
 }
 
-/// Whether a datacenter could not be asked, as opposed to its ring having
-/// failed.
+/// Tells whether a datacenter could not be asked.
 fn is_call_error(error: &OperatorError) -> bool {
     error.forwards() > 0
         || matches!(
@@ -182,7 +183,7 @@ fn is_call_error(error: &OperatorError) -> bool {
         )
 }
 
-/// HashiCorp's go-multierror, in its old and its newer form.
+/// Joins errors as HashiCorp's go-multierror does, in its old or its newer form.
 fn multierror(lines: &[String], aggregation: Aggregation) -> String {
     let count = lines.len();
     match (aggregation, count) {

@@ -36,16 +36,16 @@ use crate::timer::Deadline;
 
 /// Answers Consul's operator endpoints over HTTP.
 ///
-/// Cheap to clone. It is always ready, never fails, and starts no task. A body
-/// is read only where it matters, up to the [limit](Wire::with_body_limit) and
-/// within [a deadline](OperatorHttp::with_body_deadline); what comes later or is
-/// larger is answered with 408 or 413 and not read on.
+/// Cheap to clone. It is always ready, never fails, and starts no task. A body is read
+/// only if the endpoint needs it, up to the [limit](Wire::with_body_limit) and within [a
+/// timeout](OperatorHttp::with_body_deadline); a later or larger one is answered with 408
+/// or 413.
 ///
 /// # Mounting
-/// - As the fallback of a router it gets the whole path, and answers 404 to what
-///   it does not know. This is what most servers want.
-/// - As a route such as axum's `/v1/operator/{*rest}`, too.
-/// - A nest cuts the path's beginning off; say which one with
+/// - As the fallback of a router: it gets the whole path, and answers 404 to unknown ones.
+///   Most servers want this.
+/// - As a route such as axum's `/v1/operator/{*rest}`.
+/// - In a nest, which cuts off the beginning of the path: set it with
 ///   [`nested_under`](OperatorHttp::nested_under).
 #[derive(Clone)]
 pub struct OperatorHttp {
@@ -61,7 +61,7 @@ struct Shared {
 }
 
 impl OperatorHttp {
-    /// Answers in the dialect [`Dialect::Precise`].
+    /// Creates a service that answers in [`Dialect::Precise`].
     pub fn new(service: OperatorService) -> Self {
         OperatorHttp {
             shared: Arc::new(Shared {
@@ -87,18 +87,18 @@ impl OperatorHttp {
         self.with_wire(Wire::new(dialect).with_body_limit(limit))
     }
 
-    /// Sets how long a client may take to send a body. Default: 10 s.
+    /// Sets how long a client may take to send a body, by default 10 s.
     #[must_use]
     pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
         Arc::make_mut(&mut self.shared).body_deadline = deadline;
         self
     }
 
-    /// Says what a router has cut off the path, such as `/v1/operator`.
+    /// Sets what a router has cut off the path, such as `/v1/operator`.
     #[must_use]
     pub fn nested_under(mut self, prefix: impl Into<String>) -> Self {
         let prefix = prefix.into();
-        // The path that is left begins with a slash.
+        // The rest of the path begins with a slash.
         Arc::make_mut(&mut self.shared).prefix = prefix.trim_end_matches('/').to_owned();
         self
     }
@@ -183,7 +183,7 @@ const X_CONSUL_TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
 
 impl Headers for HeaderMap {
     fn field(&self, name: &str) -> Option<&[u8]> {
-        // A name that is one already need not be parsed.
+        // Known names need not be parsed.
         let value = match name {
             "accept" => self.get(header::ACCEPT),
             "authorization" => self.get(header::AUTHORIZATION),

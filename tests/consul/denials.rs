@@ -1,5 +1,4 @@
-//! `Precise`: who is denied, in the newest Consul's words, and what a denied
-//! caller learns.
+//! `Precise`: denials in the newest Consul's words, and what a denied caller learns.
 
 use std::future::pending;
 use std::time::Duration;
@@ -64,7 +63,7 @@ fn lacks(permission: &str) -> String {
 }
 
 #[test]
-fn a_token_that_may_not_is_denied_with_its_accessor_and_what_it_lacks() {
+fn denial_names_accessor_and_missing_permission() {
     let federation = guarded();
     let alice = federation.service("alice");
     for (method, target, permission) in ENDPOINTS {
@@ -86,7 +85,7 @@ fn a_token_that_may_not_is_denied_with_its_accessor_and_what_it_lacks() {
 }
 
 #[test]
-fn whoever_shows_no_token_is_denied_as_anonymous() {
+fn request_without_a_token_is_denied_as_anonymous() {
     let federation = guarded();
     let alice = federation.service("alice");
     for (method, target, permission) in ENDPOINTS {
@@ -100,7 +99,7 @@ fn whoever_shows_no_token_is_denied_as_anonymous() {
 }
 
 #[test]
-fn a_token_that_nobody_has_is_a_403_of_its_own() {
+fn unknown_token_is_a_403_of_its_own() {
     let federation = guarded();
     let alice = federation.service("alice");
     for (method, target, _) in ENDPOINTS {
@@ -113,7 +112,7 @@ fn a_token_that_nobody_has_is_a_403_of_its_own() {
 }
 
 #[test]
-fn a_denied_caller_does_not_learn_what_is_wrong_with_the_body() {
+fn denied_caller_learns_nothing_about_the_body() {
     let federation = guarded();
     let alice = federation.service("alice");
     let faults = [
@@ -156,7 +155,7 @@ fn malformed_key_of_a_reader_is_a_denied_write_as_in_consul() {
 }
 
 #[test]
-fn a_denied_caller_is_told_so_as_a_problem_where_he_asks_for_one() {
+fn denial_is_a_problem_document_on_request() {
     let federation = guarded();
     let alice = federation.service("alice");
     for body in [key(SECOND), "x".into()] {
@@ -173,7 +172,7 @@ fn a_denied_caller_is_told_so_as_a_problem_where_he_asks_for_one() {
 }
 
 #[test]
-fn a_denied_caller_does_not_learn_whether_a_server_is_there() {
+fn denied_caller_does_not_learn_whether_a_server_exists() {
     let federation = guarded();
     let alice = federation.service("alice");
     let id = federation.raft("bob").id().clone();
@@ -187,7 +186,7 @@ fn a_denied_caller_does_not_learn_whether_a_server_is_there() {
 }
 
 #[test]
-fn an_authorizer_that_cannot_decide_is_a_503() {
+fn unavailable_authorizer_is_a_503() {
     let acl = MockAcl::new(DefaultPolicy::Deny);
     acl.set_unavailable("no leader for the token's datacenter");
     let federation = two_datacenters().authorizer(acl).build();
@@ -203,7 +202,7 @@ fn an_authorizer_that_cannot_decide_is_a_503() {
     }
 }
 
-/// Never decides.
+/// An authorizer that never decides.
 struct Stuck;
 
 #[async_trait]
@@ -219,7 +218,7 @@ impl AclAuthorizer for Stuck {
 }
 
 #[test]
-fn an_authorizer_that_never_decides_is_a_504_whatever_the_body() {
+fn stuck_authorizer_is_a_504_whatever_the_body() {
     let federation = two_datacenters()
         .authorizer(Stuck)
         .service_options(|service| service.timer(AtOnce))
@@ -233,7 +232,7 @@ fn an_authorizer_that_never_decides_is_a_504_whatever_the_body() {
     }
 }
 
-/// Reaches nobody.
+/// A transport that reaches no server.
 struct Refused;
 
 #[async_trait]

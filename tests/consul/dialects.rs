@@ -1,5 +1,5 @@
-//! The Consul dialects, where no recording shows them: the expectations come
-//! from Consul's sources.
+//! Answers of the Consul dialects that no recording shows. The expected ones come from
+//! Consul's sources.
 
 use async_trait::async_trait;
 use cluster_operator::consul::Dialect::{Consul0_7, Consul1_10, Precise};
@@ -12,7 +12,7 @@ use cluster_operator::{
 use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
 
 #[test]
-fn a_server_that_does_not_vote_or_is_not_known_to_gossip_shows_in_each_dialect() {
+fn nonvoters_and_unknown_nodes_show_in_each_dialect() {
     let federation = MockFederation::builder()
         .datacenter(
             "dc1",
@@ -65,7 +65,7 @@ fn a_server_that_does_not_vote_or_is_not_known_to_gossip_shows_in_each_dialect()
 }
 
 #[test]
-fn a_segment_has_its_name_from_1_10_on() {
+fn segment_has_its_name_from_1_10_on() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice"])
         .segment("dc1", "alpha", ["alice"])
@@ -104,7 +104,7 @@ fn a_segment_has_its_name_from_1_10_on() {
 }
 
 #[test]
-fn the_error_of_a_segment_names_it() {
+fn error_of_a_segment_names_it() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice"])
         .segment("dc1", "alpha", ["alice"])
@@ -145,7 +145,7 @@ impl KeyringBackend for TooMany {
 }
 
 #[test]
-fn a_list_of_keys_that_was_cut_is_a_200_that_says_so() {
+fn truncated_list_of_keys_is_a_200_that_says_so() {
     let service = OperatorService::builder("dc1")
         .keyring(TooMany)
         .authorizer(AllowAll)
@@ -164,7 +164,7 @@ fn a_list_of_keys_that_was_cut_is_a_200_that_says_so() {
 }
 
 #[test]
-fn each_server_that_hands_an_error_on_puts_its_prefix_before_it() {
+fn each_forwarding_server_adds_its_prefix_to_an_error() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob"])
         .datacenter("dc2", ["dave", "erin"])
@@ -172,7 +172,7 @@ fn each_server_that_hands_an_error_on_puts_its_prefix_before_it() {
         .leader("erin")
         .service_options(|service| service.timer(Never))
         .build();
-    // Alice hands it to dave, and he to erin, who leads.
+    // Alice forwards to dave, and dave to the leader erin.
     let not_found = "address \"x\" was not found in the Raft configuration";
     for (dialect, server, target, prefix) in [
         (Consul1_10, "alice", "raft/peer?address=x", ""),
@@ -201,13 +201,13 @@ fn each_server_that_hands_an_error_on_puts_its_prefix_before_it() {
         let want = format!("{prefix}{not_found}");
         assert_eq!(answer.error(), (500, want.as_str()), "{server} {target}");
     }
-    // Precise does not care who has handed it on.
+    // Precise adds no prefix.
     let answer = ask("DELETE", "raft/peer?address=x&dc=dc2").send(&federation.service("alice"));
     assert_eq!(answer.error(), (404, not_found));
 }
 
 #[test]
-fn a_denial_in_another_datacenter_spoils_the_whole_listing_in_consul() {
+fn remote_denial_fails_the_whole_listing_in_consul() {
     let allowed = || {
         let token = MockToken::new("t").with(Resource::Keyring, Grant::Write);
         MockAcl::new(DefaultPolicy::Deny).with_token(token)
@@ -298,7 +298,7 @@ fn max_stale_lets_any_server_answer_from_1_10_on() {
 }
 
 #[test]
-fn cache_control_is_looked_at_from_1_10_on() {
+fn cache_control_is_checked_from_1_10_on() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (dialect, value, status) in [
@@ -320,7 +320,7 @@ fn cache_control_is_looked_at_from_1_10_on() {
 }
 
 #[test]
-fn what_precise_adds_is_not_known_to_consul() {
+fn additions_of_precise_are_unknown_to_consul() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     let ask = |dialect, method, target: &str| {
@@ -347,7 +347,7 @@ fn what_precise_adds_is_not_known_to_consul() {
 }
 
 #[test]
-fn the_default_policy_is_told_in_a_header_by_1_10_alone() {
+fn only_1_10_tells_the_default_policy_in_a_header() {
     for (policy, text) in [
         (DefaultPolicy::Allow, "allow"),
         (DefaultPolicy::Deny, "deny"),
@@ -365,7 +365,7 @@ fn the_default_policy_is_told_in_a_header_by_1_10_alone() {
 }
 
 #[test]
-fn what_stands_in_a_body_beside_the_key_is_taken_as_each_server_takes_it() {
+fn each_dialect_has_its_rules_for_the_rest_of_a_body() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (body, old, new, precise) in [

@@ -1,10 +1,10 @@
-//! `Wire` on plain values: what goes in, and what comes out, in every dialect.
+//! `Wire` on plain values, in every dialect.
 //!
-//! Recorded exchanges are replayed in tests/golden. Here stand the whole
-//! contract of `Precise`, what no recording shows of the Consul dialects, and
-//! what holds for every request.
+//! Recorded exchanges are replayed in tests/golden. Tested here are the contract of
+//! `Precise`, what no recording shows of the Consul dialects, and properties of every
+//! request.
 #![cfg(feature = "mock")]
-// A test is over where something is not as it has to be.
+// A test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
 mod bounds;

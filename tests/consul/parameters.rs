@@ -1,4 +1,4 @@
-//! `Precise`: what is refused before the service is asked, and in which words.
+//! `Precise`: requests that are rejected before the service is asked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ const NOT_AN_INDEX: &str = "the query parameter \"cas\" must be an index such as
 const EXAMPLE: &str = r#"send JSON such as {"Key": "<16, 24 or 32 bytes in base64>"}"#;
 
 #[test]
-fn each_bad_parameter_is_a_400_that_says_which_and_why() {
+fn malformed_parameter_is_a_400_that_names_it() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     let conflict = "Cannot specify ?stale with ?consistent, conflicting semantics.";
@@ -99,7 +99,7 @@ fn each_bad_parameter_is_a_400_that_says_which_and_why() {
 }
 
 #[test]
-fn a_malformed_query_or_cache_control_is_a_400() {
+fn malformed_query_or_cache_control_is_a_400() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for query in ["%zz", "a=%2", "a=1;b=2"] {
@@ -115,7 +115,7 @@ fn a_malformed_query_or_cache_control_is_a_400() {
 }
 
 #[test]
-fn a_path_that_makes_no_sense_is_a_400_that_says_so() {
+fn malformed_path_is_a_400_that_says_so() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for path in [
@@ -133,7 +133,7 @@ fn a_path_that_makes_no_sense_is_a_400_that_says_so() {
 }
 
 #[test]
-fn a_line_break_in_a_request_does_not_reach_a_header_of_the_answer() {
+fn line_break_in_a_request_reaches_no_response_header() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
@@ -150,7 +150,7 @@ fn a_line_break_in_a_request_does_not_reach_a_header_of_the_answer() {
 }
 
 #[test]
-fn the_first_of_several_mistakes_is_told_in_consuls_order() {
+fn first_of_several_mistakes_is_told_in_consuls_order() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (method, target, body, text) in [
@@ -191,7 +191,7 @@ fn the_first_of_several_mistakes_is_told_in_consuls_order() {
 }
 
 #[test]
-fn each_bad_keyring_body_is_a_400_for_whoever_may_write() {
+fn malformed_keyring_body_is_a_400_for_a_writer() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     let no_key = |why: &str| format!("Invalid gossip key: {why}");
@@ -250,7 +250,7 @@ fn each_bad_keyring_body_is_a_400_for_whoever_may_write() {
 }
 
 #[test]
-fn what_a_body_says_of_relaying_is_checked_as_the_query_is() {
+fn relay_factor_of_a_body_is_checked_as_in_the_query() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for factor in 0..=7 {
@@ -275,7 +275,7 @@ fn what_a_body_says_of_relaying_is_checked_as_the_query_is() {
 }
 
 #[test]
-fn each_bad_autopilot_body_is_a_400_for_whoever_may_write() {
+fn malformed_autopilot_body_is_a_400_for_a_writer() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (body, why) in [
@@ -359,7 +359,7 @@ impl KeyringBackend for Counting {
 }
 
 #[test]
-fn what_is_no_key_is_refused_without_asking_any_ring() {
+fn malformed_key_is_rejected_without_asking_a_ring() {
     let ring = Counting::default();
     let service = OperatorService::builder("dc1")
         .keyring(ring.clone())
@@ -382,7 +382,7 @@ fn what_is_no_key_is_refused_without_asking_any_ring() {
 }
 
 #[test]
-fn a_body_over_the_cap_is_a_413_and_one_at_the_cap_is_read() {
+fn body_over_the_limit_is_a_413_and_one_at_it_is_read() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     let padded = |length: usize| {
@@ -411,7 +411,7 @@ fn a_body_over_the_cap_is_a_413_and_one_at_the_cap_is_read() {
             .body(padded(cap + 1))
             .send(&alice);
         assert_eq!(answer.error().0, 413);
-        // Where no body is read, none is too large.
+        // A body that is not read cannot be too large.
         let answer = ask("GET", "keyring")
             .wire(wire)
             .body(padded(cap + 1))

@@ -1,4 +1,4 @@
-//! What holds for every request.
+//! Properties of every request.
 
 use cluster_operator::consul::{Call, Dialect, Request, Response, Wire};
 use cluster_operator::mock::{Grant, MockAcl, MockToken};
@@ -47,7 +47,7 @@ impl Parts {
     }
 }
 
-/// Anything at all.
+/// Any request.
 fn anything() -> impl Strategy<Value = Parts> {
     let text = any::<String>;
     let headers = proptest::collection::vec((text(), text()), 0..3);
@@ -62,7 +62,7 @@ fn anything() -> impl Strategy<Value = Parts> {
     })
 }
 
-/// Something that gets further than that.
+/// A request that is likely to be decoded.
 fn likely() -> impl Strategy<Value = Parts> {
     let method = select(vec![
         "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get", "",
@@ -198,14 +198,14 @@ fn services() -> [OperatorService; 2] {
                 .with(Resource::Operator, Grant::Write),
         )
         .with_token(MockToken::new("reader").with(Resource::Keyring, Grant::Read));
-    // The federation is dropped, so nobody else can be reached.
+    // The federation is dropped, so no other server can be reached.
     [
         two_datacenters().build().service("alice"),
         two_datacenters().authorizer(acl).build().service("alice"),
     ]
 }
 
-/// What the decoder says, in a form that compares.
+/// Decodes a request into a text that can be compared.
 fn decoded(wire: Wire, parts: &Parts, body: &[u8]) -> String {
     parts.with(body, |request| match wire.decode(request) {
         Ok(Call { request, view }) => format!("{request:?} {view:?}"),
@@ -226,13 +226,13 @@ fn check_headers(response: &Response) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 1000,
-        // A failure is shown; a case worth keeping becomes a test with a name.
+        // A failure is shown; a useful case becomes a test of its own.
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn decoding_never_panics_and_serving_sends_what_can_be_sent(parts in parts()) {
+    fn any_request_has_a_response_that_can_be_sent(parts in parts()) {
         for service in services() {
             for dialect in DIALECTS {
                 let response = parts.serve(Wire::new(dialect), &service);
@@ -249,7 +249,7 @@ proptest! {
     }
 
     #[test]
-    fn an_error_of_precise_is_never_empty_and_says_what_it_is(parts in parts()) {
+    fn errors_of_precise_have_a_body_and_a_media_type(parts in parts()) {
         for service in services() {
             let response = parts.serve(Wire::new(Dialect::Precise), &service);
             if response.status < 400 {
@@ -257,7 +257,7 @@ proptest! {
             }
             prop_assert_eq!(response.body.is_empty(), parts.method == "HEAD");
             let media = response.header("content-type");
-            // Rings and the health of servers are told as what they are.
+            // Rings and the health of servers are JSON.
             let is_report = media == Some("application/json")
                 && (parts.path.ends_with("keyring") || parts.path.ends_with("health"));
             let is_error = matches!(
@@ -271,9 +271,9 @@ proptest! {
     }
 
     #[test]
-    fn a_body_that_is_not_wanted_changes_nothing(parts in parts()) {
+    fn unwanted_body_changes_nothing(parts in parts()) {
         for dialect in DIALECTS {
-            // Small, so that a body which must not be looked at may be too large.
+            // Small, so that an unwanted body may be too large.
             let wire = Wire::new(dialect).with_body_limit(8);
             if !wire.wants_body(&parts.method, &parts.path) {
                 let with = decoded(wire, &parts, &parts.body);
@@ -283,7 +283,7 @@ proptest! {
     }
 
     #[test]
-    fn a_path_is_served_if_it_is_not_a_404(parts in parts()) {
+    fn served_path_is_not_a_404(parts in parts()) {
         for dialect in DIALECTS {
             let wire = Wire::new(dialect);
             let status = parts.with(&parts.body, |request| {

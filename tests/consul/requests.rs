@@ -92,7 +92,7 @@ fn each_endpoint_and_method_has_its_operation() {
 }
 
 #[test]
-fn freshness_is_asked_for_by_the_presence_of_a_flag() {
+fn presence_of_a_flag_sets_the_consistency() {
     for (query, want) in [
         ("", Consistency::Default),
         ("stale", Consistency::Stale),
@@ -148,7 +148,7 @@ fn first_value_of_a_parameter_counts_in_consul() {
 }
 
 #[test]
-fn the_token_of_the_query_beats_the_header_and_that_the_bearer() {
+fn token_of_the_query_beats_header_and_bearer() {
     let header = ("X-Consul-Token", "h");
     let bearer = ("Authorization", "Bearer b");
     for (query, headers, want) in [
@@ -173,13 +173,13 @@ fn the_token_of_the_query_beats_the_header_and_that_the_bearer() {
 }
 
 #[test]
-fn a_token_in_the_body_does_not_count() {
+fn token_in_the_body_does_not_count() {
     let body = format!(r#"{{"Key":"{FIRST}","Token":"t"}}"#);
     assert_eq!(read(&ask("POST", "keyring").body(body)).token, None);
 }
 
 #[test]
-fn field_names_are_read_whatever_their_case_and_the_last_one_wins() {
+fn last_field_counts_whatever_its_case() {
     let body = format!(r#"{{"kEY":"no key","KEY":"{SECOND}","relayfactor":2}}"#);
     assert_eq!(
         read(&ask("POST", "keyring").body(body)).operation,
@@ -192,7 +192,7 @@ fn field_names_are_read_whatever_their_case_and_the_last_one_wins() {
 }
 
 #[test]
-fn a_listing_can_be_kept_local_and_relayed() {
+fn listing_can_be_local_and_relayed() {
     for (query, scope, factor) in [
         ("", KeyringScope::Federation, 0),
         ("relay-factor=", KeyringScope::Federation, 0),
@@ -218,7 +218,7 @@ fn a_listing_can_be_kept_local_and_relayed() {
 }
 
 #[test]
-fn pretty_is_four_spaces_and_a_new_line_at_the_end_and_changes_nothing_else() {
+fn pretty_changes_nothing_but_the_layout() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for target in [

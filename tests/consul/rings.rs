@@ -1,4 +1,4 @@
-//! `Precise`: keyring replies, whole and in part.
+//! `Precise`: keyring replies, complete and partial.
 
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::{DefaultPolicy, Pool, Resource};
@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{FIRST, Never, SECOND, THIRD, ask, key, two_datacenters};
 
-/// Every member of every ring that failed, and the datacenter of those that did
-/// not.
+/// The given members of each ring.
 fn shown(listing: &Value, members: &[&str]) -> Vec<Value> {
     let rings = listing.as_array().unwrap().iter();
     rings
@@ -19,7 +18,7 @@ fn shown(listing: &Value, members: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn a_listing_has_every_ring_with_its_keys_and_primaries() {
+fn listing_has_every_ring_with_keys_and_primaries() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     ask("POST", "keyring").body(key(SECOND)).send(&alice).done();
@@ -39,7 +38,7 @@ fn a_listing_has_every_ring_with_its_keys_and_primaries() {
 }
 
 #[test]
-fn rings_stand_in_one_order_wherever_they_come_from() {
+fn rings_have_one_order_wherever_they_come_from() {
     let federation = MockFederation::builder()
         .datacenter("dc3", ["erin"])
         .datacenter("dc1", ["alice", "bob"])
@@ -74,7 +73,7 @@ fn rings_stand_in_one_order_wherever_they_come_from() {
 }
 
 #[test]
-fn a_local_listing_has_neither_the_wan_nor_other_datacenters() {
+fn local_listing_has_only_local_lan_rings() {
     let federation = two_datacenters().build();
     let listing = ask("GET", "keyring?local-only=true").send(&federation.service("alice"));
     let rings = shown(&listing.json(), &["WAN", "Datacenter"]);
@@ -83,7 +82,7 @@ fn a_local_listing_has_neither_the_wan_nor_other_datacenters() {
 }
 
 #[test]
-fn what_fails_of_a_listing_does_not_hide_the_rest() {
+fn failed_ring_does_not_hide_the_rest_of_a_listing() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
         .datacenter("dc2", ["dave"])
@@ -136,7 +135,7 @@ fn what_fails_of_a_listing_does_not_hide_the_rest() {
 }
 
 #[test]
-fn a_write_that_one_ring_fails_is_a_500_with_the_outcome_of_every_ring() {
+fn partly_failed_write_is_a_500_with_every_outcome() {
     let federation = two_datacenters().build();
     federation.stop_datacenter("dc2");
     let answer = ask("POST", "keyring")
@@ -164,7 +163,7 @@ fn a_write_that_one_ring_fails_is_a_500_with_the_outcome_of_every_ring() {
 }
 
 #[test]
-fn a_node_that_does_not_answer_to_a_write_leaves_its_outcome_unknown() {
+fn silent_node_leaves_the_outcome_of_a_write_unknown() {
     let federation = two_datacenters().notices_failures(false).build();
     federation.stop("bob");
     let answer = ask("POST", "keyring")
@@ -192,7 +191,7 @@ fn a_node_that_does_not_answer_to_a_write_leaves_its_outcome_unknown() {
 }
 
 #[test]
-fn the_primary_is_not_removed_and_what_is_not_installed_not_used() {
+fn change_that_every_node_refuses_is_a_409() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (method, body, message) in [
@@ -211,7 +210,7 @@ fn the_primary_is_not_removed_and_what_is_not_installed_not_used() {
 }
 
 #[test]
-fn what_only_one_ring_refuses_is_a_500_because_the_others_have_changed() {
+fn refusal_of_one_ring_is_a_500_since_others_have_changed() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     let lan = federation.keyring("dave", &Pool::Lan);
@@ -232,7 +231,7 @@ fn what_only_one_ring_refuses_is_a_500_because_the_others_have_changed() {
 }
 
 #[test]
-fn without_encryption_there_is_nothing_to_list_or_to_change() {
+fn keyring_without_encryption_is_a_409() {
     let federation = two_datacenters().unencrypted().build();
     let alice = federation.service("alice");
     for (method, message) in [
@@ -250,7 +249,7 @@ fn without_encryption_there_is_nothing_to_list_or_to_change() {
 }
 
 #[test]
-fn removing_a_key_that_no_ring_holds_succeeds() {
+fn removal_of_an_absent_key_succeeds() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     ask("DELETE", "keyring")
@@ -260,7 +259,7 @@ fn removing_a_key_that_no_ring_holds_succeeds() {
 }
 
 #[test]
-fn a_datacenter_that_denies_what_the_local_one_allows_is_told_beside_the_others() {
+fn remote_denial_stands_beside_the_other_rings() {
     let reader = || {
         MockAcl::new(DefaultPolicy::Deny)
             .with_token(MockToken::new("t").with(Resource::Keyring, Grant::Read))
@@ -286,7 +285,7 @@ fn a_datacenter_that_denies_what_the_local_one_allows_is_told_beside_the_others(
 }
 
 #[test]
-fn a_server_that_is_down_itself_tells_why_of_every_ring() {
+fn stopped_server_gives_the_reason_for_every_ring() {
     let federation = two_datacenters().build();
     federation.stop("alice");
     let answer = ask("GET", "keyring")

@@ -1,4 +1,4 @@
-//! `Precise`: what becomes of the service's answers and errors.
+//! `Precise`: statuses and texts of the service's answers and errors.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{Answer, AtOnce, Never, ask, two_datacenters};
 const NO_PATH: &str = "Invalid URL path: not a recognized HTTP API endpoint";
 
 #[test]
-fn a_path_that_is_not_served_is_a_404() {
+fn unknown_path_is_a_404() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for path in [
@@ -32,7 +32,7 @@ fn a_path_that_is_not_served_is_a_404() {
 }
 
 #[test]
-fn a_server_that_is_not_in_the_configuration_is_a_404() {
+fn unknown_server_is_a_404() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (target, text) in [
@@ -57,7 +57,7 @@ fn a_server_that_is_not_in_the_configuration_is_a_404() {
 }
 
 #[test]
-fn a_datacenter_that_is_not_known_is_a_404() {
+fn unknown_datacenter_is_a_404() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (method, target) in [
@@ -75,7 +75,7 @@ fn a_datacenter_that_is_not_known_is_a_404() {
 }
 
 #[test]
-fn a_method_that_is_not_served_is_a_405_that_says_which_are() {
+fn other_method_is_a_405_that_lists_the_served_ones() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (target, allow) in [
@@ -126,7 +126,7 @@ fn head_is_get_without_the_body() {
 }
 
 #[test]
-fn nothing_is_to_be_kept_by_a_cache() {
+fn no_response_is_cached() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (method, target) in [
@@ -143,7 +143,7 @@ fn nothing_is_to_be_kept_by_a_cache() {
 }
 
 #[test]
-fn the_last_voter_stays() {
+fn removal_of_the_last_voter_is_a_409() {
     let federation = two_datacenters().build();
     let dave = federation.service("dave");
     let answer = ask("DELETE", "raft/peer?address=127.0.0.4:8300").send(&dave);
@@ -153,7 +153,7 @@ fn the_last_voter_stays() {
 }
 
 #[test]
-fn a_removal_that_would_lose_the_quorum_is_a_409_unless_the_guard_is_off() {
+fn removal_that_loses_the_quorum_is_a_409_unless_guard_is_off() {
     let carol_is_down = |guard| {
         let federation = two_datacenters()
             .service_options(move |service| service.timer(Never).quorum_guard(guard))
@@ -169,7 +169,7 @@ fn a_removal_that_would_lose_the_quorum_is_a_409_unless_the_guard_is_off() {
     let text = "removing this voter would leave 1 of 2 voters alive, and 2 are needed: \
                 remove the dead ones first, bring them back, or add a voter";
     assert_eq!(answer.error(), (409, text));
-    // The dead one can go, and then the other one.
+    // The dead server can be removed, and then the other one.
     remove("127.0.0.3:8300").send(&alice).done();
     remove("127.0.0.2:8300").send(&alice).done();
 
@@ -183,7 +183,7 @@ fn a_removal_that_would_lose_the_quorum_is_a_409_unless_the_guard_is_off() {
 }
 
 #[test]
-fn a_removal_at_another_index_than_cas_is_a_409_that_names_both() {
+fn removal_at_another_index_is_a_409_that_names_both() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     let remove = |cas| {
@@ -200,7 +200,7 @@ fn a_removal_at_another_index_than_cas_is_a_409_that_names_both() {
 }
 
 #[test]
-fn what_a_server_has_no_backend_for_is_a_501() {
+fn endpoint_without_a_backend_is_a_501() {
     let gossip_only = two_datacenters().autopilot(false).build();
     let alice = gossip_only.service("alice");
     let answer = ask("GET", "autopilot/health").send(&alice);
@@ -222,7 +222,7 @@ fn what_a_server_has_no_backend_for_is_a_501() {
 }
 
 #[test]
-fn a_datacenter_that_cannot_be_reached_is_a_502() {
+fn unreachable_datacenter_is_a_502() {
     let federation = two_datacenters().build();
     federation.stop_datacenter("dc2");
     let answer = ask("GET", "raft/configuration?dc=dc2").send(&federation.service("alice"));
@@ -256,7 +256,7 @@ fn no_leader_is_a_503_at_once_that_says_when_to_ask_again() {
 }
 
 #[test]
-fn an_answer_that_does_not_come_in_time_is_a_504() {
+fn late_answer_is_a_504() {
     let silent = Target::Datacenter("dc2".into());
     let service = OperatorService::builder("dc1")
         .raft(MockRaft::voters(["alice"]))
@@ -274,7 +274,7 @@ fn an_answer_that_does_not_come_in_time_is_a_504() {
     assert_eq!(answer.error(), (504, format!("{text} {unknown}").as_str()));
 }
 
-/// What is answered to a request whose operation ends in this error.
+/// The answer to a request whose operation ends in this error.
 fn answer_to(method: &str, target: &str, error: impl Into<OperatorError>) -> Answer {
     let Ok(Call { view, .. }) = ask(method, target).decode() else {
         panic!("{method} {target}");
@@ -376,7 +376,7 @@ fn each_kind_of_error_has_its_status() {
 }
 
 #[test]
-fn a_failed_write_says_what_is_known_of_the_change() {
+fn failed_write_says_what_is_known_of_the_change() {
     let failed = || OperatorError::backend("log is full");
     for (outcome, text, member) in [
         (Outcome::NotApplied, "log is full", "not-applied"),
@@ -419,7 +419,7 @@ fn a_failed_write_says_what_is_known_of_the_change() {
 }
 
 #[test]
-fn whoever_asks_for_a_problem_gets_every_error_as_one() {
+fn every_error_is_a_problem_document_on_request() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     let small = Wire::new(Dialect::Precise).with_body_limit(4);
@@ -458,7 +458,7 @@ fn whoever_asks_for_a_problem_gets_every_error_as_one() {
 }
 
 #[test]
-fn a_problem_has_to_be_asked_for_by_name() {
+fn problem_document_has_to_be_requested_by_name() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     for (accept, problem) in [
@@ -480,7 +480,7 @@ fn a_problem_has_to_be_asked_for_by_name() {
 }
 
 #[test]
-fn an_unhealthy_cluster_is_a_429_with_all_that_is_known_of_it() {
+fn unhealthy_cluster_is_a_429_with_its_servers() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
     let healthy = ask("GET", "autopilot/health").send(&alice);

@@ -1,4 +1,4 @@
-//! Requests in one line, and a federation to send them to.
+//! Requests in one line, and a federation that answers them.
 
 use std::future::{pending, ready};
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(crate) const FIRST: &str = "0eK8RjnsGC/+I1fJErQsBA==";
 pub(crate) const SECOND: &str = "G/3/L4yOw3e5T7NTvuRi9g==";
 pub(crate) const THIRD: &str = "z90lFx3sZZLtTOkutXcwYg==";
 
-/// Time stands still.
+/// A timer that never fires.
 pub(crate) struct Never;
 
 impl Timer for Never {
@@ -22,7 +22,7 @@ impl Timer for Never {
     }
 }
 
-/// Every deadline is over at once, for work that is not ready by itself.
+/// A timer that fires at once.
 pub(crate) struct AtOnce;
 
 impl Timer for AtOnce {
@@ -31,7 +31,7 @@ impl Timer for AtOnce {
     }
 }
 
-/// Alice, who leads, bob and carol in dc1, and dave in dc2.
+/// The leader alice with bob and carol in dc1, and dave in dc2.
 pub(crate) fn two_datacenters() -> MockFederationBuilder {
     MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
@@ -41,7 +41,7 @@ pub(crate) fn two_datacenters() -> MockFederationBuilder {
         .service_options(|service| service.timer(Never))
 }
 
-/// A request that is put together and sent.
+/// A request that is built and sent.
 pub(crate) struct Ask {
     wire: Wire,
     method: String,
@@ -51,8 +51,7 @@ pub(crate) struct Ask {
     body: Vec<u8>,
 }
 
-/// A request to what stands behind `/v1/operator/`, or to a whole path, in the
-/// dialect `Precise`.
+/// Begins a request in `Precise`, to a path after `/v1/operator/` or to a whole path.
 pub(crate) fn ask(method: &str, target: &str) -> Ask {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
@@ -113,7 +112,7 @@ impl Ask {
 
     pub(crate) fn send(&self, service: &OperatorService) -> Answer {
         self.with(|wire, request| {
-            // Nothing here has to be waited for; what waits would wait for ever.
+            // Nothing here waits.
             let response = wire.serve(service, request).now_or_never();
             Answer(response.expect("the answer is there at once"))
         })
@@ -142,7 +141,7 @@ impl Ask {
     }
 }
 
-/// A response that can be looked at.
+/// A response.
 pub(crate) struct Answer(pub(crate) Response);
 
 impl Answer {
@@ -170,7 +169,7 @@ impl Answer {
         (self.status(), self.text())
     }
 
-    /// The body, which has to be JSON and to say so.
+    /// The body, which has to be JSON by its media type, too.
     pub(crate) fn json(&self) -> serde_json::Value {
         let media = self.header("content-type");
         assert!(
@@ -181,7 +180,7 @@ impl Answer {
         serde_json::from_slice(&self.0.body).unwrap()
     }
 
-    /// The status of a write that has nothing to say.
+    /// Asserts the empty answer to a successful write.
     pub(crate) fn done(&self) {
         assert_eq!((self.status(), self.text()), (200, ""));
         assert_eq!(self.header("content-type"), None);

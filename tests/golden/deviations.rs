@@ -1,14 +1,14 @@
-//! Where the Consul dialects differ from Consul on purpose.
+//! The intended differences between the Consul dialects and Consul.
 //!
-//! The same table stands in docs/deviations.md; a test holds the two together.
+//! The same table is in docs/deviations.md; a test compares the two.
 
 use super::recording::{Case, Scenario};
 
-/// One rule that is not followed.
+/// A rule of Consul that is not followed.
 pub(crate) struct Deviation {
     pub(crate) name: &'static str,
     pub(crate) reason: &'static str,
-    /// Whether the case shows it.
+    /// Tells whether the case shows it.
     applies: fn(&Exchange<'_>) -> bool,
 }
 

@@ -28,7 +28,7 @@ struct Tally {
 }
 
 #[test]
-fn every_recorded_exchange_is_answered_as_it_was() {
+fn recorded_exchanges_are_answered_as_recorded() {
     let folder = std::env::var_os("GOLDEN_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
         PathBuf::from,
@@ -102,7 +102,7 @@ enum Verdict {
     Different,
 }
 
-/// The best that the servers answer which may have been asked.
+/// Sends a case to the servers that may have been asked, and returns the best answer.
 fn answer(world: &mut World, case: &Case, many: bool) -> (Verdict, Response) {
     world.prepare(case);
     let recorded = normalise(&case.response, world.recorded_ids());
@@ -128,8 +128,8 @@ fn answer(world: &mut World, case: &Case, many: bool) -> (Verdict, Response) {
     best
 }
 
-/// Errors of several servers carry Go's own network errors: the status and that
-/// it is a text count.
+/// Compares errors of several servers by status and type only, since they have Go's own
+/// network errors.
 fn is_alike(ours: &Response, recorded: &Response) -> bool {
     ours.status == recorded.status
         && ours.headers == recorded.headers
@@ -138,7 +138,7 @@ fn is_alike(ours: &Response, recorded: &Response) -> bool {
 }
 
 #[test]
-fn the_documented_table_of_deviations_is_the_one_that_is_tested() {
+fn documented_deviations_are_the_tested_ones() {
     let table = include_str!("../../docs/deviations.md");
     for deviation in deviations::DEVIATIONS {
         let row = format!("| {} | {} |", deviation.name, deviation.reason);

@@ -1,8 +1,8 @@
-//! Takes out of a response what differs from run to run.
+//! Replaces the parts of a response that differ from run to run.
 
 use super::recording::Response;
 
-/// A response without its accidents: two that mean the same are equal then.
+/// Normalises a response, so that two with the same meaning are equal.
 ///
 /// `ids` are the servers' ids and what to put in their place.
 pub(crate) fn normalise(response: &Response, ids: &[(String, String)]) -> Response {
@@ -32,7 +32,7 @@ pub(crate) fn normalise(response: &Response, ids: &[(String, String)]) -> Respon
     response
 }
 
-/// Raft indexes: that there is one counts, and whether it is zero.
+/// Replaces Raft indexes except 0.
 fn number(body: &str, field: &str) -> String {
     let name = format!("\"{field}\":");
     let mut out = String::new();
@@ -52,7 +52,7 @@ fn number(body: &str, field: &str) -> String {
     out + rest
 }
 
-/// Times: that there is one counts, and that the health has none below a second.
+/// Replaces times by whether the health has fractions of a second.
 fn times(body: &str) -> String {
     let mut parts = body.split("\"StableSince\":\"");
     let mut out = parts.next().unwrap_or_default().to_owned();
@@ -69,7 +69,7 @@ fn times(body: &str) -> String {
     out
 }
 
-/// The order in which datacenters answered. The WAN ring comes first anyway.
+/// Sorts the rings by datacenter, with the WAN ring first.
 fn rings(body: &str) -> String {
     let mut rings = elements(body);
     rings.sort_by_key(|ring| {
@@ -103,7 +103,7 @@ fn elements(array: &str) -> Vec<&str> {
     elements
 }
 
-/// The order of the rings, and within a ring that of its nodes' messages.
+/// Sorts the rings, and the messages of each ring's nodes.
 fn aggregated(body: &str) -> String {
     let bullet = if body.contains("\n\t* ") {
         "\n\t* "
@@ -128,7 +128,7 @@ fn aggregated(body: &str) -> String {
 }
 
 #[test]
-fn indexes_times_and_orders_are_taken_out_and_nothing_else() {
+fn only_indexes_times_and_orders_are_normalised() {
     assert_eq!(
         number(r#"{"A":[],"Index": 13}"#, "Index"),
         r#"{"A":[],"Index": N}"#

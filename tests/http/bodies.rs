@@ -20,7 +20,7 @@ use super::{send, service, text};
 
 const INSTALL: &str = r#"{"Key":"G/3/L4yOw3e5T7NTvuRi9g=="}"#;
 
-/// What a body does once its pieces are gone.
+/// What a body does after its last piece.
 #[derive(Clone, Copy, PartialEq)]
 enum Then {
     End,
@@ -30,11 +30,11 @@ enum Then {
     Break,
 }
 
-/// A body that counts what is pulled out of it.
+/// A body that counts what is read of it.
 struct Script {
     pieces: VecDeque<Bytes>,
     then: Then,
-    /// The length that it says it has.
+    /// The announced length.
     length: Option<u64>,
     pulled: Arc<AtomicUsize>,
 }
@@ -94,7 +94,7 @@ async fn with_body(app: &Router, method: &str, script: Script) -> (Response<Body
 }
 
 #[tokio::test]
-async fn a_body_may_come_in_as_many_pieces_as_it_likes() {
+async fn body_may_come_in_pieces() {
     for size in [1, 2, 7, 1000] {
         let (response, pulled) = with_body(
             &app(64),
@@ -108,7 +108,7 @@ async fn a_body_may_come_in_as_many_pieces_as_it_likes() {
 }
 
 #[tokio::test]
-async fn a_body_that_never_ends_is_given_up_at_the_limit() {
+async fn endless_body_is_a_413_at_the_limit() {
     for (limit, size) in [(1000, 10), (1000, 7), (1000, 999), (64 * 1024, 1024)] {
         let script = pieces(&[b' '; 1024][..size], size, Then::Repeat);
         let (response, pulled) = with_body(&app(limit), "POST", script).await;
@@ -121,7 +121,7 @@ async fn a_body_that_never_ends_is_given_up_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_body_at_the_limit_is_read_and_one_byte_more_is_not() {
+async fn body_at_the_limit_is_read_and_one_byte_more_is_not() {
     let body = INSTALL.as_bytes();
     for (limit, status) in [(body.len(), 200), (body.len() - 1, 413)] {
         let (response, _) = with_body(&app(limit), "PUT", pieces(body, 5, Then::End)).await;
@@ -130,7 +130,7 @@ async fn a_body_at_the_limit_is_read_and_one_byte_more_is_not() {
 }
 
 #[tokio::test]
-async fn a_body_that_says_it_is_too_large_is_refused_unread() {
+async fn body_with_a_too_large_length_is_rejected_unread() {
     let mut script = pieces(&[b' '; 1024], 1024, Then::Repeat);
     script.length = Some(65);
     let (response, pulled) = with_body(&app(64), "POST", script).await;
@@ -139,7 +139,7 @@ async fn a_body_that_says_it_is_too_large_is_refused_unread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stalls_is_given_up_after_the_deadline() {
+async fn stalled_body_is_a_408_after_the_timeout() {
     let endpoints = OperatorHttp::new(service());
     for (endpoints, seconds) in [
         (endpoints.clone(), 10),
@@ -158,7 +158,7 @@ async fn a_body_that_stalls_is_given_up_after_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_a_400() {
+async fn body_that_breaks_off_is_a_400() {
     let script = pieces(INSTALL.as_bytes(), 4, Then::Break);
     let (response, _) = with_body(&app(64), "DELETE", script).await;
     assert_eq!(response.status(), 400);
@@ -166,7 +166,7 @@ async fn a_body_that_breaks_off_is_a_400() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_matter_is_not_read() {
+async fn unwanted_body_is_not_read() {
     for method in ["GET", "HEAD", "OPTIONS", "PATCH"] {
         let mut script = pieces(&[b' '; 1024], 1024, Then::Repeat);
         script.length = Some(1 << 40);

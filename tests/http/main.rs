@@ -1,6 +1,6 @@
-//! `OperatorHttp` as axum's users mount it.
+//! `OperatorHttp` in an axum server.
 #![cfg(all(feature = "http", feature = "mock", feature = "tokio"))]
-// A test is over where something is not as it has to be.
+// A test fails by panicking.
 #![allow(clippy::unwrap_used)]
 
 mod bodies;
@@ -14,8 +14,7 @@ use cluster_operator::mock::MockFederation;
 use http::{Request, Response};
 use tower::ServiceExt;
 
-/// Alice, who leads, bob and carol. It stands alone: what it answers needs no
-/// other server.
+/// The leader alice with bob and carol. Its answers need no other server.
 fn service() -> OperatorService {
     MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
@@ -30,7 +29,7 @@ fn request(method: &str, uri: &str) -> Request<Body> {
     request.body(Body::empty()).unwrap()
 }
 
-/// What a router answers, without a socket.
+/// Sends a request to a router without a socket.
 async fn send(app: &Router, request: Request<Body>) -> Response<Body> {
     app.clone().oneshot(request).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! Beside a server's own routes.
+//! The ways to mount it beside a server's own routes.
 
 use axum::Router;
 use axum::body::Body;
@@ -27,7 +27,7 @@ fn mounted(endpoints: OperatorHttp) -> [Router; 3] {
 }
 
 #[test]
-fn it_can_be_cloned_and_shared_between_threads() {
+fn service_can_be_cloned_and_shared_between_threads() {
     fn is_mountable<S>()
     where
         S: Clone + Send + Sync + 'static,
@@ -39,7 +39,7 @@ fn it_can_be_cloned_and_shared_between_threads() {
 }
 
 #[tokio::test]
-async fn every_way_to_mount_it_keeps_the_servers_own_routes() {
+async fn own_routes_are_kept_however_it_is_mounted() {
     for app in mounted(OperatorHttp::new(service())) {
         let own = send(&app, request("GET", "/")).await;
         assert_eq!(text(own).await, "my own server");
@@ -70,7 +70,7 @@ async fn redirect_leads_to_the_whole_path_however_it_is_mounted() {
 }
 
 #[tokio::test]
-async fn a_prefix_may_end_in_a_slash() {
+async fn prefix_may_end_in_a_slash() {
     let endpoints = OperatorHttp::new(service()).nested_under("/v1/operator/");
     let app = Router::new().nest_service("/v1/operator", endpoints);
     let response = send(&app, request("GET", CONFIGURATION)).await;
@@ -78,7 +78,7 @@ async fn a_prefix_may_end_in_a_slash() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_served_is_told_which_are() {
+async fn other_method_is_a_405_with_the_allowed_ones() {
     for app in mounted(OperatorHttp::new(service())) {
         let response = send(&app, request("PATCH", "/v1/operator/keyring")).await;
         assert_eq!(response.status(), 405);
@@ -145,7 +145,7 @@ async fn headers_of_request_and_response_are_passed_on() {
 }
 
 #[tokio::test]
-async fn of_a_header_that_is_given_twice_the_first_value_counts() {
+async fn first_value_of_a_repeated_header_counts() {
     let app = Router::new().fallback_service(OperatorHttp::new(service()));
     let mut request = request("GET", CONFIGURATION);
     let headers = request.headers_mut();

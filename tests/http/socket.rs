@@ -53,7 +53,7 @@ fn length(head: &str) -> Option<&str> {
 }
 
 #[tokio::test]
-async fn it_answers_over_a_socket() {
+async fn requests_are_answered_over_a_socket() {
     let address = serve().await;
     let send = |method: &str, path: &str, rest: &str| {
         let request = format!(
