@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Decides who may do what.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ pub enum AclError {
     /// The token is known and does not allow it.
     #[error("permission denied")]
     Denied {
-        /// Whose token it is.
+        /// The owner of the token.
         identity: Identity,
     },
-    /// Nobody has this token.
+    /// The token is unknown.
     #[error("the token is not known")]
     UnknownToken,
-    /// It cannot be told now.
+    /// The authorizer is unavailable.
     #[error("{reason}")]
     Unavailable {
-        /// Why not, for the operator. It must not contain the token.
+        /// The cause, for the operator. It must not contain the token.
         reason: String,
     },
 }
@@ -45,38 +45,35 @@ impl AclError {
 
 /// Decides whether a token allows an operation.
 ///
-/// The service asks it in the server that serves the operation, after routing
-/// and before any lookup.
+/// The service calls it in the server that serves the operation, after routing and before any
+/// lookup.
 ///
 /// # Contract
-/// `cluster_operator_conformance::acl_authorizer` holds an authorizer to it; in
-/// parentheses are the names of its checks.
-/// - No token means the anonymous one (`anonymous_rules_apply_without_a_token`).
-/// - Write implies read (`rules_decide_under_default_deny`); deny and read hold
-///   whatever the default is (`rules_decide_under_default_allow`).
-/// - What a token that is unknown would be allowed does not matter: it is
-///   [`UnknownToken`](AclError::UnknownToken), also under a default of allow
-///   (`default_allow_does_not_cover_unknown_tokens`).
-/// - A decision, a denial too, names the token by its
-///   [`AccessorId`](super::AccessorId), always the same one, unless tokens have no such ids (`a_denial_tells_whose_token_it_is`).
-///   Who shows the id instead of the secret shows a token that is unknown
-///   (`an_accessor_id_is_no_secret`).
-/// - An answer does not depend on other requests
+/// `cluster_operator_conformance::acl_authorizer` tests it; the names of its checks are in
+/// parentheses.
+/// - A request without a token has the anonymous token's rules
+///   (`anonymous_rules_apply_without_a_token`).
+/// - Write implies read (`rules_decide_under_default_deny`). Deny and read hold under any default
+///   policy (`rules_decide_under_default_allow`).
+/// - An unknown token is [`UnknownToken`](AclError::UnknownToken), also under a default policy of
+///   allow (`default_allow_does_not_cover_unknown_tokens`).
+/// - Decisions and denials name the token by its [`AccessorId`](super::AccessorId), which does not
+///   change, unless tokens have no such ids (`a_denial_tells_whose_token_it_is`). The id is no
+///   secret: presented as a token, it is unknown (`an_accessor_id_is_no_secret`).
+/// - A decision does not depend on other requests
 ///   (`an_answer_does_not_depend_on_other_questions`).
-/// - The secret is not logged, not kept, and no part of it put into an error
-///   (`no_secret_is_in_an_error`).
-/// - Where it cannot be told what a token allows, nothing is allowed
+/// - The secret is not logged or kept, and no part of it is in an error (`no_secret_is_in_an_error`).
+/// - Nothing is allowed while the rules of a token cannot be found out
 ///   (`lost_source_is_unavailable`).
 #[async_trait]
 pub trait AclAuthorizer: Send + Sync {
-    /// Decides whether the token allows this access to the resource, and says whose
-    /// token it is.
+    /// Decides whether the token allows this access to the resource, and returns its owner.
     ///
     /// # Errors
-    /// [`AclError`] if it does not, or if that cannot be told.
+    /// [`AclError`] if the token does not allow it, or if that cannot be found out.
     ///
     /// # Cancel safety
-    /// It decides only; the future can be dropped.
+    /// The future changes nothing and can be dropped.
     async fn authorize(
         &self,
         token: Option<&Token>,
@@ -84,8 +81,8 @@ pub trait AclAuthorizer: Send + Sync {
         access: Access,
     ) -> Result<Identity, AclError>;
 
-    /// What holds where no rule says anything. Consul 1.10 tells it in a header
-    /// of every response.
+    /// The policy that decides where no rule does. Consul 1.10 sends it in a header of every
+    /// response.
     fn default_policy(&self) -> DefaultPolicy {
         DefaultPolicy::Deny
     }
@@ -113,10 +110,10 @@ macro_rules! forward {
 
 forward!(Arc, Box);
 
-/// Allows everything to everyone, as a Consul with ACLs off does.
+/// Allows everything to everyone, as Consul does with ACLs disabled.
 ///
-/// Whoever reaches the endpoints can then read the gossip keys and remove
-/// servers. It has to be named; no builder takes it by default.
+/// Everyone who reaches the endpoints can then read the gossip keys and remove servers. No builder
+/// uses it by default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AllowAll;
 

@@ -70,6 +70,9 @@ pub enum SecretFault {
     /// It has a single character.
     #[error("is a single character: give one that nobody can guess, such as a UUID")]
     TooShort,
+    /// It is a placeholder for a template, such as `${TOKEN}`, which nothing has replaced.
+    #[error("is a placeholder that was not replaced: put the secret itself there")]
+    Placeholder,
     /// It is published as an example, so that everybody knows it.
     #[error("is a published example: give one that nobody can guess, such as a new UUID")]
     Published,
@@ -102,6 +105,8 @@ pub(super) fn check(secret: &str) -> Option<SecretFault> {
         Some(SecretFault::Control)
     } else if secret.chars().nth(1).is_none() {
         Some(SecretFault::TooShort)
+    } else if secret.contains("${") || secret.contains("{{") {
+        Some(SecretFault::Placeholder)
     } else if PUBLISHED
         .iter()
         .any(|known| known.eq_ignore_ascii_case(secret))

@@ -1,4 +1,4 @@
-//! The secret that a request presents.
+//! The token of a request.
 
 use std::fmt;
 
@@ -9,9 +9,8 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// The secret of an ACL token.
 ///
-/// It is wiped when dropped, has no `Display`, and its `Debug` shows nothing of
-/// it. Equality takes a time that depends on the lengths only. Where it has to
-/// travel, name [`exposed`].
+/// It is wiped when dropped, has no `Display`, and its `Debug` shows nothing of it. The time of a
+/// comparison depends on the lengths only. To serialize it, name [`exposed`].
 ///
 /// ```
 /// use cluster_operator::Token;
@@ -24,12 +23,12 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 pub struct Token(Zeroizing<String>);
 
 impl Token {
-    /// Takes the secret as it is.
+    /// Creates a token from its secret.
     pub fn new(secret: impl Into<String>) -> Self {
         Token(Zeroizing::new(secret.into()))
     }
 
-    /// The secret. Take care where it goes.
+    /// The secret. It must not reach logs or errors.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -45,8 +44,7 @@ impl fmt::Debug for Token {
 
 impl PartialEq for Token {
     fn eq(&self, other: &Self) -> bool {
-        // Slices of different lengths compare at once, so both are hashed to
-        // the same length first.
+        // Slices of different lengths compare in no time, so both are hashed first.
         let digest = |token: &Token| Sha256::digest(token.0.as_bytes());
         digest(self)
             .as_slice()
@@ -57,15 +55,14 @@ impl PartialEq for Token {
 
 impl Eq for Token {}
 
-/// Serializes a token in clear, for `#[serde(with = ...)]` where it is
-/// forwarded. Works on an `Option`.
+/// Serializes an optional token in clear, for `#[serde(with = ...)]`, where it is forwarded.
 pub mod exposed {
     use super::{Deserialize, Deserializer, Serialize, Serializer, Token};
 
     /// Writes the secret.
     ///
     /// # Errors
-    /// What the serializer refuses.
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(
         token: &Option<Token>,
         serializer: S,
@@ -76,7 +73,7 @@ pub mod exposed {
     /// Reads the secret.
     ///
     /// # Errors
-    /// What is no string.
+    /// Those of the deserializer, and one for what is no string.
     pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Token>, D::Error> {
@@ -89,12 +86,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_tells_that_it_is_a_token_and_no_more() {
+    fn debug_hides_the_secret() {
         assert_eq!(format!("{:?}", Token::new("b852fbe7")), "Token(..)");
     }
 
     #[test]
-    fn tokens_compare_by_their_secret() {
+    fn tokens_are_equal_if_their_secrets_are() {
         assert_eq!(Token::new("a"), Token::new("a"));
         assert_ne!(Token::new("a"), Token::new("b"));
         assert_ne!(Token::new("a"), Token::new("aa"));

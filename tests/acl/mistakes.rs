@@ -281,7 +281,7 @@ fn mistakes_in_hcl_say_where_and_what_to_do() {
 
 #[test]
 fn unusable_secrets_are_refused_with_a_hint() {
-    use SecretFault::{Blank, Control, Published, TooShort, Whitespace};
+    use SecretFault::{Blank, Control, Placeholder, Published, TooShort, Whitespace};
 
     for (secret, fault) in [
         ("", Blank),
@@ -297,6 +297,8 @@ fn unusable_secrets_are_refused_with_a_hint() {
         ("s3\\u0080cret", Control),
         ("s", TooShort),
         ("\\u00e9", TooShort),
+        ("${TOKEN}", Placeholder),
+        ("{{token}}", Placeholder),
         ("b1gs33cr3t", Published),
         ("527347d3-9653-07dc-adc0-598b8f2b0f4d", Published),
         ("527347D3-9653-07DC-ADC0-598B8F2B0F4D", Published),
