@@ -12,9 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cap::Cap;
-use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, Resource, Rule, Rules, Token, TokenDefinition, TokenStore,
-};
+use cluster_operator::acl::{Access, AccessorId, Resource, Rule, Rules, TokenDefinition};
+use cluster_operator::{AclAuthorizer, Token, TokenStore};
 use criterion::{BenchmarkId, Criterion};
 
 #[global_allocator]

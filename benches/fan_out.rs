@@ -15,10 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys};
+use cluster_operator::operation::KeyringScope;
+use cluster_operator::peers::{EnvelopeReply, SendError, Target};
+use cluster_operator::service::Caller;
 use cluster_operator::{
-    AllowAll, Caller, DatacenterName, Envelope, EnvelopeReply, GossipKey, GossipQuery, KeyChange,
-    KeyringBackend, KeyringScope, NodeKeys, NodeName, OperatorError, OperatorService, Peers, Pool,
-    SendError, Target, Token,
+    AllowAll, DatacenterName, Envelope, GossipKey, KeyringBackend, NodeName, OperatorError,
+    OperatorService, Peers, Pool, Token,
 };
 use futures_util::future::join_all;
 use tokio::runtime::{Builder, Runtime};

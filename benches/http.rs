@@ -15,12 +15,11 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::http::header;
 use axum::routing::get;
+use cluster_operator::acl::{AccessorId, Resource, Rule, Rules, TokenDefinition};
 use cluster_operator::mock::MockKeyring;
+use cluster_operator::raft::{RaftConfiguration, RaftServer};
 use cluster_operator::server::OperatorHttp;
-use cluster_operator::{
-    AccessorId, GossipKey, OperatorService, Pool, RaftConfiguration, RaftServer, Resource, Rule,
-    Rules, Token, TokenDefinition, TokenStore,
-};
+use cluster_operator::{GossipKey, OperatorService, Pool, Token, TokenStore};
 use leader::Leader;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

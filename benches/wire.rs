@@ -10,8 +10,9 @@ mod fixture;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use cluster_operator::OperatorService;
 use cluster_operator::consul::{Dialect, Request, Wire};
-use cluster_operator::{OperatorService, RaftConfiguration};
+use cluster_operator::raft::RaftConfiguration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fixture::{Leader, configuration, secret, tokens};
 use futures_util::FutureExt;

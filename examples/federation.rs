@@ -16,7 +16,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use cluster_operator::client::{ClientError, OperatorClient, RingListing};
-use cluster_operator::{Consistency, GossipKey, NodeName, PeerSelector, Pool, RaftConfiguration};
+use cluster_operator::raft::{Consistency, PeerSelector, RaftConfiguration};
+use cluster_operator::{GossipKey, NodeName, Pool};
 use cluster_operator_demo::operated::{Process, serve_if_started_by_another};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;

@@ -9,8 +9,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, NodeFault};
+use cluster_operator::raft::{Consistency, PeerSelector};
 use cluster_operator::rotation::rotate;
-use cluster_operator::{Caller, Consistency, GossipKey, PeerSelector, Pool};
+use cluster_operator::service::Caller;
+use cluster_operator::{GossipKey, Pool};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let clock = MockClock::new();

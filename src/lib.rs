@@ -33,62 +33,63 @@
 //!
 //! Without the feature `http`, [`consul::Wire`] serves requests that are plain values.
 //!
-//! # For whom
-//! - **Authors of servers** build an [`OperatorService`] and mount it, over HTTP
-//!   with `server::OperatorHttp` or over their own RPC: between servers an
-//!   [`Envelope`] carries a request, and [`OperatorService::answer`] takes one.
-//! - **Authors of backends** implement [`RaftBackend`], [`KeyringBackend`],
-//!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is the
-//!   contract, and the crate `cluster-operator-conformance` has a suite that shows
-//!   whether it is kept.
+//! # Where to start
+//! - **Server authors** build an [`OperatorService`] and mount it, over HTTP with
+//!   `server::OperatorHttp` or over their own RPC: an [`Envelope`] carries a request to
+//!   another server, and [`OperatorService::answer`] answers it there.
+//! - **Backend authors** implement [`RaftBackend`], [`KeyringBackend`],
+//!   [`AclAuthorizer`] or [`Peers`]. The documentation of each trait is its contract,
+//!   and the crate `cluster-operator-conformance` has a suite that checks it. The crates
+//!   `cluster-operator-openraft` and `cluster-operator-serf` are backends over these
+//!   engines.
 //! - **Authors of programs** that operate a cluster use `client::OperatorClient`.
-//! - **Authors of tests** use `mock`: a whole federation in
-//!   memory, with servers that can be stopped.
+//! - **Test authors** use `mock`: a federation in memory, whose servers and links fail
+//!   as the test decides.
 //!
-//! # Map
-//! | module | what is there |
+//! # Modules
+//! | module | content |
 //! |---|---|
-//! | [`raft`] | the Raft configuration, and the trait behind it |
-//! | [`keyring`] | keys, rings, reports, and the trait behind them |
-//! | [`acl`] | tokens and their rules, and who decides what they allow |
-//! | [`autopilot`] | autopilot's configuration, and the health of the servers |
 //! | [`service`] | the service, its builder and its callers |
-//! | [`rotation`] | replacing the gossip key of a whole federation |
-//! | [`consul`] | Consul's HTTP API as plain values, in three dialects |
-//! | `server` | the same as a tower service |
-//! | `peer_http` | servers that reach each other over HTTP |
-//! | `client` | a client for programs |
-//! | `mock` | a simulated federation |
-//! | [`guide`] | how to embed it, with whole programs |
+//! | [`operation`] | operations, requests and replies |
+//! | [`error`] | the error, its kinds, and what each ring did |
+//! | [`raft`] | the Raft configuration, the quorum guard, and the backend's trait |
+//! | [`keyring`] | keys, rings, reports, and the backend's trait |
+//! | [`autopilot`] | autopilot's configuration, the health of the servers, and the backend's trait |
+//! | [`acl`] | tokens, policies, token files, and the authorizer's trait |
+//! | [`peers`] | the transport between servers |
+//! | [`timer`] | the clock of the service |
+//! | [`types`] | names and other small values |
+//! | [`rotation`] | the replacement of a federation's gossip key |
+//! | [`consul`] | Consul's HTTP API on plain values, in three dialects |
+//! | `server` (feature `http`) | the same API as a tower service |
+//! | `peer_http` (feature `peer-http`) | servers that reach each other over HTTP |
+//! | `client` (feature `client`) | a client for programs |
+//! | `mock` (feature `mock`) | a simulated federation |
+//! | [`guide`] | how to embed the library, with whole programs |
 //!
-//! Beside it stand crates of their own: `cluster-operator-openraft` and
-//! `cluster-operator-serf`, the backends over these engines, and
-//! `cluster-operator-conformance`, the suites for backends.
-//!
-//! A request takes one way through them: HTTP bytes → [`consul::Wire::decode`] →
-//! [`OperatorRequest`] → [`OperatorService::call`] → [`OperatorReply`] or
-//! [`OperatorError`] → [`consul::Wire::encode`] → HTTP bytes.
+//! The path of a request: HTTP → [`consul::Wire::decode`] → [`OperatorRequest`] →
+//! [`OperatorService::call`] → [`OperatorReply`] or [`OperatorError`] →
+//! [`consul::Wire::encode`] → HTTP.
 //!
 //! # Features
-//! | feature | what it adds | default |
+//! | feature | adds | default |
 //! |---|---|---|
-//! | `tokio` | `TokioTimer`, the clock that the builder takes by itself | yes |
+//! | `tokio` | [`TokioTimer`](timer), the clock that the builder uses by default | yes |
 //! | `http` | `server::OperatorHttp`, a tower service | no |
-//! | `client` | `client::OperatorClient`, a client for programs, over hyper without TLS | no |
+//! | `client` | `client::OperatorClient`, for programs, over hyper without TLS | no |
 //! | `peer-http` | `peer_http::HttpPeers` and `PeerHttp`, for servers that reach each other over HTTP | no |
-//! | `hcl` | rules and token files in HCL; JSON is always read | no |
+//! | `hcl` | policies and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
 //!
-//! Without features there is no runtime, no HTTP and no engine among the
-//! dependencies.
+//! Without features, the dependencies include no async runtime, HTTP stack or engine.
 //!
-//! # What differs from Consul
-//! The default dialect, [`Precise`](consul::Dialect::Precise), keeps paths,
-//! parameters and JSON and says what went wrong in the status: an unknown server
-//! is a 404 and not a 500, a typo is a 400, no leader is a 503 at once and not a
-//! 500 after seven seconds. A keyring operation answers with every ring's
-//! outcome, whichever failed. A removal that would cost the quorum is refused.
-//! The Consul dialects answer as those servers do, byte for byte.
+//! # Differences from Consul
+//! The default dialect, [`Precise`](consul::Dialect::Precise), keeps Consul's paths,
+//! parameters and JSON, and answers with the right status: an unknown server is a 404
+//! and not a 500, a misspelt parameter a 400, and a missing leader a 503 at once and not
+//! a 500 after seven seconds. A keyring operation reports the outcome of every ring,
+//! whichever failed. A removal that would cost the quorum is rejected. The Consul
+//! dialects answer as those servers do, byte for byte.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod acl;
@@ -120,31 +121,15 @@ pub mod timer;
 mod transport;
 pub mod types;
 
-pub use acl::{
-    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Identity, LoadError,
-    Resource, Rule, Rules, RulesError, Token, TokenDefinition, TokenSnapshot, TokenStore,
-    TokenStoreBuilder,
-};
-pub use autopilot::{
-    AutopilotBackend, AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
-};
+pub use acl::{AclAuthorizer, AllowAll, Token, TokenStore};
+pub use autopilot::AutopilotBackend;
 pub use error::{ErrorKind, OperatorError, Outcome};
-pub use keyring::{
-    GossipKey, GossipQuery, InvalidKey, KeyChange, KeyringBackend, NodeFailure, NodeKeys,
-    NodeMessage, Pool, RelayFactor, RingReport,
-};
-pub use operation::{
-    InvalidRequestId, KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply,
-    OperatorRequest, RequestId, RingOutcome,
-};
-pub use peers::{Envelope, EnvelopeReply, Peers, SendError, SendFailure, Target};
-pub use raft::{
-    ConfigVersion, Consistency, LeaderHint, Leadership, LogPosition, Membership, PeerSelector,
-    PendingChange, Proof, QuorumGuard, RaftBackend, RaftConfiguration, RaftMember, RaftServer,
-    RaftView, Removal, ServerStatus, Suffrage,
-};
-pub use service::{BuildError, Caller, OperatorService, OperatorServiceBuilder};
+pub use keyring::KeyringBackend;
+pub use operation::{Operation, OperatorReply, OperatorRequest};
+pub use peers::{Envelope, Peers};
+pub use raft::RaftBackend;
+pub use service::{OperatorService, OperatorServiceBuilder};
+pub use timer::Timer;
 #[cfg(feature = "tokio")]
 pub use timer::TokioTimer;
-pub use timer::{Sleep, Timer};
-pub use types::{DatacenterName, NodeName, ProtocolVersion, SegmentName, ServerAddress, ServerId};
+pub use types::{DatacenterName, GossipKey, NodeName, Pool, ServerAddress, ServerId};

@@ -19,7 +19,8 @@ pub use crate::error::{KeyringReply, RingOutcome};
 /// A request: an operation, the caller's token, and the datacenter.
 ///
 /// ```
-/// use cluster_operator::{Consistency, Operation, OperatorRequest, Token};
+/// use cluster_operator::raft::Consistency;
+/// use cluster_operator::{Operation, OperatorRequest, Token};
 ///
 /// let request = OperatorRequest::new(Operation::RaftConfiguration(Consistency::Stale))
 ///     .with_token(Token::new("b852fbe7"))
@@ -86,12 +87,12 @@ impl OperatorRequest {
 /// and `-`, `_`, `.`, `:`.
 ///
 /// ```
-/// use cluster_operator::RequestId;
+/// use cluster_operator::operation::RequestId;
 ///
 /// let id: RequestId = "7f3a-01".parse()?;
 /// assert_eq!(id.as_str(), "7f3a-01");
 /// assert!("two words".parse::<RequestId>().is_err());
-/// # Ok::<(), cluster_operator::InvalidRequestId>(())
+/// # Ok::<(), cluster_operator::operation::InvalidRequestId>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -44,7 +44,8 @@ use crate::types::{DatacenterName, NodeName};
 /// # futures_executor::block_on(async {
 /// use cluster_operator::mock::MockFederation;
 /// use cluster_operator::rotation::rotate;
-/// use cluster_operator::{Caller, GossipKey, Pool};
+/// use cluster_operator::service::Caller;
+/// use cluster_operator::{GossipKey, Pool};
 ///
 /// let federation = MockFederation::builder()
 ///     .datacenter("dc1", ["alice", "bob"])

@@ -4,9 +4,8 @@
 use std::alloc::System;
 
 use cap::Cap;
-use cluster_operator::{
-    Access, AccessorId, Resource, Rule, Rules, Token, TokenDefinition, TokenStore,
-};
+use cluster_operator::acl::{Access, AccessorId, Resource, Rule, Rules, TokenDefinition};
+use cluster_operator::{Token, TokenStore};
 
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);

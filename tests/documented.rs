@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::consul::{Dialect, Request, Wire};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys};
+use cluster_operator::raft::{
+    Leadership, LogPosition, Membership, RaftMember, RaftView, Removal, ServerStatus,
+};
+use cluster_operator::timer::Sleep;
 use cluster_operator::{
-    AllowAll, ErrorKind, GossipKey, GossipQuery, KeyChange, KeyringBackend, Leadership,
-    LogPosition, Membership, NodeKeys, NodeName, OperatorError, OperatorService, Pool, RaftBackend,
-    RaftMember, RaftView, Removal, ServerStatus, Sleep, Timer,
+    AllowAll, ErrorKind, GossipKey, KeyringBackend, NodeName, OperatorError, OperatorService, Pool,
+    RaftBackend, Timer,
 };
 
 const CONFIGURATION: &str = r#"{

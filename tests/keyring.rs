@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::keyring::exposed;
-use cluster_operator::{
-    ErrorKind, GossipKey, GossipQuery, KeyChange, KeyringBackend, NodeKeys, NodeName,
-    OperatorError, Pool, RelayFactor,
-};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys, RelayFactor};
+use cluster_operator::{ErrorKind, GossipKey, KeyringBackend, NodeName, OperatorError, Pool};
 use futures_util::FutureExt;
 
 #[test]

@@ -10,9 +10,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
 use cluster_operator::raft::Membership;
+use cluster_operator::raft::{
+    Consistency, Leadership, PeerSelector, RaftMember, RaftView, Removal,
+};
+use cluster_operator::service::Caller;
+use cluster_operator::timer::Sleep;
 use cluster_operator::{
-    AllowAll, Caller, Consistency, ErrorKind, Leadership, OperatorError, OperatorService, Outcome,
-    PeerSelector, RaftBackend, RaftMember, RaftView, Removal, ServerId, Sleep, Timer,
+    AllowAll, ErrorKind, OperatorError, OperatorService, Outcome, RaftBackend, ServerId, Timer,
 };
 use futures_executor::block_on;
 

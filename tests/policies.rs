@@ -11,8 +11,8 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
+use cluster_operator::acl::{Access, DefaultPolicy, Resource, Rules};
 use cluster_operator::acl::{RulesError, RulesErrorKind, SyntaxProblem};
-use cluster_operator::{Access, DefaultPolicy, Resource, Rules};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

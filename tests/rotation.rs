@@ -6,14 +6,18 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use cluster_operator::acl::{DefaultPolicy, Resource};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, NodeKeys};
 use cluster_operator::mock::{Grant, MockAcl, MockKeyring, MockPeers, MockToken};
+use cluster_operator::operation::{KeyringReply, KeyringScope};
+use cluster_operator::peers::Target;
 use cluster_operator::rotation::{
     RingState, RotationError, RotationFault, RotationStep, rotate, rotate_if_complete,
 };
+use cluster_operator::service::Caller;
 use cluster_operator::{
-    AllowAll, Caller, DefaultPolicy, ErrorKind, GossipKey, GossipQuery, KeyChange, KeyringBackend,
-    KeyringReply, KeyringScope, NodeFailure, NodeKeys, OperatorError, OperatorService, Outcome,
-    Pool, Resource, Target, Token,
+    AllowAll, ErrorKind, GossipKey, KeyringBackend, OperatorError, OperatorService, Outcome, Pool,
+    Token,
 };
 
 fn key(byte: u8) -> GossipKey {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::mock::{Grant, MockAcl, MockToken};
-use cluster_operator::{AclAuthorizer, AllowAll, DefaultPolicy, Resource, TokenStore};
+use cluster_operator::{AclAuthorizer, AllowAll, TokenStore};
 
 use crate::{Switch, chain};
 

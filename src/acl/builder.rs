@@ -60,7 +60,8 @@ impl TokenDefinition {
 /// hashed at once and not kept.
 ///
 /// ```no_run
-/// use cluster_operator::{AccessorId, Token, TokenDefinition, TokenStore};
+/// use cluster_operator::acl::{AccessorId, TokenDefinition};
+/// use cluster_operator::{Token, TokenStore};
 ///
 /// // Everybody's tokens are in the file; this one works even if the file does not load again.
 /// let secret = Token::new(std::env::var("BREAK_GLASS_TOKEN")?);

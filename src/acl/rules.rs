@@ -66,7 +66,7 @@ impl fmt::Display for Rule {
 /// They display as JSON that parses to the same rules.
 ///
 /// ```
-/// use cluster_operator::{Access, DefaultPolicy, Resource, Rule, Rules};
+/// use cluster_operator::acl::{Access, DefaultPolicy, Resource, Rule, Rules};
 ///
 /// let rules: Rules = r#"{"operator": "read", "key_prefix": {"": {"policy": "write"}}}"#.parse()?;
 /// assert_eq!(rules, Rules::new().with(Resource::Operator, Rule::Read));
@@ -78,7 +78,7 @@ impl fmt::Display for Rule {
 ///     error.to_string(),
 ///     r#"line 1, column 14: invalid operator policy "DENY": write "read", "write" or "deny""#
 /// );
-/// # Ok::<(), cluster_operator::RulesError>(())
+/// # Ok::<(), cluster_operator::acl::RulesError>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Rules {
@@ -130,7 +130,7 @@ impl Rules {
     /// no rule. The order does not matter.
     ///
     /// ```
-    /// use cluster_operator::{Resource, Rule, Rules};
+    /// use cluster_operator::acl::{Resource, Rule, Rules};
     ///
     /// let read = Rules::new().with(Resource::Keyring, Rule::Read);
     /// let deny = Rules::new().with(Resource::Keyring, Rule::Deny);

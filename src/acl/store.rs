@@ -20,9 +20,10 @@ use super::{Access, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, 
 /// does not load changes nothing.
 ///
 /// ```
-/// use cluster_operator::{
-///     Access, AccessorId, AclError, Resource, Rule, Rules, Token, TokenDefinition, TokenStore,
+/// use cluster_operator::acl::{
+///     Access, AccessorId, AclError, Resource, Rule, Rules, TokenDefinition,
 /// };
+/// use cluster_operator::{Token, TokenStore};
 ///
 /// let dashboard = Rules::new().with(Resource::Operator, Rule::Read);
 /// let store = TokenStore::builder()
@@ -44,7 +45,7 @@ use super::{Access, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, 
 ///     store.check(Some(&unknown), Resource::Operator, Access::Read),
 ///     Err(AclError::UnknownToken)
 /// );
-/// # Ok::<(), cluster_operator::LoadError>(())
+/// # Ok::<(), cluster_operator::acl::LoadError>(())
 /// ```
 ///
 /// # Token files
@@ -161,7 +162,7 @@ impl TokenStore {
     /// for warning in store.warnings() {
     ///     eprintln!("warning: {warning}");
     /// }
-    /// # Ok::<(), cluster_operator::LoadError>(())
+    /// # Ok::<(), cluster_operator::acl::LoadError>(())
     /// ```
     pub fn warnings(&self) -> Vec<LoadWarning> {
         self.loaded().warnings.clone()

@@ -16,7 +16,7 @@ use crate::operation::Operation;
 ///
 /// ```no_run
 /// # use cluster_operator::client::OperatorClient;
-/// # use cluster_operator::PeerSelector;
+/// # use cluster_operator::raft::PeerSelector;
 /// use cluster_operator::ErrorKind;
 ///
 /// # async fn run(client: OperatorClient, carol: PeerSelector) {

@@ -33,7 +33,8 @@ use crate::types::{DatacenterName, ServerId};
 ///
 /// ```no_run
 /// use cluster_operator::client::OperatorClient;
-/// use cluster_operator::{Consistency, Outcome, PeerSelector, Token};
+/// use cluster_operator::raft::{Consistency, PeerSelector};
+/// use cluster_operator::{Outcome, Token};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = OperatorClient::new("http://127.0.0.1:8500".parse()?)

@@ -12,7 +12,7 @@ use crate::types::{DatacenterName, NodeName};
 
 /// One ring as a server lists it over HTTP.
 ///
-/// It has less than a [`RingReport`](crate::RingReport): how many nodes failed is
+/// It has less than a [`RingReport`](crate::keyring::RingReport): how many nodes failed is
 /// there only as text.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "Ring<'_>")]

@@ -7,8 +7,10 @@
 //! ```
 //! use cluster_operator::consul::{Dialect, Request, Wire};
 //! # use std::time::Duration;
-//! # use cluster_operator::{AllowAll, Membership, OperatorService, RaftMember, ServerStatus};
-//! # use cluster_operator::{Leadership, OperatorError, RaftBackend, RaftView, Removal};
+//! # use cluster_operator::raft::{Membership, RaftMember, ServerStatus};
+//! # use cluster_operator::{AllowAll, OperatorService};
+//! # use cluster_operator::raft::{Leadership, RaftView, Removal};
+//! # use cluster_operator::{OperatorError, RaftBackend};
 //! # struct Raft;
 //! # #[async_trait::async_trait]
 //! # impl RaftBackend for Raft {
@@ -28,7 +30,7 @@
 //! # }
 //! # struct Never;
 //! # impl cluster_operator::Timer for Never {
-//! #     fn sleep(&self, _: std::time::Duration) -> cluster_operator::Sleep {
+//! #     fn sleep(&self, _: std::time::Duration) -> cluster_operator::timer::Sleep {
 //! #         Box::pin(std::future::pending())
 //! #     }
 //! # }

@@ -59,7 +59,7 @@ impl RingOutcome {
 
     /// Returns the effect of a change on this ring. It is not applied only if no node
     /// was asked, or if every node refused it for a
-    /// [known reason](crate::NodeFailure): a node that failed for another reason may
+    /// [known reason](crate::keyring::NodeFailure): a node that failed for another reason may
     /// have changed its ring.
     pub fn outcome(&self) -> Outcome {
         match (&self.report, &self.error) {

@@ -15,7 +15,8 @@ use crate::types::NodeName;
 ///
 /// ```
 /// use cluster_operator::keyring::{Answers, NodeKeys};
-/// use cluster_operator::{GossipKey, NodeFailure, NodeName};
+/// use cluster_operator::keyring::NodeFailure;
+/// use cluster_operator::{GossipKey, NodeName};
 ///
 /// let key = GossipKey::from_bytes(&[1; 16])?;
 /// let answers = Answers::default();
@@ -32,7 +33,7 @@ use crate::types::NodeName;
 /// assert_eq!(report.keys.get(&key), 1);
 /// assert_eq!(report.asked, [alice, bob, carol.clone()]);
 /// assert_eq!(report.silent, [carol]);
-/// # Ok::<(), cluster_operator::InvalidKey>(())
+/// # Ok::<(), cluster_operator::keyring::InvalidKey>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct Answers {

@@ -49,7 +49,7 @@ impl GossipQuery {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use cluster_operator::{GossipQuery, RelayFactor};
+    /// use cluster_operator::keyring::{GossipQuery, RelayFactor};
     ///
     /// let query = GossipQuery::new(Duration::from_secs(5));
     /// assert_eq!(query.relay, RelayFactor::default());

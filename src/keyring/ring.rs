@@ -9,7 +9,8 @@ use super::{GossipKey, KeyChange, NodeFailure, NodeKeys};
 /// only once, and the primary key cannot be removed.
 ///
 /// ```
-/// use cluster_operator::{GossipKey, NodeFailure};
+/// use cluster_operator::keyring::NodeFailure;
+/// use cluster_operator::GossipKey;
 /// use cluster_operator::keyring::Keyring;
 ///
 /// let (old, new) = (GossipKey::from_bytes(&[1; 16])?, GossipKey::from_bytes(&[2; 32])?);

@@ -55,7 +55,8 @@ impl MockToken {
 ///
 /// ```
 /// use cluster_operator::mock::{Grant, MockAcl, MockToken};
-/// use cluster_operator::{Access, AclAuthorizer, AclError, DefaultPolicy, Resource, Token};
+/// use cluster_operator::acl::{Access, AclError, DefaultPolicy, Resource};
+/// use cluster_operator::{AclAuthorizer, Token};
 ///
 /// # futures_executor::block_on(async {
 /// let acl = MockAcl::new(DefaultPolicy::Deny)

@@ -73,7 +73,9 @@ impl MockClock {
     /// ```
     /// use std::time::Duration;
     /// use cluster_operator::mock::{Fault, MockClock, MockFederation};
-    /// use cluster_operator::{Caller, Consistency, ErrorKind};
+    /// use cluster_operator::raft::Consistency;
+    /// use cluster_operator::service::Caller;
+    /// use cluster_operator::ErrorKind;
     ///
     /// let clock = MockClock::new();
     /// let federation = MockFederation::builder()

@@ -19,7 +19,8 @@ use crate::types::ServerId;
 ///
 /// ```
 /// use cluster_operator::mock::MockRaft;
-/// use cluster_operator::{RaftBackend, Removal};
+/// use cluster_operator::raft::Removal;
+/// use cluster_operator::RaftBackend;
 ///
 /// # futures_executor::block_on(async {
 /// let raft = MockRaft::voters(["alice", "bob", "carol"]);

@@ -17,7 +17,9 @@ use crate::types::{DatacenterName, NodeName};
 ///
 /// ```
 /// use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation};
-/// use cluster_operator::{Caller, Consistency, Outcome, PeerSelector};
+/// use cluster_operator::raft::{Consistency, PeerSelector};
+/// use cluster_operator::service::Caller;
+/// use cluster_operator::Outcome;
 ///
 /// let clock = MockClock::new();
 /// let federation = MockFederation::builder()

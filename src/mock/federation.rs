@@ -35,7 +35,9 @@ use crate::types::{DatacenterName, NodeName};
 ///
 /// ```
 /// use cluster_operator::mock::MockFederation;
-/// use cluster_operator::{Caller, KeyringScope, Pool};
+/// use cluster_operator::operation::KeyringScope;
+/// use cluster_operator::service::Caller;
+/// use cluster_operator::Pool;
 ///
 /// # futures_executor::block_on(async {
 /// let federation = MockFederation::builder()

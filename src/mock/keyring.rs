@@ -33,7 +33,8 @@ use crate::types::NodeName;
 ///
 /// ```
 /// use cluster_operator::mock::MockKeyring;
-/// use cluster_operator::{GossipKey, GossipQuery, KeyChange, KeyringBackend, Pool};
+/// use cluster_operator::keyring::{GossipQuery, KeyChange};
+/// use cluster_operator::{GossipKey, KeyringBackend, Pool};
 ///
 /// # futures_executor::block_on(async {
 /// let (old, new) = (GossipKey::from_bytes(&[1; 16])?, GossipKey::from_bytes(&[2; 16])?);

@@ -15,7 +15,9 @@
 //!
 //! ```
 //! use cluster_operator::mock::MockFederation;
-//! use cluster_operator::{Caller, Consistency, ErrorKind};
+//! use cluster_operator::raft::Consistency;
+//! use cluster_operator::service::Caller;
+//! use cluster_operator::ErrorKind;
 //!
 //! # futures_executor::block_on(async {
 //! let federation = MockFederation::builder()

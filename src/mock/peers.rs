@@ -27,9 +27,10 @@ type Answerer = Arc<dyn Fn(Envelope) -> Answer + Send + Sync>;
 ///
 /// ```
 /// use cluster_operator::mock::{MockPeers, MockRaft};
-/// use cluster_operator::{
-///     AllowAll, Caller, Consistency, ErrorKind, OperatorError, OperatorService, Target,
-/// };
+/// use cluster_operator::peers::Target;
+/// use cluster_operator::raft::Consistency;
+/// use cluster_operator::service::Caller;
+/// use cluster_operator::{AllowAll, ErrorKind, OperatorError, OperatorService};
 ///
 /// # #[cfg(feature = "tokio")]
 /// # futures_executor::block_on(async {
@@ -47,7 +48,7 @@ type Answerer = Arc<dyn Fn(Envelope) -> Answer + Send + Sync>;
 /// let error = service.raft_configuration(&caller, Consistency::Default).await.unwrap_err();
 /// assert_eq!(error.kind(), &ErrorKind::NoLeader);
 /// assert_eq!(peers.calls_to(&dc2), 1);
-/// # Ok::<(), cluster_operator::BuildError>(())
+/// # Ok::<(), cluster_operator::service::BuildError>(())
 /// # }).unwrap();
 /// ```
 #[derive(Clone, Default)]

@@ -23,7 +23,8 @@ use crate::types::{ServerAddress, ServerId};
 ///
 /// ```
 /// use cluster_operator::mock::MockRaft;
-/// use cluster_operator::{Leadership, RaftBackend};
+/// use cluster_operator::raft::Leadership;
+/// use cluster_operator::RaftBackend;
 ///
 /// let alice = MockRaft::voters(["alice", "bob", "carol"]);
 /// let view = futures_executor::block_on(alice.view()).unwrap();

@@ -20,7 +20,8 @@ const KEPT: usize = 100_000;
 ///
 /// ```
 /// use cluster_operator::mock::{MockClock, MockFederation};
-/// use cluster_operator::{Caller, Consistency};
+/// use cluster_operator::raft::Consistency;
+/// use cluster_operator::service::Caller;
 ///
 /// let clock = MockClock::new();
 /// let federation = MockFederation::builder()

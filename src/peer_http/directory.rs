@@ -18,7 +18,8 @@ use crate::types::{DatacenterName, ServerId};
 ///
 /// ```
 /// use cluster_operator::peer_http::{Directory, ServerUri};
-/// use cluster_operator::{DatacenterName, Target};
+/// use cluster_operator::peers::Target;
+/// use cluster_operator::DatacenterName;
 ///
 /// /// Every server listens on port 8501 of the host that it has for Raft, and a
 /// /// load balancer stands in front of each datacenter.
@@ -40,7 +41,7 @@ use crate::types::{DatacenterName, ServerId};
 ///         format!("https://{host}:8501").parse().into_iter().collect()
 ///     }
 /// }
-/// # use cluster_operator::LeaderHint;
+/// # use cluster_operator::raft::LeaderHint;
 /// # let leader = LeaderHint { id: "a".into(), address: "10.0.0.1:8300".into() };
 /// # let uris = ByConvention.uris(&Target::Server(leader));
 /// # assert_eq!(uris[0].to_string(), "https://10.0.0.1:8501");
@@ -81,7 +82,7 @@ impl AddressBook {
     }
 
     /// Sets where a server of the own datacenter listens. The id is the one that
-    /// [`Leadership::Remote`](crate::Leadership::Remote) names when it leads.
+    /// [`Leadership::Remote`](crate::raft::Leadership::Remote) names when it leads.
     ///
     /// # Errors
     /// The URI is malformed.

@@ -8,7 +8,9 @@
 //! # async fn doc() -> Result<(), Box<dyn std::error::Error>> {
 //! use cluster_operator::mock::MockRaft;
 //! use cluster_operator::peer_http::{AddressBook, HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
-//! use cluster_operator::{AllowAll, Caller, Consistency, OperatorService};
+//! use cluster_operator::raft::Consistency;
+//! use cluster_operator::service::Caller;
+//! use cluster_operator::{AllowAll, OperatorService};
 //!
 //! let secret = SharedSecret::new("3f8a0c6e51d94b7e9a2c")?;
 //!

@@ -29,7 +29,7 @@ use crate::transport::{JSON, media_type};
 ///
 /// # Format
 /// `POST` with the bytes of an [`Envelope`] as `application/json`. The answer is a
-/// 200 with the bytes of an [`EnvelopeReply`](crate::EnvelopeReply), also as
+/// 200 with the bytes of an [`EnvelopeReply`](crate::peers::EnvelopeReply), also as
 /// `application/json`. Any other status means that the service did not answer: after
 /// a 4xx it has not received the envelope.
 ///

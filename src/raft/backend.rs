@@ -25,12 +25,12 @@ use crate::types::ServerId;
 ///   cheap and does not wait for other servers: the service calls it for every
 ///   request, and every 50 ms while it waits for a leader.
 /// - A leader that has lost contact to a majority, or that was removed, does not
-///   stay [`Local`](crate::Leadership::Local) for long, even if no other server can
+///   stay [`Local`](crate::raft::Leadership::Local) for long, even if no other server can
 ///   reach it.
 /// - The [version](RaftView::version) grows with each change of the configuration. A
 ///   rejected change leaves the configuration and the version unchanged.
 /// - A Raft that has not started or was stopped still returns a view, with
-///   [`Unknown`](crate::Leadership::Unknown) and the configuration that it knows,
+///   [`Unknown`](crate::raft::Leadership::Unknown) and the configuration that it knows,
 ///   which may be empty.
 /// - Each Raft group in a process has its own backend, and the backends share no
 ///   state.
@@ -50,7 +50,7 @@ use crate::types::ServerId;
 ///    with the new version.
 /// 2. Propose an entry that changes nothing. Continue when it is committed in this
 ///    term and held by as many of the voters that stay as the
-///    [proof](crate::Proof) requires. A leader that is being removed does not count
+///    [proof](crate::raft::Proof) requires. A leader that is being removed does not count
 ///    as one of them. If the proof does not succeed within the smaller of one
 ///    election timeout and a quarter of the call's timeout, return
 ///    [`QuorumUnproven`](crate::ErrorKind::QuorumUnproven) and append nothing.
@@ -67,7 +67,7 @@ use crate::types::ServerId;
 ///
 /// A window of about two round trips remains between the proof and the commit. A
 /// voter that dies within it can leave the cluster without a majority.
-/// [`Proof::Margin`](crate::Proof::Margin) closes the window if there are enough
+/// [`Proof::Margin`](crate::raft::Proof::Margin) closes the window if there are enough
 /// voters.
 ///
 /// Source: the Raft thesis, sections 4.1 to 4.3, and experiments with openraft 0.9

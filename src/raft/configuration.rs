@@ -49,7 +49,7 @@ impl From<RaftView> for RaftConfiguration {
 /// One server of a Raft configuration.
 ///
 /// ```
-/// use cluster_operator::{RaftServer, Suffrage};
+/// use cluster_operator::raft::{RaftServer, Suffrage};
 ///
 /// let server = RaftServer::voter("127.0.0.1:8300", "127.0.0.1:8300").with_name("alice");
 /// assert_eq!(server.suffrage, Suffrage::Voter);

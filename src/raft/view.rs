@@ -35,7 +35,7 @@ pub enum PendingChange {
 /// A backend builds it once for each configuration and shares it among views.
 ///
 /// ```
-/// use cluster_operator::{Membership, RaftMember};
+/// use cluster_operator::raft::{Membership, RaftMember};
 ///
 /// let membership = Membership::new([
 ///     RaftMember::voter("1", "10.0.0.1:8300"),
@@ -247,7 +247,7 @@ impl Proof {
     /// Returns how many of the voters that stay have to hold the entry.
     ///
     /// ```
-    /// use cluster_operator::Proof;
+    /// use cluster_operator::raft::Proof;
     ///
     /// assert_eq!(Proof::Majority.needed(4), 3);
     /// assert_eq!(Proof::Margin.needed(4), 4);

@@ -22,7 +22,8 @@ use crate::types::DatacenterName;
 /// [`peers`](OperatorServiceBuilder::peers), the service reaches no other server.
 ///
 /// ```
-/// use cluster_operator::{BuildError, OperatorService};
+/// use cluster_operator::service::BuildError;
+/// use cluster_operator::OperatorService;
 ///
 /// let error = OperatorService::builder("dc1").build().unwrap_err();
 /// assert_eq!(error, BuildError::NoAuthorizer);

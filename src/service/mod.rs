@@ -340,7 +340,8 @@ impl OperatorService {
 /// The caller of an operation, and the datacenter that the operation is for.
 ///
 /// ```
-/// use cluster_operator::{Caller, Token};
+/// use cluster_operator::service::Caller;
+/// use cluster_operator::Token;
 ///
 /// let caller = Caller::with_token(Token::new("b852fbe7")).in_datacenter("dc2");
 /// ```

@@ -222,7 +222,8 @@ impl<'de> Deserialize<'de> for KeyCounts {
 /// report depends on the number of keys and messages, not on the number of nodes.
 ///
 /// ```
-/// use cluster_operator::{GossipKey, NodeFailure, RingReport};
+/// use cluster_operator::keyring::{NodeFailure, RingReport};
+/// use cluster_operator::GossipKey;
 ///
 /// let key = GossipKey::from_bytes(&[1; 16])?;
 /// let mut report = RingReport::new(3);
@@ -230,7 +231,7 @@ impl<'de> Deserialize<'de> for KeyCounts {
 /// report.failed("bob".into(), NodeFailure::EncryptionOff);
 /// assert_eq!(report.keys.get(&key), 1);
 /// assert_eq!(report.failure().unwrap().to_string(), "1/3 nodes reported failure");
-/// # Ok::<(), cluster_operator::InvalidKey>(())
+/// # Ok::<(), cluster_operator::keyring::InvalidKey>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -39,7 +39,7 @@ const MAX_TEXT: usize = 44;
 /// assert_eq!(key.as_bytes().len(), 16);
 /// assert!(!format!("{key:?}").contains("3lg9"));
 /// assert!("dG9vIHNob3J0".parse::<GossipKey>().is_err());
-/// # Ok::<(), cluster_operator::InvalidKey>(())
+/// # Ok::<(), cluster_operator::keyring::InvalidKey>(())
 /// ```
 #[derive(Clone)]
 pub struct GossipKey {

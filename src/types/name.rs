@@ -142,7 +142,7 @@ name! {
     /// The name of a network segment of a LAN pool.
     ///
     /// ```
-    /// use cluster_operator::SegmentName;
+    /// use cluster_operator::types::SegmentName;
     ///
     /// assert_eq!(SegmentName::new("alpha").as_str(), "alpha");
     /// ```
@@ -153,7 +153,7 @@ name! {
     /// The version of the Raft protocol that a server speaks, such as `3`.
     ///
     /// ```
-    /// use cluster_operator::ProtocolVersion;
+    /// use cluster_operator::types::ProtocolVersion;
     ///
     /// assert_eq!(ProtocolVersion::new("3"), "3");
     /// ```

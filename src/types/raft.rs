@@ -11,7 +11,7 @@ use super::{ServerAddress, ServerId};
 /// The index alone does not identify it, because an index repeats across terms.
 ///
 /// ```
-/// use cluster_operator::ConfigVersion;
+/// use cluster_operator::raft::ConfigVersion;
 ///
 /// let version = ConfigVersion { term: 3, index: 17 };
 /// assert_eq!(version.to_string(), "3-17");

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, AllowAll, DefaultPolicy, Identity, Resource, Rule,
-    Rules, Token, TokenDefinition, TokenStore,
+use cluster_operator::acl::{
+    Access, AccessorId, AclError, DefaultPolicy, Identity, Resource, Rule, Rules, TokenDefinition,
 };
+use cluster_operator::{AclAuthorizer, AllowAll, Token, TokenStore};
 
 const RESOURCES: [Resource; 2] = [Resource::Operator, Resource::Keyring];
 const ACCESSES: [Access; 2] = [Access::Read, Access::Write];

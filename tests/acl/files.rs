@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cluster_operator::acl::LoadErrorKind;
-use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Resource, Rule, Rules, Token,
-    TokenDefinition, TokenStore,
+use cluster_operator::acl::{
+    Access, AccessorId, AclError, DefaultPolicy, Resource, Rule, Rules, TokenDefinition,
 };
+use cluster_operator::{AclAuthorizer, Token, TokenStore};
 
 use crate::token_file::TokenFile;
 

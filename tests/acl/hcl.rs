@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use cluster_operator::acl::{Resource, Rule, Rules};
 use cluster_operator::acl::{RulesError, RulesErrorKind, SyntaxProblem};
-use cluster_operator::{Resource, Rule, Rules};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Rules, RulesError> {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use cluster_operator::{
-    Access, AccessorId, AclError, DefaultPolicy, Identity, Resource, Rule, Rules, Token,
-    TokenDefinition, TokenStore, TokenStoreBuilder,
+use cluster_operator::acl::{
+    Access, AccessorId, AclError, DefaultPolicy, Identity, Resource, Rule, Rules, TokenDefinition,
+    TokenStoreBuilder,
 };
+use cluster_operator::{Token, TokenStore};
 
 const GENERATIONS: usize = 2000;
 const READERS: usize = 6;
@@ -100,7 +101,7 @@ fn a_snapshot_outlives_a_reload() {
     let old = store.snapshot();
     store.replace(generation(1)).unwrap();
     let left = Token::new("left");
-    let write = |snapshot: &cluster_operator::TokenSnapshot| {
+    let write = |snapshot: &cluster_operator::acl::TokenSnapshot| {
         snapshot
             .check(Some(&left), Resource::Operator, Access::Write)
             .is_ok()

@@ -1,7 +1,7 @@
 //! Policies in JSON, and what both languages share.
 
+use cluster_operator::acl::{Access, DefaultPolicy, Resource, Rule, Rules};
 use cluster_operator::acl::{RulesError, RulesErrorKind, SyntaxProblem};
-use cluster_operator::{Access, DefaultPolicy, Resource, Rule, Rules};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Rules, RulesError> {

@@ -4,7 +4,8 @@ use std::error::Error;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use cluster_operator::{LoadError, TokenStore};
+use cluster_operator::TokenStore;
+use cluster_operator::acl::LoadError;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
 use crate::token_file::TokenFile;

@@ -8,7 +8,8 @@ mod fixture;
 mod merge;
 mod request;
 
-use cluster_operator::{OperatorService, Sleep, Timer};
+use cluster_operator::timer::Sleep;
+use cluster_operator::{OperatorService, Timer};
 use fixture::{Leader, configuration, secret, tokens};
 
 const CONFIGURATION: &str = "/v1/operator/raft/configuration";

@@ -2,7 +2,8 @@
 
 use allocation_counter::measure;
 use cluster_operator::keyring::Answers;
-use cluster_operator::{GossipKey, NodeFailure, NodeKeys, NodeName, RingReport};
+use cluster_operator::keyring::{NodeFailure, NodeKeys, RingReport};
+use cluster_operator::{GossipKey, NodeName};
 
 fn key(number: usize) -> GossipKey {
     let mut bytes = [7; 32];

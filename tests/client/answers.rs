@@ -1,7 +1,8 @@
 //! How the client reads error answers: texts, problem documents, rings and headers.
 
 use cluster_operator::client::{ClientError, OperatorClient};
-use cluster_operator::{ErrorKind, Outcome, PeerSelector, Token};
+use cluster_operator::raft::PeerSelector;
+use cluster_operator::{ErrorKind, Outcome, Token};
 
 use super::key;
 use super::socket::{Scripted, Turn, http};

@@ -1,9 +1,9 @@
 //! The client against texts that real Consul servers answer.
 
+use cluster_operator::acl::{Access, Identity, Resource};
 use cluster_operator::client::{ClientError, OperatorClient};
-use cluster_operator::{
-    Access, Consistency, ErrorKind, Identity, Outcome, PeerSelector, Resource, ServerId, Token,
-};
+use cluster_operator::raft::{Consistency, PeerSelector};
+use cluster_operator::{ErrorKind, Outcome, ServerId, Token};
 
 use super::key;
 use super::socket::{Scripted, Turn, http};

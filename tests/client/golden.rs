@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use cluster_operator::acl::Identity;
 use cluster_operator::client::{ClientError, OperatorClient, RingListing};
-use cluster_operator::{
-    Consistency, ErrorKind, Identity, Outcome, PeerSelector, Pool, RaftConfiguration, ServerId,
-};
+use cluster_operator::raft::{Consistency, PeerSelector, RaftConfiguration};
+use cluster_operator::{ErrorKind, Outcome, Pool, ServerId};
 use serde_json::Value;
 
 use super::key;

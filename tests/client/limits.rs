@@ -4,9 +4,9 @@ use axum::body::Body;
 use cluster_operator::client::OperatorClient;
 use cluster_operator::mock::{MockFederation, MockPeers, MockRaft};
 use cluster_operator::peer_http::{AddressBook, HttpPeers, PEER_PATH, PeerHttp, SharedSecret};
-use cluster_operator::{
-    AllowAll, Consistency, ErrorKind, OperatorReply, OperatorService, Outcome, SendError, Token,
-};
+use cluster_operator::peers::SendError;
+use cluster_operator::raft::Consistency;
+use cluster_operator::{AllowAll, ErrorKind, OperatorReply, OperatorService, Outcome, Token};
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{Request, Response};
 use tokio::net::TcpListener;

@@ -23,10 +23,13 @@ mod versions;
 
 use std::time::Duration;
 
+use cluster_operator::keyring::RelayFactor;
+use cluster_operator::operation::{KeyringAction, KeyringScope};
 use cluster_operator::peer_http::{AddressBook, HttpPeers};
+use cluster_operator::peers::Target;
+use cluster_operator::raft::{Consistency, LeaderHint, PeerSelector};
 use cluster_operator::{
-    Consistency, GossipKey, KeyringAction, KeyringScope, LeaderHint, Operation, OperatorError,
-    OperatorReply, OperatorRequest, PeerSelector, Peers, RelayFactor, Target,
+    GossipKey, Operation, OperatorError, OperatorReply, OperatorRequest, Peers,
 };
 
 use seal::{Sent, concluded, sealed};

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use axum::Router;
+use cluster_operator::acl::{Access, DefaultPolicy, Identity, Resource};
 use cluster_operator::client::{ClientError, OperatorClient};
 use cluster_operator::consul::Dialect;
+use cluster_operator::keyring::RelayFactor;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
+use cluster_operator::raft::{Consistency, PeerSelector};
 use cluster_operator::server::OperatorHttp;
-use cluster_operator::{
-    Access, Consistency, DefaultPolicy, ErrorKind, Identity, Outcome, PeerSelector, Pool,
-    RelayFactor, Resource, ServerId, Token,
-};
+use cluster_operator::{ErrorKind, Outcome, Pool, ServerId, Token};
 use tokio::net::TcpListener;
 
 use super::key;

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::mock::{Grant, MockAcl, MockRaft, MockToken};
 use cluster_operator::peer_http::{AddressBook, HttpPeers, PEER_PATH, PeerHttp};
+use cluster_operator::peers::{SendError, Target};
+use cluster_operator::raft::{
+    Consistency, LeaderHint, Leadership, PeerSelector, RaftView, Removal,
+};
+use cluster_operator::service::Caller;
 use cluster_operator::{
-    AllowAll, Caller, Consistency, DefaultPolicy, ErrorKind, LeaderHint, Leadership, OperatorError,
-    OperatorService, Outcome, PeerSelector, Peers, Pool, RaftBackend, RaftView, Removal, Resource,
-    SendError, Target, Token,
+    AllowAll, ErrorKind, OperatorError, OperatorService, Outcome, Peers, Pool, RaftBackend, Token,
 };
 use tokio::net::TcpListener;
 

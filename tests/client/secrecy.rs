@@ -8,7 +8,8 @@ use std::time::Duration;
 use cluster_operator::client::{OperatorClient, Transport};
 use cluster_operator::mock::MockRaft;
 use cluster_operator::peer_http::{AddressBook, HttpPeers, PeerHttp, SharedSecret};
-use cluster_operator::{AllowAll, Consistency, GossipKey, OperatorService, PeerSelector, Token};
+use cluster_operator::raft::{Consistency, PeerSelector};
+use cluster_operator::{AllowAll, GossipKey, OperatorService, Token};
 
 use super::socket::{Scripted, Turn, http, nobody};
 use super::{concluded, install, peers_of, send, write};

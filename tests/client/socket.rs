@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cluster_operator::{OperatorError, OperatorReply, RaftConfiguration};
+use cluster_operator::raft::RaftConfiguration;
+use cluster_operator::{OperatorError, OperatorReply};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;

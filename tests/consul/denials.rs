@@ -4,11 +4,12 @@ use std::future::pending;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cluster_operator::acl::{Access, AccessorId, AclError, DefaultPolicy, Identity, Resource};
 use cluster_operator::consul::Dialect;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockRaft, MockToken};
+use cluster_operator::peers::{EnvelopeReply, SendError, Target};
 use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, DatacenterName, DefaultPolicy, Envelope,
-    EnvelopeReply, Identity, OperatorService, Peers, Pool, Resource, SendError, Target, Token,
+    AclAuthorizer, DatacenterName, Envelope, OperatorService, Peers, Pool, Token,
 };
 
 use crate::support::{AtOnce, Never, SECOND, ask, key, two_datacenters};

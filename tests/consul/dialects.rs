@@ -2,12 +2,11 @@
 //! Consul's sources.
 
 use async_trait::async_trait;
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::consul::Dialect::{Consul0_7, Consul1_10, Precise};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockServer, MockToken};
-use cluster_operator::{
-    AllowAll, DefaultPolicy, GossipQuery, KeyChange, KeyringBackend, NodeKeys, NodeName,
-    OperatorError, OperatorService, Pool, Resource,
-};
+use cluster_operator::{AllowAll, KeyringBackend, NodeName, OperatorError, OperatorService, Pool};
 
 use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
 

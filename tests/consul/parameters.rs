@@ -5,10 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use cluster_operator::consul::{Dialect, Wire};
-use cluster_operator::{
-    AllowAll, GossipQuery, KeyChange, KeyringBackend, NodeKeys, NodeName, OperatorError,
-    OperatorService, Pool,
-};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys};
+use cluster_operator::{AllowAll, KeyringBackend, NodeName, OperatorError, OperatorService, Pool};
 
 use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
 

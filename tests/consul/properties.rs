@@ -1,8 +1,9 @@
 //! Properties of every request.
 
+use cluster_operator::OperatorService;
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::consul::{Call, Dialect, Request, Response, Wire};
 use cluster_operator::mock::{Grant, MockAcl, MockToken};
-use cluster_operator::{DefaultPolicy, OperatorService, Resource};
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -1,11 +1,11 @@
 //! `Precise`: how a request is read.
 
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::consul::{Call, Dialect};
 use cluster_operator::mock::{Grant, MockAcl, MockRaft, MockToken};
-use cluster_operator::{
-    AllowAll, Consistency, DefaultPolicy, KeyringAction, KeyringScope, Operation, OperatorRequest,
-    OperatorService, PeerSelector, Resource,
-};
+use cluster_operator::operation::{KeyringAction, KeyringScope};
+use cluster_operator::raft::{Consistency, PeerSelector};
+use cluster_operator::{AllowAll, Operation, OperatorRequest, OperatorService};
 
 use serde_json::json;
 

@@ -1,7 +1,8 @@
 //! `Precise`: keyring replies, complete and partial.
 
+use cluster_operator::Pool;
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
-use cluster_operator::{DefaultPolicy, Pool, Resource};
 use serde_json::{Value, json};
 
 use crate::support::{FIRST, Never, SECOND, THIRD, ask, key, two_datacenters};

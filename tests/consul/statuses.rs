@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use cluster_operator::consul::{Call, Dialect, Wire};
+use cluster_operator::keyring::InvalidKey;
 use cluster_operator::mock::{MockPeers, MockRaft};
-use cluster_operator::{
-    AllowAll, ConfigVersion, ErrorKind, InvalidKey, LeaderHint, OperatorError, OperatorService,
-    Outcome, PeerSelector, QuorumGuard, Target,
-};
+use cluster_operator::peers::Target;
+use cluster_operator::raft::{ConfigVersion, LeaderHint, PeerSelector, QuorumGuard};
+use cluster_operator::{AllowAll, ErrorKind, OperatorError, OperatorService, Outcome};
 
 use crate::support::{Answer, AtOnce, Never, ask, two_datacenters};
 

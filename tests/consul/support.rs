@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use cluster_operator::consul::{Call, Dialect, Rejection, Request, Response, Wire};
 use cluster_operator::mock::{MockFederation, MockFederationBuilder};
-use cluster_operator::{OperatorService, Sleep, Timer};
+use cluster_operator::timer::Sleep;
+use cluster_operator::{OperatorService, Timer};
 use futures_util::FutureExt;
 
 /// The key that every ring has at first, and two more.

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use cluster_operator::autopilot::{AutopilotConfiguration, AutopilotState};
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
 use cluster_operator::mock::{MockClock, MockKeyring, MockRaft};
+use cluster_operator::peers::{EnvelopeReply, SendError, Target};
 use cluster_operator::{
-    AllowAll, AutopilotBackend, AutopilotConfiguration, AutopilotState, DatacenterName, Envelope,
-    EnvelopeReply, ErrorKind, GossipKey, OperatorError, OperatorReply, OperatorService, Outcome,
-    Peers, Pool, SendError, Target,
+    AllowAll, AutopilotBackend, DatacenterName, Envelope, ErrorKind, GossipKey, OperatorError,
+    OperatorReply, OperatorService, Outcome, Peers, Pool,
 };
 use futures_executor::block_on;
 use proptest::prelude::*;

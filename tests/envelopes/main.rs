@@ -13,10 +13,8 @@ mod seal;
 use std::time::Duration;
 
 use cluster_operator::mock::{MockClock, MockPeers, MockRaft};
-use cluster_operator::{
-    AllowAll, Envelope, EnvelopeReply, OperatorReply, OperatorService, Outcome, Peers, SendError,
-    Target,
-};
+use cluster_operator::peers::{EnvelopeReply, SendError, Target};
+use cluster_operator::{AllowAll, Envelope, OperatorReply, OperatorService, Outcome, Peers};
 use futures_executor::block_on;
 use proptest::prelude::*;
 

@@ -3,12 +3,20 @@
 
 use std::time::{Duration, SystemTime};
 
+use cluster_operator::acl::{Access, AccessorId, Identity, Resource};
+use cluster_operator::autopilot::{
+    AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
+};
+use cluster_operator::keyring::{InvalidKey, NodeFailure, RelayFactor, RingReport};
+use cluster_operator::operation::{
+    KeyringAction, KeyringReply, KeyringScope, RequestId, RingOutcome,
+};
+use cluster_operator::raft::{
+    ConfigVersion, Consistency, LeaderHint, PeerSelector, RaftConfiguration, RaftServer,
+};
 use cluster_operator::{
-    Access, AccessorId, AutopilotConfiguration, AutopilotServer, AutopilotState, ConfigVersion,
-    Consistency, ErrorKind, GossipKey, Identity, InvalidKey, KeyringAction, KeyringReply,
-    KeyringScope, LeaderHint, NodeFailure, Operation, OperatorError, OperatorReply,
-    OperatorRequest, Outcome, PeerSelector, Pool, RaftConfiguration, RaftRole, RaftServer,
-    RelayFactor, RequestId, Resource, RingOutcome, RingReport, Token,
+    ErrorKind, GossipKey, Operation, OperatorError, OperatorReply, OperatorRequest, Outcome, Pool,
+    Token,
 };
 
 fn key() -> GossipKey {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{MockClock, MockKeyring, MockPeers, MockRaft};
+use cluster_operator::peers::{EnvelopeReply, SendError, Target};
 use cluster_operator::{
-    AllowAll, DatacenterName, Envelope, EnvelopeReply, GossipKey, Operation, OperatorError,
-    OperatorReply, OperatorRequest, OperatorService, Peers, Pool, SendError, Target,
+    AllowAll, DatacenterName, Envelope, GossipKey, Operation, OperatorError, OperatorReply,
+    OperatorRequest, OperatorService, Peers, Pool,
 };
 
 pub(crate) type Sent = Result<EnvelopeReply, SendError>;

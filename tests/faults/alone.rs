@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use cluster_operator::acl::DefaultPolicy;
 use cluster_operator::mock::{CallEnd, Calls, Fault, MockClock, MockFederation, NodeFault};
-use cluster_operator::{
-    DefaultPolicy, ErrorKind, KeyringScope, OperatorError, Outcome, PendingChange, Pool,
-    RaftBackend,
-};
+use cluster_operator::operation::KeyringScope;
+use cluster_operator::raft::PendingChange;
+use cluster_operator::{ErrorKind, OperatorError, Outcome, Pool, RaftBackend};
 
 use crate::{SECOND, builder, during, in_lima, is_late, is_unreachable, me, read, remove, world};
 

@@ -9,10 +9,9 @@ mod together;
 use std::time::Duration;
 
 use cluster_operator::mock::{MockClock, MockFederation, MockFederationBuilder};
-use cluster_operator::{
-    Caller, Consistency, ErrorKind, GossipKey, OperatorError, PeerSelector, RaftConfiguration,
-    Timer,
-};
+use cluster_operator::raft::{Consistency, PeerSelector, RaftConfiguration};
+use cluster_operator::service::Caller;
+use cluster_operator::{ErrorKind, GossipKey, OperatorError, Timer};
 use futures_util::future::join;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

@@ -3,10 +3,11 @@
 use std::future::pending;
 
 use async_trait::async_trait;
+use cluster_operator::keyring::{GossipQuery, KeyChange, RingReport};
 use cluster_operator::mock::{Calls, Fault, MockClock, MockKeyring, NodeFault};
+use cluster_operator::operation::{KeyringReply, KeyringScope, RingOutcome};
 use cluster_operator::{
-    AllowAll, GossipKey, GossipQuery, KeyChange, KeyringBackend, KeyringReply, KeyringScope,
-    NodeName, OperatorError, OperatorService, Outcome, Pool, RingOutcome, RingReport,
+    AllowAll, GossipKey, KeyringBackend, NodeName, OperatorError, OperatorService, Outcome, Pool,
 };
 
 use crate::{SECOND, is_late, key, me, world};

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cluster_operator::acl::{Access, AclError, Identity, Resource};
+use cluster_operator::autopilot::AutopilotConfiguration;
+use cluster_operator::keyring::GossipQuery;
 use cluster_operator::mock::{Calls, Fault, MockClock, MockFederation, NodeFault};
+use cluster_operator::operation::KeyringScope;
+use cluster_operator::raft::Consistency;
 use cluster_operator::{
-    Access, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, Consistency, GossipKey,
-    GossipQuery, Identity, KeyringBackend, KeyringScope, Outcome, Pool, Resource, Timer, Token,
+    AclAuthorizer, AllowAll, GossipKey, KeyringBackend, Outcome, Pool, Timer, Token,
 };
 use futures_util::future::{Either, join, select};
 

@@ -19,18 +19,28 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cluster_operator::acl::{Access, AccessorId, AclError, DefaultPolicy, Identity, Resource};
+use cluster_operator::autopilot::AutopilotConfiguration;
+use cluster_operator::keyring::{
+    GossipQuery, InvalidKey, KeyChange, NodeFailure, NodeKeys, NodeMessage, RelayFactor, RingReport,
+};
 use cluster_operator::mock::{
     Fault, Grant, MockAcl, MockFederation, MockFederationBuilder, MockKeyring, MockPeers, MockRaft,
     MockServer, MockToken,
 };
+use cluster_operator::operation::{
+    KeyringAction, KeyringReply, KeyringScope, RequestId, RingOutcome,
+};
+use cluster_operator::peers::Target;
+use cluster_operator::raft::{
+    ConfigVersion, Consistency, LeaderHint, PeerSelector, QuorumGuard, RaftConfiguration, RaftView,
+    Removal,
+};
+use cluster_operator::service::{BuildError, Caller};
 use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, AllowAll, AutopilotConfiguration, BuildError,
-    Caller, ConfigVersion, Consistency, DefaultPolicy, ErrorKind, GossipKey, GossipQuery, Identity,
-    InvalidKey, KeyChange, KeyringAction, KeyringBackend, KeyringReply, KeyringScope, LeaderHint,
-    NodeFailure, NodeKeys, NodeMessage, NodeName, Operation, OperatorError, OperatorReply,
-    OperatorRequest, OperatorService, Outcome, PeerSelector, Pool, QuorumGuard, RaftBackend,
-    RaftConfiguration, RaftView, RelayFactor, Removal, RequestId, Resource, RingOutcome,
-    RingReport, ServerId, Target, Token,
+    AclAuthorizer, AllowAll, ErrorKind, GossipKey, KeyringBackend, NodeName, Operation,
+    OperatorError, OperatorReply, OperatorRequest, OperatorService, Outcome, Pool, RaftBackend,
+    ServerId, Token,
 };
 use tokio::time::Instant;
 

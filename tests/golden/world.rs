@@ -1,8 +1,9 @@
 //! The servers that a scenario was recorded on, as a mock federation.
 
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::consul::{Dialect, Request as WireRequest, Wire};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
-use cluster_operator::{AllowAll, DefaultPolicy, GossipKey, NodeName, Pool, Resource};
+use cluster_operator::{AllowAll, GossipKey, NodeName, Pool};
 
 use super::recording::{Case, Request, Response, Scenario};
 

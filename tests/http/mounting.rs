@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
-use cluster_operator::DefaultPolicy;
+use cluster_operator::acl::DefaultPolicy;
 use cluster_operator::consul::{Dialect, Wire};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::server::OperatorHttp;
@@ -111,7 +111,7 @@ async fn head_has_the_headers_of_get_and_no_body() {
 
 #[tokio::test]
 async fn headers_of_request_and_response_are_passed_on() {
-    let token = MockToken::new("t").with(cluster_operator::Resource::Operator, Grant::Read);
+    let token = MockToken::new("t").with(cluster_operator::acl::Resource::Operator, Grant::Read);
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice"])
         .authorizer(MockAcl::new(DefaultPolicy::Deny).with_token(token))

@@ -7,15 +7,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cluster_operator::acl::{Access, AclError, DefaultPolicy, Identity, Resource};
 use cluster_operator::consul::{Dialect, Request, Wire};
 use cluster_operator::keyring::{Answers, Keyring};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, NodeKeys, RingReport};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockToken};
+use cluster_operator::operation::{
+    KeyringAction, KeyringReply, KeyringScope, RequestId, RingOutcome,
+};
+use cluster_operator::peers::{EnvelopeReply, SendError, SendFailure, Target};
+use cluster_operator::raft::{ConfigVersion, LeaderHint, PeerSelector};
+use cluster_operator::service::{BuildError, Caller};
 use cluster_operator::{
-    Access, AclError, AllowAll, BuildError, Caller, ConfigVersion, DatacenterName, DefaultPolicy,
-    Envelope, EnvelopeReply, ErrorKind, GossipKey, GossipQuery, Identity, KeyChange, KeyringAction,
-    KeyringReply, KeyringScope, LeaderHint, NodeFailure, NodeKeys, NodeName, Operation,
-    OperatorError, OperatorReply, OperatorRequest, OperatorService, Outcome, PeerSelector, Peers,
-    Pool, RequestId, Resource, RingOutcome, RingReport, SendError, SendFailure, Target,
+    AllowAll, DatacenterName, Envelope, ErrorKind, GossipKey, NodeName, Operation, OperatorError,
+    OperatorReply, OperatorRequest, OperatorService, Outcome, Peers, Pool,
 };
 use futures_executor::block_on;
 use serde_json::Value;

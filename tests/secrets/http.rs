@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
 use cluster_operator::mock::{Calls, Fault, Grant, MockAcl, MockFederation, MockToken, NodeFault};
-use cluster_operator::{DefaultPolicy, OperatorService, Pool, Resource};
+use cluster_operator::{OperatorService, Pool};
 use futures_executor::block_on;
 
 use crate::search::{TOKEN, assert_no_secret, escaped, found_in, key, key_text};

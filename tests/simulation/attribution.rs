@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster_operator::mock::{Entry, RaftChange};
-use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, QuorumGuard, ServerId};
+use cluster_operator::raft::QuorumGuard;
+use cluster_operator::{GossipKey, NodeName, OperatorReply, Outcome, Pool, ServerId};
 
 use crate::Violation;
 use crate::invariants::{of_answer, of_calls, of_membership, of_nodes, of_removal};

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster_operator::mock::{CallEnd, Entry, RaftChange, Transcript};
-use cluster_operator::{
-    ErrorKind, KeyringReply, KeyringScope, OperatorError, OperatorReply, Outcome, Pool, Proof,
-    QuorumGuard, RaftConfiguration, RingOutcome,
-};
+use cluster_operator::operation::{KeyringReply, KeyringScope, RingOutcome};
+use cluster_operator::raft::{Proof, QuorumGuard, RaftConfiguration};
+use cluster_operator::{ErrorKind, OperatorError, OperatorReply, Outcome, Pool};
 
 use crate::Violation;
 use crate::issue::{Ask, Issue};

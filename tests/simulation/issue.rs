@@ -1,10 +1,12 @@
 //! Random requests: the operation, the caller and the server.
 
+use cluster_operator::acl::Access;
+use cluster_operator::autopilot::AutopilotConfiguration;
+use cluster_operator::keyring::RelayFactor;
 use cluster_operator::mock::MockFederation;
-use cluster_operator::{
-    Access, AutopilotConfiguration, Consistency, DatacenterName, GossipKey, KeyringAction,
-    KeyringScope, NodeName, Operation, OperatorRequest, PeerSelector, RelayFactor, Token,
-};
+use cluster_operator::operation::{KeyringAction, KeyringScope};
+use cluster_operator::raft::{Consistency, PeerSelector};
+use cluster_operator::{DatacenterName, GossipKey, NodeName, Operation, OperatorRequest, Token};
 use fastrand::Rng;
 
 use crate::world::{DATACENTERS, UNKNOWN_DATACENTER, World};

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster_operator::{
-    Access, Consistency, DatacenterName, GossipKey, KeyringScope, NodeName, Outcome, Pool,
-    QuorumGuard,
-};
+use cluster_operator::acl::Access;
+use cluster_operator::operation::KeyringScope;
+use cluster_operator::raft::{Consistency, QuorumGuard};
+use cluster_operator::{DatacenterName, GossipKey, NodeName, Outcome, Pool};
 
 use crate::Violation;
 use crate::issue::{Ask, Holder, Issue};

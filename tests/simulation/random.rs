@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cluster_operator::mock::{Calls, Fault, FaultId, MockClock, MockFederation, NodeFault};
-use cluster_operator::{NodeName, Outcome, PendingChange, Pool, Timer};
+use cluster_operator::raft::PendingChange;
+use cluster_operator::{NodeName, Outcome, Pool, Timer};
 
 use crate::Violation;
 use crate::attribution::Account;

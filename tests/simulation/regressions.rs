@@ -1,7 +1,8 @@
 //! Failures that seeds have found, each as the shortest test that shows it.
 
 use cluster_operator::mock::{Calls, Fault, MockFederation};
-use cluster_operator::{Operation, OperatorRequest, Outcome, PeerSelector};
+use cluster_operator::raft::PeerSelector;
+use cluster_operator::{Operation, OperatorRequest, Outcome};
 
 /// A list of rings was accepted as the answer to a removal, and HTTP reported
 /// success.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use cluster_operator::mock::{Fault, MockClock, MockFederation, NodeFault};
 use cluster_operator::rotation::{Rotation, RotationError, rotate};
-use cluster_operator::{Caller, GossipKey, NodeName, Pool, Timer, Token};
+use cluster_operator::service::Caller;
+use cluster_operator::{GossipKey, NodeName, Pool, Timer, Token};
 
 use crate::Violation;
 use crate::issue::any_server;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use cluster_operator::keyring::RingReport;
 use cluster_operator::mock::{Fault, NodeFault};
-use cluster_operator::{
-    Consistency, ErrorKind, KeyringScope, NodeName, OperatorError, OperatorReply, PendingChange,
-    Pool, QuorumGuard, RingReport, Timer,
-};
+use cluster_operator::operation::KeyringScope;
+use cluster_operator::raft::{Consistency, PendingChange, QuorumGuard};
+use cluster_operator::{ErrorKind, NodeName, OperatorError, OperatorReply, Pool, Timer};
 use fastrand::Rng;
 
 use crate::Violation;

@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use cluster_operator::{
-    DatacenterName, KeyringReply, NodeName, OperatorError, OperatorReply, Outcome, Pool,
-    RingOutcome,
-};
+use cluster_operator::operation::{KeyringReply, RingOutcome};
+use cluster_operator::{DatacenterName, NodeName, OperatorError, OperatorReply, Outcome, Pool};
 
 /// An answer without what is random or depends on the number of log entries.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use cluster_operator::OperatorReply;
 use cluster_operator::mock::{CallEnd, Entry, Transcript};
-use cluster_operator::{OperatorReply, RingOutcome};
+use cluster_operator::operation::RingOutcome;
 
 use crate::world::Answered;
 

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::mock::{
     Calls, Fault, Grant, MockAcl, MockAutopilot, MockClock, MockFederation, MockServer, MockToken,
 };
+use cluster_operator::raft::QuorumGuard;
 use cluster_operator::{
-    AutopilotBackend, DatacenterName, DefaultPolicy, GossipKey, KeyringBackend, NodeName,
-    OperatorError, OperatorReply, Pool, QuorumGuard, Resource, Timer,
+    AutopilotBackend, DatacenterName, GossipKey, KeyringBackend, NodeName, OperatorError,
+    OperatorReply, Pool, Timer,
 };
 use fastrand::Rng;
 

@@ -1,6 +1,6 @@
 //! The suite for [`AclAuthorizer`].
 //!
-//! Checks of [accessor ids](cluster_operator::AccessorId) are skipped for an authorizer
+//! Checks of [accessor ids](cluster_operator::acl::AccessorId) are skipped for an authorizer
 //! that never names one. A failed check lists its questions and their answers.
 
 use std::collections::BTreeSet;

@@ -22,7 +22,7 @@
 //! An openraft leader that is cut off stays leader forever. Here it leads as long as a
 //! majority has acknowledged it within `election_timeout_max + election_timeout_min`,
 //! before which no other server can be elected. After that its leader is
-//! [`Unknown`](cluster_operator::Leadership::Unknown), and so is that of a new leader
+//! [`Unknown`](cluster_operator::raft::Leadership::Unknown), and so is that of a new leader
 //! until a majority has acknowledged it once. This needs openraft's ticks and
 //! heartbeats, which are on by default.
 //!
@@ -89,7 +89,7 @@ type Answer<C, T> =
 /// its [`BasicNode`].
 ///
 /// ```
-/// use cluster_operator::RaftMember;
+/// use cluster_operator::raft::RaftMember;
 /// use cluster_operator_openraft::basic_node;
 /// use openraft::BasicNode;
 ///

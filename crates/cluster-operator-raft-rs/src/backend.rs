@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::{
-    ConfigVersion, ErrorKind, LeaderHint, Leadership, LogPosition, OperatorError, Outcome,
-    PeerSelector, PendingChange, RaftBackend, RaftMember, RaftView, Removal, ServerId,
-    ServerStatus,
+use cluster_operator::raft::{
+    ConfigVersion, LeaderHint, Leadership, LogPosition, PeerSelector, PendingChange, RaftMember,
+    RaftView, Removal, ServerStatus,
 };
+use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerId};
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use tokio::time::{Instant, timeout_at};
 

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_operator::{
-    ConfigVersion, LogPosition, Membership, PendingChange, RaftMember, ServerAddress, Suffrage,
+use cluster_operator::ServerAddress;
+use cluster_operator::raft::{
+    ConfigVersion, LogPosition, Membership, PendingChange, RaftMember, Suffrage,
 };
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeType, ConfChangeV2, ConfState, Entry, EntryType, Message};

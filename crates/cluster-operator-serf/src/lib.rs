@@ -8,7 +8,7 @@
 //! A node is also silent if it and the others cannot read each other: it lacks the key
 //! that they encrypt with, or encrypts with one that they have removed. So a node that
 //! lacks the key to use may be silent instead of failing with
-//! [`KeyNotInstalled`](cluster_operator::NodeFailure::KeyNotInstalled). This server's own
+//! [`KeyNotInstalled`](cluster_operator::keyring::NodeFailure::KeyNotInstalled). This server's own
 //! node is changed last, so that it can still read the others.
 //!
 //! Gossip does not promise to reach every node. Each node forwards a query as often as
@@ -38,7 +38,7 @@
 //!   the payload of a change contains the key: do not log the payload of a query whose
 //!   name begins with `_serf_`. The other nodes' events do not show them.
 //! - A node whose keyring file cannot be written fails with
-//!   [`Other`](cluster_operator::NodeFailure::Other), although its ring has changed.
+//!   [`Other`](cluster_operator::keyring::NodeFailure::Other), although its ring has changed.
 //! - The crate writes the keyring file and never reads it. Your program reads it before it
 //!   starts a node, and passes the first key to `MemberlistOptions::with_primary_key` and
 //!   all of them to `with_secret_keys`.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use cluster_operator::DatacenterName;
 use cluster_operator::peer_http::{Directory, ServerUri};
-use cluster_operator::{ServerStatus, Target};
+use cluster_operator::peers::Target;
+use cluster_operator::raft::ServerStatus;
 use serf::types::MemberStatus;
 use tokio::task::AbortHandle;
 

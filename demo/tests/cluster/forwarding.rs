@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use cluster_operator::AllowAll;
 use cluster_operator::client::OperatorClient;
 use cluster_operator::consul::Dialect;
-use cluster_operator::{AllowAll, Consistency};
+use cluster_operator::raft::Consistency;
 use cluster_operator_demo::cluster::{Node, Server, Settings, gossip};
 use cluster_operator_demo::operated::Operator;
 use tokio::net::TcpListener;

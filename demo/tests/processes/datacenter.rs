@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use cluster_operator::client::{ClientError, OperatorClient};
-use cluster_operator::{Consistency, GossipKey, RaftConfiguration, ServerId};
+use cluster_operator::raft::{Consistency, RaftConfiguration};
+use cluster_operator::{GossipKey, ServerId};
 
 use crate::with_deadline;
 use cluster_operator_demo::operated::Process;

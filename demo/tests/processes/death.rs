@@ -9,8 +9,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use cluster_operator::Outcome;
 use cluster_operator::client::ClientError;
-use cluster_operator::{Consistency, Outcome, PeerSelector, RaftConfiguration};
+use cluster_operator::raft::{Consistency, PeerSelector, RaftConfiguration};
 use openraft::{Entry, EntryPayload, RaftLogReader};
 
 use crate::datacenter::{Datacenter, ids};

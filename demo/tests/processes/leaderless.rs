@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cluster_operator::{Consistency, ErrorKind};
+use cluster_operator::ErrorKind;
+use cluster_operator::raft::Consistency;
 
 use crate::datacenter::Datacenter;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cluster_operator::client::ClientError;
-use cluster_operator::{Outcome, PeerSelector, RaftConfiguration, ServerId};
+use cluster_operator::raft::{PeerSelector, RaftConfiguration};
+use cluster_operator::{Outcome, ServerId};
 
 use crate::datacenter::{Datacenter, eventually, ids};
 use crate::{in_time, moment, rounds};

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cluster_operator::mock::{Grant, MockAcl, MockClock, MockToken};
-use cluster_operator::{
-    AccessorId, AclAuthorizer, Resource, Rule, Rules, Timer, Token, TokenDefinition, TokenStore,
-    TokenStoreBuilder,
+use cluster_operator::acl::{
+    AccessorId, Resource, Rule, Rules, TokenDefinition, TokenStoreBuilder,
 };
+use cluster_operator::mock::{Grant, MockAcl, MockClock, MockToken};
+use cluster_operator::{AclAuthorizer, Timer, Token, TokenStore};
 use cluster_operator_conformance::acl::{Acl, AclFixture, TokenRules};
 use cluster_operator_conformance::{Fixture, NotSupported};
 

@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use cluster_operator::acl::{Access, AccessorId, AclError, DefaultPolicy, Identity, Resource};
 use cluster_operator::mock::{MockAcl, MockClock};
-use cluster_operator::{
-    Access, AccessorId, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, Timer, Token,
-};
+use cluster_operator::{AclAuthorizer, Timer, Token};
 use cluster_operator_conformance::acl::{Acl, AclFixture, CHECKS, run};
 use cluster_operator_conformance::{Fixture, NotSupported, acl_authorizer};
 

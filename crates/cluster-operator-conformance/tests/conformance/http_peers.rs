@@ -13,9 +13,9 @@ use axum::body::Body;
 use cluster_operator::peer_http::{
     Directory, HttpPeers, PEER_PATH, PeerHttp, ServerUri, SharedSecret,
 };
-use cluster_operator::{
-    DatacenterName, LeaderHint, OperatorService, Peers, Target, Timer, TokioTimer,
-};
+use cluster_operator::peers::Target;
+use cluster_operator::raft::LeaderHint;
+use cluster_operator::{DatacenterName, OperatorService, Peers, Timer, TokioTimer};
 use cluster_operator_conformance::peers::{PeersFixture, Place};
 use cluster_operator_conformance::{Fixture, NotSupported};
 use http::Request;

@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::keyring::{Answers, Keyring, NodeKeys};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, RelayFactor};
 use cluster_operator::mock::{MockClock, MockKeyring};
-use cluster_operator::{
-    GossipKey, GossipQuery, KeyChange, KeyringBackend, NodeFailure, NodeName, OperatorError, Pool,
-    RelayFactor, Timer,
-};
+use cluster_operator::{GossipKey, KeyringBackend, NodeName, OperatorError, Pool, Timer};
 use cluster_operator_conformance::keyring::{CHECKS, KeyringFixture, Node, Rings, by_name, run};
 use cluster_operator_conformance::{CheckResult, Fixture, NotSupported, Report, keyring_backend};
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{MockClock, MockPeers};
-use cluster_operator::{
-    DatacenterName, Envelope, EnvelopeReply, LeaderHint, OperatorService, Peers, SendError, Target,
-    Timer,
-};
+use cluster_operator::peers::{EnvelopeReply, SendError, Target};
+use cluster_operator::raft::LeaderHint;
+use cluster_operator::{DatacenterName, Envelope, OperatorService, Peers, Timer};
 use cluster_operator_conformance::peers::{PeersFixture, Place};
 use cluster_operator_conformance::{Fixture, NotSupported};
 

@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::MockClock;
-use cluster_operator::{
-    DatacenterName, Envelope, EnvelopeReply, OperatorService, Peers, SendError, SendFailure,
-    Target, Timer,
-};
+use cluster_operator::peers::{EnvelopeReply, SendError, SendFailure, Target};
+use cluster_operator::{DatacenterName, Envelope, OperatorService, Peers, Timer};
 use cluster_operator_conformance::peers::{CHECKS, PeersFixture, Place, run};
 use cluster_operator_conformance::{Fixture, NotSupported};
 use futures_util::future::{Either, select};

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{Fault, FaultId, MockClock, MockFederation, MockRaft, MockServer};
-use cluster_operator::{PendingChange, RaftBackend, ServerAddress, ServerId, Timer};
+use cluster_operator::raft::PendingChange;
+use cluster_operator::{RaftBackend, ServerAddress, ServerId, Timer};
 use cluster_operator_conformance::raft::{CHECKS, Member, RaftFixture, Servers};
 use cluster_operator_conformance::{CheckResult, Fixture, NotSupported};
 

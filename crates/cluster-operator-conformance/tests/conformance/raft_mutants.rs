@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cluster_operator::mock::{MockClock, MockRaft};
-use cluster_operator::{
-    ErrorKind, LeaderHint, Leadership, Membership, OperatorError, Outcome, PendingChange, Proof,
-    RaftBackend, RaftView, Removal, ServerId, Suffrage, Timer,
+use cluster_operator::raft::{
+    LeaderHint, Leadership, Membership, PendingChange, Proof, RaftView, Removal, Suffrage,
 };
+use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerId, Timer};
 use cluster_operator_conformance::raft::{CHECKS, Member, RaftFixture, Servers, by_name, run};
 use cluster_operator_conformance::{Fixture, NotSupported};
 

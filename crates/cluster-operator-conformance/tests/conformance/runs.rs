@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use cluster_operator::acl::{Access, AclError, Identity, Resource};
 use cluster_operator::mock::MockClock;
-use cluster_operator::{
-    Access, AclAuthorizer, AclError, AllowAll, Identity, Resource, Timer, Token,
-};
+use cluster_operator::{AclAuthorizer, AllowAll, Timer, Token};
 use cluster_operator_conformance::acl::{Acl, AclFixture, acl_authorizer, by_name, run};
 use cluster_operator_conformance::{CheckResult, Fixture, NotSupported, Report};
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{Fault, MockClock, MockRaft};
-use cluster_operator::{
-    Leadership, OperatorError, PendingChange, RaftBackend, RaftView, Removal, ServerId, Timer,
-};
+use cluster_operator::raft::{Leadership, PendingChange, RaftView, Removal};
+use cluster_operator::{OperatorError, RaftBackend, ServerId, Timer};
 use cluster_operator_conformance::raft::{Member, RaftFixture, Servers};
 use cluster_operator_conformance::{Fixture, NotSupported};
 

@@ -7,7 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::{Leadership, PendingChange, ServerId, Timer, TokioTimer};
+use cluster_operator::raft::{Leadership, PendingChange};
+use cluster_operator::{ServerId, Timer, TokioTimer};
 use cluster_operator_conformance::raft::{Member, RaftFixture, Servers};
 use cluster_operator_conformance::{Fixture, NotSupported};
 use openraft::raft::AppendEntriesRequest;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cluster_operator::{ErrorKind, Leadership, Outcome, RaftBackend};
+use cluster_operator::raft::Leadership;
+use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 
 use crate::servers::{Cluster, Elections, TIMEOUT, ids, name, soon, until};
 

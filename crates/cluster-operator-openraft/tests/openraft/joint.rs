@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 use std::time::Duration;
 
-use cluster_operator::{ErrorKind, Outcome, PendingChange, RaftBackend, RaftView};
+use cluster_operator::raft::{PendingChange, RaftView};
+use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 use openraft::{ChangeMembers, EntryPayload};
 
 use crate::cluster::{NodeId, Raft};

@@ -3,7 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use cluster_operator::{ErrorKind, OperatorError, Outcome, Proof, RaftBackend};
+use cluster_operator::raft::Proof;
+use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend};
 use openraft::Vote;
 use openraft::raft::AppendEntriesRequest;
 

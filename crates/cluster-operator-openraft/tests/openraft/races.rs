@@ -6,9 +6,8 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use cluster_operator::{
-    ErrorKind, Leadership, OperatorError, Outcome, PeerSelector, RaftBackend, Removal,
-};
+use cluster_operator::raft::{Leadership, PeerSelector, Removal};
+use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend};
 use cluster_operator_openraft::OpenraftBackend;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;

@@ -1,9 +1,7 @@
 //! Removals from a healthy cluster.
 
-use cluster_operator::{
-    ConfigVersion, ErrorKind, Leadership, Outcome, PeerSelector, Proof, RaftBackend, RaftMember,
-    Removal,
-};
+use cluster_operator::raft::{ConfigVersion, Leadership, PeerSelector, Proof, RaftMember, Removal};
+use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 use cluster_operator_openraft::OpenraftBackend;
 
 use crate::cluster::{Node, NodeId, Request};

@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster_operator::{
-    Leadership, OperatorError, RaftBackend, RaftMember, RaftView, Removal, ServerId, ServerStatus,
-};
+use cluster_operator::raft::{Leadership, RaftMember, RaftView, Removal, ServerStatus};
+use cluster_operator::{OperatorError, RaftBackend, ServerId};
 use cluster_operator_openraft::OpenraftBackend;
 use openraft::raft::AppendEntriesRequest;
 use openraft::{Config, EntryPayload};

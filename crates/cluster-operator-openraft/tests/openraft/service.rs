@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cluster_operator::peers::{EnvelopeReply, SendError, Target};
+use cluster_operator::raft::{Consistency, PeerSelector, RaftConfiguration};
+use cluster_operator::service::Caller;
 use cluster_operator::{
-    AllowAll, Caller, Consistency, DatacenterName, Envelope, EnvelopeReply, ErrorKind,
-    OperatorService, Outcome, PeerSelector, Peers, RaftConfiguration, SendError, ServerId, Target,
+    AllowAll, DatacenterName, Envelope, ErrorKind, OperatorService, Outcome, Peers, ServerId,
 };
 use futures_util::future::join_all;
 

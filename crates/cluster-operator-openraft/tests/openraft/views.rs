@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cluster_operator::{
-    ConfigVersion, ErrorKind, LeaderHint, Leadership, LogPosition, Outcome, PendingChange,
-    RaftBackend, RaftMember, RaftView, ServerStatus,
+use cluster_operator::raft::{
+    ConfigVersion, LeaderHint, Leadership, LogPosition, PendingChange, RaftMember, RaftView,
+    ServerStatus,
 };
+use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 use cluster_operator_openraft::OpenraftBackend;
 use openraft::raft::AppendEntriesRequest;
 use openraft::{RaftMetrics, Vote};

@@ -5,10 +5,8 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use cluster_operator::{
-    ErrorKind, Leadership, OperatorError, Outcome, PendingChange, RaftBackend, RaftView, Removal,
-    ServerAddress, ServerId,
-};
+use cluster_operator::raft::{Leadership, PendingChange, RaftView, Removal};
+use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerAddress, ServerId};
 use cluster_operator_raft_rs::{Node, NodeConfig, RaftRsBackend, Transport};
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, EntryType, Message,

@@ -3,7 +3,8 @@
 use std::future::Future;
 
 use async_trait::async_trait;
-use cluster_operator::{PendingChange, ServerId, Timer, TokioTimer};
+use cluster_operator::raft::PendingChange;
+use cluster_operator::{ServerId, Timer, TokioTimer};
 use cluster_operator_conformance::raft::{Member, RaftFixture, Servers};
 use cluster_operator_conformance::{Fixture, NotSupported};
 

@@ -5,9 +5,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use cluster_operator::{
-    ErrorKind, Leadership, OperatorError, Outcome, PendingChange, Proof, RaftBackend,
-};
+use cluster_operator::raft::{Leadership, PendingChange, Proof};
+use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend};
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use tokio::time::Instant;
 

@@ -1,6 +1,7 @@
 //! The effect of each operation on a healthy pool.
 
-use cluster_operator::{KeyChange, NodeFailure, NodeMessage, Pool, RelayFactor, RingReport};
+use cluster_operator::Pool;
+use cluster_operator::keyring::{KeyChange, NodeFailure, NodeMessage, RelayFactor, RingReport};
 use cluster_operator_serf::SerfKeyring;
 
 use crate::pool::{

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use cluster_operator::keyring::RingFailure;
-use cluster_operator::{ErrorKind, KeyChange, KeyringBackend, NodeFailure, NodeMessage, Outcome};
+use cluster_operator::keyring::{KeyChange, NodeFailure, NodeMessage};
+use cluster_operator::{ErrorKind, KeyringBackend, Outcome};
 use serf::event::{Event, EventProducer};
 use serf::types::MemberStatus;
 

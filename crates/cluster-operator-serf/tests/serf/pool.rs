@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cluster_operator::{GossipKey, GossipQuery, KeyChange, KeyringBackend, Pool, RingReport};
+use cluster_operator::keyring::{GossipQuery, KeyChange, RingReport};
+use cluster_operator::{GossipKey, KeyringBackend, Pool};
 use cluster_operator_serf::SerfKeyring;
 use serf::net::NetTransportOptions;
 use serf::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use cluster_operator::operation::KeyringScope;
 use cluster_operator::rotation::{RotationStep, rotate};
-use cluster_operator::{AllowAll, Caller, KeyringScope, OperatorService, Pool};
+use cluster_operator::service::Caller;
+use cluster_operator::{AllowAll, OperatorService, Pool};
 use cluster_operator_serf::SerfKeyring;
 
 use crate::pool::{Node, install, key, keyring, ring, three, use_key};

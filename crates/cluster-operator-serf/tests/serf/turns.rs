@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cluster_operator::{GossipQuery, KeyChange, KeyringBackend, Outcome};
+use cluster_operator::keyring::{GossipQuery, KeyChange};
+use cluster_operator::{KeyringBackend, Outcome};
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
