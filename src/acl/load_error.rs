@@ -4,10 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::TokenStore;
 use super::policy::RulesError;
 use super::secret::SecretFault;
-use super::syntax::{Position, SyntaxProblem};
+use super::syntax::{MAX_FILE_BYTES, Position, SyntaxProblem};
 
 /// The error of tokens that do not load, with the place of the mistake.
 ///
@@ -101,11 +100,8 @@ pub enum LoadErrorKind {
     /// The path names a directory, a pipe or a device.
     #[error("it is not a regular file: give the path of one")]
     NotAFile,
-    /// The file is larger than [`TokenStore::MAX_FILE_BYTES`].
-    #[error(
-        "a token file has at most {} bytes: split it",
-        TokenStore::MAX_FILE_BYTES
-    )]
+    /// The file is larger than [`TokenStore::MAX_FILE_BYTES`](super::TokenStore::MAX_FILE_BYTES).
+    #[error("a token file has at most {MAX_FILE_BYTES} bytes: split it")]
     TooLarge,
     /// The file is neither JSON nor HCL, or nested too deep.
     #[error("{0}")]

@@ -4,6 +4,7 @@
 //! is checked here for every resource, since a policy that Consul refuses is in force nowhere.
 
 use std::fmt;
+use std::str::FromStr;
 
 use zeroize::Zeroizing;
 
@@ -169,30 +170,35 @@ const SERVED: [(&str, Resource); 2] = [
     ("keyring", Resource::Keyring),
 ];
 
-/// Reads a policy that stands alone.
-pub(super) fn parse(text: &str) -> Result<Rules, RulesError> {
-    let refuse = |kind, position| Err(RulesError { kind, position });
-    if text.len() > Rules::MAX_BYTES {
-        return refuse(RulesErrorKind::TooLarge, None);
+impl FromStr for Rules {
+    type Err = RulesError;
+
+    /// Reads a policy that stands alone.
+    fn from_str(text: &str) -> Result<Self, RulesError> {
+        let refuse = |kind, position| Err(RulesError { kind, position });
+        if text.len() > Rules::MAX_BYTES {
+            return refuse(RulesErrorKind::TooLarge, None);
+        }
+        if text.starts_with('\u{feff}') {
+            let problem = SyntaxProblem::Malformed("a byte order mark: save the text without it");
+            return refuse(RulesErrorKind::Syntax(problem), Some(Position::of(0, text)));
+        }
+        let notation = match text.trim_start().starts_with('{') {
+            true => Notation::ConsulJson,
+            false => Notation::Hcl,
+        };
+        // A blank text has no rules in any language.
+        if notation == Notation::Hcl && !cfg!(feature = "hcl") && !text.trim_ascii().is_empty() {
+            return refuse(RulesErrorKind::HclDisabled, None);
+        }
+        hcl::parse(text, notation)
+            .map_err(|SyntaxError { at, problem }| Refusal {
+                at,
+                kind: RulesErrorKind::Syntax(problem),
+            })
+            .and_then(|items| interpret(&items, notation))
+            .or_else(|Refusal { at, kind }| refuse(kind, Some(Position::of(at, text))))
     }
-    if text.starts_with('\u{feff}') {
-        let problem = SyntaxProblem::Malformed("a byte order mark: save the text without it");
-        return refuse(RulesErrorKind::Syntax(problem), Some(Position::of(0, text)));
-    }
-    let notation = match text.trim_start().starts_with('{') {
-        true => Notation::ConsulJson,
-        false => Notation::Hcl,
-    };
-    // A blank text has no rules in any language.
-    if notation == Notation::Hcl && !cfg!(feature = "hcl") && !text.trim_ascii().is_empty() {
-        return refuse(RulesErrorKind::HclDisabled, None);
-    }
-    let read = hcl::parse(text, notation).map_err(|SyntaxError { at, problem }| Refusal {
-        at,
-        kind: RulesErrorKind::Syntax(problem),
-    });
-    read.and_then(|items| interpret(&items, notation))
-        .or_else(|Refusal { at, kind }| refuse(kind, Some(Position::of(at, text))))
 }
 
 /// Reads a policy that is a block of a token file. Its errors quote nothing.

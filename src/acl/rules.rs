@@ -1,9 +1,7 @@
 //! The rules of a policy about the operator endpoints.
 
 use std::fmt;
-use std::str::FromStr;
 
-use super::policy::{self, RulesError};
 use super::syntax::{MAX_DEPTH, MAX_LABELS};
 use super::{Access, DefaultPolicy, Resource};
 
@@ -151,14 +149,6 @@ impl Rules {
             Some(rule) => rule.allows(access),
             None => default == DefaultPolicy::Allow,
         }
-    }
-}
-
-impl FromStr for Rules {
-    type Err = RulesError;
-
-    fn from_str(text: &str) -> Result<Self, RulesError> {
-        policy::parse(text)
     }
 }
 

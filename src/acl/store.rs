@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use super::builder::TokenStoreBuilder;
 use super::load_error::{LoadError, LoadWarning};
 use super::set::TokenSet;
-use super::token_file::{MAX_BYTES, TokenFile};
+use super::syntax::MAX_FILE_BYTES;
+use super::token_file::TokenFile;
 use super::{Access, AclAuthorizer, AclError, DefaultPolicy, Identity, Resource, Token};
 
 /// An authorizer that holds its tokens in memory.
@@ -104,7 +105,7 @@ struct Loaded {
 
 impl TokenStore {
     /// How many bytes a token file may have.
-    pub const MAX_FILE_BYTES: usize = MAX_BYTES;
+    pub const MAX_FILE_BYTES: usize = MAX_FILE_BYTES;
 
     /// Starts with no tokens and a default policy of deny.
     pub fn builder() -> TokenStoreBuilder {

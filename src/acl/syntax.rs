@@ -36,6 +36,9 @@ impl fmt::Display for Position {
     }
 }
 
+/// How many bytes a token file may have.
+pub(super) const MAX_FILE_BYTES: usize = 32 << 20;
+
 /// How many blocks and lists may stand in each other.
 pub(super) const MAX_DEPTH: usize = 64;
 

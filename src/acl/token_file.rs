@@ -14,11 +14,10 @@ use super::builder::{NewToken, TokenStoreBuilder};
 use super::hcl::{self, SyntaxError};
 use super::load_error::{LoadError, LoadErrorKind, LoadWarning, Origin};
 use super::policy;
-use super::syntax::{Content, Item, Notation, Position, SyntaxProblem, Text, Value, nearest};
+use super::syntax::{
+    Content, Item, MAX_FILE_BYTES, Notation, Position, SyntaxProblem, Text, Value, nearest,
+};
 use super::{DefaultPolicy, Rules, RulesError};
-
-/// How many bytes a token file may have.
-pub(super) const MAX_BYTES: usize = 32 << 20;
 
 /// A token file that has been read.
 pub(super) struct TokenFile<'a> {
@@ -41,7 +40,7 @@ impl<'a> TokenFile<'a> {
         if !metadata.is_file() {
             return Err(refuse(LoadErrorKind::NotAFile));
         }
-        if metadata.len() > MAX_BYTES as u64 {
+        if metadata.len() > MAX_FILE_BYTES as u64 {
             return Err(refuse(LoadErrorKind::TooLarge));
         }
         let bytes = contents(&file, metadata.len()).map_err(unreadable)?;
@@ -95,7 +94,7 @@ impl<'a> TokenFile<'a> {
 
 /// Reads into one buffer, since one that grows would leave copies behind.
 fn contents(file: &File, len: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    let capacity = usize::try_from(len).unwrap_or(MAX_BYTES) + 1;
+    let capacity = usize::try_from(len).unwrap_or(MAX_FILE_BYTES) + 1;
     let mut bytes = Zeroizing::new(Vec::new());
     bytes.try_reserve_exact(capacity)?;
     file.take(len).read_to_end(&mut bytes)?;
