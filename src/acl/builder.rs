@@ -115,7 +115,7 @@ struct Hashed {
 pub(super) struct NewToken<'a> {
     pub(super) accessor: &'a str,
     pub(super) secret: &'a str,
-    pub(super) policies: &'a [(&'a str, Origin)],
+    pub(super) policies: &'a [(String, Origin)],
     pub(super) management: bool,
     pub(super) expires: Option<SystemTime>,
     /// The offset in the file, if it came from one.
@@ -164,7 +164,7 @@ impl TokenStoreBuilder {
         let policies: Vec<_> = token
             .policies
             .iter()
-            .map(|name| (name.as_str(), origin(name)))
+            .map(|name| (name.clone(), origin(name)))
             .collect();
         self.add(NewToken {
             accessor: token.accessor.as_str(),

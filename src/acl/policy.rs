@@ -124,45 +124,25 @@ fn guess(name: &str, nearest: Option<&str>) -> String {
     }
 }
 
-/// What a rule looks like.
-#[derive(Clone, Copy)]
-enum Shape {
-    /// A word, as in `operator = "read"`.
-    Word,
-    /// Blocks with a `policy`, as in `node "web" { policy = "read" }`.
-    Blocks,
-    /// Ignored by Consul 1.17 without a license.
-    Ignored,
-}
+/// Resources whose rule is a word, as in `operator = "read"`.
+const WORDS: [&str; 5] = ["operator", "keyring", "acl", "mesh", "peering"];
 
-/// The names of Consul's resources.
-const RESOURCES: [(&str, Shape); 25] = [
-    ("operator", Shape::Word),
-    ("keyring", Shape::Word),
-    ("acl", Shape::Word),
-    ("mesh", Shape::Word),
-    ("peering", Shape::Word),
-    ("agent", Shape::Blocks),
-    ("agent_prefix", Shape::Blocks),
-    ("event", Shape::Blocks),
-    ("event_prefix", Shape::Blocks),
-    ("key", Shape::Blocks),
-    ("key_prefix", Shape::Blocks),
-    ("node", Shape::Blocks),
-    ("node_prefix", Shape::Blocks),
-    ("query", Shape::Blocks),
-    ("query_prefix", Shape::Blocks),
-    ("service", Shape::Blocks),
-    ("service_prefix", Shape::Blocks),
-    ("session", Shape::Blocks),
-    ("session_prefix", Shape::Blocks),
-    ("identity", Shape::Ignored),
-    ("identity_prefix", Shape::Ignored),
-    ("namespace", Shape::Ignored),
-    ("namespace_prefix", Shape::Ignored),
-    ("partition", Shape::Ignored),
-    ("partition_prefix", Shape::Ignored),
+/// Resources whose rules are blocks, as in `node "web" { policy = "read" }`.
+#[rustfmt::skip]
+const BLOCKS: [&str; 14] = [
+    "agent", "agent_prefix", "event", "event_prefix", "key", "key_prefix", "node", "node_prefix",
+    "query", "query_prefix", "service", "service_prefix", "session", "session_prefix",
 ];
+
+/// Resources whose rules Consul 1.17 ignores without a license.
+#[rustfmt::skip]
+const IGNORED: [&str; 6] = [
+    "identity", "identity_prefix", "namespace", "namespace_prefix", "partition", "partition_prefix",
+];
+
+fn all_resources() -> impl Iterator<Item = &'static str> {
+    WORDS.into_iter().chain(BLOCKS).chain(IGNORED)
+}
 
 /// The resources that this library serves.
 const SERVED: [(&str, Resource); 2] = [
@@ -241,27 +221,25 @@ fn interpret(items: &[Item<'_>], notation: Notation) -> Checked<Rules> {
     let is_json = notation != Notation::Hcl;
     let mut rules = Rules::new();
     let mut others = Vec::<(&'static str, Zeroizing<Vec<u8>>, usize)>::new();
-    for (item, (name, shape)) in resources(items)? {
-        match shape {
-            Shape::Ignored => {}
-            Shape::Blocks => {
-                let mut labels = item.labels.iter().collect();
-                Blocks { name, is_json }.all(&mut labels, &item.value)?;
+    for (item, name) in resources(items)? {
+        if BLOCKS.contains(&name) {
+            let mut labels = item.labels.iter().collect();
+            Blocks { name, is_json }.all(&mut labels, &item.value)?;
+        } else if WORDS.contains(&name) {
+            if !item.labels.is_empty() {
+                return invalid(name, item.name.at, BLOCK);
             }
-            Shape::Word if !item.labels.is_empty() => return invalid(name, item.name.at, BLOCK),
-            Shape::Word => {
-                let word = word(name, &item.value)?;
-                match SERVED.into_iter().find(|(served, _)| *served == name) {
-                    Some(_) if word.is_empty() => {}
-                    Some((_, resource)) => match Rule::from_name(&word) {
-                        Some(rule) => rules = rules.with(resource, rule),
-                        None => return invalid(name, item.value.at, quoted(&word)),
-                    },
-                    // Of several rules about another resource, the last one counts.
-                    None => {
-                        others.retain(|(other, ..)| *other != name);
-                        others.push((name, word, item.value.at));
-                    }
+            let word = word(name, &item.value)?;
+            match SERVED.into_iter().find(|(served, _)| *served == name) {
+                Some(_) if word.is_empty() => {}
+                Some((_, resource)) => match Rule::from_name(&word) {
+                    Some(rule) => rules = rules.with(resource, rule),
+                    None => return invalid(name, item.value.at, quoted(&word)),
+                },
+                // Of several rules about another resource, the last one counts.
+                None => {
+                    others.retain(|(other, ..)| *other != name);
+                    others.push((name, word, item.value.at));
                 }
             }
         }
@@ -273,17 +251,16 @@ fn interpret(items: &[Item<'_>], notation: Notation) -> Checked<Rules> {
     Ok(rules)
 }
 
-/// Finds out what the items are about.
-fn resources<'i, 'a>(items: &'i [Item<'a>]) -> Checked<Vec<(&'i Item<'a>, (&'static str, Shape))>> {
+/// Finds the resource that each item is about.
+fn resources<'i, 'a>(items: &'i [Item<'a>]) -> Checked<Vec<(&'i Item<'a>, &'static str)>> {
     let mut found = Vec::with_capacity(items.len());
     let mut seen = Vec::new();
     for item in items {
         let name = decode(&item.name)?;
-        let mut known = RESOURCES.into_iter();
-        let Some(known) = known.find(|(known, _)| folds_to(&name, known)) else {
+        let Some(known) = all_resources().find(|known| folds_to(&name, known)) else {
             return unknown(&name, item.name.at, items);
         };
-        if let Some((served, resource)) = SERVED.into_iter().find(|(name, _)| *name == known.0) {
+        if let Some((served, resource)) = SERVED.into_iter().find(|(name, _)| *name == known) {
             // Before the values: Consul takes the second rule, whatever the first one is.
             if seen.contains(&served) {
                 return refuse(item.name.at, RulesErrorKind::DuplicateRule { resource });
@@ -300,7 +277,7 @@ fn unknown<T>(name: &[u8], at: usize, items: &[Item<'_>]) -> Checked<T> {
     if let Some(wrapper) = items.iter().find(|item| folds_to(&decoded(item), "rules")) {
         return refuse(wrapper.name.at, RulesErrorKind::WrappedRules);
     }
-    let nearest = nearest(name, RESOURCES.map(|(known, _)| known));
+    let nearest = nearest(name, all_resources());
     let name = String::from_utf8_lossy(name).chars().take(40).collect();
     refuse(at, RulesErrorKind::UnknownName { name, nearest })
 }

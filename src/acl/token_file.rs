@@ -156,10 +156,10 @@ fn name(
     attribute: &'static str,
     expected: &'static str,
 ) -> Read<Zeroizing<String>> {
-    let bytes = text.decode().unwrap_or_else(|| Zeroizing::new(vec![0xff]));
-    match str::from_utf8(&bytes) {
-        Ok(decoded) => Ok(Zeroizing::new(decoded.to_owned())),
-        Err(_) => invalid(text.at, attribute, expected),
+    let bytes = text.decode();
+    match bytes.as_ref().map(|bytes| str::from_utf8(bytes)) {
+        Some(Ok(decoded)) => Ok(Zeroizing::new(decoded.to_owned())),
+        _ => invalid(text.at, attribute, expected),
     }
 }
 
@@ -167,21 +167,10 @@ const FILE: [&str; 4] = ["default_policy", "anonymous", "policy", "token"];
 const TOKEN: [&str; 5] = ["secret", "description", "policies", "management", "expires"];
 
 /// Names from Consul's own files. They are no secrets, so an error may quote them.
+#[rustfmt::skip]
 const FOREIGN: [&str; 14] = [
-    "accessor",
-    "accessorid",
-    "acl",
-    "expirationtime",
-    "expirationttl",
-    "id",
-    "local",
-    "name",
-    "namespace",
-    "policies",
-    "roles",
-    "rules",
-    "ttl",
-    "type",
+    "accessor", "accessorid", "acl", "expirationtime", "expirationttl", "id", "local", "name",
+    "namespace", "policies", "roles", "rules", "ttl", "type",
 ];
 
 /// Which of the known attributes this is. One that stands twice is refused.
@@ -334,10 +323,6 @@ impl Reader<'_> {
                 _ => expires = expiry(value)?,
             }
         }
-        let policies: Vec<_> = policies
-            .iter()
-            .map(|(name, origin): &(String, Origin)| (name.as_str(), origin.clone()))
-            .collect();
         let accessor = name(label, "token", "an accessor id")?;
         let Some((secret, at)) = secret else {
             return LoadError::at(label.at, LoadErrorKind::NoSecret);
