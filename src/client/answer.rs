@@ -7,29 +7,17 @@ use http::Response;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::error::ClientError;
 use super::replies::{RingListing, outcome};
-use super::texts::{self, Excludes, Meaning, Reasons};
+use super::texts::{self, Asked, Excludes, Meaning, Reasons};
 use crate::acl::{Access, Resource};
 use crate::error::{ErrorKind, Outcome};
 use crate::operation::{KeyringAction, Operation};
-use crate::transport::{Cause, Failure, JSON, ServerUri, media_type};
-use crate::types::{DatacenterName, cut_text};
+use crate::transport::{Cause, Failure, JSON, media_type};
+use crate::types::cut_text;
 
 const PROBLEM: &str = "application/problem+json";
-
-/// What was asked of which server: the meaning of an answer depends on it.
-pub(super) struct Asked<'a> {
-    pub(super) operation: &'a Operation,
-    /// The method and the path.
-    pub(super) endpoint: String,
-    pub(super) server: &'a ServerUri,
-    pub(super) datacenter: Option<&'a DatacenterName>,
-    pub(super) token: Option<&'a str>,
-    pub(super) begin: Instant,
-}
 
 /// Accepts the answer to an operation without a result. An answer with a body does
 /// not come from a server that has executed the operation.

@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::answer::{Asked, empty, read};
+use super::answer::{empty, read};
 use super::error::ClientError;
 use super::replies::RingListing;
+use super::texts::Asked;
 use crate::acl::{Resource, Token};
 use crate::consul::body::Configuration;
 use crate::error::{ErrorKind, Outcome};

@@ -9,12 +9,14 @@ use Excludes::{All, Nothing, Raft};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error as Unreadable;
+use tokio::time::Instant;
 
-use super::answer::Asked;
 use crate::acl::{Access, AccessorId, Identity, Resource};
 use crate::error::ErrorKind;
 use crate::operation::{KeyringAction, Operation};
 use crate::raft::PeerSelector;
+use crate::transport::ServerUri;
+use crate::types::DatacenterName;
 
 /// The meaning of an error text.
 pub(super) struct Meaning {
@@ -36,6 +38,17 @@ pub(super) enum Excludes {
     Raft,
     /// Any write, unless another server has forwarded the text.
     All,
+}
+
+/// What was asked of which server: the meaning of an answer depends on it.
+pub(super) struct Asked<'a> {
+    pub(super) operation: &'a Operation,
+    /// The method and the path.
+    pub(super) endpoint: String,
+    pub(super) server: &'a ServerUri,
+    pub(super) datacenter: Option<&'a DatacenterName>,
+    pub(super) token: Option<&'a str>,
+    pub(super) begin: Instant,
 }
 
 /// Returns the kind of an error with this text.

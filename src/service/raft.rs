@@ -1,10 +1,11 @@
 //! Raft and autopilot operations on the server that serves them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::Inner;
-use super::route::Progress;
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::operation::OperatorReply;
+use crate::operation::{Operation, OperatorReply};
 use crate::raft::{
     ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftView, Removal, selected,
     transfer_target,
@@ -15,6 +16,35 @@ use crate::types::ServerId;
 /// The largest number of attempts of a removal. It is retried if the cluster changed
 /// after the view that it was based on.
 const REMOVAL_ATTEMPTS: usize = 4;
+
+/// True while a write may have taken effect: it was passed to a backend or to another
+/// server, which has not answered that nothing changed. A call that times out otherwise
+/// has changed nothing.
+#[derive(Default)]
+pub(super) struct Progress(AtomicBool);
+
+impl Progress {
+    pub(super) fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Resets the progress if the result says that nothing changed.
+    pub(super) fn note<T>(&self, result: &Result<T, OperatorError>) {
+        let undone = |error: &OperatorError| error.outcome() == Outcome::NotApplied;
+        if result.as_ref().is_err_and(undone) {
+            self.0.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the outcome of an operation that times out now.
+    pub(super) fn outcome(&self, operation: &Operation) -> Outcome {
+        if self.0.load(Ordering::Relaxed) {
+            operation.unanswered()
+        } else {
+            Outcome::NotApplied
+        }
+    }
+}
 
 /// The error of a server that is not the leader.
 pub(super) fn not_leading(view: &RaftView) -> OperatorError {

@@ -1,10 +1,9 @@
 //! The routing of operations to the server that serves them.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::raft::{not_leading, unchanged};
+use super::raft::{Progress, not_leading, unchanged};
 use super::{Inner, deadline_exceeded, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
@@ -15,35 +14,6 @@ use crate::timer::{Budget, Deadline};
 
 /// The interval at which the service looks for a leader while there is none.
 const LEADER_POLL: Duration = Duration::from_millis(50);
-
-/// True while a write may have taken effect: it was passed to a backend or to another
-/// server, which has not answered that nothing changed. A call that times out otherwise
-/// has changed nothing.
-#[derive(Default)]
-pub(super) struct Progress(AtomicBool);
-
-impl Progress {
-    pub(super) fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Resets the progress if the result says that nothing changed.
-    pub(super) fn note<T>(&self, result: &Result<T, OperatorError>) {
-        let undone = |error: &OperatorError| error.outcome() == Outcome::NotApplied;
-        if result.as_ref().is_err_and(undone) {
-            self.0.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Returns the outcome of an operation that times out now.
-    fn outcome(&self, operation: &Operation) -> Outcome {
-        if self.0.load(Ordering::Relaxed) {
-            operation.unanswered()
-        } else {
-            Outcome::NotApplied
-        }
-    }
-}
 
 /// The future of a plain read is moved several times, so futures that it does not need
 /// are boxed to keep it small.
