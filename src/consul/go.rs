@@ -7,6 +7,7 @@
 use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::{SignedDuration, Timestamp, Unit};
 use serde::{Deserialize, Serialize, Serializer};
 
 const MICROSECOND: u64 = 1_000;
@@ -284,44 +285,20 @@ pub(super) fn escapes_are_whole(text: &str) -> bool {
 /// Writes a time in UTC as `time.RFC3339Nano`, with as many digits of the second as
 /// it has. A time before 1970 is written as the beginning of 1970.
 pub(super) fn rfc3339_nano(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut text = rfc3339(since.as_secs());
-    if since.subsec_nanos() > 0 {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ".{:09}", since.subsec_nanos());
-        text.truncate(text.trim_end_matches('0').len());
-    }
-    text.push('Z');
-    text
+    timestamp(time).to_string()
 }
 
 /// Writes a time rounded to seconds; half a second is rounded up.
 pub(super) fn rfc3339_rounded(time: SystemTime) -> String {
+    let time = timestamp(time);
+    time.round(Unit::Second).unwrap_or(time).to_string()
+}
+
+/// A time after the year 9999 becomes the last one that RFC 3339 can express.
+fn timestamp(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let up = u64::from(since.subsec_nanos() >= 500_000_000);
-    rfc3339(since.as_secs().saturating_add(up)) + "Z"
-}
-
-fn rfc3339(seconds: u64) -> String {
-    let (year, month, day) = civil(seconds / 86_400);
-    let second = seconds % 86_400;
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    let second = second % 60;
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
-}
-
-/// The year, month and day of a day counted from 1970, by Howard Hinnant's
-/// `civil_from_days`: years begin in March, so that the leap day is the last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = (shifted_month + 2) % 12 + 1;
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    let since = SignedDuration::try_from(since).unwrap_or(SignedDuration::MAX);
+    Timestamp::from_duration(since).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -502,9 +479,11 @@ mod tests {
     }
 
     #[test]
-    fn latest_time_of_all_is_written() {
+    fn time_out_of_range_is_the_nearest_one() {
         let latest = at(i64::MAX as u64, 999_999_999);
-        assert!(rfc3339_rounded(latest).ends_with('Z'));
-        assert!(rfc3339_nano(latest).ends_with(".999999999Z"));
+        assert_eq!(rfc3339_nano(latest), "9999-12-30T22:00:00.999999999Z");
+        assert!(rfc3339_rounded(latest).starts_with("9999-12-30T22:00:0"));
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(rfc3339_nano(before), "1970-01-01T00:00:00Z");
     }
 }
