@@ -6,7 +6,7 @@
 operator = "read"
 keyring  = "read"
 
-# Rules about other resources are for Consul; this library ignores them.
+# Rules about other resources are for Consul; this library checks and ignores them.
 node_prefix "" {
   policy = "read"
 }

@@ -6,7 +6,7 @@ operator = "write"
 # way, but not rotate them: that is the job of key-rotation.hcl.
 keyring = "read"
 
-# Rules about other resources are for Consul; this library ignores them.
+# Rules about other resources are for Consul; this library checks and ignores them.
 agent_prefix "" {
   policy = "write"
 }

@@ -17,9 +17,9 @@
 //! nothing is evaluated. Where Consul's reader takes an unfinished value for nothing (at the end of
 //! the text, and before two closing braces), this one refuses the text.
 //!
-//! JSON is read as in RFC 8259. Consul's reader is laxer: it takes commas too many or too few, and
-//! ignores what stands behind the last brace or a nested list. Such a policy means less than it
-//! seems to, so it is refused.
+//! JSON is read as in RFC 8259, and in policies with a comma behind the last item. Consul's reader
+//! is laxer still: where a comma is missing, and behind the last brace or a nested list, it ignores
+//! the rest. Such a policy means less than it seems to, so it is refused.
 //!
 //! Each character is read once. Depth and labels are bounded.
 
@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
         let mut comma = false;
         loop {
             match (self.skip()?, open) {
-                (Some('}'), Some(_)) if !(comma && self.is_json()) => {
+                (Some('}'), Some(_)) if !(comma && self.notation == Notation::Json) => {
                     self.at += 1;
                     return Ok(items);
                 }
@@ -264,7 +264,7 @@ impl<'a> Reader<'a> {
         let (mut comma, mut wants_comma) = (false, false);
         loop {
             match self.skip()? {
-                Some(']') if !(comma && self.is_json()) => {
+                Some(']') if !(comma && self.notation == Notation::Json) => {
                     self.at += 1;
                     self.depth -= 1;
                     return Ok(Content::List(values));

@@ -50,6 +50,10 @@ fn mistakes_in_json_say_where_and_what_to_do() {
             "line 1, column 1: expected an object in braces".to_owned(),
         ),
         (
+            "{\"anonymous\": [],}",
+            "line 1, column 18: expected a name or a value in double quotes".to_owned(),
+        ),
+        (
             "{}{}",
             "line 1, column 3: the text goes on behind its last brace: remove that".to_owned(),
         ),
