@@ -215,6 +215,14 @@ impl BodyError {
                 )
             }
             BodyError::WrongType {
+                number: Some(number),
+                field,
+                wanted: "uint" | "uint64",
+                ..
+            } if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                format!("{field:?} is too large")
+            }
+            BodyError::WrongType {
                 found,
                 number,
                 field,
@@ -236,11 +244,12 @@ impl BodyError {
             }
             BodyError::Duration {
                 field,
+                text,
                 error: DurationError::TooLong,
-                ..
-            } => {
-                format!("{field:?} is too large")
-            }
+            } => match text.starts_with('-') {
+                true => format!("{field:?} must not be negative"),
+                false => format!("{field:?} is too large"),
+            },
             BodyError::Duration { field, text, .. } => {
                 format!(
                     "{field:?} must be a duration such as \"200ms\", not {}",

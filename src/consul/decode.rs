@@ -14,7 +14,7 @@ use super::malformed_key::{Change, MalformedKey};
 use super::message::{self, Headers, JSON, PROBLEM, Request};
 use super::path::{self, Redirect};
 use super::query::{self, Query, consistency, datacenter, token};
-use super::rejection::{Mistake, Permission, Reason, Rejection, nearest};
+use super::rejection::{KEY_EXAMPLE, Mistake, Permission, Reason, Rejection, nearest};
 use super::{error, unmarshal};
 use crate::acl::Token;
 use crate::autopilot::AutopilotConfiguration;
@@ -273,6 +273,9 @@ fn keyring(parts: &Parts<'_>) -> Result<Decoded, Mistake> {
             (Ok(key), Change::Install) => KeyringAction::Install(key),
             (Ok(key), Change::Use) => KeyringAction::Use(key),
             (Ok(key), Change::Remove) => KeyringAction::Remove(key),
+            (Err(_), _) if parts.rules.refuse_keys && args.key.0.is_empty() => {
+                return Err(Mistake::NoKey);
+            }
             (Err(error), _) if parts.rules.refuse_keys => return Err(Mistake::Key(error)),
             (Err(error), change) => {
                 malformed_key = Some(MalformedKey { change, error });
@@ -305,7 +308,7 @@ fn keyring_args(parts: &Parts<'_>) -> Result<KeyringArgs, Mistake> {
     let args = args.map_err(|errors| Mistake::Body {
         errors,
         prefix: "Request decode failed: ",
-        example: r#"{"Key": "<16, 24 or 32 bytes in base64>"}"#,
+        example: KEY_EXAMPLE,
     })?;
     match parts.rules.refuse_keys && args.local_only {
         true => Err(Mistake::LocalChange),

@@ -81,6 +81,7 @@ pub(super) enum Mistake {
     /// `local-only` for a change.
     LocalChange,
     Key(InvalidKey),
+    NoKey,
     ContentEncoding(String),
     Body {
         errors: Vec<BodyError>,
@@ -109,6 +110,9 @@ pub(super) enum Mistake {
     /// A duration of autopilot's rules that is below zero.
     NegativeDuration(&'static str),
 }
+
+/// A body that changes the keyring.
+pub(super) const KEY_EXAMPLE: &str = r#"{"Key": "<16, 24 or 32 bytes in base64>"}"#;
 
 impl Rejection {
     /// Returns the permission that the caller needs to see the response; `None` if none.
@@ -232,6 +236,9 @@ impl Mistake {
             }
             Mistake::LocalChange => {
                 "Invalid use of local-only: local-only can only be set for list requests".into()
+            }
+            Mistake::NoKey => {
+                format!("\"Key\" is missing or empty: send JSON such as {KEY_EXAMPLE}")
             }
             Mistake::Key(error) => format!("Invalid gossip key: {error}"),
             Mistake::Body {

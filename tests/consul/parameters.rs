@@ -228,9 +228,9 @@ fn malformed_keyring_body_is_a_400_for_a_writer() {
         ),
         (&*format!("{good} x"), trailing.to_owned()),
         (&*format!("{good}{good}"), trailing.to_owned()),
-        ("null", size.clone()),
-        ("{}", size.clone()),
-        (&*key(""), size.clone()),
+        ("null", format!("\"Key\" is missing or empty: {EXAMPLE}")),
+        ("{}", format!("\"Key\" is missing or empty: {EXAMPLE}")),
+        (&*key(""), format!("\"Key\" is missing or empty: {EXAMPLE}")),
         (&*key("AAAA"), size.clone()),
         (&*key("A"), no_key("illegal base64 data at input byte 0")),
         (
@@ -312,6 +312,18 @@ fn malformed_autopilot_body_is_a_400_for_a_writer() {
         (
             r#"{"LastContactThreshold":9223372036854775808}"#,
             "\"LastContactThreshold\" is too large",
+        ),
+        (
+            r#"{"MaxTrailingLogs":18446744073709551616}"#,
+            "\"MaxTrailingLogs\" is too large",
+        ),
+        (
+            r#"{"LastContactThreshold":-1e30}"#,
+            "\"LastContactThreshold\" must not be negative",
+        ),
+        (
+            r#"{"LastContactThreshold":"-3000000h"}"#,
+            "\"LastContactThreshold\" must not be negative",
         ),
         (
             r#"{"LastContactThreshold":"3000000h"}"#,
