@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
 use super::body::{AutopilotRules, KeyringArgs, OldKeyringArgs};
 use super::dialect::{BodyRules, ErrorRules, Rules};
 use super::endpoint::{Endpoint, Form, PREFIX, View};
@@ -51,11 +53,11 @@ pub(super) fn decode(
 ) -> Result<Call, Rejection> {
     let accept = message::text(request.headers, "accept").unwrap_or_default();
     let names = |media| rules.errors == ErrorRules::Precise && error::names(&accept, media);
-    let is_head = request.method == "HEAD";
+    let problem = names(PROBLEM);
     let form = Form {
-        problem: names(PROBLEM),
-        json: names(JSON) || names(PROBLEM),
-        head: is_head,
+        problem,
+        json: problem || names(JSON),
+        head: request.method == "HEAD",
     };
     let reject = |reason| Rejection {
         reason,
@@ -68,19 +70,7 @@ pub(super) fn decode(
     let endpoint = endpoint(request, rules).map_err(reject)?;
     let query =
         Query::parse(request.query.unwrap_or("")).map_err(|_| reject(Reason::MalformedQuery))?;
-    let method = match request.method {
-        "HEAD" if rules.head => "GET",
-        method => method,
-    };
-    if !endpoint.methods().contains(&method) {
-        return Err(reject(match method {
-            "OPTIONS" if rules.allow => Reason::Options(endpoint),
-            _ => Reason::Method {
-                endpoint,
-                method: method.to_owned(),
-            },
-        }));
-    }
+    let method = method(request, endpoint, rules).map_err(reject)?;
     let bounded = query.check_bounds();
     let checked = bounded.and_then(|()| match rules.check_parameters {
         true => query::check_names(query, endpoint.parameters(method)),
@@ -92,9 +82,6 @@ pub(super) fn decode(
         return Err(reject(Reason::BodyTooLarge { limit: body_limit }));
     }
 
-    let encoding = message::text(request.headers, "content-encoding");
-    let encoding =
-        encoding.filter(|it| rules.check_parameters && !it.eq_ignore_ascii_case("identity"));
     let parts = Parts {
         method,
         query,
@@ -125,13 +112,7 @@ pub(super) fn decode(
             ..reject(Reason::Index)
         });
     }
-    let decoded = match encoding {
-        Some(encoding) if endpoint.wants_body(method) => {
-            Err(Mistake::ContentEncoding(encoding.into_owned()))
-        }
-        _ => operation(endpoint, &parts),
-    };
-    match decoded {
+    match operation(endpoint, &parts) {
         Ok((operation, malformed_key)) => {
             view.malformed_key = malformed_key;
             let mut request = OperatorRequest::new(operation);
@@ -182,6 +163,22 @@ fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
         return Err(Reason::Moved(redirect));
     }
     Endpoint::at(&decoded, rules).ok_or(Reason::UnknownPath { nearest: None })
+}
+
+/// Returns the method, if the endpoint has it. HEAD may be GET.
+fn method<'a>(request: &Request<'a>, endpoint: Endpoint, rules: &Rules) -> Result<&'a str, Reason> {
+    let method = match request.method {
+        "HEAD" if rules.head => "GET",
+        method => method,
+    };
+    match method {
+        _ if endpoint.methods().contains(&method) => Ok(method),
+        "OPTIONS" if rules.allow => Err(Reason::Options(endpoint)),
+        _ => Err(Reason::Method {
+            endpoint,
+            method: method.to_owned(),
+        }),
+    }
 }
 
 fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> {
@@ -294,22 +291,36 @@ fn keyring(parts: &Parts<'_>) -> Result<Decoded, Mistake> {
     Ok((operation, malformed_key))
 }
 
+/// Reads the JSON body. `prefix` stands before an error in Consul's dialects.
+fn body<T: DeserializeOwned>(
+    parts: &Parts<'_>,
+    prefix: &'static str,
+    example: &'static str,
+) -> Result<T, Mistake> {
+    let encoding = message::text(parts.headers, "content-encoding");
+    if let Some(encoding) = encoding.filter(|it| !it.eq_ignore_ascii_case("identity"))
+        && parts.rules.check_parameters
+    {
+        return Err(Mistake::ContentEncoding(encoding.into_owned()));
+    }
+    unmarshal::read(parts.body, parts.rules.body).map_err(|errors| Mistake::Body {
+        errors,
+        prefix,
+        example,
+    })
+}
+
 /// Reads the body of a change of the keyring.
 fn keyring_args(parts: &Parts<'_>) -> Result<KeyringArgs, Mistake> {
-    let args = match parts.rules.body {
-        BodyRules::Loose => {
-            unmarshal::read(parts.body, BodyRules::Loose).map(|args: OldKeyringArgs| KeyringArgs {
-                key: args.key,
-                ..KeyringArgs::default()
-            })
-        }
-        rules => unmarshal::read(parts.body, rules),
-    };
-    let args = args.map_err(|errors| Mistake::Body {
-        errors,
-        prefix: "Request decode failed: ",
-        example: KEY_EXAMPLE,
-    })?;
+    const PREFIX: &str = "Request decode failed: ";
+    if parts.rules.body == BodyRules::Loose {
+        let OldKeyringArgs { key, .. } = body(parts, PREFIX, KEY_EXAMPLE)?;
+        return Ok(KeyringArgs {
+            key,
+            ..KeyringArgs::default()
+        });
+    }
+    let args: KeyringArgs = body(parts, PREFIX, KEY_EXAMPLE)?;
     match parts.rules.refuse_keys && args.local_only {
         true => Err(Mistake::LocalChange),
         false => Ok(args),
@@ -342,12 +353,11 @@ fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), M
 
 /// Reads autopilot's new rules.
 fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake> {
-    let rules: AutopilotRules =
-        unmarshal::read(parts.body, parts.rules.body).map_err(|errors| Mistake::Body {
-            errors,
-            prefix: "Error parsing autopilot config: ",
-            example: r#"{"CleanupDeadServers": true, "LastContactThreshold": "200ms"}"#,
-        })?;
+    let rules: AutopilotRules = body(
+        parts,
+        "Error parsing autopilot config: ",
+        r#"{"CleanupDeadServers": true, "LastContactThreshold": "200ms"}"#,
+    )?;
     let left_out = if parts.rules.autopilot_defaults {
         AutopilotConfiguration::default()
     } else {

@@ -176,6 +176,9 @@ fn title(status: u16) -> &'static str {
 /// Tells whether an Accept header names a media type. A wildcard does not: a client that
 /// names nothing gets the text that Consul's tools print.
 pub(super) fn names(accept: &str, media: &str) -> bool {
+    if matches!(accept, "" | "*/*") {
+        return false;
+    }
     accept.split(',').any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let named = parts
