@@ -67,6 +67,9 @@ pub(super) struct Rules {
     pub(super) allow: bool,
     /// The prefix of a 400's reason.
     pub(super) bad_request: &'static str,
+    /// The text of a 404; empty for no body.
+    pub(super) unknown_path: &'static str,
+    pub(super) denials: Denials,
     pub(super) missing_peer: &'static str,
     pub(super) last_voter: &'static str,
     pub(super) errors: ErrorRules,
@@ -96,6 +99,15 @@ pub(super) enum ErrorRules {
     Precise,
     /// 403 for what Consul's text matching finds, 500 for the rest.
     Consul,
+}
+
+/// How a denial is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Denials {
+    /// Each endpoint has a text of its own.
+    Terse,
+    /// The text names the token's accessor and the missing permission.
+    Accessor,
 }
 
 /// How a server of the Raft configuration is written.
@@ -162,6 +174,8 @@ static PRECISE: Rules = Rules {
     consul_headers: false,
     allow: true,
     bad_request: "",
+    unknown_path: "Invalid URL path: not a recognized HTTP API endpoint",
+    denials: Denials::Accessor,
     missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
     last_voter: "",
     errors: ErrorRules::Precise,
@@ -204,6 +218,8 @@ static CONSUL_1_10: Rules = Rules {
     consul_headers: true,
     allow: true,
     bad_request: "Bad request: ",
+    unknown_path: "",
+    denials: Denials::Terse,
     missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
     last_voter: "need at least one voter in configuration: {[]}",
     errors: ErrorRules::Consul,
@@ -246,6 +262,8 @@ static CONSUL_0_7: Rules = Rules {
     consul_headers: false,
     allow: false,
     bad_request: "",
+    unknown_path: "",
+    denials: Denials::Terse,
     missing_peer: "Must specify ?address with IP:port of peer to remove",
     last_voter: "Need at least one voter in configuration: {[]}",
     errors: ErrorRules::Consul,

@@ -173,9 +173,11 @@ fn server<'a>(server: &'a RaftServer, rules: &ServerRules) -> Server<'a> {
         }
         .map(Cow::Borrowed),
         voter: server.is_voter(),
-        last_index: server
-            .last_index
-            .filter(|_| rules.last_index != Presence::Never),
+        last_index: match rules.last_index {
+            Presence::Never => None,
+            Presence::IfKnown => server.last_index,
+            Presence::Always => Some(server.last_index.unwrap_or(0)),
+        },
     }
 }
 

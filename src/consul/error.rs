@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use super::dialect::Rules;
+use super::dialect::{Denials, Rules};
 use super::endpoint::{Endpoint, View};
 use super::go::quote;
 use super::message::{PROBLEM, Response};
@@ -269,7 +269,10 @@ pub(super) fn consul_text(error: &OperatorError, view: &View, rules: &Rules) -> 
     };
     let mut text = rules.forwarded.repeat(forwards.into());
     let own = match &*shown(error.kind(), view.addresses) {
-        ErrorKind::PermissionDenied { access, .. } => denied(view.endpoint, *access),
+        ErrorKind::PermissionDenied { access, .. } if rules.denials == Denials::Terse => {
+            denied(view.endpoint, *access)
+        }
+        kind @ ErrorKind::PermissionDenied { .. } => precise_text(kind),
         ErrorKind::UnknownToken => "ACL not found".into(),
         ErrorKind::NoLeader | ErrorKind::NotLeader { .. } | ErrorKind::NotMember { .. } => {
             "No cluster leader".into()

@@ -139,7 +139,12 @@ impl Reason {
         let response = match self {
             // net/http and its mux answer these before Consul sees the request.
             Reason::MalformedTarget if is_consul => return Response::text(400, "400 Bad Request"),
-            Reason::UnknownPath { .. } if is_consul => return Response::empty(404),
+            Reason::UnknownPath { .. } if is_consul => {
+                return match rules.unknown_path {
+                    "" => Response::empty(404),
+                    text => Response::text(404, text),
+                };
+            }
             Reason::Moved(redirect) => return redirect.response(),
             Reason::UnprintablePath if is_consul => Response::empty(400),
             // Consul does not say what is wrong, and takes it for its own failure.
@@ -148,7 +153,7 @@ impl Reason {
                 text(400, "Invalid URL path: check its % escapes")
             }
             Reason::UnknownPath { nearest } => {
-                let mut what = "Invalid URL path: not a recognized HTTP API endpoint".to_owned();
+                let mut what = rules.unknown_path.to_owned();
                 if let Some(nearest) = nearest {
                     what += &format!(": did you mean {PREFIX}{nearest}?");
                 }
