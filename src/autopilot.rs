@@ -139,8 +139,9 @@ pub struct AutopilotState {
     pub voters: Vec<ServerId>,
 }
 
-/// The last second that RFC 3339 can express, at the end of the year 9999.
-const LATEST: Duration = Duration::from_secs(253_402_300_799);
+/// The last whole second of jiff's time stamps, on December 30 of the year 9999: RFC 3339
+/// ends with that year, in every time zone.
+const LATEST: Duration = Duration::from_secs(253_402_207_200);
 
 impl AutopilotState {
     /// Returns true if RFC 3339 can express all times, also rounded to seconds.

@@ -9,9 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
-use cluster_operator::raft::Membership;
 use cluster_operator::raft::{
-    Consistency, Leadership, PeerSelector, RaftMember, RaftView, Removal,
+    Consistency, Leadership, Membership, PeerSelector, RaftMember, RaftView, Removal,
 };
 use cluster_operator::service::Caller;
 use cluster_operator::timer::Sleep;
@@ -44,6 +43,24 @@ impl RaftBackend for Careless {
     async fn transfer_leadership(&self, _: &ServerId, _: Duration) -> Result<(), OperatorError> {
         self.changes.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// A Raft that cannot transfer leadership.
+struct Fixed(Arc<Careless>);
+
+#[async_trait]
+impl RaftBackend for Fixed {
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        self.0.view().await
+    }
+
+    async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView, OperatorError> {
+        self.0.confirmed_view(timeout).await
+    }
+
+    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
+        self.0.remove_server(removal).await
     }
 }
 
@@ -130,6 +147,17 @@ fn transfer_in_cluster_of_one_voter_is_rejected() {
     assert_rejected(&cluster, None, ErrorKind::NoTransferTarget);
     let id = "alice".into();
     assert_rejected(&cluster, Some("alice"), ErrorKind::AlreadyLeader { id });
+}
+
+#[test]
+fn transfer_is_unsupported_unless_the_backend_has_it() {
+    let (raft, _) = alice(Leadership::Local, [voter("alice"), voter("bob")]);
+    let service = OperatorService::builder("dc1").raft(Fixed(raft));
+    let service = service.authorizer(AllowAll).timer(Never).build().unwrap();
+    let error = block_on(service.transfer_leadership(&Caller::anonymous(), None)).unwrap_err();
+    assert_eq!(error.kind().name(), "unsupported");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(post(&service, Dialect::Precise, None).status, 501);
 }
 
 #[test]

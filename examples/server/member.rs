@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cluster_operator::AclAuthorizer;
 
+use crate::cluster::Server;
 use crate::operated::{self, Operator};
 use crate::{Arguments, Started, curls, listen};
 
@@ -25,7 +26,7 @@ pub(crate) async fn start(
     let introduction = format!(
         "Listening on http://{http} as {} of {datacenter}. {}",
         server.node().name,
-        curls(http, arguments, &server.node().raft.to_string())
+        curls(http, arguments, &removable(&server))
     );
     Ok(Started {
         endpoints: vec![(listener, operator.routes(arguments.dialect.into()))],
@@ -33,4 +34,13 @@ pub(crate) async fn start(
         federation: None,
         introduction,
     })
+}
+
+/// Returns the Raft address of another server of the configuration, if there is one.
+fn removable(server: &Server) -> String {
+    let metrics = server.raft().metrics().borrow().clone();
+    let mut nodes = metrics.membership_config.nodes();
+    let other = nodes.find(|(id, _)| **id != server.id());
+    let node = other.map_or_else(|| server.node(), |(_, node)| node);
+    node.raft.to_string()
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_operator::AclAuthorizer;
+use futures_util::future::select_ok;
+use openraft::RaftMetrics;
 
-use crate::cluster::{Server, Settings, gossip};
+use crate::cluster::{Node, NodeId, Server, Settings, gossip};
 use crate::operated::{self, Operator};
 use crate::{Arguments, Started, curls, listen};
 
@@ -55,7 +57,7 @@ pub(crate) async fn start(
         .iter()
         .map(|(server, _)| (server.id(), server.node().clone()));
     alice.bootstrap(voters.collect()).await?;
-    let leader = elected(alice).await?;
+    let leader = elected(&servers).await?;
     let introduction = introduction(arguments, &servers, &leader);
     Ok(Started {
         endpoints,
@@ -65,16 +67,25 @@ pub(crate) async fn start(
     })
 }
 
-/// Waits for a leader and returns its name.
-async fn elected(server: &Server) -> Result<String, Box<dyn Error>> {
-    let wait = server.raft().wait(Some(Duration::from_secs(20)));
-    let metrics = wait
-        .metrics(|metrics| metrics.current_leader.is_some(), "a leader")
+/// Waits for a leader that a majority has confirmed, and returns its name.
+async fn elected(servers: &[(Server, Operator)]) -> Result<String, Box<dyn Error>> {
+    let confirmed = servers.iter().map(|(server, _)| {
+        Box::pin(async move {
+            let wait = server.raft().wait(Some(Duration::from_secs(20)));
+            let confirmed = |metrics: &RaftMetrics<NodeId, Node>| {
+                metrics.current_leader == Some(metrics.id)
+                    && metrics.millis_since_quorum_ack.is_some()
+            };
+            let waited = wait.metrics(confirmed, "a confirmed leader").await;
+            waited.map(|_| server.node().name.clone())
+        })
+    });
+    let (leader, _) = select_ok(confirmed).await?;
+    // Alice forwards the requests of the hints to it.
+    let wait = servers[0].0.raft().wait(Some(Duration::from_secs(20)));
+    wait.metrics(|metrics| metrics.current_leader.is_some(), "a leader")
         .await?;
-    let leader = metrics.current_leader;
-    let membership = metrics.membership_config.membership();
-    let node = leader.and_then(|leader| membership.get_node(&leader));
-    Ok(node.map(|node| node.name.clone()).unwrap_or_default())
+    Ok(leader)
 }
 
 fn introduction(arguments: &Arguments, servers: &[(Server, Operator)], leader: &str) -> String {

@@ -294,7 +294,7 @@ pub(super) fn rfc3339_rounded(time: SystemTime) -> String {
     time.round(Unit::Second).unwrap_or(time).to_string()
 }
 
-/// A time after the year 9999 becomes the last one that RFC 3339 can express.
+/// A time after the year 9999 becomes the last one that jiff can express.
 fn timestamp(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let since = SignedDuration::try_from(since).unwrap_or(SignedDuration::MAX);

@@ -222,6 +222,7 @@ mod tests {
         let report = answers.report().unwrap();
         assert_eq!((report.nodes, report.responses), (2, 1));
         assert_eq!(report.keys.get(&key(1)), 1);
+        assert!(format!("{answers:?}").contains("responses: 1"));
         assert!(!answers.is_complete());
         answers.clone().answered(&node(2), Ok(NodeKeys::done()));
         assert!(answers.is_complete());

@@ -61,6 +61,9 @@ impl View {
     pub(crate) fn status(&self, node: &Node) -> ServerStatus {
         let mut status = ServerStatus::default();
         status.name = Some(node.name.as_str().into());
+        // That of Consul's servers, which name each other by ids. Consul's command line
+        // shows a server without one as too old.
+        status.protocol_version = Some("3".into());
         let member = self.look(|seen| seen.servers.get(&node.name).cloned());
         status.alive = member.map(|member| member.status == MemberStatus::Alive);
         status

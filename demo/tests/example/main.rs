@@ -1,0 +1,280 @@
+//! The main example as a user starts it: its hints work in every mode, and it ends when
+//! it is told to.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+
+const TOKENS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../examples/policies/tokens.json"
+);
+
+/// The secret in it of the token that may do everything.
+const TOKEN: &str = "replace-me-e05d77b1-break-glass";
+
+/// The binary of the example, which `cargo test` builds beside the tests.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().with_file_name("examples/server");
+    assert!(path.exists(), "build it first: cargo build --examples");
+    path
+}
+
+/// The example, listening on a free port.
+struct Example {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    errors: BufReader<ChildStderr>,
+    /// The lines until it is ready.
+    hints: Vec<String>,
+}
+
+impl Example {
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(binary())
+            .args(["--address", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let errors = BufReader::new(process.stderr.take().unwrap());
+        let mut hints = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert_ne!(output.read_line(&mut line).unwrap(), 0, "{hints:?}");
+            if line.starts_with("Press ") {
+                break;
+            }
+            hints.push(line);
+        }
+        Example {
+            process,
+            output,
+            errors,
+            hints,
+        }
+    }
+
+    fn curls(&self) -> Vec<Request> {
+        let commands = self.hints.iter().map(|line| line.trim());
+        let commands = commands.filter(|line| line.starts_with("curl "));
+        commands.map(Request::of_curl).collect()
+    }
+
+    /// Sends a signal.
+    fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args([name, &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Reads errors until a line contains the text.
+    fn wait_for_error(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert_ne!(self.errors.read_line(&mut line).unwrap(), 0, "no {text:?}");
+        }
+    }
+
+    /// Ends it, and returns the rest of its output.
+    fn terminate(mut self) -> String {
+        self.signal("-TERM");
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        assert!(self.process.wait().unwrap().success(), "{rest}");
+        rest
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Request {
+    method: String,
+    host: String,
+    target: String,
+    headers: String,
+    body: String,
+}
+
+impl Request {
+    /// Reads a command line of curl with the options that the example prints.
+    fn of_curl(line: &str) -> Self {
+        let (mut method, mut headers, mut body, mut url) =
+            ("GET".into(), String::new(), String::new(), String::new());
+        let mut words = words(line).into_iter().skip(1);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "-X" => method = words.next().unwrap(),
+                "-H" => headers += &format!("{}\r\n", words.next().unwrap()),
+                "-d" => body = words.next().unwrap(),
+                _ => url = word,
+            }
+        }
+        let address = url.strip_prefix("http://").expect(line);
+        let (host, path) = address.split_once('/').unwrap();
+        Request {
+            method,
+            host: host.into(),
+            target: format!("/{path}"),
+            headers,
+            body,
+        }
+    }
+
+    /// The same request, with the same token, of something else.
+    fn of(&self, method: &str, target: &str) -> Self {
+        Request {
+            method: method.into(),
+            target: target.into(),
+            body: String::new(),
+            ..self.clone()
+        }
+    }
+
+    /// Sends it, and returns the status line, the headers and the body.
+    fn send(&self) -> String {
+        let Request {
+            method,
+            host,
+            target,
+            headers,
+            body,
+        } = self;
+        let length = body.len();
+        let mut stream = TcpStream::connect(host).unwrap();
+        write!(
+            stream,
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\
+             {headers}Content-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[track_caller]
+    fn succeeds(&self) -> String {
+        let answer = self.send();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{self:?}: {answer}");
+        answer
+    }
+}
+
+/// Splits a command line at its spaces, except in quotes, and puts the token in.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for letter in line.replace("$TOKEN", TOKEN).chars() {
+        match letter {
+            '\'' | '"' if quote.is_none() => quote = Some(letter),
+            letter if quote == Some(letter) => quote = None,
+            ' ' if quote.is_none() => words.push(String::new()),
+            letter => words.last_mut().unwrap().push(letter),
+        }
+    }
+    words
+}
+
+/// Follows the hints of a mode one after the other.
+fn hints_succeed(arguments: &[&str]) -> (Example, Request) {
+    let example = Example::start(arguments);
+    let curls = example.curls();
+    assert!(curls.len() >= 6, "{:?}", example.hints);
+    for request in &curls {
+        request.succeeds();
+    }
+    let first = curls[0].clone();
+    (example, first)
+}
+
+#[test]
+fn hints_of_the_real_cluster_succeed() {
+    let (example, _) = hints_succeed(&[]);
+    assert!(example.terminate().contains("Stopped."));
+}
+
+#[test]
+fn hints_of_the_real_cluster_succeed_with_tokens() {
+    let (example, _) = hints_succeed(&["--acl", "on"]);
+    assert!(example.terminate().contains("Stopped."));
+}
+
+#[test]
+fn hints_of_the_simulated_federation_succeed() {
+    for options in [
+        &[][..],
+        &["--acl", "on"],
+        &["--acl-file", TOKENS],
+        &["--dialect", "consul-1.10"],
+        &["--dialect", "consul-0.7"],
+    ] {
+        let (example, request) = hints_succeed(&[&["--mock"], options].concat());
+        let configuration = "/v1/operator/raft/configuration";
+        let dc2 = request.of("GET", &format!("{configuration}?dc=dc2"));
+        assert!(dc2.succeeds().contains("dave"));
+        let transfer = request.of("POST", "/v1/operator/raft/transfer-leader");
+        if !options.contains(&"--dialect") {
+            transfer.succeeds();
+            let read = request.of("GET", configuration).succeeds();
+            assert!(read.contains(r#""Node":"bob","Address":"127.0.0.2:8300","Leader":true"#));
+        }
+        assert!(example.terminate().contains("Stopped."));
+    }
+}
+
+/// Makes a named pipe, whose reader waits for a writer.
+fn pipe(directory: &Path) -> String {
+    let path = directory.join("pipe.json").display().to_string();
+    assert!(
+        Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap()
+            .success()
+    );
+    path
+}
+
+#[test]
+fn pipe_in_place_of_a_token_file_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let Output { status, stderr, .. } = Command::new(binary())
+        .args(["--mock", "--address", "127.0.0.1:0", "--acl-file"])
+        .arg(pipe(directory.path()))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(
+        !status.success() && stderr.contains("not a regular file"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn reload_from_a_pipe_is_refused_and_the_server_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = directory.path().join("tokens.json");
+    std::fs::copy(TOKENS, &tokens).unwrap();
+    let mut example = Example::start(&["--mock", "--acl-file", tokens.to_str().unwrap()]);
+    std::fs::rename(pipe(directory.path()), &tokens).unwrap();
+    example.signal("-HUP");
+    example.wait_for_error("not a regular file");
+    example.curls()[0].succeeds();
+    assert!(example.terminate().contains("Stopped."));
+}
