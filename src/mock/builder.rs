@@ -1,4 +1,4 @@
-//! The builder of a simulated federation.
+//! The settings of a simulated federation.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::clock::MockClock;
 use super::federation::MockFederation;
-use super::plan::{MockServer, Plan};
 use crate::acl::{AclAuthorizer, AllowAll};
 use crate::keyring::{GossipKey, Keyring};
+use crate::raft::RaftServer;
 use crate::service::OperatorServiceBuilder;
 use crate::types::{DatacenterName, NodeName, SegmentName};
 
@@ -27,6 +27,8 @@ use crate::types::{DatacenterName, NodeName, SegmentName};
 ///     .datacenter("dc1", ["alice", "bob", "carol"])
 ///     .datacenter("dc2", ["dave"])
 ///     .leader("bob")
+///     .nonvoters(["carol"])
+///     .raft_servers(|server| server.last_index = Some(0))
 ///     .wan_pools([vec!["alice", "dave"], vec!["bob"]])
 ///     .service_options(|service| service.leader_wait(Duration::from_secs(7)))
 ///     .build();
@@ -35,33 +37,47 @@ use crate::types::{DatacenterName, NodeName, SegmentName};
 /// ```
 #[must_use = "a builder does nothing until it builds"]
 pub struct MockFederationBuilder {
-    plan: Plan,
+    pub(super) datacenters: Vec<(DatacenterName, Vec<NodeName>)>,
+    pub(super) segments: Vec<(DatacenterName, SegmentName, Vec<NodeName>)>,
+    /// `None` if all servers are in one.
+    pub(super) wan_pools: Option<Vec<Vec<NodeName>>>,
+    pub(super) ring: Option<Keyring>,
+    pub(super) notices_failures: bool,
+    pub(super) order: Vec<NodeName>,
+    pub(super) leaders: Vec<NodeName>,
+    pub(super) nonvoters: Vec<NodeName>,
+    pub(super) raft_servers: Box<dyn Fn(&mut RaftServer)>,
+    pub(super) raft_index: u64,
+    pub(super) autopilot: bool,
+    pub(super) version: Option<String>,
+    pub(super) authorizer: Arc<dyn AclAuthorizer>,
+    pub(super) authorizers: BTreeMap<DatacenterName, Arc<dyn AclAuthorizer>>,
+    pub(super) service_options: Box<dyn Fn(OperatorServiceBuilder) -> OperatorServiceBuilder>,
+    pub(super) clock: Option<MockClock>,
+    pub(super) seed: u64,
 }
 
 impl MockFederation {
     /// Creates a builder.
     pub fn builder() -> MockFederationBuilder {
         MockFederationBuilder {
-            plan: Plan {
-                datacenters: Vec::new(),
-                segments: Vec::new(),
-                wan_pools: None,
-                ring: GossipKey::from_bytes(&[1; 16]).ok().map(Keyring::new),
-                notices_failures: true,
-                order: Vec::new(),
-                leaders: Vec::new(),
-                raft_index: 1,
-                protocol_version: Some("3".into()),
-                reports_liveness: true,
-                reports_last_index: false,
-                autopilot: true,
-                version: None,
-                authorizer: Arc::new(AllowAll),
-                authorizers: BTreeMap::new(),
-                service_options: Box::new(|service| service),
-                clock: None,
-                seed: 0,
-            },
+            datacenters: Vec::new(),
+            segments: Vec::new(),
+            wan_pools: None,
+            ring: GossipKey::from_bytes(&[1; 16]).ok().map(Keyring::new),
+            notices_failures: true,
+            order: Vec::new(),
+            leaders: Vec::new(),
+            nonvoters: Vec::new(),
+            raft_servers: Box::new(|_| {}),
+            raft_index: 1,
+            autopilot: true,
+            version: None,
+            authorizer: Arc::new(AllowAll),
+            authorizers: BTreeMap::new(),
+            service_options: Box::new(|service| service),
+            clock: None,
+            seed: 0,
         }
     }
 }
@@ -69,13 +85,12 @@ impl MockFederation {
 impl MockFederationBuilder {
     /// Adds a datacenter with these servers. No two servers of a federation may have
     /// the same name.
-    pub fn datacenter<S: Into<MockServer>>(
+    pub fn datacenter<N: Into<NodeName>>(
         mut self,
         name: impl Into<DatacenterName>,
-        servers: impl IntoIterator<Item = S>,
+        servers: impl IntoIterator<Item = N>,
     ) -> Self {
-        let servers = servers.into_iter().map(Into::into).collect();
-        self.plan.datacenters.push((name.into(), servers));
+        self.datacenters.push((name.into(), names(servers)));
         self
     }
 
@@ -86,9 +101,8 @@ impl MockFederationBuilder {
         segment: impl Into<SegmentName>,
         servers: impl IntoIterator<Item = N>,
     ) -> Self {
-        let servers = servers.into_iter().map(Into::into).collect();
-        let segment = (datacenter.into(), segment.into(), servers);
-        self.plan.segments.push(segment);
+        let segment = (datacenter.into(), segment.into(), names(servers));
+        self.segments.push(segment);
         self
     }
 
@@ -99,21 +113,19 @@ impl MockFederationBuilder {
         mut self,
         pools: impl IntoIterator<Item = P>,
     ) -> Self {
-        let pools = pools.into_iter();
-        let pools = pools.map(|pool| pool.into_iter().map(Into::into).collect());
-        self.plan.wan_pools = Some(pools.collect());
+        self.wan_pools = Some(pools.into_iter().map(names).collect());
         self
     }
 
     /// Sets the key of all gossip pools. Default: 16 bytes of 1.
     pub fn gossip_key(mut self, primary: GossipKey) -> Self {
-        self.plan.ring = Some(Keyring::new(primary));
+        self.ring = Some(Keyring::new(primary));
         self
     }
 
     /// Turns the encryption of gossip off.
     pub fn unencrypted(mut self) -> Self {
-        self.plan.ring = None;
+        self.ring = None;
         self
     }
 
@@ -121,7 +133,7 @@ impl MockFederationBuilder {
     /// counts as a member that does not answer, until the test
     /// [says otherwise](MockFederation::notice_failure). Default: true.
     pub fn notices_failures(mut self, notices: bool) -> Self {
-        self.plan.notices_failures = notices;
+        self.notices_failures = notices;
         self
     }
 
@@ -131,58 +143,54 @@ impl MockFederationBuilder {
         mut self,
         servers: impl IntoIterator<Item = N>,
     ) -> Self {
-        self.plan.order = servers.into_iter().map(Into::into).collect();
+        self.order = names(servers);
         self
     }
 
     /// Makes a server the first leader of its datacenter. Default: the first voter.
     pub fn leader(mut self, server: impl Into<NodeName>) -> Self {
-        self.plan.leaders.push(server.into());
+        self.leaders.push(server.into());
+        self
+    }
+
+    /// Takes the right to vote from these servers.
+    pub fn nonvoters<N: Into<NodeName>>(mut self, servers: impl IntoIterator<Item = N>) -> Self {
+        self.nonvoters = names(servers);
+        self
+    }
+
+    /// Changes the servers as Raft knows them. By default the id of the first server
+    /// of the federation is `00000001-0000-4000-8000-000000000001` and its address
+    /// `127.0.0.1:8300`, that of the second server `127.0.0.2:8300`, and so on; the
+    /// protocol version is 3, the liveness is known, and the last index is not.
+    pub fn raft_servers(mut self, change: impl Fn(&mut RaftServer) + 'static) -> Self {
+        self.raft_servers = Box::new(change);
         self
     }
 
     /// Sets the index of the first Raft configuration. Default: 1.
     pub fn raft_index(mut self, index: u64) -> Self {
-        self.plan.raft_index = index;
-        self
-    }
-
-    /// Sets the Raft protocol version of the servers; `None` makes it unknown.
-    /// Default: 3.
-    pub fn protocol_version(mut self, version: Option<&str>) -> Self {
-        self.plan.protocol_version = version.map(Into::into);
-        self
-    }
-
-    /// Sets whether Raft knows which servers are up. Default: true.
-    pub fn reports_liveness(mut self, reports: bool) -> Self {
-        self.plan.reports_liveness = reports;
-        self
-    }
-
-    /// Sets whether Raft reports the last log index of the servers. Default: false.
-    pub fn reports_last_index(mut self, reports: bool) -> Self {
-        self.plan.reports_last_index = reports;
+        self.raft_index = index;
         self
     }
 
     /// Sets whether the servers have an autopilot. Default: true.
     pub fn autopilot(mut self, autopilot: bool) -> Self {
-        self.plan.autopilot = autopilot;
+        self.autopilot = autopilot;
         self
     }
 
     /// Sets the software version that autopilot reports. Default: that of
     /// [`MockAutopilot`](super::MockAutopilot).
     pub fn version(mut self, version: impl Into<String>) -> Self {
-        self.plan.version = Some(version.into());
+        self.version = Some(version.into());
         self
     }
 
     /// Sets the authorizer of all servers. Default: [`AllowAll`], because a mock has
     /// nothing to protect.
     pub fn authorizer(mut self, authorizer: impl AclAuthorizer + 'static) -> Self {
-        self.plan.authorizer = Arc::new(authorizer);
+        self.authorizer = Arc::new(authorizer);
         self
     }
 
@@ -192,8 +200,8 @@ impl MockFederationBuilder {
         datacenter: impl Into<DatacenterName>,
         authorizer: impl AclAuthorizer + 'static,
     ) -> Self {
-        let authorizer = Arc::new(authorizer);
-        self.plan.authorizers.insert(datacenter.into(), authorizer);
+        self.authorizers
+            .insert(datacenter.into(), Arc::new(authorizer));
         self
     }
 
@@ -202,13 +210,13 @@ impl MockFederationBuilder {
     /// arrives even if its sender has given up. Default: the services have the timer
     /// from [`service_options`](MockFederationBuilder::service_options), or tokio's.
     pub fn clock(mut self, clock: &MockClock) -> Self {
-        self.plan.clock = Some(clock.clone());
+        self.clock = Some(clock.clone());
         self
     }
 
     /// Sets the seed of [random faults](super::Calls::one_in). Default: 0.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.plan.seed = seed;
+        self.seed = seed;
         self
     }
 
@@ -219,7 +227,7 @@ impl MockFederationBuilder {
         mut self,
         options: impl Fn(OperatorServiceBuilder) -> OperatorServiceBuilder + 'static,
     ) -> Self {
-        self.plan.service_options = Box::new(options);
+        self.service_options = Box::new(options);
         self
     }
 
@@ -232,16 +240,21 @@ impl MockFederationBuilder {
     /// datacenter; a leader is no voter; or a service cannot be built with the
     /// [options](MockFederationBuilder::service_options).
     pub fn build(self) -> MockFederation {
+        self.check();
         MockFederation {
-            network: self.plan.build(),
+            network: self.connect(),
         }
     }
+}
+
+fn names<N: Into<NodeName>>(names: impl IntoIterator<Item = N>) -> Vec<NodeName> {
+    names.into_iter().map(Into::into).collect()
 }
 
 impl fmt::Debug for MockFederationBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MockFederationBuilder")
-            .field("datacenters", &self.plan.datacenters)
+            .field("datacenters", &self.datacenters)
             .finish_non_exhaustive()
     }
 }

@@ -37,8 +37,6 @@ pub(super) struct Network {
 pub(super) struct Server {
     pub(super) name: NodeName,
     pub(super) datacenter: DatacenterName,
-    /// The datacenters that the server knows, its own first.
-    pub(super) datacenters: Vec<DatacenterName>,
     pub(super) raft: MockRaft,
     /// One for each pool that the server is in.
     pub(super) rings: Vec<MockKeyring>,
@@ -157,26 +155,32 @@ impl Network {
         if !from.is_up() {
             return Err(SendError::not_sent(is_stopped(from)));
         }
-        let mut servers = self.servers.iter();
+        let servers = self.servers.iter().enumerate();
         match target {
-            Target::Server(leader) => servers
-                .position(|to| {
-                    let is_meant = to.datacenter == from.datacenter && *to.raft.id() == leader.id;
-                    is_meant && to.is_up()
-                })
-                .ok_or_else(|| SendError::not_sent("connection refused")),
+            Target::Server(leader) => {
+                let is_meant = |to: &Server| {
+                    to.datacenter == from.datacenter && *to.raft.id() == leader.id && to.is_up()
+                };
+                let found = servers
+                    .filter(|(_, to)| is_meant(to))
+                    .map(|(at, _)| at)
+                    .next();
+                found.ok_or_else(|| SendError::not_sent("connection refused"))
+            }
             Target::Datacenter(datacenter) => {
-                if !from.datacenters.contains(datacenter) {
+                let is_local = from.datacenter == *datacenter;
+                let mut joined: Vec<_> = servers
+                    .filter(|(_, to)| to.datacenter == *datacenter)
+                    .filter(|(_, to)| is_local || from.is_joined_with(to))
+                    .collect();
+                if joined.is_empty() {
                     return Err(SendError::NoPath);
                 }
-                let is_local = from.datacenter == *datacenter;
-                let is_up = |to: &Server| {
-                    let is_joined = is_local || from.is_joined_with(to);
-                    to.datacenter == *datacenter && is_joined && to.is_up()
-                };
-                servers
-                    .position(|to| is_up(to) && !self.is_cut(from, to) && from.sees(to))
-                    .or_else(|| self.servers.iter().position(is_up))
+                joined.retain(|(_, to)| to.is_up());
+                let mut up = joined.iter();
+                up.find(|(_, to)| !self.is_cut(from, to) && from.sees(to))
+                    .or(joined.first())
+                    .map(|(at, _)| *at)
                     .ok_or_else(|| SendError::not_sent("no server is up"))
             }
         }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::consul::Dialect::{Consul0_7, Consul1_10, Precise};
 use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys};
-use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockServer, MockToken};
+use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::{AllowAll, KeyringBackend, NodeName, OperatorError, OperatorService, Pool};
 
 use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
@@ -13,15 +13,13 @@ use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
 #[test]
 fn nonvoters_and_unknown_nodes_show_in_each_dialect() {
     let federation = MockFederation::builder()
-        .datacenter(
-            "dc1",
-            [
-                MockServer::new("alice").with_id("a"),
-                MockServer::new("bob").with_id("b").nonvoter(),
-                MockServer::new("carol").with_id("c").unnamed(),
-            ],
-        )
-        .protocol_version(None)
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .nonvoters(["bob"])
+        .raft_servers(|server| {
+            server.id = server.name.as_ref().unwrap().as_str()[..1].into();
+            server.name.take_if(|name| *name == "carol");
+            server.protocol_version = None;
+        })
         .raft_index(22)
         .service_options(|service| service.timer(Never))
         .build();

@@ -106,17 +106,15 @@ fn refusal(builder: MockFederationBuilder) -> String {
 #[test]
 fn inconsistent_federation_is_not_built() {
     let dc1 = || MockFederation::builder().datacenter("dc1", ["alice", "bob"]);
-    // The default id of dave, the fourth server.
-    let carol = MockServer::new("carol").with_id("00000004-0000-4000-8000-000000000004");
-    let twins = [carol, MockServer::new("dave")];
+    let twins = |server: &mut cluster_operator::raft::RaftServer| server.id = "twin".into();
     for (builder, words) in [
         (
             dc1().datacenter("dc2", ["alice"]),
             "two servers are called \"alice\"",
         ),
         (
-            dc1().datacenter("dc2", twins),
-            "\"dave\" has the id of another server of its datacenter",
+            dc1().raft_servers(twins),
+            "\"bob\" has the id of another server of its datacenter",
         ),
         (
             dc1().datacenter("dc1", ["carol"]),
@@ -142,7 +140,8 @@ fn inconsistent_federation_is_not_built() {
         ),
         (
             dc1()
-                .datacenter("dc2", [MockServer::new("carol").nonvoter()])
+                .datacenter("dc2", ["carol"])
+                .nonvoters(["carol"])
                 .leader("carol"),
             "\"carol\" does not vote and cannot lead",
         ),

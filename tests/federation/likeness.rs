@@ -79,14 +79,8 @@ async fn autopilot_of_three_servers_reports_what_consuls_does() {
 #[tokio::test]
 async fn nonvoters_count_for_the_optimistic_tolerance_alone() {
     let federation = MockFederation::builder()
-        .datacenter(
-            "dc1",
-            [
-                MockServer::new("alice"),
-                MockServer::new("bob").nonvoter(),
-                MockServer::new("carol").nonvoter(),
-            ],
-        )
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .nonvoters(["bob", "carol"])
         .build();
     let alice = federation.service("alice");
     let state = alice.autopilot_state(&anyone()).await.unwrap();

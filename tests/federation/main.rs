@@ -26,7 +26,7 @@ use cluster_operator::keyring::{
 };
 use cluster_operator::mock::{
     Fault, Grant, MockAcl, MockFederation, MockFederationBuilder, MockKeyring, MockPeers, MockRaft,
-    MockServer, MockToken,
+    MockToken,
 };
 use cluster_operator::operation::{
     KeyringAction, KeyringReply, KeyringScope, RequestId, RingOutcome,

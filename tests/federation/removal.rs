@@ -111,7 +111,7 @@ async fn margin_guard_leaves_room_for_one_more_death() {
 async fn guard_assumes_servers_of_unknown_liveness_alive() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
-        .reports_liveness(false)
+        .raft_servers(|server| server.alive = None)
         .build();
     let alice = federation.service("alice");
     let carol = id_of(&federation, "carol");

@@ -103,8 +103,9 @@ fn report() -> RingReport {
 #[tokio::test]
 async fn every_reply_survives_serialization() {
     let federation = MockFederation::builder()
-        .datacenter("dc1", ["alice".into(), MockServer::new("bob").nonvoter()])
-        .reports_last_index(true)
+        .datacenter("dc1", ["alice", "bob"])
+        .nonvoters(["bob"])
+        .raft_servers(|server| server.last_index = Some(0))
         .build();
     let alice = federation.service("alice");
     let error = OperatorError::new(ErrorKind::NoLeader).with_outcome(Outcome::Applied);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::mock::{
-    Calls, Fault, Grant, MockAcl, MockAutopilot, MockClock, MockFederation, MockServer, MockToken,
+    Calls, Fault, Grant, MockAcl, MockAutopilot, MockClock, MockFederation, MockToken,
 };
 use cluster_operator::raft::QuorumGuard;
 use cluster_operator::{
@@ -92,6 +92,7 @@ impl World {
             .seed(seed)
             .authorizer(acl)
             .gossip_key(first.clone())
+            .nonvoters([NONVOTER])
             .segment("dc2", "alpha", NAMES.map(|name| format!("dc2-{name}")))
             .service_options(move |service| {
                 service
@@ -103,11 +104,9 @@ impl World {
             });
         for datacenter in DATACENTERS {
             let servers = NAMES.iter().map(|name| format!("{datacenter}-{name}"));
-            let mut servers: Vec<_> = servers.map(MockServer::new).collect();
-            if NONVOTER.starts_with(datacenter) {
-                servers.push(MockServer::new(NONVOTER).nonvoter());
-            }
-            builder = builder.datacenter(datacenter, servers);
+            let nonvoter = NONVOTER.starts_with(datacenter);
+            let nonvoter = nonvoter.then(|| NONVOTER.to_owned());
+            builder = builder.datacenter(datacenter, servers.chain(nonvoter));
         }
         World {
             rng,

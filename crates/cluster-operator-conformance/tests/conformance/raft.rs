@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use cluster_operator::mock::{Fault, FaultId, MockClock, MockFederation, MockRaft, MockServer};
+use cluster_operator::mock::{Fault, FaultId, MockClock, MockFederation, MockRaft};
 use cluster_operator::raft::PendingChange;
 use cluster_operator::{RaftBackend, ServerAddress, ServerId, Timer};
 use cluster_operator_conformance::raft::{CHECKS, Member, RaftFixture, Servers};
@@ -19,11 +19,11 @@ pub(crate) struct Datacenter {
 
 impl Datacenter {
     pub(crate) fn new(clock: &MockClock, wanted: Servers) -> Self {
-        let voters = (0..wanted.voters).map(|number| MockServer::new(format!("voter-{number}")));
-        let nonvoters = (0..wanted.nonvoters)
-            .map(|number| MockServer::new(format!("nonvoter-{number}")).nonvoter());
+        let voters = (0..wanted.voters).map(|number| format!("voter-{number}"));
+        let nonvoters = (0..wanted.nonvoters).map(|number| format!("nonvoter-{number}"));
         let federation = MockFederation::builder()
-            .datacenter("dc1", voters.chain(nonvoters))
+            .datacenter("dc1", voters.chain(nonvoters.clone()))
+            .nonvoters(nonvoters)
             .clock(clock)
             .build();
         let servers = federation.servers("dc1").into_iter();
