@@ -1,13 +1,12 @@
 //! One simulated Raft cluster: its log, its leader, and what each server knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock::MockClock;
-use super::fault::FaultId;
+use super::fault::{FaultId, RaftFault};
 use crate::autopilot::AutopilotConfiguration;
-use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::error::{ErrorKind, OperatorError};
 use crate::raft::{
     ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, PendingChange,
     RaftConfiguration, RaftMember, RaftServer, RaftView, ServerStatus,
@@ -55,13 +54,9 @@ pub(super) struct Cluster {
     pub(super) log: Log,
     pub(super) autopilot: AutopilotConfiguration,
     pub(super) changes: Vec<RaftChange>,
-    pub(super) faults: Vec<(FaultId, RaftFault)>,
+    pub(super) faults: Vec<Active>,
     /// The pairs of servers that a partition separates, in both orders.
     pub(super) cuts: BTreeSet<(ServerId, ServerId)>,
-    /// The wrong leaders that servers believe in.
-    pub(super) stale_hints: BTreeMap<ServerId, ServerId>,
-    /// How long each call takes.
-    pub(super) delay: Option<(MockClock, Duration)>,
 }
 
 /// The parts of a log that matter here.
@@ -88,19 +83,13 @@ pub(super) struct Member {
     leader: Option<ServerId>,
 }
 
-/// A fault of a cluster, kept until it has had its effect or is healed.
+/// A fault that has not had its effect yet, or whose effect lasts.
 #[derive(Debug)]
-pub(super) enum RaftFault {
-    /// The leader loses the leadership at so many calls from now.
-    LoseLeadIn(u64),
-    /// The next removal has this outcome.
-    FailRemoval(Outcome),
-    /// The server is cut off in the middle of the next removal.
-    LoseAtRemoval(ServerId),
-    /// The server is cut off.
-    Lost(ServerId),
-    /// The removal of the server is unfinished.
-    Unfinished(ServerId, PendingChange),
+pub(super) struct Active {
+    pub(super) by: FaultId,
+    /// The server that has the fault, unless the whole cluster has it.
+    pub(super) at: ServerId,
+    pub(super) fault: RaftFault,
 }
 
 impl Cluster {
@@ -131,8 +120,6 @@ impl Cluster {
             changes: Vec::new(),
             faults: Vec::new(),
             cuts: BTreeSet::new(),
-            stale_hints: BTreeMap::new(),
-            delay: None,
         };
         cluster.start_at(1);
         cluster.leader = marked
@@ -228,7 +215,15 @@ impl Cluster {
     }
 
     fn leadership(&self, member: &Member) -> Leadership {
-        if let Some(leader) = self.stale_hints.get(&member.id) {
+        let hint = self
+            .faults
+            .iter()
+            .rev()
+            .find_map(|active| match &active.fault {
+                RaftFault::StaleHint(leader) if active.at == member.id => Some(leader),
+                _ => None,
+            });
+        if let Some(leader) = hint {
             let address = self.member(leader).and_then(|it| it.first.as_ref());
             return match *leader == member.id {
                 true => Leadership::Local,
@@ -263,7 +258,7 @@ impl Cluster {
             return;
         }
         let before = self.faults.len();
-        self.faults.retain_mut(|(_, fault)| match fault {
+        self.faults.retain_mut(|active| match &mut active.fault {
             RaftFault::LoseLeadIn(calls) => {
                 *calls -= 1;
                 *calls > 0
@@ -281,20 +276,27 @@ impl Cluster {
         }
     }
 
-    /// The latest unfinished removal.
+    /// The latest unfinished removal: its fault, the server, and how far it is.
     pub(super) fn unfinished(&self) -> Option<(FaultId, ServerId, PendingChange)> {
-        self.faults
-            .iter()
-            .rev()
-            .find_map(|(by, fault)| match fault {
-                RaftFault::Unfinished(server, at) => Some((*by, server.clone(), *at)),
-                _ => None,
-            })
+        let mut latest = self.faults.iter().rev();
+        latest.find_map(|active| match active.fault {
+            RaftFault::Unfinished(change) => Some((active.by, active.at.clone(), change)),
+            _ => None,
+        })
     }
 
     pub(super) fn is_lost(&self, server: &ServerId) -> bool {
         let mut faults = self.faults.iter();
-        faults.any(|(_, fault)| matches!(fault, RaftFault::Lost(lost) if lost == server))
+        faults.any(|active| active.fault == RaftFault::Lost && active.at == *server)
+    }
+
+    /// How long each call takes.
+    pub(super) fn delay(&self) -> Duration {
+        let delays = self.faults.iter().filter_map(|active| match active.fault {
+            RaftFault::Slow(delay) => Some(delay),
+            _ => None,
+        });
+        delays.fold(Duration::ZERO, Duration::saturating_add)
     }
 
     /// The latest configuration, with the true state of its servers.

@@ -87,7 +87,7 @@ impl MockFederationBuilder {
             let rafts = self.rafts(members, servers.len());
             for (name, raft) in std::iter::zip(members, rafts) {
                 let gate = Gate::default();
-                let raft = raft.behind(&gate);
+                let raft = raft.behind(&gate, &recorder.clock);
                 let rings = pools.iter().filter_map(|(ring, members)| {
                     let (_, node) = members.iter().find(|(member, _)| *member == name)?;
                     Some(ring.at(node.clone()).behind(&gate))

@@ -9,7 +9,7 @@ use fastrand::Rng;
 use crate::error::Outcome;
 use crate::keyring::{GossipKey, Pool};
 use crate::raft::PendingChange;
-use crate::types::{DatacenterName, NodeName};
+use crate::types::{DatacenterName, NodeName, ServerId};
 
 /// A fault, in effect from when it is
 /// [injected](super::MockFederation::inject) until it is
@@ -37,7 +37,11 @@ use crate::types::{DatacenterName, NodeName};
 /// federation.heal(lost);
 /// ```
 #[derive(Debug, Clone)]
-pub struct Fault(pub(super) FaultKind);
+pub struct Fault {
+    pub(super) kind: FaultKind,
+    /// Describes the fault in a transcript.
+    text: String,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FaultKind {
@@ -47,12 +51,30 @@ pub(super) enum FaultKind {
     SilentDatacenter(DatacenterName),
     Call(Calls, CallFault),
     Node(NodeName, Pool, NodeFault),
-    LoseLead(DatacenterName, u64),
     StaleHint(NodeName, NodeName),
-    FailRemoval(DatacenterName, Outcome),
-    LoseAtRemoval(NodeName),
-    UnfinishedRemoval(NodeName, PendingChange),
-    SlowRaft(DatacenterName, Duration),
+    /// Concerns one server of a Raft cluster.
+    Member(NodeName, RaftFault),
+    /// Concerns a whole Raft cluster.
+    Cluster(DatacenterName, RaftFault),
+}
+
+/// A fault of a Raft cluster or of one of its servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RaftFault {
+    /// Each call takes this long.
+    Slow(Duration),
+    /// The leader loses the leadership at so many calls from now.
+    LoseLeadIn(u64),
+    /// The next removal has this outcome.
+    FailRemoval(Outcome),
+    /// The server believes that this one leads.
+    StaleHint(ServerId),
+    /// The server is cut off in the middle of the next removal.
+    LoseAtRemoval,
+    /// The server is cut off.
+    Lost,
+    /// The removal of the server is unfinished.
+    Unfinished(PendingChange),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +113,8 @@ pub enum NodeFault {
 impl Fault {
     /// The server is down.
     pub fn stop(server: impl Into<NodeName>) -> Self {
-        Fault(FaultKind::Stop(server.into()))
+        let server = server.into();
+        Fault::new(format!("{server} is down"), FaultKind::Stop(server))
     }
 
     /// The server accepts calls but answers none, not even those that it has begun.
@@ -103,7 +126,8 @@ impl Fault {
     /// A call of its own service ends with that service's deadline, as if the
     /// client had timed out.
     pub fn pause(server: impl Into<NodeName>) -> Self {
-        Fault(FaultKind::Pause(server.into()))
+        let server = server.into();
+        Fault::new(format!("{server} is paused"), FaultKind::Pause(server))
     }
 
     /// No call, Raft message or gossip passes between the two groups. Within a
@@ -112,37 +136,40 @@ impl Fault {
         group: impl IntoIterator<Item = A>,
         other: impl IntoIterator<Item = B>,
     ) -> Self {
-        let group = group.into_iter().map(Into::into).collect();
-        let other = other.into_iter().map(Into::into).collect();
-        Fault(FaultKind::Partition(group, other))
+        let group: Vec<NodeName> = group.into_iter().map(Into::into).collect();
+        let other: Vec<NodeName> = other.into_iter().map(Into::into).collect();
+        let text = format!("a partition between {group:?} and {other:?}");
+        Fault::new(text, FaultKind::Partition(group, other))
     }
 
     /// Calls from other datacenters do not arrive in this one, including those in
     /// transit, and the callers get no error. Calls out of it, and gossip over the
     /// WAN, still work: use a [partition](Fault::partition) to cut those too.
     pub fn silent_datacenter(datacenter: impl Into<DatacenterName>) -> Self {
-        Fault(FaultKind::SilentDatacenter(datacenter.into()))
+        let datacenter = datacenter.into();
+        let text = format!("{datacenter} is silent");
+        Fault::new(text, FaultKind::SilentDatacenter(datacenter))
     }
 
     /// The calls fail at once, before anything is sent.
     pub fn refuse(calls: Calls) -> Self {
-        Fault(FaultKind::Call(calls, CallFault::Refuse))
+        Fault::of_calls("refused", calls, CallFault::Refuse)
     }
 
     /// The requests are lost in transit. The caller gets no answer.
     pub fn lose_request(calls: Calls) -> Self {
-        Fault(FaultKind::Call(calls, CallFault::LoseRequest))
+        Fault::of_calls("request lost", calls, CallFault::LoseRequest)
     }
 
     /// The requests are executed, and the answers are lost.
     pub fn lose_answer(calls: Calls) -> Self {
-        Fault(FaultKind::Call(calls, CallFault::LoseAnswer))
+        Fault::of_calls("answer lost", calls, CallFault::LoseAnswer)
     }
 
     /// The requests are executed, then the connection breaks: the caller learns
     /// that no answer will come, but not whether the request was executed.
     pub fn reset(calls: Calls) -> Self {
-        Fault(FaultKind::Call(calls, CallFault::Reset))
+        Fault::of_calls("connection reset", calls, CallFault::Reset)
     }
 
     /// The requests are executed, and the answers are wrong: rings appear twice
@@ -150,26 +177,36 @@ impl Fault {
     /// with an empty list of rings. The service corrects the answer to a keyring
     /// request, so that its caller does not notice.
     pub fn garble(calls: Calls) -> Self {
-        Fault(FaultKind::Call(calls, CallFault::Garble))
+        Fault::of_calls("answer garbled", calls, CallFault::Garble)
     }
 
     /// The requests arrive after this delay. Several delays add up. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn delay(calls: Calls, delay: Duration) -> Self {
-        Fault(FaultKind::Call(calls, CallFault::Delay(delay)))
+        Fault::of_calls(
+            &format!("delayed by {delay:?}"),
+            calls,
+            CallFault::Delay(delay),
+        )
     }
 
     /// Each request arrives a second time, so long after the first, if the server
     /// can be reached then. The second answer is discarded. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn duplicate(calls: Calls, after: Duration) -> Self {
-        Fault(FaultKind::Call(calls, CallFault::Duplicate(after)))
+        Fault::of_calls(
+            &format!("repeated after {after:?}"),
+            calls,
+            CallFault::Duplicate(after),
+        )
     }
 
     /// A server's node in a gossip pool has a fault. Of several, the latest one
     /// counts.
     pub fn node(server: impl Into<NodeName>, pool: Pool, fault: NodeFault) -> Self {
-        Fault(FaultKind::Node(server.into(), pool, fault))
+        let server = server.into();
+        let text = format!("the node of {server} ({pool}): {fault:?}");
+        Fault::new(text, FaultKind::Node(server, pool, fault))
     }
 
     /// The datacenter's leader loses the leadership to another server at the `nth`
@@ -182,20 +219,33 @@ impl Fault {
     /// If `nth` is 0.
     pub fn lose_lead_at(datacenter: impl Into<DatacenterName>, nth: u64) -> Self {
         assert!(nth > 0, "calls are counted from 1");
-        Fault(FaultKind::LoseLead(datacenter.into(), nth))
+        let datacenter = datacenter.into();
+        let text =
+            format!("the leader of {datacenter} loses the leadership at call {nth} of its Raft");
+        Fault::new(
+            text,
+            FaultKind::Cluster(datacenter, RaftFault::LoseLeadIn(nth)),
+        )
     }
 
     /// The server believes that this server of its datacenter leads, which may be
     /// itself.
     pub fn stale_hint(server: impl Into<NodeName>, leader: impl Into<NodeName>) -> Self {
-        Fault(FaultKind::StaleHint(server.into(), leader.into()))
+        let (server, leader) = (server.into(), leader.into());
+        let text = format!("{server} believes that {leader} leads");
+        Fault::new(text, FaultKind::StaleHint(server, leader))
     }
 
     /// The datacenter's next removal fails with this outcome; it is made unless
     /// the outcome is [`NotApplied`](Outcome::NotApplied). Several such faults
     /// affect as many removals, in order.
     pub fn fail_removal(datacenter: impl Into<DatacenterName>, outcome: Outcome) -> Self {
-        Fault(FaultKind::FailRemoval(datacenter.into(), outcome))
+        let datacenter = datacenter.into();
+        let text = format!("the next removal in {datacenter} fails: {outcome:?}");
+        Fault::new(
+            text,
+            FaultKind::Cluster(datacenter, RaftFault::FailRemoval(outcome)),
+        )
     }
 
     /// The server is cut off from the others' Raft in the middle of the next
@@ -208,7 +258,9 @@ impl Fault {
     /// entry. The outcome of a removal that does not succeed is
     /// [`Unknown`](Outcome::Unknown).
     pub fn lose_at_removal(server: impl Into<NodeName>) -> Self {
-        Fault(FaultKind::LoseAtRemoval(server.into()))
+        let server = server.into();
+        let text = format!("{server} is lost in the middle of the next removal");
+        Fault::new(text, FaultKind::Member(server, RaftFault::LoseAtRemoval))
     }
 
     /// Another operator's removal of this server is unfinished.
@@ -218,22 +270,34 @@ impl Fault {
     /// healed, which discards it. If it is a joint configuration, the next removal
     /// finishes it. Views show the change and the servers before it.
     pub fn unfinished_removal(server: impl Into<NodeName>, at: PendingChange) -> Self {
-        Fault(FaultKind::UnfinishedRemoval(server.into(), at))
+        let server = server.into();
+        let text = format!("the removal of {server} is unfinished: {at:?}");
+        Fault::new(text, FaultKind::Member(server, RaftFault::Unfinished(at)))
     }
 
     /// Every call of the datacenter's Raft and autopilot takes this long. Several
     /// such faults add up. Needs a [clock](super::MockFederationBuilder::clock).
     pub fn slow_raft(datacenter: impl Into<DatacenterName>, delay: Duration) -> Self {
-        Fault(FaultKind::SlowRaft(datacenter.into(), delay))
+        let datacenter = datacenter.into();
+        let text = format!("Raft calls in {datacenter} take {delay:?}");
+        Fault::new(text, FaultKind::Cluster(datacenter, RaftFault::Slow(delay)))
+    }
+
+    fn new(text: String, kind: FaultKind) -> Self {
+        Fault { kind, text }
+    }
+
+    fn of_calls(what: &str, calls: Calls, fault: CallFault) -> Self {
+        Fault::new(format!("{what}: {calls}"), FaultKind::Call(calls, fault))
     }
 
     /// Returns whether the fault needs a clock.
     pub(super) fn takes_time(&self) -> bool {
         matches!(
-            self.0,
+            self.kind,
             FaultKind::Call(_, CallFault::Delay(_) | CallFault::Duplicate(_))
                 | FaultKind::Node(_, _, NodeFault::Late(_))
-                | FaultKind::SlowRaft(..)
+                | FaultKind::Cluster(_, RaftFault::Slow(_))
         )
     }
 }
@@ -241,62 +305,13 @@ impl Fault {
 /// As shown in a transcript.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            FaultKind::Stop(server) => write!(f, "{server} is down"),
-            FaultKind::Pause(server) => write!(f, "{server} is paused"),
-            FaultKind::Partition(group, other) => {
-                write!(f, "a partition between {group:?} and {other:?}")
-            }
-            FaultKind::SilentDatacenter(datacenter) => write!(f, "{datacenter} is silent"),
-            FaultKind::Call(calls, fault) => {
-                match fault {
-                    CallFault::Refuse => f.write_str("refused")?,
-                    CallFault::LoseRequest => f.write_str("request lost")?,
-                    CallFault::LoseAnswer => f.write_str("answer lost")?,
-                    CallFault::Reset => f.write_str("connection reset")?,
-                    CallFault::Garble => f.write_str("answer garbled")?,
-                    CallFault::Delay(delay) => write!(f, "delayed by {delay:?}")?,
-                    CallFault::Duplicate(after) => write!(f, "repeated after {after:?}")?,
-                }
-                write!(f, ": {calls}")
-            }
-            FaultKind::Node(server, pool, fault) => {
-                write!(f, "the node of {server} ({pool}): {fault:?}")
-            }
-            FaultKind::LoseLead(datacenter, nth) => {
-                write!(
-                    f,
-                    "the leader of {datacenter} loses the leadership at call {nth} of its Raft"
-                )
-            }
-            FaultKind::StaleHint(server, leader) => {
-                write!(f, "{server} believes that {leader} leads")
-            }
-            FaultKind::FailRemoval(datacenter, outcome) => {
-                write!(f, "the next removal in {datacenter} fails: {outcome:?}")
-            }
-            FaultKind::LoseAtRemoval(server) => {
-                write!(f, "{server} is lost in the middle of the next removal")
-            }
-            FaultKind::UnfinishedRemoval(server, at) => {
-                write!(f, "the removal of {server} is unfinished: {at:?}")
-            }
-            FaultKind::SlowRaft(datacenter, delay) => {
-                write!(f, "Raft calls in {datacenter} take {delay:?}")
-            }
-        }
+        f.write_str(&self.text)
     }
 }
 
 /// The calls between servers that a [`Fault`] affects.
 ///
-/// ```
-/// use cluster_operator::mock::Calls;
-///
-/// let all = Calls::all();
-/// let third_to_bob = Calls::all().to("bob").nth(3);
-/// let some = Calls::all().from("alice").one_in(4);
-/// ```
+/// `Calls::all().from("alice").to("bob").nth(3)` is the third call from alice to bob.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calls {
     pub(super) from: Option<NodeName>,
@@ -418,9 +433,8 @@ impl ActiveFaults {
         self.faults.iter().map(|active| active.id).collect()
     }
 
-    pub(super) fn kinds(&self) -> Vec<FaultKind> {
-        let faults = self.faults.iter();
-        faults.map(|active| active.fault.0.clone()).collect()
+    pub(super) fn contains(&self, kind: &FaultKind) -> bool {
+        self.faults.iter().any(|active| active.fault.kind == *kind)
     }
 
     /// The faults of a call, which is counted.
@@ -428,7 +442,7 @@ impl ActiveFaults {
         let is = |wanted: &Option<NodeName>, name| wanted.as_ref().is_none_or(|it| it == name);
         let mut found = Vec::new();
         for Active { fault, seen, .. } in &mut self.faults {
-            let FaultKind::Call(calls, fault) = &fault.0 else {
+            let FaultKind::Call(calls, fault) = &fault.kind else {
                 continue;
             };
             if !(is(&calls.from, from) && is(&calls.to, to)) {
@@ -447,14 +461,9 @@ impl ActiveFaults {
         found
     }
 
-    pub(super) fn is_silent(&self, datacenter: &DatacenterName) -> bool {
-        let is = |active: &Active| matches!(&active.fault.0, FaultKind::SilentDatacenter(it) if it == datacenter);
-        self.faults.iter().any(is)
-    }
-
     /// Returns whether a partition separates two servers.
     pub(super) fn separate(&self, one: &NodeName, other: &NodeName) -> bool {
-        self.faults.iter().any(|active| match &active.fault.0 {
+        self.faults.iter().any(|active| match &active.fault.kind {
             FaultKind::Partition(group, rest) => {
                 group.contains(one) && rest.contains(other)
                     || group.contains(other) && rest.contains(one)

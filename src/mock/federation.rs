@@ -1,18 +1,15 @@
 //! A simulated federation, as a test operates it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::clock::{MockClock, lock};
-use super::cluster::RaftFault;
-use super::fault::{Fault, FaultId, FaultKind};
+use super::fault::{Fault, FaultId, FaultKind, RaftFault};
 use super::keyring::MockKeyring;
 use super::network::{Network, Server};
 use super::raft::MockRaft;
 use super::transcript::Transcript;
-use crate::keyring::{GossipKey, KeyringBackend, Pool};
+use crate::keyring::{GossipKey, Pool};
 use crate::raft::RaftConfiguration;
 use crate::service::OperatorService;
 use crate::types::{DatacenterName, NodeName};
@@ -32,29 +29,6 @@ use crate::types::{DatacenterName, NodeName};
 /// # Panics
 /// All methods panic if the federation has no server, datacenter or pool of the
 /// given name.
-///
-/// ```
-/// use cluster_operator::mock::MockFederation;
-/// use cluster_operator::operation::KeyringScope;
-/// use cluster_operator::service::Caller;
-/// use cluster_operator::Pool;
-///
-/// # futures_executor::block_on(async {
-/// let federation = MockFederation::builder()
-///     .datacenter("dc1", ["alice", "bob"])
-///     .datacenter("dc2", ["carol"])
-///     .build();
-/// federation.stop_datacenter("dc2");
-///
-/// let alice = federation.service("alice");
-/// let reply = alice.list_keys(&Caller::anonymous(), KeyringScope::Federation).await?;
-/// let failed: Vec<_> = reply.rings.iter().filter(|ring| !ring.is_confirmed()).collect();
-/// assert_eq!(reply.rings.len(), 3);
-/// assert_eq!(failed.len(), 1);
-/// assert_eq!(failed[0].datacenter, "dc2");
-/// # Ok::<(), cluster_operator::OperatorError>(())
-/// # }).unwrap();
-/// ```
 #[derive(Debug, Clone)]
 pub struct MockFederation {
     pub(super) network: Arc<Network>,
@@ -168,18 +142,6 @@ impl MockFederation {
         ring.notice_failure(ring.node().clone());
     }
 
-    /// Lets one server notice that another one in its pool is down.
-    pub fn notice_failure_by(
-        &self,
-        observer: impl Into<NodeName>,
-        failed: impl Into<NodeName>,
-        pool: &Pool,
-    ) {
-        let observer = self.keyring(observer, pool);
-        let failed = self.keyring(failed, pool);
-        observer.notice_failure_by(observer.node().clone(), failed.node().clone());
-    }
-
     /// Makes a server the leader of its datacenter, if it is a live voter and a
     /// majority of the voters is up. Returns whether it leads now.
     pub fn elect(&self, server: impl Into<NodeName>) -> bool {
@@ -249,53 +211,49 @@ impl MockFederation {
     /// takes time without a [clock](super::MockFederationBuilder::clock).
     pub fn inject(&self, fault: Fault) -> FaultId {
         self.check(&fault);
-        let id = lock(&self.network.faults).add(fault.clone());
-        self.note(fault.to_string());
         let network = &self.network;
-        let raft_of = |datacenter| &network.datacenter(datacenter)[0].raft;
-        match &fault.0 {
-            FaultKind::Stop(server) => network.server(server).stop(),
-            FaultKind::Pause(server) => network.server(server).pause(),
-            FaultKind::LoseLead(datacenter, nth) => {
-                raft_of(datacenter).add_fault(id, RaftFault::LoseLeadIn(*nth));
+        let id = lock(&network.faults).add(fault.clone());
+        self.note(fault.to_string());
+        match fault.kind {
+            FaultKind::Stop(server) => network.server(&server).stop(),
+            FaultKind::Pause(server) => network.server(&server).pause(),
+            FaultKind::Node(server, pool, fault) => {
+                self.keyring(server, &pool).add_fault(id, fault)
             }
-            FaultKind::FailRemoval(datacenter, outcome) => {
-                raft_of(datacenter).add_fault(id, RaftFault::FailRemoval(*outcome));
+            FaultKind::StaleHint(server, leader) => {
+                let leader = network.server(&leader).raft.id().clone();
+                let raft = &network.server(&server).raft;
+                raft.add_fault(id, RaftFault::StaleHint(leader));
             }
-            FaultKind::LoseAtRemoval(server) => {
-                let raft = &network.server(server).raft;
-                raft.add_fault(id, RaftFault::LoseAtRemoval(raft.id().clone()));
+            FaultKind::Member(server, fault) => network.server(&server).raft.add_fault(id, fault),
+            FaultKind::Cluster(datacenter, fault) => {
+                network.datacenter(&datacenter)[0].raft.add_fault(id, fault);
             }
-            FaultKind::UnfinishedRemoval(server, at) => {
-                let raft = &network.server(server).raft;
-                raft.add_fault(id, RaftFault::Unfinished(raft.id().clone(), *at));
-            }
-            _ => {}
+            FaultKind::Partition(..) => network.cut(),
+            FaultKind::SilentDatacenter(_) | FaultKind::Call(..) => {}
         }
-        self.apply_faults();
         id
     }
 
     /// Heals a fault. Does nothing if it was healed before.
     pub fn heal(&self, fault: FaultId) {
-        let Some(healed) = lock(&self.network.faults).remove(fault) else {
+        let network = &self.network;
+        let Some(healed) = lock(&network.faults).remove(fault) else {
             return;
         };
         self.note(format!("healed: {healed}"));
-        let (kind, remaining) = (&healed.0, lock(&self.network.faults).kinds());
+        let kind = &healed.kind;
+        let remains = lock(&network.faults).contains(kind);
         match kind {
-            FaultKind::Stop(server) if !remaining.contains(kind) => {
-                self.network.server(server).restart();
-            }
-            FaultKind::Pause(server) if !remaining.contains(kind) => {
-                self.network.server(server).resume();
-            }
+            FaultKind::Stop(server) if !remains => network.server(server).restart(),
+            FaultKind::Pause(server) if !remains => network.server(server).resume(),
+            FaultKind::Partition(..) => network.cut(),
             _ => {}
         }
-        for server in &self.network.servers {
+        for server in &network.servers {
             server.raft.heal(fault);
+            server.rings.iter().for_each(|ring| ring.heal(fault));
         }
-        self.apply_faults();
     }
 
     /// Heals all faults.
@@ -311,11 +269,10 @@ impl MockFederation {
             "a fault that takes time ({fault}): give the federation a clock"
         );
         let exists = |server: &NodeName| _ = network.server(server);
-        match &fault.0 {
-            FaultKind::Stop(server)
-            | FaultKind::Pause(server)
-            | FaultKind::LoseAtRemoval(server)
-            | FaultKind::UnfinishedRemoval(server, _) => exists(server),
+        match &fault.kind {
+            FaultKind::Stop(server) | FaultKind::Pause(server) | FaultKind::Member(server, _) => {
+                exists(server);
+            }
             FaultKind::Partition(group, other) => {
                 group.iter().chain(other).for_each(exists);
                 if let Some(both) = group.iter().find(|server| other.contains(server)) {
@@ -323,10 +280,9 @@ impl MockFederation {
                 }
             }
             FaultKind::Call(calls, _) => calls.from.iter().chain(&calls.to).for_each(exists),
-            FaultKind::SilentDatacenter(datacenter)
-            | FaultKind::LoseLead(datacenter, _)
-            | FaultKind::FailRemoval(datacenter, _)
-            | FaultKind::SlowRaft(datacenter, _) => drop(network.datacenter(datacenter)),
+            FaultKind::SilentDatacenter(datacenter) | FaultKind::Cluster(datacenter, _) => {
+                drop(network.datacenter(datacenter));
+            }
             FaultKind::Node(server, pool, _) => drop(self.keyring(server.clone(), pool)),
             FaultKind::StaleHint(server, leader) => {
                 let datacenter = |name| &network.server(name).datacenter;
@@ -334,49 +290,6 @@ impl MockFederation {
                     datacenter(server) == datacenter(leader),
                     "{server:?} and {leader:?} are servers of different datacenters"
                 );
-            }
-        }
-    }
-
-    /// Passes the faults in effect to the Rafts and the gossip pools.
-    fn apply_faults(&self) {
-        let network = &self.network;
-        let kinds = lock(&network.faults).kinds();
-        let mut cuts = BTreeSet::new();
-        for from in &network.servers {
-            for to in network.servers.iter().filter(|to| network.is_cut(from, to)) {
-                cuts.insert((&from.name, &to.name));
-            }
-        }
-        let id = |name| network.server(name).raft.id().clone();
-        for server in &network.servers {
-            let cuts_by_id = cuts.iter().map(|(from, to)| (id(from), id(to)));
-            let hints = kinds.iter().filter_map(|kind| match kind {
-                FaultKind::StaleHint(server, leader) => Some((id(server), id(leader))),
-                _ => None,
-            });
-            let delays = kinds.iter().filter_map(|kind| match kind {
-                FaultKind::SlowRaft(slow, delay) if *slow == server.datacenter => Some(*delay),
-                _ => None,
-            });
-            let delay = delays.reduce(Duration::saturating_add);
-            server.raft.cluster(|cluster| {
-                cluster.cuts = cuts_by_id.collect();
-                cluster.stale_hints = hints.collect();
-                cluster.delay = delay.map(|delay| (network.clock.clone(), delay));
-                cluster.settle();
-            });
-            for ring in &server.rings {
-                let node = |name| Some(network.server(name).ring(ring.pool())?.node().clone());
-                let cuts = cuts.iter();
-                let cuts = cuts.filter_map(|(from, to)| Some((node(from)?, node(to)?)));
-                let faults = kinds.iter().filter_map(|kind| match kind {
-                    FaultKind::Node(name, pool, fault) if pool == ring.pool() => {
-                        Some((node(name)?, fault.clone()))
-                    }
-                    _ => None,
-                });
-                ring.set_faults(cuts.collect(), faults.collect());
             }
         }
     }

@@ -1,10 +1,10 @@
 //! One simulated gossip pool: its nodes, their keyrings, and who believes whom dead.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fault::NodeFault;
+use super::fault::{FaultId, NodeFault};
 use super::transcript::{CallEnd, CallNumber, Recorder};
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{Answers, KeyChange, Keyring, NodeFailure, NodeKeys, Pool};
@@ -20,7 +20,7 @@ pub(super) struct Gossip {
     noticed: BTreeSet<(NodeName, NodeName)>,
     /// The pairs of nodes that a partition separates, in both orders.
     pub(super) cuts: BTreeSet<(NodeName, NodeName)>,
-    pub(super) faults: BTreeMap<NodeName, NodeFault>,
+    pub(super) faults: Vec<(FaultId, NodeName, NodeFault)>,
     /// Records the calls of the nodes, and has the clock for late ones.
     pub(super) recorder: Option<Recorder>,
 }
@@ -65,7 +65,7 @@ impl Gossip {
             notices_failures: false,
             noticed: BTreeSet::new(),
             cuts: BTreeSet::new(),
-            faults: BTreeMap::new(),
+            faults: Vec::new(),
             recorder: None,
         }
     }
@@ -153,8 +153,8 @@ impl Gossip {
                 call.pool = Some(self.pool.clone());
                 recorder.begin(call)
             });
-            match self.faults.get(&node.name) {
-                Some(NodeFault::Late(delay)) => late.push((*delay, at, call)),
+            match self.fault(&node.name) {
+                Some(NodeFault::Late(delay)) => late.push((delay, at, call)),
                 _ => self.answer(query, at, call),
             }
         }
@@ -188,7 +188,7 @@ impl Gossip {
         if !(*up && self.reaches(&query.from, name) && (is_own || reads(ring, &query.ring))) {
             return Err(CallEnd::RequestLost);
         }
-        let fault = self.faults.get(name).cloned();
+        let fault = self.fault(name);
         let node = &mut self.nodes[at];
         let answer = match (fault, &query.change) {
             (Some(NodeFault::Silent), _) => return Err(CallEnd::RequestLost),
@@ -208,6 +208,13 @@ impl Gossip {
             true => Ok(answer),
             false => Err(CallEnd::AnswerLost),
         }
+    }
+
+    /// The latest fault of a node.
+    fn fault(&self, node: &NodeName) -> Option<NodeFault> {
+        let mut latest = self.faults.iter().rev();
+        let (.., fault) = latest.find(|(_, at, _)| at == node)?;
+        Some(fault.clone())
     }
 
     fn reaches(&self, from: &NodeName, to: &NodeName) -> bool {

@@ -1,6 +1,6 @@
 //! The keyring of a simulated gossip pool, seen from one of its nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures_util::future::select;
 
 use super::clock::{Gate, MockClock, lock};
-use super::fault::NodeFault;
+use super::fault::{FaultId, NodeFault};
 use super::gossip::{Gossip, Late, Query};
 use super::transcript::Recorder;
 use crate::error::{OperatorError, Outcome};
@@ -188,14 +188,19 @@ impl MockKeyring {
         self
     }
 
-    pub(super) fn set_faults(
-        &self,
-        cuts: BTreeSet<(NodeName, NodeName)>,
-        faults: BTreeMap<NodeName, NodeFault>,
-    ) {
-        let mut gossip = self.gossip();
-        gossip.cuts = cuts;
-        gossip.faults = faults;
+    /// Separates these pairs of nodes, given in both orders, and no others.
+    pub(super) fn cut(&self, pairs: BTreeSet<(NodeName, NodeName)>) {
+        self.gossip().cuts = pairs;
+    }
+
+    /// Adds a fault of this node.
+    pub(super) fn add_fault(&self, by: FaultId, fault: NodeFault) {
+        self.gossip().faults.push((by, self.node.clone(), fault));
+    }
+
+    /// Ends a fault.
+    pub(super) fn heal(&self, fault: FaultId) {
+        self.gossip().faults.retain(|(by, ..)| *by != fault);
     }
 
     fn gossip(&self) -> MutexGuard<'_, Gossip> {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::cluster::{Cluster, RaftChange, RaftFault};
+use super::cluster::{Cluster, RaftChange};
+use super::fault::RaftFault;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{ConfigVersion, PeerSelector, PendingChange, Proof, Removal};
 use crate::types::ServerId;
@@ -24,7 +25,7 @@ impl Cluster {
             }
             Some((fault, joint, _)) => {
                 self.prove(&joint, removal)?;
-                self.faults.retain(|(by, _)| *by != fault);
+                self.faults.retain(|active| active.by != fault);
                 self.commit_removal(&joint)?;
                 let actual = self.version();
                 return match joint == removal.id {
@@ -43,14 +44,15 @@ impl Cluster {
             return Err(ErrorKind::LastVoter.into());
         }
         self.prove(&removal.id, removal)?;
-        let failed = self.faults.iter().find_map(|(by, fault)| match fault {
-            RaftFault::FailRemoval(outcome) => Some((*by, *outcome)),
+        let failed = self.faults.iter().enumerate();
+        let failed = failed.filter_map(|(at, active)| match active.fault {
+            RaftFault::FailRemoval(outcome) => Some((at, outcome)),
             _ => None,
         });
-        let Some((by, outcome)) = failed else {
+        let Some((at, outcome)) = failed.into_iter().next() else {
             return self.commit_removal(&removal.id);
         };
-        self.faults.retain(|(other, _)| *other != by);
+        self.faults.remove(at);
         if outcome != Outcome::NotApplied {
             // The fault decides the outcome.
             self.commit_removal(&removal.id).ok();
@@ -61,13 +63,12 @@ impl Cluster {
     /// Appends a removal and commits it, if the voters that stay are still a
     /// majority.
     fn commit_removal(&mut self, id: &ServerId) -> Result<(), OperatorError> {
-        for (_, fault) in &mut self.faults {
-            if let RaftFault::LoseAtRemoval(server) = fault {
-                *fault = RaftFault::Lost(server.clone());
+        for active in &mut self.faults {
+            if active.fault == RaftFault::LoseAtRemoval {
+                active.fault = RaftFault::Lost;
             }
         }
-        let leader = self.leader.clone();
-        let leader = leader.filter(|leader| !self.is_lost(leader));
+        let leader = self.leader.clone().filter(|leader| !self.is_lost(leader));
         let mut committed = false;
         // If the leader is lost, nobody else has the entry, and the next leader
         // overwrites it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::clock::{Gate, MockClock, lock};
-use super::fault::{ActiveFaults, CallFault};
+use super::fault::{ActiveFaults, CallFault, FaultKind};
 use super::keyring::MockKeyring;
 use super::raft::MockRaft;
 use super::transcript::{Call, CallEnd, CallNumber, Recorder};
@@ -146,6 +146,26 @@ impl Network {
     /// Returns whether a partition separates two servers.
     pub(super) fn is_cut(&self, one: &Server, other: &Server) -> bool {
         lock(&self.faults).separate(&one.name, &other.name)
+    }
+
+    /// Passes the partitions in effect to the Rafts and the gossip pools.
+    pub(super) fn cut(&self) {
+        let pairs = self.servers.iter().flat_map(|from| {
+            let cut = self.servers.iter().filter(|to| self.is_cut(from, to));
+            cut.map(move |to| (from, to))
+        });
+        let cuts: Vec<(&Server, &Server)> = pairs.collect();
+        let id = |server: &Server| server.raft.id().clone();
+        for server in &self.servers {
+            let cut = cuts.iter().map(|(from, to)| (id(from), id(to)));
+            server.raft.cut(cut.collect());
+            for ring in &server.rings {
+                let node = |server: &Server| Some(server.ring(ring.pool())?.node().clone());
+                let cut = cuts.iter();
+                let cut = cut.filter_map(|(from, to)| Some((node(from)?, node(to)?)));
+                ring.cut(cut.collect());
+            }
+        }
     }
 
     /// Chooses the server that a request goes to. In another datacenter this is the
@@ -345,9 +365,10 @@ impl Trip {
 
     /// Returns whether the request comes from outside into a silent datacenter.
     fn is_silent(&self) -> bool {
-        let datacenter = &self.server().datacenter;
-        let is_local = self.network.server(&self.from).datacenter == *datacenter;
-        !is_local && lock(&self.network.faults).is_silent(datacenter)
+        let datacenter = self.server().datacenter.clone();
+        let is_local = self.network.server(&self.from).datacenter == datacenter;
+        let silent = FaultKind::SilentDatacenter(datacenter);
+        !is_local && lock(&self.network.faults).contains(&silent)
     }
 
     /// Lets the same request arrive a second time.

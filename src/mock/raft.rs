@@ -1,13 +1,14 @@
 //! The Raft of one simulated server.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::clock::{Gate, lock};
-use super::cluster::{Cluster, RaftChange, RaftFault};
-use super::fault::FaultId;
+use super::clock::{Gate, MockClock, lock};
+use super::cluster::{Active, Cluster, RaftChange};
+use super::fault::{FaultId, RaftFault};
 use crate::error::OperatorError;
 use crate::raft::{RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal};
 use crate::timer::Timer;
@@ -40,6 +41,8 @@ pub struct MockRaft {
     id: ServerId,
     /// Closed while the server is paused.
     gate: Gate,
+    /// Measures how long a slow call takes.
+    clock: MockClock,
 }
 
 impl MockRaft {
@@ -57,10 +60,11 @@ impl MockRaft {
         let id = cluster.leader.clone().or(first);
         let raft = MockRaft {
             cluster: Arc::new(Mutex::new(cluster)),
-            id: ServerId::new("stateless"),
+            id: id.unwrap_or_else(|| "stateless".into()),
             gate: Gate::default(),
+            clock: MockClock::new(),
         };
-        raft.at(id.unwrap_or_else(|| raft.id.clone()))
+        raft.at(raft.id.clone())
     }
 
     /// Creates a cluster of live voters, and returns the first one, which leads.
@@ -87,9 +91,9 @@ impl MockRaft {
         let id = id.into();
         self.cluster(|cluster| cluster.admit(&id));
         MockRaft {
-            cluster: Arc::clone(&self.cluster),
             id,
             gate: Gate::default(),
+            ..self.clone()
         }
     }
 
@@ -154,30 +158,39 @@ impl MockRaft {
         self.cluster(|cluster| cluster.changes.clone())
     }
 
-    pub(super) fn add_fault(&self, id: FaultId, fault: RaftFault) {
-        self.cluster(|cluster| cluster.faults.push((id, fault)));
+    pub(super) fn add_fault(&self, by: FaultId, fault: RaftFault) {
+        let at = self.id.clone();
+        self.cluster(|cluster| cluster.faults.push(Active { by, at, fault }));
     }
 
     /// Ends the effects of a fault, to come or present.
     pub(super) fn heal(&self, fault: FaultId) {
         self.cluster(|cluster| {
-            cluster.faults.retain(|(by, _)| *by != fault);
+            cluster.faults.retain(|active| active.by != fault);
             cluster.settle();
         });
     }
 
-    /// Makes calls wait while the gate is closed.
-    pub(super) fn behind(mut self, gate: &Gate) -> Self {
+    /// Separates these pairs of servers, given in both orders, and no others.
+    pub(super) fn cut(&self, pairs: BTreeSet<(ServerId, ServerId)>) {
+        self.cluster(|cluster| {
+            cluster.cuts = pairs;
+            cluster.settle();
+        });
+    }
+
+    /// Makes calls wait while the gate is closed, and while the clock measures how
+    /// long they take.
+    pub(super) fn behind(mut self, gate: &Gate, clock: &MockClock) -> Self {
         self.gate = gate.clone();
+        self.clock = clock.clone();
         self
     }
 
     /// Waits as long as a call takes.
     pub(super) async fn wait(&self) {
-        let delay = self.cluster(|cluster| cluster.delay.clone());
-        if let Some((clock, delay)) = delay {
-            clock.sleep(delay).await;
-        }
+        let delay = self.cluster(|cluster| cluster.delay());
+        self.clock.sleep(delay).await;
         self.gate.pass().await;
     }
 

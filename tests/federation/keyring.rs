@@ -147,7 +147,8 @@ async fn failed_node_counts_until_the_asking_server_notices() {
         reply.unwrap().rings[0].report.as_ref().unwrap().nodes
     };
     assert_eq!((nodes("alice").await, nodes("bob").await), (3, 3));
-    federation.notice_failure_by("alice", "carol", &Pool::Lan);
+    let lan = federation.keyring("alice", &Pool::Lan);
+    lan.notice_failure_by("alice", "carol");
     assert_eq!((nodes("alice").await, nodes("bob").await), (2, 3));
     federation.notice_failure("carol", &Pool::Lan);
     assert_eq!((nodes("alice").await, nodes("bob").await), (2, 2));
