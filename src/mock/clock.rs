@@ -69,29 +69,6 @@ impl MockClock {
     /// # Panics
     /// If the future waits for something that no sleep will bring, such as a lost
     /// answer when nothing has a deadline.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use cluster_operator::mock::{Fault, MockClock, MockFederation};
-    /// use cluster_operator::raft::Consistency;
-    /// use cluster_operator::service::Caller;
-    /// use cluster_operator::ErrorKind;
-    ///
-    /// let clock = MockClock::new();
-    /// let federation = MockFederation::builder()
-    ///     .datacenter("dc1", ["alice"])
-    ///     .datacenter("dc2", ["bob"])
-    ///     .clock(&clock)
-    ///     .build();
-    /// federation.inject(Fault::silent_datacenter("dc2"));
-    ///
-    /// let alice = federation.service("alice");
-    /// let in_dc2 = Caller::anonymous().in_datacenter("dc2");
-    /// let read = alice.raft_configuration(&in_dc2, Consistency::Default);
-    /// let error = clock.run(read).unwrap_err();
-    /// assert!(matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }));
-    /// assert_eq!(clock.now(), Duration::from_secs(10));
-    /// ```
     pub fn run<F: Future>(&self, future: F) -> F::Output {
         let mut task = Task::new(Box::pin(future));
         loop {

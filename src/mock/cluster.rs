@@ -15,23 +15,6 @@ use crate::types::ServerId;
 
 /// A removal that was made, with the configuration before and after it. Each shows
 /// which servers the leader saw alive at that moment.
-///
-/// ```
-/// use cluster_operator::mock::MockRaft;
-/// use cluster_operator::raft::Removal;
-/// use cluster_operator::RaftBackend;
-///
-/// # futures_executor::block_on(async {
-/// let raft = MockRaft::voters(["alice", "bob", "carol"]);
-/// let timeout = std::time::Duration::from_secs(10);
-/// let removal = Removal::new("bob", &raft.view().await?, timeout);
-/// raft.remove_server(&removal).await?;
-/// let changes = raft.changes();
-/// assert_eq!(changes[0].removed, "bob");
-/// assert_eq!(changes[0].before.servers.len(), 3);
-/// # Ok::<(), cluster_operator::OperatorError>(())
-/// # }).unwrap();
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RaftChange {
@@ -141,18 +124,14 @@ impl Cluster {
         }
     }
 
-    /// Adds a server outside the configuration, unless this id is known.
-    pub(super) fn admit(&mut self, id: &ServerId) {
-        if self.member(id).is_none() {
+    /// Finds a server, or adds it outside the configuration.
+    pub(super) fn admit(&mut self, id: &ServerId) -> &mut Member {
+        let known = self.members.iter().position(|member| member.id == *id);
+        let at = known.unwrap_or(self.members.len());
+        if known.is_none() {
             self.members.push(Member::new(id.clone()));
         }
-    }
-
-    pub(super) fn set_up(&mut self, id: &ServerId, up: bool) {
-        if let Some(member) = self.members.iter_mut().find(|member| member.id == *id) {
-            member.up = up;
-        }
-        self.settle();
+        &mut self.members[at]
     }
 
     /// Makes a server the leader, if it can lead. Returns whether it leads now.

@@ -95,7 +95,7 @@ impl MockFederationBuilder {
                 let rings: Vec<_> = rings.collect();
                 let link = Link {
                     network: Weak::clone(network),
-                    from: name.clone(),
+                    from: servers.len(),
                     datacenters: self.known_datacenters(name, datacenter, &pools),
                 };
                 servers.push(Server {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::{FaultId, NodeFault};
-use super::transcript::{CallEnd, CallNumber, Recorder};
+use super::transcript::{CallEnd, Recorder};
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{Answers, KeyChange, Keyring, NodeFailure, NodeKeys, Pool};
 use crate::types::NodeName;
@@ -13,11 +13,11 @@ use crate::types::NodeName;
 #[derive(Debug)]
 pub(super) struct Gossip {
     pool: Pool,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     /// Whether every node notices at once that another one is down.
     pub(super) notices_failures: bool,
     /// The failures that were noticed: the observer and the failed node.
-    noticed: BTreeSet<(NodeName, NodeName)>,
+    pub(super) noticed: BTreeSet<(NodeName, NodeName)>,
     /// The pairs of nodes that a partition separates, in both orders.
     pub(super) cuts: BTreeSet<(NodeName, NodeName)>,
     pub(super) faults: Vec<(FaultId, NodeName, NodeFault)>,
@@ -46,7 +46,7 @@ pub(super) struct Query {
 type Answer = Result<NodeKeys, NodeFailure>;
 
 /// A node that answers later: after which time, its position, and the call.
-pub(super) type Late = (Duration, usize, Option<CallNumber>);
+pub(super) type Late = (Duration, usize, Option<usize>);
 
 impl Gossip {
     pub(super) fn new(
@@ -70,10 +70,6 @@ impl Gossip {
         }
     }
 
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &NodeName> {
-        self.nodes.iter().map(|node| &node.name)
-    }
-
     /// # Panics
     /// If there is no such node.
     pub(super) fn node(&mut self, name: &NodeName) -> &mut Node {
@@ -92,18 +88,6 @@ impl Gossip {
                 reason: "it is stopped".into(),
             })),
         }
-    }
-
-    /// Restarts a node with its former ring. Every node counts it as a member again.
-    pub(super) fn restart(&mut self, name: &NodeName) {
-        self.node(name).up = true;
-        self.noticed.retain(|(_, failed)| failed != name);
-    }
-
-    pub(super) fn notice_failure(&mut self, observer: &NodeName, failed: &NodeName) {
-        self.node(observer);
-        self.node(failed);
-        self.noticed.insert((observer.clone(), failed.clone()));
     }
 
     /// The nodes that this one counts as members, dead or alive.
@@ -163,7 +147,7 @@ impl Gossip {
     }
 
     /// Lets one node execute a query and answer it.
-    pub(super) fn answer(&mut self, query: &Query, at: usize, call: Option<CallNumber>) {
+    pub(super) fn answer(&mut self, query: &Query, at: usize, call: Option<usize>) {
         let end = match self.answer_of(query, at) {
             Err(end) => end,
             Ok(answer) => {

@@ -87,13 +87,13 @@ impl MockKeyring {
         nodes: impl IntoIterator<Item = N>,
     ) -> Self {
         let gossip = Gossip::new(pool.clone(), nodes.into_iter().map(Into::into), ring);
-        let Some(node) = gossip.nodes().next().cloned() else {
+        let Some(first) = gossip.nodes.first() else {
             panic!("a gossip pool needs a node");
         };
         MockKeyring {
             pool,
+            node: first.name.clone(),
             gossip: Arc::new(Mutex::new(gossip)),
-            node,
             gate: Gate::default(),
         }
     }
@@ -103,10 +103,9 @@ impl MockKeyring {
         let node = node.into();
         self.gossip().node(&node);
         MockKeyring {
-            pool: self.pool.clone(),
-            gossip: Arc::clone(&self.gossip),
             node,
             gate: Gate::default(),
+            ..self.clone()
         }
     }
 
@@ -117,7 +116,8 @@ impl MockKeyring {
 
     /// Returns all nodes, dead or alive.
     pub fn nodes(&self) -> Vec<NodeName> {
-        self.gossip().nodes().cloned().collect()
+        let gossip = self.gossip();
+        gossip.nodes.iter().map(|node| node.name.clone()).collect()
     }
 
     /// Returns the nodes that this one counts as members, dead or alive.
@@ -143,12 +143,12 @@ impl MockKeyring {
 
     /// Stops a node.
     pub fn stop(&self, node: impl Into<NodeName>) {
-        self.gossip().node(&node.into()).up = false;
+        self.set_up(&node.into(), false);
     }
 
     /// Restarts a stopped node. All nodes count it as a member.
     pub fn restart(&self, node: impl Into<NodeName>) {
-        self.gossip().restart(&node.into());
+        self.set_up(&node.into(), true);
     }
 
     /// Lets every node notice that this one is down. A node that is up stays a
@@ -156,20 +156,31 @@ impl MockKeyring {
     pub fn notice_failure(&self, failed: impl Into<NodeName>) {
         let failed = failed.into();
         for observer in self.nodes() {
-            self.gossip().notice_failure(&observer, &failed);
+            self.notice_failure_by(observer, failed.clone());
         }
     }
 
     /// Lets one node notice that another one is down.
     pub fn notice_failure_by(&self, observer: impl Into<NodeName>, failed: impl Into<NodeName>) {
-        self.gossip()
-            .notice_failure(&observer.into(), &failed.into());
+        let (observer, failed) = (observer.into(), failed.into());
+        let mut gossip = self.gossip();
+        gossip.node(&observer);
+        gossip.node(&failed);
+        gossip.noticed.insert((observer, failed));
     }
 
     /// Sets whether every node notices at once that another one is down.
     /// Default: false.
     pub fn set_notices_failures(&self, notices: bool) {
         self.gossip().notices_failures = notices;
+    }
+
+    pub(super) fn set_up(&self, node: &NodeName, up: bool) {
+        let mut gossip = self.gossip();
+        gossip.node(node).up = up;
+        if up {
+            gossip.noticed.retain(|(_, failed)| failed != node);
+        }
     }
 
     /// Returns whether both are nodes of the same pool.

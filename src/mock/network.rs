@@ -11,7 +11,7 @@ use super::clock::{Gate, MockClock, lock};
 use super::fault::{ActiveFaults, CallFault, FaultKind};
 use super::keyring::MockKeyring;
 use super::raft::MockRaft;
-use super::transcript::{Call, CallEnd, CallNumber, Recorder};
+use super::transcript::{Call, CallEnd, Recorder};
 use crate::error::Outcome;
 use crate::keyring::{KeyringBackend, Pool};
 use crate::operation::{
@@ -57,41 +57,30 @@ impl Server {
 
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
-        self.leave();
+        self.take_part(false);
     }
 
     /// Starts the server, unless it is paused: then it continues once it is resumed.
     pub(super) fn restart(&self) {
         self.stopped.store(false, Ordering::Relaxed);
-        if !self.gate.is_closed() {
-            self.join();
-        }
+        self.take_part(!self.gate.is_closed());
     }
 
     pub(super) fn pause(&self) {
         self.gate.close();
-        self.leave();
+        self.take_part(false);
     }
 
     pub(super) fn resume(&self) {
-        if !self.stopped.load(Ordering::Relaxed) {
-            self.join();
-        }
+        self.take_part(!self.stopped.load(Ordering::Relaxed));
         self.gate.open();
     }
 
-    /// Stops its votes and its gossip.
-    fn leave(&self) {
-        self.raft.stop(self.raft.id().clone());
+    /// Starts or stops its votes and its gossip.
+    fn take_part(&self, up: bool) {
+        self.raft.set_up(self.raft.id(), up);
         for ring in &self.rings {
-            ring.stop(ring.node().clone());
-        }
-    }
-
-    fn join(&self) {
-        self.raft.restart(self.raft.id().clone());
-        for ring in &self.rings {
-            ring.restart(ring.node().clone());
+            ring.set_up(ring.node(), up);
         }
     }
 
@@ -209,10 +198,11 @@ impl Network {
     /// Prepares the record of a call.
     fn call(&self, from: &Server, to: NodeName, forwarded: &Forwarded, suffix: &str) -> Call {
         let what = format!("{}{suffix}", describe(&forwarded.request));
-        let mut call = self.recorder.call(from.name.clone(), to, what.into());
-        call.hops = forwarded.hops;
-        call.timeout = forwarded.timeout;
-        call
+        Call {
+            hops: forwarded.hops,
+            timeout: forwarded.timeout,
+            ..self.recorder.call(from.name.clone(), to, what.into())
+        }
     }
 }
 
@@ -224,7 +214,8 @@ fn is_stopped(server: &Server) -> String {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) network: Weak<Network>,
-    pub(super) from: NodeName,
+    /// The position of the server.
+    pub(super) from: usize,
     pub(super) datacenters: Vec<DatacenterName>,
 }
 
@@ -244,7 +235,7 @@ impl Peers for Link {
             let why = "the mock federation was dropped: keep it as long as its services";
             return Err(SendError::not_sent(why));
         };
-        let from = network.server(&self.from);
+        let from = &network.servers[self.from];
         from.gate.pass().await;
         let Ok(forwarded) = envelope.open() else {
             return Err(SendError::not_sent("the envelope cannot be decoded"));
@@ -271,7 +262,7 @@ impl Peers for Link {
         }
         let trip = Trip {
             network: Arc::clone(&network),
-            from: from.name.clone(),
+            from: self.from,
             to,
             envelope,
             forwarded,
@@ -297,12 +288,13 @@ impl Peers for Link {
 /// A request in transit to another server, and its answer.
 struct Trip {
     network: Arc<Network>,
-    from: NodeName,
+    from: usize,
     to: usize,
     envelope: Envelope,
     forwarded: Forwarded,
     faults: Vec<CallFault>,
-    call: CallNumber,
+    /// The number of the call in the transcript.
+    call: usize,
 }
 
 impl Trip {
@@ -327,7 +319,7 @@ impl Trip {
             recorder.end(self.call, CallEnd::RequestLost);
             return None;
         }
-        let to = self.server();
+        let to = self.to();
         to.received.fetch_add(1, Ordering::Relaxed);
         to.gate.pass().await;
         recorder.arrived(self.call);
@@ -353,37 +345,40 @@ impl Trip {
         Some(Ok(answer))
     }
 
-    fn server(&self) -> &Server {
+    fn from(&self) -> &Server {
+        &self.network.servers[self.from]
+    }
+
+    fn to(&self) -> &Server {
         &self.network.servers[self.to]
     }
 
     /// Returns whether the server can be reached at this moment.
     fn is_open(&self) -> bool {
-        let from = self.network.server(&self.from);
-        self.server().is_up() && !self.network.is_cut(from, self.server())
+        self.to().is_up() && !self.network.is_cut(self.from(), self.to())
     }
 
     /// Returns whether the request comes from outside into a silent datacenter.
     fn is_silent(&self) -> bool {
-        let datacenter = self.server().datacenter.clone();
-        let is_local = self.network.server(&self.from).datacenter == datacenter;
+        let datacenter = self.to().datacenter.clone();
+        let is_local = self.from().datacenter == datacenter;
         let silent = FaultKind::SilentDatacenter(datacenter);
         !is_local && lock(&self.network.faults).contains(&silent)
     }
 
     /// Lets the same request arrive a second time.
     fn repeat(&self, after: Duration) {
-        let from = self.network.server(&self.from);
-        let to = self.server().name.clone();
-        let call = self.network.call(from, to, &self.forwarded, " again");
+        let to = self.to().name.clone();
+        let call = self
+            .network
+            .call(self.from(), to, &self.forwarded, " again");
         let second = Trip {
             network: Arc::clone(&self.network),
-            from: self.from.clone(),
-            to: self.to,
             envelope: self.envelope.clone(),
             forwarded: self.forwarded.clone(),
             faults: vec![CallFault::Delay(after)],
             call: self.network.recorder.begin(call),
+            ..*self
         };
         drop(self.network.clock.detach(second.run()));
     }

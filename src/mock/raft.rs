@@ -89,7 +89,7 @@ impl MockRaft {
     /// not know is up, has no configuration, and follows nobody.
     pub fn at(&self, id: impl Into<ServerId>) -> Self {
         let id = id.into();
-        self.cluster(|cluster| cluster.admit(&id));
+        self.cluster(|cluster| _ = cluster.admit(&id));
         MockRaft {
             id,
             gate: Gate::default(),
@@ -122,12 +122,12 @@ impl MockRaft {
 
     /// Stops a server.
     pub fn stop(&self, id: impl Into<ServerId>) {
-        self.cluster(|cluster| cluster.set_up(&id.into(), false));
+        self.set_up(&id.into(), false);
     }
 
     /// Restarts a stopped server.
     pub fn restart(&self, id: impl Into<ServerId>) {
-        self.cluster(|cluster| cluster.set_up(&id.into(), true));
+        self.set_up(&id.into(), true);
     }
 
     /// Returns whether a server is up.
@@ -156,6 +156,13 @@ impl MockRaft {
     /// Returns all removals so far.
     pub fn changes(&self) -> Vec<RaftChange> {
         self.cluster(|cluster| cluster.changes.clone())
+    }
+
+    pub(super) fn set_up(&self, id: &ServerId, up: bool) {
+        self.cluster(|cluster| {
+            cluster.admit(id).up = up;
+            cluster.settle();
+        });
     }
 
     pub(super) fn add_fault(&self, by: FaultId, fault: RaftFault) {

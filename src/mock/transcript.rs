@@ -133,13 +133,6 @@ impl Transcript {
         let to = to.into();
         self.calls().filter(move |call| call.to == to)
     }
-
-    /// Iterates over the calls that a server or node made; see
-    /// [`calls_to`](Transcript::calls_to) for the names.
-    pub fn calls_from(&self, from: impl Into<NodeName>) -> impl Iterator<Item = &Call> {
-        let from = from.into();
-        self.calls().filter(move |call| call.from == from)
-    }
 }
 
 impl fmt::Display for Transcript {
@@ -208,10 +201,6 @@ struct Log {
     entries: VecDeque<Entry>,
 }
 
-/// The position of a recorded call.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct CallNumber(usize);
-
 impl Recorder {
     pub(super) fn new(clock: MockClock) -> Self {
         Recorder {
@@ -241,7 +230,8 @@ impl Recorder {
         }
     }
 
-    pub(super) fn begin(&self, call: Call) -> CallNumber {
+    /// Records a call. Returns its number.
+    pub(super) fn begin(&self, call: Call) -> usize {
         self.push(Entry::Call(call))
     }
 
@@ -252,12 +242,12 @@ impl Recorder {
         self.push(Entry::Call(call));
     }
 
-    pub(super) fn arrived(&self, call: CallNumber) {
+    pub(super) fn arrived(&self, call: usize) {
         let now = self.clock.now();
         self.change(call, |call| call.arrived = Some(now));
     }
 
-    pub(super) fn end(&self, call: CallNumber, end: CallEnd) {
+    pub(super) fn end(&self, call: usize, end: CallEnd) {
         let now = self.clock.now();
         self.change(call, |call| {
             call.ended = Some(now);
@@ -277,17 +267,17 @@ impl Recorder {
         log.entries.clear();
     }
 
-    fn push(&self, entry: Entry) -> CallNumber {
+    fn push(&self, entry: Entry) -> usize {
         let mut log = lock(&self.log);
         if log.entries.len() == KEPT {
             log.entries.pop_front();
             log.dropped += 1;
         }
         log.entries.push_back(entry);
-        CallNumber(log.dropped + log.entries.len() - 1)
+        log.dropped + log.entries.len() - 1
     }
 
-    fn change(&self, CallNumber(number): CallNumber, change: impl FnOnce(&mut Call)) {
+    fn change(&self, number: usize, change: impl FnOnce(&mut Call)) {
         let mut log = lock(&self.log);
         let at = number.checked_sub(log.dropped);
         if let Some(Entry::Call(call)) = at.and_then(|at| log.entries.get_mut(at)) {

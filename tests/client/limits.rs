@@ -134,11 +134,11 @@ async fn malformed_call_is_rejected_before_the_service() {
         assert_eq!(response.status(), 200);
         assert!(response.body().contains("incompatible-server"));
     }
-    assert_eq!(peers.calls(), 0);
+    assert_eq!(peers.sent().len(), 0);
     let charset = Some("Application/JSON; charset=utf-8");
     let response = exchange(&peer, call(None, charset, away)).await;
     assert!(response.body().contains("PeerRemoved"));
-    assert_eq!(peers.calls(), 1);
+    assert_eq!(peers.sent().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
