@@ -44,11 +44,13 @@ const SILENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct MockAutopilot {
     raft: MockRaft,
-    version: String,
+    /// The software version of the servers.
+    pub(super) version: String,
 }
 
 impl MockAutopilot {
-    /// Creates the autopilot of the server that this Raft belongs to.
+    /// Creates the autopilot of the server that this Raft belongs to. It reports 1.10.0
+    /// as the software version.
     pub fn new(raft: &MockRaft) -> Self {
         MockAutopilot {
             raft: raft.clone(),
@@ -56,11 +58,27 @@ impl MockAutopilot {
         }
     }
 
-    /// Sets the software version of the servers. Default: 1.10.0.
-    #[must_use]
-    pub fn with_version(mut self, version: impl Into<String>) -> Self {
-        self.version = version.into();
-        self
+    fn state_in(&self, cluster: &Cluster) -> Result<AutopilotState, OperatorError> {
+        let known = cluster.known_to(self.raft.id())?.servers;
+        let servers = known.iter().enumerate();
+        let mut servers: Vec<_> = servers
+            .map(|(place, server)| self.server(cluster, place, server))
+            .collect();
+        servers.sort_by(|a, b| a.id.cmp(&b.id));
+        let all: Vec<_> = servers.iter().collect();
+        let mut voters = all.clone();
+        voters.retain(|server| server.role != RaftRole::Nonvoter);
+        // As in Consul, the leader comes first.
+        voters.sort_by_key(|voter| voter.role != RaftRole::Leader);
+        let leader = voters.first().filter(|it| it.role == RaftRole::Leader);
+        Ok(AutopilotState {
+            healthy: servers.iter().all(|server| server.healthy),
+            failure_tolerance: tolerance(&voters),
+            optimistic_failure_tolerance: tolerance(&all),
+            leader: leader.map(|leader| leader.id.clone()),
+            voters: voters.iter().map(|voter| voter.id.clone()).collect(),
+            servers,
+        })
     }
 
     /// A server, with its place in the configuration.
@@ -96,11 +114,11 @@ impl MockAutopilot {
 #[async_trait]
 impl AutopilotBackend for MockAutopilot {
     async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
-        self.raft.wait().await;
-        self.raft.cluster(|cluster| {
+        let configuration = |cluster: &mut Cluster| {
             cluster.known_to(self.raft.id())?;
             Ok(cluster.autopilot.clone())
-        })
+        };
+        self.raft.call(configuration).await
     }
 
     async fn set_configuration(
@@ -108,36 +126,12 @@ impl AutopilotBackend for MockAutopilot {
         configuration: AutopilotConfiguration,
         expected_index: Option<u64>,
     ) -> Result<bool, OperatorError> {
-        self.raft.wait().await;
-        self.raft.cluster(|cluster| {
-            cluster.check_leads(self.raft.id())?;
-            Ok(cluster.set_autopilot(configuration, expected_index))
-        })
+        let set = |cluster: &mut Cluster| Ok(cluster.set_autopilot(configuration, expected_index));
+        self.raft.call_leader(set).await
     }
 
     async fn state(&self) -> Result<AutopilotState, OperatorError> {
-        self.raft.wait().await;
-        self.raft.cluster(|cluster| {
-            let known = cluster.known_to(self.raft.id())?.servers;
-            let servers = known.iter().enumerate();
-            let mut servers: Vec<_> = servers
-                .map(|(place, server)| self.server(cluster, place, server))
-                .collect();
-            servers.sort_by(|a, b| a.id.cmp(&b.id));
-            let mut voters: Vec<_> = servers.iter().collect();
-            voters.retain(|server| server.role != RaftRole::Nonvoter);
-            // As in Consul, the leader comes first.
-            voters.sort_by_key(|voter| voter.role != RaftRole::Leader);
-            let leader = voters.first().filter(|it| it.role == RaftRole::Leader);
-            Ok(AutopilotState {
-                healthy: servers.iter().all(|server| server.healthy),
-                failure_tolerance: tolerance(&voters),
-                optimistic_failure_tolerance: tolerance(&servers.iter().collect::<Vec<_>>()),
-                leader: leader.map(|leader| leader.id.clone()),
-                voters: voters.iter().map(|voter| voter.id.clone()).collect(),
-                servers,
-            })
-        })
+        self.raft.call(|cluster| self.state_in(cluster)).await
     }
 }
 

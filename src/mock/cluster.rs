@@ -193,39 +193,35 @@ impl Cluster {
         Ok(view)
     }
 
+    /// What a server believes about the leader.
     fn leadership(&self, member: &Member) -> Leadership {
-        let hint = self
-            .faults
-            .iter()
-            .rev()
-            .find_map(|active| match &active.fault {
-                RaftFault::StaleHint(leader) if active.at == member.id => Some(leader),
-                _ => None,
-            });
-        if let Some(leader) = hint {
-            let address = self.member(leader).and_then(|it| it.first.as_ref());
-            return match *leader == member.id {
-                true => Leadership::Local,
-                false => Leadership::Remote(LeaderHint {
-                    id: leader.clone(),
-                    address: address.map_or_else(|| "nowhere".into(), |it| it.address.clone()),
-                }),
-            };
-        }
-        match member.leader_hint() {
-            Some(leader) if leader.id == member.id => Leadership::Local,
-            Some(leader) => Leadership::Remote(leader),
+        let mut latest = self.faults.iter().rev();
+        let stale = latest.find_map(|active| match &active.fault {
+            RaftFault::StaleHint(leader) if active.at == member.id => Some(leader),
+            _ => None,
+        });
+        match stale.or(member.leader.as_ref()) {
+            Some(leader) if *leader == member.id => Leadership::Local,
+            Some(leader) => Leadership::Remote(self.hint(leader)),
             None => Leadership::Unknown,
+        }
+    }
+
+    fn hint(&self, leader: &ServerId) -> LeaderHint {
+        let first = self.member(leader).and_then(|member| member.first.as_ref());
+        LeaderHint {
+            id: leader.clone(),
+            address: first.map_or_else(|| "nowhere".into(), |first| first.address.clone()),
         }
     }
 
     /// Fails unless this server leads. Counts as a call of its Raft.
     pub(super) fn check_leads(&mut self, id: &ServerId) -> Result<(), OperatorError> {
         self.count_call(id);
-        match self.live(id)?.leader_hint() {
-            Some(leader) if leader.id == *id => Ok(()),
+        match &self.live(id)?.leader {
+            Some(leader) if leader == id => Ok(()),
             Some(leader) => {
-                let leader = Some(leader);
+                let leader = Some(self.hint(leader));
                 Err(ErrorKind::NotLeader { leader }.into())
             }
             None => Err(ErrorKind::NoLeader.into()),
@@ -245,10 +241,8 @@ impl Cluster {
             _ => true,
         });
         if self.faults.len() < before {
-            let next = self
-                .voters()
-                .map(|voter| voter.id.clone())
-                .find(|next| next != id && self.can_lead(next));
+            let is_next = |voter: &&RaftServer| voter.id != *id && self.can_lead(&voter.id);
+            let next = self.voters().find(is_next).map(|voter| voter.id.clone());
             if let Some(next) = next {
                 self.elect(&next);
             }
@@ -423,15 +417,5 @@ impl Member {
             log: Log::default(),
             leader: None,
         }
-    }
-
-    fn leader_hint(&self) -> Option<LeaderHint> {
-        let leader = self.leader.as_ref()?;
-        let servers = &self.log.configuration.servers;
-        let leader = servers.iter().find(|server| server.id == *leader)?;
-        Some(LeaderHint {
-            id: leader.id.clone(),
-            address: leader.address.clone(),
-        })
     }
 }

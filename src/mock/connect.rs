@@ -135,11 +135,11 @@ impl MockFederationBuilder {
             builder = builder.timer(clock.clone());
         }
         if self.autopilot {
-            let autopilot = MockAutopilot::new(raft);
-            builder = match &self.version {
-                Some(version) => builder.autopilot(autopilot.with_version(version.clone())),
-                None => builder.autopilot(autopilot),
-            };
+            let mut autopilot = MockAutopilot::new(raft);
+            if let Some(version) = &self.version {
+                autopilot.version.clone_from(version);
+            }
+            builder = builder.autopilot(autopilot);
         }
         builder = (self.service_options)(builder);
         builder.authorizer = builder.authorizer.map(|authorizer| {
@@ -192,7 +192,8 @@ impl MockFederationBuilder {
         }
         servers.sort_by_key(|(place, _)| *place);
         let servers = servers.into_iter().map(|(_, server)| server);
-        let raft = MockRaft::new(servers).with_index(self.raft_index);
+        let raft = MockRaft::new(servers);
+        raft.cluster(|cluster| cluster.start_at(self.raft_index));
         ids.into_iter().map(|id| raft.at(id)).collect()
     }
 

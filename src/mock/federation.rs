@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::clock::{MockClock, lock};
+use super::clock::lock;
 use super::fault::{Fault, FaultId, FaultKind, RaftFault};
 use super::keyring::MockKeyring;
 use super::network::{Network, Server};
@@ -177,7 +177,7 @@ impl MockFederation {
     }
 }
 
-/// The transcript and the clock.
+/// The transcript.
 impl MockFederation {
     /// Returns the calls so far, between servers and to the nodes of gossip pools.
     /// Only the last 100,000 entries are kept.
@@ -193,12 +193,6 @@ impl MockFederation {
     /// Adds a line of the test's own to the transcript.
     pub fn note(&self, text: impl Into<String>) {
         self.network.recorder.note(text.into());
-    }
-
-    /// Returns the clock of the transcript: the one that the federation was
-    /// [built with](super::MockFederationBuilder::clock), or one that stands still.
-    pub fn clock(&self) -> MockClock {
-        self.network.clock.clone()
     }
 }
 

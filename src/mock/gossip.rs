@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::{FaultId, NodeFault};
-use super::transcript::{CallEnd, Recorder};
+use super::transcript::{Call, CallEnd, Recorder};
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{Answers, KeyChange, Keyring, NodeFailure, NodeKeys, Pool};
 use crate::types::NodeName;
@@ -119,25 +119,23 @@ impl Gossip {
 
     /// Asks every member. Returns those that answer later, the first of them first.
     pub(super) fn ask(&mut self, query: &Query) -> Vec<Late> {
-        query.answers.asking(self.members(&query.from).cloned());
-        let failed = self.nodes.iter();
-        let failed = failed.filter(|node| !self.is_member(&query.from, node));
-        query.answers.absent(failed.map(|node| node.name.clone()));
-        let what = self.recorder.is_some().then(|| query.describe());
+        let (members, absent): (Vec<usize>, Vec<usize>) =
+            (0..self.nodes.len()).partition(|at| self.is_member(&query.from, &self.nodes[*at]));
+        let name = |at: &usize| self.nodes[*at].name.clone();
+        query.answers.asking(members.iter().map(name));
+        query.answers.absent(absent.iter().map(name));
+        let what = query.describe();
         let mut late = Vec::new();
-        for at in 0..self.nodes.len() {
-            let node = &self.nodes[at];
-            if !self.is_member(&query.from, node) {
-                continue;
-            }
-            let call = std::iter::zip(&self.recorder, &what).next();
-            let call = call.map(|(recorder, what)| {
-                let to = node.name.clone();
-                let mut call = recorder.call(query.from.clone(), to, Arc::clone(what));
-                call.pool = Some(self.pool.clone());
-                recorder.begin(call)
+        for at in members {
+            let to = self.nodes[at].name.clone();
+            let fault = self.fault(&to);
+            let call = self.recorder.as_ref().map(|recorder| {
+                recorder.begin(Call {
+                    pool: Some(self.pool.clone()),
+                    ..recorder.call(query.from.clone(), to, Arc::clone(&what))
+                })
             });
-            match self.fault(&node.name) {
+            match fault {
                 Some(NodeFault::Late(delay)) => late.push((delay, at, call)),
                 _ => self.answer(query, at, call),
             }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::{BoxFuture, FutureExt};
 
 use super::clock::lock;
 use crate::error::OperatorError;
@@ -15,8 +15,7 @@ use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
 use crate::service::OperatorService;
 use crate::types::DatacenterName;
 
-type Answer = Pin<Box<dyn Future<Output = EnvelopeReply> + Send>>;
-type Answerer = Arc<dyn Fn(Envelope) -> Answer + Send + Sync>;
+type Answerer = Arc<dyn Fn(Envelope) -> BoxFuture<'static, EnvelopeReply> + Send + Sync>;
 
 /// [`Peers`] for the tests of one service. Each target is another service or a
 /// closure; any other server is unreachable, and to any other datacenter there is no
@@ -100,16 +99,12 @@ impl MockPeers {
     where
         F: Future<Output = Result<OperatorReply, OperatorError>> + Send + 'static,
     {
-        let answer = Arc::new(answer);
-        let answerer = move |envelope: Envelope| -> Answer {
-            let answer = Arc::clone(&answer);
-            Box::pin(async move {
-                let result = match envelope.open() {
-                    Ok(forwarded) => answer(forwarded.request).await,
-                    Err(error) => Err(error),
-                };
-                EnvelopeReply::new(&result)
-            })
+        let answerer = move |envelope: Envelope| match envelope.open() {
+            Ok(forwarded) => {
+                let answer = answer(forwarded.request);
+                answer.map(|result| EnvelopeReply::new(&result)).boxed()
+            }
+            Err(error) => std::future::ready(EnvelopeReply::new(&Err(error))).boxed(),
         };
         self.add(target, Arc::new(answerer));
         self
@@ -118,9 +113,9 @@ impl MockPeers {
     /// Adds a service as a target, or replaces the target, after the peers were
     /// passed to a service.
     pub fn add_service(&self, target: Target, service: OperatorService) {
-        let answer = move |envelope: Envelope| -> Answer {
+        let answer = move |envelope: Envelope| {
             let service = service.clone();
-            Box::pin(async move { service.answer(&envelope).await })
+            async move { service.answer(&envelope).await }.boxed()
         };
         self.add(target, Arc::new(answer));
     }

@@ -78,13 +78,6 @@ impl MockRaft {
         }))
     }
 
-    /// Sets the index of the first configuration. Default: 1.
-    #[must_use]
-    pub fn with_index(self, index: u64) -> Self {
-        self.cluster(|cluster| cluster.start_at(index));
-        self
-    }
-
     /// Returns another server of the same cluster. A server that the cluster does
     /// not know is up, has no configuration, and follows nobody.
     pub fn at(&self, id: impl Into<ServerId>) -> Self {
@@ -194,11 +187,24 @@ impl MockRaft {
         self
     }
 
-    /// Waits as long as a call takes.
-    pub(super) async fn wait(&self) {
+    /// Calls this server, which takes as long as the faults say.
+    pub(super) async fn call<T>(&self, visit: impl FnOnce(&mut Cluster) -> T) -> T {
         let delay = self.cluster(|cluster| cluster.delay());
         self.clock.sleep(delay).await;
         self.gate.pass().await;
+        self.cluster(visit)
+    }
+
+    /// Calls this server, which has to lead.
+    pub(super) async fn call_leader<T>(
+        &self,
+        visit: impl FnOnce(&mut Cluster) -> Result<T, OperatorError>,
+    ) -> Result<T, OperatorError> {
+        self.call(|cluster| {
+            cluster.check_leads(&self.id)?;
+            visit(cluster)
+        })
+        .await
     }
 
     pub(super) fn cluster<T>(&self, visit: impl FnOnce(&mut Cluster) -> T) -> T {
@@ -209,32 +215,19 @@ impl MockRaft {
 #[async_trait]
 impl RaftBackend for MockRaft {
     async fn view(&self) -> Result<RaftView, OperatorError> {
-        self.wait().await;
-        self.cluster(|cluster| cluster.view(&self.id))
+        self.call(|cluster| cluster.view(&self.id)).await
     }
 
     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
-        self.wait().await;
-        self.cluster(|cluster| {
-            cluster.check_leads(&self.id)?;
-            cluster.view(&self.id)
-        })
+        self.call_leader(|cluster| cluster.view(&self.id)).await
     }
 
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.wait().await;
-        self.cluster(|cluster| {
-            cluster.check_leads(&self.id)?;
-            cluster.remove(removal)
-        })
+        self.call_leader(|cluster| cluster.remove(removal)).await
     }
 
     async fn transfer_leadership(&self, to: &ServerId, _: Duration) -> Result<(), OperatorError> {
-        self.wait().await;
-        self.cluster(|cluster| {
-            cluster.check_leads(&self.id)?;
-            cluster.transfer(to)
-        })
+        self.call_leader(|cluster| cluster.transfer(to)).await
     }
 }
 

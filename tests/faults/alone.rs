@@ -189,7 +189,7 @@ fn transcript_can_be_cleared_and_the_clock_advanced() {
     federation.clear_transcript();
     assert_eq!(federation.transcript().entries().count(), 0);
     clock.advance(SECOND);
-    assert_eq!(federation.clock().now(), SECOND);
+    assert_eq!(clock.now(), SECOND);
 }
 
 fn outcome_of_removal(clock: &MockClock, federation: &MockFederation, server: &str) -> Outcome {
