@@ -80,7 +80,7 @@ impl MockFederationBuilder {
         })
     }
 
-    fn servers(&self, network: &Weak<Network>, recorder: &Recorder) -> Vec<Server> {
+    fn servers(&self, network: &Weak<Network>, recorder: &Recorder) -> Vec<Arc<Server>> {
         let pools = self.pools(recorder);
         let mut servers = Vec::new();
         for (datacenter, members) in &self.datacenters {
@@ -95,10 +95,10 @@ impl MockFederationBuilder {
                 let rings: Vec<_> = rings.collect();
                 let link = Link {
                     network: Weak::clone(network),
-                    from: servers.len(),
+                    from: name.clone(),
                     datacenters: self.known_datacenters(name, datacenter, &pools),
                 };
-                servers.push(Server {
+                servers.push(Arc::new(Server {
                     name: name.clone(),
                     datacenter: datacenter.clone(),
                     service: self.service(datacenter, link, &raft, &rings, &recorder.clock, &gate),
@@ -107,7 +107,7 @@ impl MockFederationBuilder {
                     received: 0.into(),
                     gate,
                     stopped: false.into(),
-                });
+                }));
             }
         }
         servers

@@ -25,7 +25,7 @@ use crate::types::{DatacenterName, NodeName};
 /// All servers, in the order in which the test named them.
 #[derive(Debug)]
 pub(super) struct Network {
-    pub(super) servers: Vec<Server>,
+    pub(super) servers: Vec<Arc<Server>>,
     pub(super) faults: Mutex<ActiveFaults>,
     pub(super) recorder: Recorder,
     pub(super) clock: MockClock,
@@ -109,7 +109,7 @@ impl Server {
 impl Network {
     /// # Panics
     /// If there is no such server.
-    pub(super) fn server(&self, name: &NodeName) -> &Server {
+    pub(super) fn server(&self, name: &NodeName) -> &Arc<Server> {
         match self.servers.iter().find(|server| server.name == *name) {
             Some(server) => server,
             None => panic!("the federation has no server {name:?}"),
@@ -120,11 +120,9 @@ impl Network {
     ///
     /// # Panics
     /// If there are none.
-    pub(super) fn datacenter(&self, datacenter: &DatacenterName) -> Vec<&Server> {
-        let servers = self.servers.iter();
-        let servers: Vec<_> = servers
-            .filter(|server| server.datacenter == *datacenter)
-            .collect();
+    pub(super) fn datacenter(&self, datacenter: &DatacenterName) -> Vec<&Arc<Server>> {
+        let mut servers: Vec<_> = self.servers.iter().collect();
+        servers.retain(|server| server.datacenter == *datacenter);
         assert!(
             !servers.is_empty(),
             "the federation has no datacenter {datacenter:?}"
@@ -143,7 +141,7 @@ impl Network {
             let cut = self.servers.iter().filter(|to| self.is_cut(from, to));
             cut.map(move |to| (from, to))
         });
-        let cuts: Vec<(&Server, &Server)> = pairs.collect();
+        let cuts: Vec<(&Arc<Server>, &Arc<Server>)> = pairs.collect();
         let id = |server: &Server| server.raft.id().clone();
         for server in &self.servers {
             let cut = cuts.iter().map(|(from, to)| (id(from), id(to)));
@@ -160,36 +158,31 @@ impl Network {
     /// Chooses the server that a request goes to. In another datacenter this is the
     /// first one that the sender reaches and sees alive, else the first one that
     /// is up.
-    fn resolve(&self, from: &Server, target: &Target) -> Result<usize, SendError> {
+    fn resolve(&self, from: &Server, target: &Target) -> Result<&Arc<Server>, SendError> {
         if !from.is_up() {
             return Err(SendError::not_sent(is_stopped(from)));
         }
-        let servers = self.servers.iter().enumerate();
         match target {
             Target::Server(leader) => {
-                let is_meant = |to: &Server| {
-                    to.datacenter == from.datacenter && *to.raft.id() == leader.id && to.is_up()
-                };
-                let found = servers
-                    .filter(|(_, to)| is_meant(to))
-                    .map(|(at, _)| at)
-                    .next();
-                found.ok_or_else(|| SendError::not_sent("connection refused"))
+                let mut servers = self.datacenter(&from.datacenter).into_iter();
+                servers
+                    .find(|to| *to.raft.id() == leader.id && to.is_up())
+                    .ok_or_else(|| SendError::not_sent("connection refused"))
             }
             Target::Datacenter(datacenter) => {
-                let is_local = from.datacenter == *datacenter;
-                let mut joined: Vec<_> = servers
-                    .filter(|(_, to)| to.datacenter == *datacenter)
-                    .filter(|(_, to)| is_local || from.is_joined_with(to))
-                    .collect();
+                let mut joined: Vec<_> = self.servers.iter().collect();
+                joined.retain(|to| {
+                    let is_local = from.datacenter == to.datacenter;
+                    to.datacenter == *datacenter && (is_local || from.is_joined_with(to))
+                });
                 if joined.is_empty() {
                     return Err(SendError::NoPath);
                 }
-                joined.retain(|(_, to)| to.is_up());
+                joined.retain(|to| to.is_up());
                 let mut up = joined.iter();
-                up.find(|(_, to)| !self.is_cut(from, to) && from.sees(to))
+                up.find(|to| !self.is_cut(from, to) && from.sees(to))
                     .or(joined.first())
-                    .map(|(at, _)| *at)
+                    .copied()
                     .ok_or_else(|| SendError::not_sent("no server is up"))
             }
         }
@@ -214,8 +207,7 @@ fn is_stopped(server: &Server) -> String {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) network: Weak<Network>,
-    /// The position of the server.
-    pub(super) from: usize,
+    pub(super) from: NodeName,
     pub(super) datacenters: Vec<DatacenterName>,
 }
 
@@ -235,7 +227,7 @@ impl Peers for Link {
             let why = "the mock federation was dropped: keep it as long as its services";
             return Err(SendError::not_sent(why));
         };
-        let from = &network.servers[self.from];
+        let from = network.server(&self.from);
         from.gate.pass().await;
         let Ok(forwarded) = envelope.open() else {
             return Err(SendError::not_sent("the envelope cannot be decoded"));
@@ -252,18 +244,17 @@ impl Peers for Link {
                 return Err(error);
             }
         };
-        let name = network.servers[to].name.clone();
-        let faults = lock(&network.faults).of_call(&from.name, &name);
-        let call = network.call(from, name.clone(), &forwarded, "");
+        let faults = lock(&network.faults).of_call(&from.name, &to.name);
+        let call = network.call(from, to.name.clone(), &forwarded, "");
         if faults.contains(&CallFault::Refuse) {
-            let why = format!("{name}: a fault of the test");
+            let why = format!("{}: a fault of the test", to.name);
             network.recorder.fail(call, why.clone());
             return Err(SendError::not_sent(why));
         }
         let trip = Trip {
             network: Arc::clone(&network),
-            from: self.from,
-            to,
+            from: Arc::clone(from),
+            to: Arc::clone(to),
             envelope,
             forwarded,
             faults,
@@ -288,8 +279,8 @@ impl Peers for Link {
 /// A request in transit to another server, and its answer.
 struct Trip {
     network: Arc<Network>,
-    from: usize,
-    to: usize,
+    from: Arc<Server>,
+    to: Arc<Server>,
     envelope: Envelope,
     forwarded: Forwarded,
     faults: Vec<CallFault>,
@@ -303,12 +294,11 @@ impl Trip {
     async fn run(self) -> Option<Result<EnvelopeReply, String>> {
         let recorder = &self.network.recorder;
         let has = |fault| self.faults.contains(&fault);
-        let mut delay = Duration::ZERO;
-        for fault in &self.faults {
-            if let CallFault::Delay(by) = fault {
-                delay = delay.saturating_add(*by);
-            }
-        }
+        let delays = self.faults.iter().filter_map(|fault| match fault {
+            CallFault::Delay(by) => Some(*by),
+            _ => None,
+        });
+        let delay = delays.fold(Duration::ZERO, Duration::saturating_add);
         for fault in &self.faults {
             if let CallFault::Duplicate(after) = fault {
                 self.repeat(delay.saturating_add(*after));
@@ -319,7 +309,7 @@ impl Trip {
             recorder.end(self.call, CallEnd::RequestLost);
             return None;
         }
-        let to = self.to();
+        let to = &self.to;
         to.received.fetch_add(1, Ordering::Relaxed);
         to.gate.pass().await;
         recorder.arrived(self.call);
@@ -345,40 +335,29 @@ impl Trip {
         Some(Ok(answer))
     }
 
-    fn from(&self) -> &Server {
-        &self.network.servers[self.from]
-    }
-
-    fn to(&self) -> &Server {
-        &self.network.servers[self.to]
-    }
-
     /// Returns whether the server can be reached at this moment.
     fn is_open(&self) -> bool {
-        self.to().is_up() && !self.network.is_cut(self.from(), self.to())
+        self.to.is_up() && !self.network.is_cut(&self.from, &self.to)
     }
 
     /// Returns whether the request comes from outside into a silent datacenter.
     fn is_silent(&self) -> bool {
-        let datacenter = self.to().datacenter.clone();
-        let is_local = self.from().datacenter == datacenter;
-        let silent = FaultKind::SilentDatacenter(datacenter);
-        !is_local && lock(&self.network.faults).contains(&silent)
+        let silent = FaultKind::SilentDatacenter(self.to.datacenter.clone());
+        self.from.datacenter != self.to.datacenter && lock(&self.network.faults).contains(&silent)
     }
 
     /// Lets the same request arrive a second time.
     fn repeat(&self, after: Duration) {
-        let to = self.to().name.clone();
-        let call = self
-            .network
-            .call(self.from(), to, &self.forwarded, " again");
+        let to = self.to.name.clone();
+        let call = self.network.call(&self.from, to, &self.forwarded, " again");
         let second = Trip {
             network: Arc::clone(&self.network),
+            from: Arc::clone(&self.from),
+            to: Arc::clone(&self.to),
             envelope: self.envelope.clone(),
             forwarded: self.forwarded.clone(),
             faults: vec![CallFault::Delay(after)],
             call: self.network.recorder.begin(call),
-            ..*self
         };
         drop(self.network.clock.detach(second.run()));
     }

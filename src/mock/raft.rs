@@ -305,14 +305,6 @@ mod tests {
     }
 
     #[test]
-    fn voters_begin_as_in_consul() {
-        let configuration = stale(&MockRaft::voters(["a", "b"]));
-        assert_eq!(configuration.index, 1);
-        let three = |server: &RaftServer| server.protocol_version == Some("3".into());
-        assert!(configuration.servers.iter().all(three));
-    }
-
-    #[test]
     fn liveness_and_last_index_show_only_if_set_at_first() {
         let set = RaftServer::voter("a", "a")
             .with_alive(true)
