@@ -13,7 +13,7 @@ use cluster_operator::acl::{
 };
 use futures_util::future::join_all;
 
-use crate::check::{Check, checks, suite};
+use crate::check::suite;
 use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, exactly, same};
 use crate::secret::{PART, tells_part};
 
@@ -120,24 +120,6 @@ pub trait AclFixture: Fixture {
     }
 }
 
-/// A check of this suite.
-pub type AclCheck = Check<Acl, dyn AclFixture>;
-
-suite! {
-    /// Runs the whole suite, each check on an authorizer of its own.
-    acl_authorizer of "AclAuthorizer", AclFixture, Acl
-}
-
-/// Generates one `#[test]` for each check, as [the crate](crate#one-test-for-each-check)
-/// shows.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __conformance_acl_tests {
-    ($($arguments:tt)*) => {
-        $crate::__conformance_tests! { ($) __conformance_acl_names acl $($arguments)* }
-    };
-}
-
 /// One token for each rule about each resource, and one without a rule.
 const RULES: &[TokenRules] = &[
     TokenRules::operator(Rule::Read),
@@ -166,8 +148,11 @@ const ALL: [(Resource, Access); 4] = [
     (Resource::Keyring, Access::Write),
 ];
 
-checks! {
-    ($) __conformance_acl_names, AclCheck;
+suite! {
+    ($) __conformance_acl_tests;
+
+    /// Runs the whole suite, each check on an authorizer of its own.
+    suite acl::acl_authorizer(AclAuthorizer, AclFixture, Acl);
 
     /// A request without a token has the anonymous rules, which no token has, and its
     /// denial names no accessor.

@@ -1,15 +1,17 @@
-//! A check, the macros that list checks, and the run of a suite.
+//! A check, the macros that write a suite, and its run.
 
 use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::FutureExt;
 
-use crate::fixture::{Fixture, NotSupported, Steps, Stop, Trial, Verdict};
+use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict};
 use crate::report::{CheckResult, Checked, Report};
+use crate::secret::with_key_numbers;
 
 /// A check in progress.
 pub(crate) type Checking<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>>;
@@ -18,23 +20,30 @@ pub(crate) type Checking<'a> = Pin<Box<dyn Future<Output = Verdict> + Send + 'a>
 ///
 /// `W` describes the fixture that the test needs, and `F` is that fixture's trait.
 pub struct Check<W, F: ?Sized> {
-    pub(crate) name: &'static str,
-    pub(crate) rule: &'static str,
-    pub(crate) source: &'static str,
-    pub(crate) wanted: W,
+    /// The name: what the check shows, in snake case.
+    pub name: &'static str,
+    /// The rule in words.
+    pub rule: &'static str,
+    /// The source of the rule: a system that keeps it, or a report of what happened
+    /// where it was broken.
+    pub source: &'static str,
+    /// The fixture that the check needs.
+    pub wanted: W,
     /// Waits until the fixture is what was wanted.
     pub(crate) ready: for<'a> fn(W, Trial<'a, F>) -> Checking<'a>,
     pub(crate) run: for<'a> fn(Trial<'a, F>) -> Checking<'a>,
 }
 
-/// Writes each check of a suite once: the rule as its doc comment, the source of the
-/// rule, what the check needs, and the check itself. Generates the functions, the list
-/// `CHECKS`, and a hidden macro `$names` that hands each name to another macro.
+/// Writes a suite: how it is run, and each check once, with the rule as its doc comment,
+/// the source of the rule, what the check needs, and the check itself. Generates the
+/// functions that run all checks and one, the list `CHECKS`, and the macro `$tests`.
 ///
 /// The first argument is a `$`.
-macro_rules! checks {
+macro_rules! suite {
     (
-        ($d:tt) $names:ident, $check:ty;
+        ($d:tt) $tests:ident;
+        $(#[$docs:meta])*
+        suite $module:ident::$suite:ident($trait:ident, $fixture:ident, $wants:ty);
         $(
             $(#[doc = $rule:literal])+
             #[source($source:literal)]
@@ -42,16 +51,44 @@ macro_rules! checks {
             async fn $name:ident($trial:ident: $given:ty) -> $verdict:ty $body:block
         )+
     ) => {
+        $(#[$docs])*
+        ///
+        /// The factory answers [`NotSupported`](crate::NotSupported) where it cannot make
+        /// such a fixture, and the check is skipped. It has to bound its own waiting; what
+        /// follows is bounded by the fixture's [deadline](crate::Fixture::deadline).
+        pub async fn $suite<F: $fixture + 'static>(
+            factory: impl AsyncFn($wants) -> Result<F, $crate::NotSupported>,
+        ) -> $crate::Report {
+            run_all(CHECKS, factory).await
+        }
+
+        /// Runs one check.
+        pub async fn run<F: $fixture + 'static>(
+            check: &$crate::Check<$wants, dyn $fixture>,
+            factory: impl AsyncFn($wants) -> Result<F, $crate::NotSupported>,
+        ) -> $crate::Report {
+            run_all(std::slice::from_ref(check), factory).await
+        }
+
+        async fn run_all<F: $fixture + 'static>(
+            checks: &[$crate::Check<$wants, dyn $fixture>],
+            factory: impl AsyncFn($wants) -> Result<F, $crate::NotSupported>,
+        ) -> $crate::Report {
+            let boxed = |fixture| Box::new(fixture) as Box<dyn $fixture>;
+            let make = async |wanted| factory(wanted).await.map(boxed);
+            $crate::check::run_all(stringify!($trait), checks, make).await
+        }
+
         $(async fn $name($trial: $given) -> $verdict $body)+
 
         /// Every check of the suite, in the order in which it runs them.
-        pub const CHECKS: &[$check] = &[$(by_name::$name),+];
+        pub const CHECKS: &[$crate::Check<$wants, dyn $fixture>] = &[$(by_name::$name),+];
 
         #[doc(hidden)]
         #[allow(missing_docs, non_upper_case_globals, unused_parens)]
         pub mod by_name {
             use super::*;
-            $(pub const $name: $check = $crate::Check {
+            $(pub const $name: $crate::Check<$wants, dyn $fixture> = $crate::Check {
                 name: stringify!($name),
                 rule: concat!($($rule),+).trim_ascii(),
                 source: $source,
@@ -61,51 +98,25 @@ macro_rules! checks {
             };)+
         }
 
+        /// Generates one `#[test]` for each check, as
+        /// [the crate](crate#one-test-for-each-check) shows.
         #[doc(hidden)]
         #[macro_export]
-        macro_rules! $names {
-            ($d each:ident) => { $($d each! { @ $name })+ };
+        macro_rules! $tests {
+            ($d($d arguments:tt)*) => {
+                $crate::__conformance_tests! {
+                    ($d) $module [$($name)+] $d($d arguments)*
+                }
+            };
         }
-    };
-}
-pub(crate) use checks;
-
-/// Generates the two ways to run a suite: `$suite` runs all its checks, `run` one.
-macro_rules! suite {
-    ($(#[$docs:meta])* $suite:ident of $trait:literal, $fixture:ident, $wanted:ty) => {
-        $(#[$docs])*
-        ///
-        /// The factory answers [`NotSupported`](crate::NotSupported) where it cannot make
-        /// such a fixture, and the check is skipped. It has to bound its own waiting; what
-        /// follows is bounded by the fixture's [deadline](crate::Fixture::deadline).
-        pub async fn $suite<F: $fixture + 'static>(
-            factory: impl AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
-        ) -> $crate::Report {
-            run_all(CHECKS, factory).await
-        }
-
-        /// Runs one check.
-        pub async fn run<F: $fixture + 'static>(
-            check: &$crate::Check<$wanted, dyn $fixture>,
-            factory: impl AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
-        ) -> $crate::Report {
-            run_all(std::slice::from_ref(check), factory).await
-        }
-
-        async fn run_all<F: $fixture + 'static>(
-            checks: &[$crate::Check<$wanted, dyn $fixture>],
-            factory: impl AsyncFn($wanted) -> Result<F, $crate::NotSupported>,
-        ) -> $crate::Report {
-            let boxed = |fixture| Box::new(fixture) as Box<dyn $fixture>;
-            let make = async |wanted| factory(wanted).await.map(boxed);
-            $crate::check::run_all($trait, checks, make).await
-        }
+        #[doc(hidden)]
+        pub use $tests as tests;
     };
 }
 pub(crate) use suite;
 
 /// Generates one `#[test]` for each check of a suite. The suites' own macros call it
-/// with `$`, the macro that lists the names, and the suite's module.
+/// with `$`, the suite's module, and the names of its checks.
 ///
 /// A name under `skip` that no check has does not compile:
 /// ```compile_fail
@@ -129,7 +140,7 @@ pub(crate) use suite;
 #[macro_export]
 macro_rules! __conformance_tests {
     (
-        ($d:tt) $names:ident $suite:ident
+        ($d:tt) $suite:ident [$($name:ident)+]
         factory = $factory:expr,
         block_on = $block_on:expr
         $(, skip = { $($skipped:ident : $reason:literal),* $(,)? })? $(,)?
@@ -153,33 +164,21 @@ macro_rules! __conformance_tests {
                 ($block_on)($crate::$suite::run(&check, $factory)).assert_complete();
             }};
         }
-        $crate::$names! { __conformance_test }
-        $($(const _: &str = $crate::$suite::by_name::$skipped.name();)*)?
+        $(__conformance_test! { @ $name })+
+        $($(const _: &str = $crate::$suite::by_name::$skipped.name;)*)?
     };
 }
 
-impl<W, F: ?Sized> Check<W, F> {
-    /// The name: what the check shows, in snake case.
-    pub const fn name(&self) -> &'static str {
-        self.name
+impl<W: fmt::Debug, F: ?Sized> fmt::Debug for Check<W, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Check { name, wanted, .. } = self;
+        let mut shown = f.debug_struct("Check");
+        shown.field("name", name).field("wanted", wanted);
+        shown.finish_non_exhaustive()
     }
+}
 
-    /// The rule in words.
-    pub const fn rule(&self) -> &'static str {
-        self.rule
-    }
-
-    /// The source of the rule: a system that keeps it, or a report of what happened
-    /// where it was broken.
-    pub const fn source(&self) -> &'static str {
-        self.source
-    }
-
-    /// The fixture that the check needs.
-    pub const fn wanted(&self) -> &W {
-        &self.wanted
-    }
-
+impl<W: Copy, F: Fixture + ?Sized> Check<W, F> {
     fn ended_with(&self, result: CheckResult, steps: Vec<String>) -> Checked {
         Checked {
             name: self.name,
@@ -189,62 +188,37 @@ impl<W, F: ?Sized> Check<W, F> {
             steps,
         }
     }
-}
 
-impl<W: fmt::Debug, F: ?Sized> fmt::Debug for Check<W, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Check")
-            .field("name", &self.name)
-            .field("rule", &self.rule)
-            .field("source", &self.source)
-            .field("wanted", &self.wanted)
-            .finish_non_exhaustive()
-    }
-}
-
-/// How far a check has come.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reached {
-    /// There was no fixture.
-    Nothing,
-    /// There was a fixture, and it never became what was wanted.
-    Fixture,
-    /// The rule was tested.
-    Rule,
-}
-
-impl<W: Copy, F: Fixture + ?Sized> Check<W, F> {
-    /// Runs the check on the fixture that `make` returns.
+    /// Runs the check on the fixture that `make` returns. Sets `tested` once the fixture
+    /// is what was wanted.
     async fn run(
         &self,
         make: impl Future<Output = Result<Box<F>, NotSupported>>,
-    ) -> (Reached, Checked) {
-        let steps = Steps::default();
-        let mut reached = Reached::Nothing;
-        let verdict = self.verdict(make, &steps, &mut reached).await;
-        let result = match verdict {
+        tested: &mut bool,
+    ) -> Checked {
+        let steps = Mutex::default();
+        let result = match self.verdict(make, &steps, tested).await {
             Ok(()) => CheckResult::Passed,
             Err(Stop::Failed { expected, seen }) => CheckResult::Failed {
-                expected: steps.reworded(expected),
-                seen: steps.reworded(seen),
+                expected: with_key_numbers(expected),
+                seen: with_key_numbers(seen),
             },
             Err(Stop::Skipped { reason }) => CheckResult::Skipped { reason },
         };
-        let mut taken = steps.take();
+        let mut steps = steps.into_inner().unwrap_or_else(PoisonError::into_inner);
         if let CheckResult::Failed { .. } = result {
-            taken = taken.into_iter().map(|step| steps.reworded(step)).collect();
+            steps = steps.into_iter().map(with_key_numbers).collect();
         }
-        (reached, self.ended_with(result, taken))
+        self.ended_with(result, steps)
     }
 
     async fn verdict(
         &self,
         make: impl Future<Output = Result<Box<F>, NotSupported>>,
-        steps: &Steps,
-        reached: &mut Reached,
+        steps: &Mutex<Vec<String>>,
+        tested: &mut bool,
     ) -> Verdict {
         let fixture = caught("the fixture to be made", make).await??;
-        *reached = Reached::Fixture;
         let trial = Trial {
             fixture: &*fixture,
             steps,
@@ -252,7 +226,7 @@ impl<W: Copy, F: Fixture + ?Sized> Check<W, F> {
         let ready = async { (self.ready)(self.wanted, trial).await };
         let mut verdict = ended(trial, "the fixture's preparation", ready).await;
         if verdict.is_ok() {
-            *reached = Reached::Rule;
+            *tested = true;
             let run = async { (self.run)(trial).await };
             verdict = ended(trial, "the check", run).await;
         }
@@ -307,17 +281,16 @@ pub(crate) async fn run_all<W: Copy, F: Fixture + ?Sized>(
     make: impl AsyncFn(W) -> Result<Box<F>, NotSupported>,
 ) -> Report {
     let mut report = Vec::new();
-    let mut checks = checks.iter();
     let mut tested = false;
-    for check in &mut checks {
-        let (reached, checked) = check.run(async { make(check.wanted).await }).await;
+    let mut checks_left = checks.iter();
+    for check in &mut checks_left {
+        let checked = check.run(make(check.wanted), &mut tested).await;
+        let failed = matches!(checked.result, CheckResult::Failed { .. });
         report.push(checked);
-        tested |= reached == Reached::Rule;
-        if reached == Reached::Fixture && !tested {
-            let skipped = CheckResult::Skipped {
-                reason: format!("no rule could be tested: see {}", check.name),
-            };
-            report.extend(checks.map(|check| check.ended_with(skipped.clone(), Vec::new())));
+        if failed && !tested {
+            let reason = format!("no rule could be tested: see {}", check.name);
+            let skipped = CheckResult::Skipped { reason };
+            report.extend(checks_left.map(|it| it.ended_with(skipped.clone(), Vec::new())));
             break;
         }
     }

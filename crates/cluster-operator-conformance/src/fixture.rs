@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -110,33 +110,11 @@ pub(crate) fn exactly<T, const N: usize>(
     items.try_into().map_err(other)
 }
 
-/// The steps of one check, for the reader of its failure.
-#[derive(Default)]
-pub(crate) struct Steps {
-    taken: Mutex<Vec<String>>,
-    aliases: OnceLock<&'static [(String, String)]>,
-}
-
-impl Steps {
-    pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.taken.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Writes what has an alias under that.
-    pub(crate) fn reworded(&self, mut text: String) -> String {
-        for (shown, alias) in *self.aliases.get_or_init(|| &[]) {
-            if text.contains(shown) {
-                text = text.replace(shown, alias);
-            }
-        }
-        text
-    }
-}
-
 /// A check in progress: its fixture, and the steps that it has taken.
 pub(crate) struct Trial<'a, F: ?Sized> {
     pub(crate) fixture: &'a F,
-    pub(crate) steps: &'a Steps,
+    /// For the reader of a failure.
+    pub(crate) steps: &'a Mutex<Vec<String>>,
 }
 
 impl<F: ?Sized> Clone for Trial<'_, F> {
@@ -150,14 +128,8 @@ impl<F: ?Sized> Copy for Trial<'_, F> {}
 impl<F: Fixture + ?Sized> Trial<'_, F> {
     /// Records a step.
     pub(crate) fn step(&self, step: impl Into<String>) {
-        let steps = &self.steps.taken;
-        let mut steps = steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.push(step.into());
-    }
-
-    /// Makes the report show the second of each pair instead of the first.
-    pub(crate) fn set_aliases(&self, aliases: &'static [(String, String)]) {
-        self.steps.aliases.get_or_init(|| aliases);
     }
 
     /// The timeout of a call: a twelfth of the deadline.
@@ -213,30 +185,31 @@ impl<F: Fixture + ?Sized> Trial<'_, F> {
     {
         let limit = self.fixture.deadline() / 2;
         let mut seen = String::from("nothing");
+        let mut asking = false;
         let found = async {
             loop {
-                let mut call = pin!(probe());
-                let answer = match self.within(self.timeout(), call.as_mut()).await {
-                    Some(answer) => answer,
-                    None => {
-                        let time = self.timeout();
-                        seen = format!(
-                            "a call hangs: no answer within {time:?}, and before it {seen}"
-                        );
-                        // It may only be slow.
-                        call.await
-                    }
-                };
-                match answer {
+                asking = true;
+                match probe().await {
                     Ok(found) => return found,
                     Err(other) => seen = other,
                 }
+                asking = false;
                 self.fixture.timer().sleep(PAUSE).await;
             }
         };
         match self.within(limit, found).await {
             Some(found) => Ok(found),
-            None => Err(Stop::failed(format!("{expected}, within {limit:?}"), seen)),
+            None => {
+                let call = if asking {
+                    "no answer to a call, and before it "
+                } else {
+                    ""
+                };
+                Err(Stop::failed(
+                    format!("{expected}, within {limit:?}"),
+                    format!("{call}{seen}"),
+                ))
+            }
         }
     }
 }

@@ -19,32 +19,14 @@ use cluster_operator::keyring::{
 use futures_util::future::{join, join_all, join3};
 
 use self::pool::{
-    Asked, Gossip, all_done, all_use, changes, counts, failed, install, ready, remove, sized_key,
-    use_key,
+    Asked, Gossip, all_done, all_use, changes, counts, failed, install, ready, remove, use_key,
 };
-use crate::check::{Check, checks, suite};
+use crate::check::suite;
 use crate::fixture::{NotSupported, Stop, Verdict, ensure, same};
-use crate::secret::{PART, tells_part, words};
+use crate::secret::{PART, sized_key, tells_part, words};
 
-pub use self::pool::{KeyringFixture, Node, Rings, key};
-
-/// A check of this suite.
-pub type KeyringCheck = Check<Rings, dyn KeyringFixture>;
-
-suite! {
-    /// Runs the whole suite, each check on a pool of its own.
-    keyring_backend of "KeyringBackend", KeyringFixture, Rings
-}
-
-/// Generates one `#[test]` for each check, as [the crate](crate#one-test-for-each-check)
-/// shows.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __conformance_keyring_tests {
-    ($($arguments:tt)*) => {
-        $crate::__conformance_tests! { ($) __conformance_keyring_names keyring $($arguments)* }
-    };
-}
+pub use self::pool::{KeyringFixture, Node, Rings};
+pub use crate::secret::key;
 
 const ALONE: Rings = Rings::new(&[&[1]]);
 const ONE_KEY: Rings = Rings::new(&[&[1], &[1], &[1]]);
@@ -80,8 +62,11 @@ fn calls() -> [(KeyChange, Option<NodeFailure>); 8] {
     ]
 }
 
-checks! {
-    ($) __conformance_keyring_names, KeyringCheck;
+suite! {
+    ($) __conformance_keyring_tests;
+
+    /// Runs the whole suite, each check on a pool of its own.
+    suite keyring::keyring_backend(KeyringBackend, KeyringFixture, Rings);
 
     // Listings and reports.
 

@@ -58,19 +58,14 @@ pub mod raft;
 mod report;
 mod secret;
 
-pub use acl::acl_authorizer;
+#[doc(inline)]
+pub use acl::{acl_authorizer, tests as acl_tests};
 pub use check::Check;
 pub use fixture::{Fixture, NotSupported};
-pub use keyring::keyring_backend;
-pub use peers::peers;
-pub use raft::raft_backend;
+#[doc(inline)]
+pub use keyring::{keyring_backend, tests as keyring_tests};
+#[doc(inline)]
+pub use peers::{peers, tests as peers_tests};
+#[doc(inline)]
+pub use raft::{raft_backend, tests as raft_tests};
 pub use report::{CheckResult, Checked, Report};
-
-#[doc(inline)]
-pub use crate::__conformance_acl_tests as acl_tests;
-#[doc(inline)]
-pub use crate::__conformance_keyring_tests as keyring_tests;
-#[doc(inline)]
-pub use crate::__conformance_peers_tests as peers_tests;
-#[doc(inline)]
-pub use crate::__conformance_raft_tests as raft_tests;

@@ -14,36 +14,21 @@ use cluster_operator::raft::{
 use futures_util::future::{join, join_all};
 
 use self::server::{Answer, Sent, Server, Transport, sealed};
-use crate::check::{Check, checks, suite};
+use crate::check::suite;
 use crate::fixture::{Stop, Verdict, ensure, same};
 use crate::secret::{PART, tells_part, words};
 
 pub use self::server::{PeersFixture, Place};
 
-/// A check of this suite.
-pub type PeersCheck = Check<(), dyn PeersFixture>;
-
-suite! {
-    /// Runs the whole suite, each check on servers of its own.
-    peers of "Peers", PeersFixture, ()
-}
-
-/// Generates one `#[test]` for each check, as [the crate](crate#one-test-for-each-check)
-/// shows.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __conformance_peers_tests {
-    ($($arguments:tt)*) => {
-        $crate::__conformance_tests! { ($) __conformance_peers_names peers $($arguments)* }
-    };
-}
-
 const REMOVED: Answer = Ok(OperatorReply::PeerRemoved);
 const READ: Operation = Operation::RaftConfiguration(Consistency::Default);
 const ODD: &str = "a b/c?d=%e&ä\"\\\n<🦀>";
 
-checks! {
-    ($) __conformance_peers_names, PeersCheck;
+suite! {
+    ($) __conformance_peers_tests;
+
+    /// Runs the whole suite, each check on servers of its own.
+    suite peers::peers(Peers, PeersFixture, ());
 
     /// The reply of the other server's service comes back byte for byte, whatever texts
     /// and numbers it contains. So does an error, which is not turned into a text or an

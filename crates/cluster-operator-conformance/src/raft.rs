@@ -19,36 +19,21 @@ use cluster_operator::raft::{
 use futures_util::future::join_all;
 
 use self::cluster::{Answer, Cluster, does_not_lead, gone, not_applied, ready};
-use crate::check::{Check, checks, suite};
+use crate::check::suite;
 use crate::fixture::{NotSupported, Stop, Verdict, ensure, same};
 
 pub use self::cluster::{Member, RaftFixture, Servers};
-
-/// A check of this suite.
-pub type RaftCheck = Check<Servers, dyn RaftFixture>;
-
-suite! {
-    /// Runs the whole suite, each check on a cluster of its own.
-    raft_backend of "RaftBackend", RaftFixture, Servers
-}
-
-/// Generates one `#[test]` for each check, as [the crate](crate#one-test-for-each-check)
-/// shows.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __conformance_raft_tests {
-    ($($arguments:tt)*) => {
-        $crate::__conformance_tests! { ($) __conformance_raft_names raft $($arguments)* }
-    };
-}
 
 const THREE: Servers = Servers::voters(3);
 const FOUR: Servers = Servers::voters(4);
 const FIVE: Servers = Servers::voters(5);
 const WITH_NONVOTER: Servers = THREE.and_nonvoters(1);
 
-checks! {
-    ($) __conformance_raft_names, RaftCheck;
+suite! {
+    ($) __conformance_raft_tests;
+
+    /// Runs the whole suite, each check on a cluster of its own.
+    suite raft::raft_backend(RaftBackend, RaftFixture, Servers);
 
     // Views.
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::pin::pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,9 +14,9 @@ use cluster_operator::keyring::{
 };
 use cluster_operator::types::NodeName;
 use futures_util::future::{Either, select};
-use sha2::{Digest, Sha256};
 
 use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, exactly, same};
+use crate::secret::key;
 
 /// The nodes that a check needs, and their rings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,24 +36,6 @@ impl Rings {
     pub fn rings(&self) -> Vec<Vec<GossipKey>> {
         let ring = |numbers: &&[u8]| numbers.iter().copied().map(key).collect();
         self.numbers.iter().map(ring).collect()
-    }
-}
-
-/// The key of this number, of 32 bytes, as the checks use it. A report calls it `key 1`.
-pub fn key(number: u8) -> GossipKey {
-    sized_key(number, 32)
-}
-
-/// The key of this number, of so many bytes.
-///
-/// # Panics
-/// Unless they are 16, 24 or 32.
-pub(super) fn sized_key(number: u8, bytes: usize) -> GossipKey {
-    // A hash, since no other text looks like it.
-    let hash = Sha256::digest([b"conformance", &[number][..]].concat());
-    match GossipKey::from_bytes(&hash[..bytes]) {
-        Ok(key) => key,
-        Err(error) => panic!("{error}"),
     }
 }
 
@@ -133,22 +115,6 @@ const ALL: usize = usize::MAX;
 /// The time between two looks at a call that runs.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The text of each key of the checks, and its name in a report.
-static NAMES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
-    let numbers = (1..=40).chain(100..=110);
-    let sizes = |number| [16, 24, 32].map(|bytes| (number, bytes));
-    numbers
-        .flat_map(sizes)
-        .map(|(number, bytes)| {
-            let name = match bytes {
-                32 => format!("key {number}"),
-                bytes => format!("key {number} of {bytes} bytes"),
-            };
-            (format!("{:?}", sized_key(number, bytes)), name)
-        })
-        .collect()
-});
-
 pub(super) fn install(number: u8) -> KeyChange {
     KeyChange::Install(key(number))
 }
@@ -177,7 +143,6 @@ pub(super) type Gossip<'a> = Trial<'a, dyn KeyringFixture>;
 
 /// Waits until each node of the pool gets an answer from all.
 pub(super) async fn ready(wanted: Rings, pool: Gossip<'_>) -> Verdict {
-    pool.set_aliases(&NAMES);
     let wanted = wanted.numbers.len();
     let nodes = pool.fixture.nodes();
     let names: Vec<_> = nodes.iter().map(|node| &node.name).collect();

@@ -649,7 +649,7 @@ fn fixture_of_too_few_nodes_is_blamed() {
     assert!(seen.contains("node-1"), "{seen}");
     // Where one pool was what was wanted, another is no reason to stop.
     let pool = async |wanted: Rings| {
-        let like_the_first = wanted == *CHECKS[0].wanted();
+        let like_the_first = wanted == CHECKS[0].wanted;
         Ok(Gossip::new(
             &clock,
             if like_the_first { wanted } else { few },

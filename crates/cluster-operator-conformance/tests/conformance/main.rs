@@ -28,7 +28,7 @@ fn each_mutant<W, F: ?Sized>(
     mutants: Mutants,
 ) -> impl Iterator<Item = (&'static Check<W, F>, &'static str)> {
     let names = mutants.iter().map(|(name, _)| *name);
-    assert!(names.eq(checks.iter().map(Check::name)));
+    assert!(names.eq(checks.iter().map(|check| check.name)));
     assert!(mutants.iter().all(|(_, mutants)| !mutants.is_empty()));
     let each = checks.iter().zip(mutants);
     each.flat_map(|(check, (_, mutants))| mutants.iter().map(move |mutant| (check, *mutant)))

@@ -133,12 +133,12 @@ fn mock_passes() {
 #[test]
 fn fixture_of_other_servers_fails() {
     let clock = MockClock::new();
-    let number = CHECKS[0].wanted().voters + CHECKS[0].wanted().nonvoters;
-    let stubborn = async |_| Ok(Datacenter::new(&clock, *CHECKS[0].wanted()));
+    let number = CHECKS[0].wanted.voters + CHECKS[0].wanted.nonvoters;
+    let stubborn = async |_| Ok(Datacenter::new(&clock, CHECKS[0].wanted));
     let report = clock.run(cluster_operator_conformance::raft_backend(stubborn));
     assert!(report.passed().count() > 0, "{report}");
     for (check, checked) in CHECKS.iter().zip(report.checks()) {
-        let wanted = check.wanted().voters + check.wanted().nonvoters;
+        let wanted = check.wanted.voters + check.wanted.nonvoters;
         match &checked.result {
             CheckResult::Failed { expected, seen } if wanted != number => {
                 assert!(expected.contains("a fixture of"), "{report}");
