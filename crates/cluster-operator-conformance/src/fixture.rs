@@ -149,6 +149,22 @@ impl<F: Fixture + ?Sized> Trial<'_, F> {
         }
     }
 
+    /// The answer to a call, which has to come within this time, recorded as a step.
+    pub(crate) async fn answer<T: fmt::Debug>(
+        &self,
+        what: &str,
+        time: Duration,
+        call: impl Future<Output = T>,
+    ) -> Result<T, Stop> {
+        let answer = self.within(time, call).await;
+        match &answer {
+            Some(answer) => self.step(format!("{what}: {answer:?}")),
+            None => self.step(format!("{what}: no answer within {time:?}")),
+        }
+        let expected = || Stop::failed(format!("an answer within {time:?}: {what}"), "none");
+        answer.ok_or_else(expected)
+    }
+
     /// The output of the call, if it ends within a third of the deadline: more than it
     /// is told, since an error that it returns at its timeout counts.
     pub(crate) async fn overdue<T>(&self, call: impl Future<Output = T>) -> Option<T> {

@@ -27,7 +27,10 @@ pub use self::cluster::{Member, RaftFixture, Servers};
 const THREE: Servers = Servers::voters(3);
 const FOUR: Servers = Servers::voters(4);
 const FIVE: Servers = Servers::voters(5);
-const WITH_NONVOTER: Servers = THREE.and_nonvoters(1);
+const WITH_NONVOTER: Servers = Servers {
+    voters: 3,
+    nonvoters: 1,
+};
 
 suite! {
     ($) __conformance_raft_tests;
@@ -175,9 +178,7 @@ suite! {
         let timeout = raft.timeout();
         let call = leader.backend.confirmed_view(timeout);
         let expected = format!("NotLeader, NoLeader or DeadlineExceeded within {timeout:?}");
-        let Some(confirmed) = raft.within(timeout * 2, call).await else {
-            return Err(Stop::failed(expected, "no answer"));
-        };
+        let confirmed = raft.answer("confirm the view", timeout * 2, call).await?;
         not_applied(&expected, &confirmed, |kind| {
             does_not_lead(kind) || matches!(kind, ErrorKind::DeadlineExceeded { .. })
         })?;
@@ -340,7 +341,7 @@ suite! {
     /// Neither a leader that is to be removed nor a non-voter counts among the voters that
     /// stay.
     #[source("the contract of `RaftBackend`, step 2")]
-    #[needs(THREE.and_nonvoters(2))]
+    #[needs(Servers { voters: 3, nonvoters: 2 })]
     async fn only_voters_that_stay_prove_anything(raft: Cluster<'_>) -> Verdict {
         let (leader, [lost, other]) = raft.led().await?;
         raft.isolate(&lost).await?;
@@ -517,7 +518,14 @@ suite! {
         raft.remove(&old, &old).await?;
         let new = raft.take_writes(&raft.others(&old)).await?;
         gone(&raft.view(&new).await?, &old.id)?;
-        raft.stops_leading(&old).await?;
+        let expected = format!("{} to stop leading in its own view, or to have none", old.id);
+        raft.until(&expected, || async {
+            match old.backend.view().await {
+                Ok(view) if view.leadership == Leadership::Local => Err(format!("{view:?}")),
+                _ => Ok(()),
+            }
+        })
+        .await?;
         let before = raft.view(&new).await?;
         let victim = raft.without(&[&old, &new]).remove(0);
         let removal = Removal::new(victim.id, &before, raft.timeout());
@@ -670,20 +678,12 @@ async fn removed_in_the_end(raft: Cluster<'_>, victim: &Member, stayers: &[Membe
 /// Transfers the lead. Skips the check if the backend does not support it.
 async fn transfer(raft: Cluster<'_>, at: &Member, to: &Member) -> Result<Answer<()>, Stop> {
     let timeout = raft.timeout();
+    let what = format!("transfer the lead at {} to {}", at.id, to.id);
     let call = at.backend.transfer_leadership(&to.id, timeout);
-    let answer = raft.within(timeout * 2, call).await;
-    raft.step(format!(
-        "transfer the lead at {} to {}: {answer:?}",
-        at.id, to.id
-    ));
-    match answer {
-        Some(Err(error)) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
+    match raft.answer(&what, timeout * 2, call).await? {
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
             Err(NotSupported::new("the backend has no leadership transfer").into())
         }
-        Some(answer) => Ok(answer),
-        None => Err(Stop::failed(
-            format!("an answer within {timeout:?}"),
-            "none",
-        )),
+        answer => Ok(answer),
     }
 }

@@ -29,13 +29,6 @@ impl Servers {
             nonvoters: 0,
         }
     }
-
-    /// Adds so many non-voters.
-    #[must_use]
-    pub const fn and_nonvoters(mut self, nonvoters: usize) -> Self {
-        self.nonvoters = nonvoters;
-        self
-    }
 }
 
 /// A server of the cluster.
@@ -66,10 +59,7 @@ impl Member {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member")
-            .field("id", &self.id)
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        write!(f, "Member({} at {})", self.id, self.address)
     }
 }
 
@@ -80,6 +70,7 @@ impl fmt::Debug for Member {
 ///
 /// The timeout of a call is a twelfth of the [deadline](Fixture::deadline), and should be
 /// at least eight election timeouts.
+#[allow(unused_variables)]
 #[async_trait]
 pub trait RaftFixture: Fixture {
     /// The servers that were wanted: first the voters, then the non-voters.
@@ -88,14 +79,12 @@ pub trait RaftFixture: Fixture {
     /// Stops a server for good: it neither votes nor answers. Returns once nothing of it
     /// runs.
     async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
-        let _ = server;
         Err(NotSupported::new("the fixture cannot stop a server"))
     }
 
     /// Cuts a server off from all the others, at once. It still runs, and its backend is
     /// still asked.
     async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
-        let _ = server;
         Err(NotSupported::new("the fixture cannot cut a server off"))
     }
 
@@ -106,15 +95,14 @@ pub trait RaftFixture: Fixture {
     /// If the servers of a fixture talk over links of its own, a link can look for the
     /// entry.
     async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
-        let _ = server;
-        let reason = "the fixture cannot lose a server in the middle of a change";
-        Err(NotSupported::new(reason))
+        Err(NotSupported::new(
+            "the fixture cannot lose a server at a change",
+        ))
     }
 
     /// Undoes [`isolate`](RaftFixture::isolate) or
     /// [`lose_at_change`](RaftFixture::lose_at_change).
     async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
-        let _ = server;
         Err(NotSupported::new("the fixture cannot reconnect a server"))
     }
 
@@ -127,9 +115,9 @@ pub trait RaftFixture: Fixture {
         removal: &ServerId,
         at: PendingChange,
     ) -> Result<(), NotSupported> {
-        let _ = (removal, at);
-        let reason = "the fixture cannot leave a change unfinished";
-        Err(NotSupported::new(reason))
+        Err(NotSupported::new(
+            "the fixture cannot leave a change unfinished",
+        ))
     }
 
     /// Proposes an entry that does not change the configuration, through the leader, and
@@ -261,18 +249,13 @@ impl Cluster<'_> {
 
     /// The server's own view.
     pub(super) async fn view(&self, by: &Member) -> Result<RaftView, Stop> {
-        let view = self.within(self.timeout(), by.backend.view()).await;
-        self.step(match &view {
-            Some(Ok(view)) => format!("view of {}", shown(by, view)),
-            other => format!("view of {}: {other:?}", by.id),
-        });
-        match view {
-            Some(Ok(view)) => Ok(view),
-            other => {
-                let expected = format!("a view of {}", by.id);
-                Err(Stop::failed(expected, format!("{other:?}")))
-            }
-        }
+        let answer = self.within(self.timeout(), by.backend.view()).await;
+        let Some(Ok(view)) = answer else {
+            let expected = format!("a view of {}", by.id);
+            return Err(Stop::failed(expected, format!("{answer:?}")));
+        };
+        self.step(format!("view of {}", shown(by, &view)));
+        Ok(view)
     }
 
     /// The removal of a server, as the leader sees the cluster now.
@@ -298,27 +281,15 @@ impl Cluster<'_> {
             "remove {} at {} (term {}, version {}, {:?}, timeout {:?})",
             removal.id, at.id, removal.term, removal.version, removal.proof, removal.timeout
         );
-        let answer = self.within(limit, at.backend.remove_server(removal)).await;
-        self.step(match &answer {
-            Some(Ok(())) => format!("{what}: Ok"),
-            Some(Err(error)) => {
-                format!("{what}: {:?}, outcome {:?}", error.kind(), error.outcome())
-            }
-            None => format!("{what}: no answer within {limit:?}"),
-        });
-        let none = || Stop::failed(format!("an answer: {what}"), format!("none in {limit:?}"));
-        answer.ok_or_else(none)
+        let call = at.backend.remove_server(removal);
+        self.answer(&what, limit, call).await
     }
 
     /// Removes a server, which has to succeed and to show at once, unless it is the leader.
     pub(super) async fn remove(&self, leader: &Member, victim: &Member) -> Verdict {
         let removal = self.removal(leader, victim).await?;
         let answer = self.ask(leader, &removal).await?;
-        ensure(
-            answer.is_ok(),
-            format_args!("{} to be removed", victim.id),
-            answer,
-        )?;
+        ensure(answer.is_ok(), "the server to be removed", answer)?;
         if leader.id == victim.id {
             return Ok(());
         }
@@ -399,20 +370,6 @@ impl Cluster<'_> {
         Ok(view)
     }
 
-    /// Waits until a server does not lead in its own view, or has no view any more.
-    pub(super) async fn stops_leading(&self, member: &Member) -> Verdict {
-        let expected = format!("{} to stop leading in its own view", member.id);
-        self.until(&expected, || async {
-            match member.backend.view().await {
-                Ok(view) if view.leadership == Leadership::Local => Err(shown(member, &view)),
-                _ => Ok(()),
-            }
-        })
-        .await?;
-        self.step(format!("{} does not lead", member.id));
-        Ok(())
-    }
-
     /// Waits until these servers have a leader that commits a write.
     pub(super) async fn take_writes(&self, members: &[Member]) -> Result<Member, Stop> {
         let leader = self.leader_among(members).await?;
@@ -450,9 +407,9 @@ pub(super) fn not_applied<T: fmt::Debug>(
 
 /// Checks that a server is not in the configuration, not even as a non-voter.
 pub(super) fn gone(after: &RaftView, victim: &ServerId) -> Verdict {
-    let is_there = after.membership.get(victim).is_some();
+    let is_gone = after.membership.get(victim).is_none();
     ensure(
-        !is_there,
+        is_gone,
         format_args!("no {victim} after its removal"),
         after,
     )
