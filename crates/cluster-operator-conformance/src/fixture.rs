@@ -51,6 +51,11 @@ impl NotSupported {
     pub fn new(reason: impl Into<String>) -> Self {
         NotSupported(reason.into())
     }
+
+    /// The answer of a fixture that cannot do this.
+    pub(crate) fn cannot<T>(act: &str) -> Result<T, Self> {
+        Err(NotSupported(format!("the fixture cannot {act}")))
+    }
 }
 
 impl fmt::Display for NotSupported {

@@ -18,7 +18,7 @@ use crate::check::suite;
 use crate::fixture::{Stop, Verdict, ensure, same};
 use crate::secret::{PART, tells_part, words};
 
-pub use self::server::{PeersFixture, Place};
+pub use self::server::PeersFixture;
 
 const REMOVED: Answer = Ok(OperatorReply::PeerRemoved);
 const READ: Operation = Operation::RaftConfiguration(Consistency::Default);
@@ -35,25 +35,13 @@ suite! {
     /// error of the transport.
     #[source("the contract of `Peers`; Consul: rpc error making call; etcd#1483")]
     async fn a_reply_comes_back_as_it_was(peers: Transport<'_>) -> Verdict {
-        let server = Server::answering(REMOVED);
-        let target = peers.here(&server).await?;
-        for (operation, answer) in answers() {
-            server.answer(answer);
-            as_called(peers, &target, &server, request(operation)).await?;
-        }
-        Ok(())
+        replies_come_back(peers, "dc1").await
     }
 
     /// The same holds for another datacenter.
     #[source("the contract of `Peers`")]
     async fn a_reply_comes_back_from_another_datacenter(peers: Transport<'_>) -> Verdict {
-        let server = Server::answering(REMOVED);
-        let target = peers.there(&server, "dc2").await?;
-        for (operation, answer) in answers() {
-            server.answer(answer);
-            as_called(peers, &target, &server, request(operation).in_datacenter("dc2")).await?;
-        }
-        Ok(())
+        replies_come_back(peers, "dc2").await
     }
 
     /// Operation, datacenter, token, request id, count of forwards and timeout arrive as
@@ -61,8 +49,8 @@ suite! {
     /// another token's rules.
     #[source("the contract of `Peers`; CVE-2020-13170")]
     async fn the_request_arrives_as_it_was_sent(peers: Transport<'_>) -> Verdict {
-        let server = Server::answering(Err(ErrorKind::NoLeader.into()));
-        let target = peers.here(&server).await?;
+        let server = Server::here();
+        let target = peers.start(&server).await?;
         for request in requests() {
             as_called(peers, &target, &server, request).await?;
         }
@@ -73,8 +61,8 @@ suite! {
     /// unchanged, even in another version, or if they are not JSON.
     #[source("the contract of `Peers`")]
     async fn bytes_arrive_and_come_back_unchanged(peers: Transport<'_>) -> Verdict {
-        let server = Server::answering(REMOVED);
-        let target = peers.here(&server).await?;
+        let server = Server::here();
+        let target = peers.start(&server).await?;
         for bytes in foreign() {
             as_answered(peers, &target, &server, Envelope::from_bytes(bytes)).await?;
         }
@@ -96,8 +84,8 @@ suite! {
             target: "server".into(),
             reason: "reset".into(),
         });
-        let server = Server::answering(REMOVED);
-        let target = peers.here(&server).await?;
+        let server = Server::here();
+        let target = peers.start(&server).await?;
         for answer in [
             REMOVED,
             Err(ErrorKind::NoLeader.into()),
@@ -118,8 +106,8 @@ suite! {
     /// `Lost`.
     #[source("etcd#1483")]
     async fn a_lost_reply_is_reported_as_lost(peers: Transport<'_>) -> Verdict {
-        let server = Server::answering(REMOVED);
-        let target = peers.here(&server).await?;
+        let server = Server::here();
+        let target = peers.start(&server).await?;
         peers.lose_answers(&target).await?;
         let answer = peers.overdue(peers.send(&target, removal("a"))).await;
         let holds = matches!(answer, None | Some(Err(SendError::Lost(_))));
@@ -130,12 +118,12 @@ suite! {
     /// A request to a server that is down is an error, and does not hang.
     #[source("the contract of `Peers`")]
     async fn a_server_that_is_down_is_unreachable(peers: Transport<'_>) -> Verdict {
-        let server = Server::answering(REMOVED);
-        let target = peers.here(&server).await?;
+        let server = Server::here();
+        let target = peers.start(&server).await?;
         drop(peers.send(&target, removal("a")).await);
         peers.stop(&target).await?;
         // Lost as well: that a kept connection is closed may show only after sending.
-        failed(peers.overdue(peers.send(&target, removal("b"))).await)?;
+        peers.fails(&target, removal("b")).await?;
         same("requests that arrive", &1, &server.take().len())
     }
 
@@ -145,7 +133,7 @@ suite! {
     async fn an_unknown_address_is_unreachable(peers: Transport<'_>) -> Verdict {
         for address in ["127.0.0.1:1", "", "no address", "[::1", "a b:-1"] {
             let target = nobody(address);
-            let error = failed(peers.overdue(peers.send(&target, removal("a"))).await)?;
+            let error = peers.fails(&target, removal("a")).await?;
             let holds = matches!(error, SendError::NotSent(_) | SendError::NoPath);
             ensure(holds, "NotSent or NoPath", error)?;
         }
@@ -156,12 +144,11 @@ suite! {
     /// else. `datacenters` has every datacenter that was joined.
     #[source("the contract of `Peers`; Consul's catalog of datacenters")]
     async fn a_request_goes_where_it_is_sent(peers: Transport<'_>) -> Verdict {
-        let servers = [Server::echo(), Server::echo(), Server::echo()];
-        let targets = [
-            peers.here(&servers[0]).await?,
-            peers.there(&servers[1], "dc2").await?,
-            peers.there(&servers[2], "dc3").await?,
-        ];
+        let servers = ["dc1", "dc2", "dc3"].map(Server::new);
+        let mut targets = Vec::new();
+        for server in &servers {
+            targets.push(peers.start(server).await?);
+        }
         for at in [2, 0, 1] {
             drop(peers.send(&targets[at], removal("a")).await);
             let asked = servers.each_ref().map(|server| server.take().len());
@@ -182,8 +169,8 @@ suite! {
     #[source("the contract of `Peers`")]
     async fn requests_at_once_get_their_own_answers(peers: Transport<'_>) -> Verdict {
         let targets = [
-            peers.here(&Server::echo()).await?,
-            peers.there(&Server::echo(), "dc2").await?,
+            peers.start(&Server::here()).await?,
+            peers.start(&Server::new("dc2")).await?,
         ];
         let ids: Vec<_> = (0..16).map(|number| format!("server-{number}")).collect();
         let at_once = ids.iter().zip(targets.iter().cycle());
@@ -197,7 +184,7 @@ suite! {
     /// A request is answered while another one to the same server is not.
     #[source("the contract of `Peers`")]
     async fn a_request_does_not_wait_for_another_one(peers: Transport<'_>) -> Verdict {
-        let target = peers.here(&Server::echo()).await?;
+        let target = peers.start(&Server::here()).await?;
         // The first one has more time than the second is waited for.
         let timeout = peers.timeout() * 2;
         let stuck = peers.send_within(timeout, &target, sealed(removal("stuck"))?);
@@ -213,7 +200,7 @@ suite! {
     /// answer.
     #[source("the contract of `Peers`")]
     async fn a_dropped_request_affects_no_other(peers: Transport<'_>) -> Verdict {
-        let target = peers.here(&Server::echo()).await?;
+        let target = peers.start(&Server::here()).await?;
         for polls in 0..4 {
             peers.step(format!("drop a request after {polls} polls"));
             peers.dropped(polls, peers.send(&target, removal("dropped"))).await;
@@ -229,7 +216,7 @@ suite! {
         const SECRET: &str = "5ecre7-b852fbe7";
         for target in [nobody("127.0.0.1:1"), Target::Datacenter("dc9".into())] {
             let request = removal("a").with_token(Token::new(SECRET));
-            let error = failed(peers.overdue(peers.send(&target, request)).await)?;
+            let error = peers.fails(&target, request).await?;
             let tells = tells_part(&words(&error), SECRET.as_bytes());
             let expected = format_args!("an error without {PART} letters of the token in a row");
             ensure(!tells, expected, format_args!("an error with a part of it"))?;
@@ -243,6 +230,18 @@ async fn ready((): (), _: Transport<'_>) -> Verdict {
     Ok(())
 }
 
+/// Checks the replies and the errors of a server in this datacenter.
+async fn replies_come_back(peers: Transport<'_>, datacenter: &'static str) -> Verdict {
+    let server = Server::new(datacenter);
+    let target = peers.start(&server).await?;
+    for (operation, answer) in answers() {
+        server.answer(answer);
+        let request = request(operation).in_datacenter(datacenter);
+        as_called(peers, &target, &server, request).await?;
+    }
+    Ok(())
+}
+
 /// Checks a request that was forwarded once, as [`as_answered`] does.
 async fn as_called(
     peers: Transport<'_>,
@@ -250,7 +249,7 @@ async fn as_called(
     server: &Server,
     request: OperatorRequest,
 ) -> Verdict {
-    let service = server.service(datacenter(target))?;
+    let service = server.service()?;
     service.answer(&sealed(request)?).await;
     let Some(forwarded) = server.take().pop() else {
         return Err(Stop::failed("a service that forwards", "none"));
@@ -266,10 +265,10 @@ async fn as_answered(
     server: &Server,
     envelope: Envelope,
 ) -> Verdict {
-    let service = server.service(datacenter(target))?;
+    let service = server.service()?;
     let reply = service.answer(&envelope).await;
     let asked = server.take();
-    let seen = peers.send_envelope(target, envelope).await;
+    let seen = peers.send_within(peers.timeout(), target, envelope).await;
     same_reply(&reply, seen)?;
     let arrived = server.take();
     let holds = asked
@@ -292,28 +291,12 @@ fn same_reply(expected: &EnvelopeReply, seen: Sent) -> Verdict {
     ensure(holds, expected, seen.as_ref().map(shown))
 }
 
-fn datacenter(target: &Target) -> &str {
-    match target {
-        Target::Server(_) => "dc1",
-        Target::Datacenter(datacenter) => datacenter.as_str(),
-    }
-}
-
 /// A server that never existed.
 fn nobody(address: &str) -> Target {
     Target::Server(LeaderHint {
         id: "nobody".into(),
         address: address.into(),
     })
-}
-
-/// The error of a request that does not hang.
-fn failed(answer: Option<Sent>) -> Result<SendError, Stop> {
-    match answer {
-        Some(Err(error)) => Ok(error),
-        Some(Ok(reply)) => Err(Stop::failed("an error", format!("{reply:?}"))),
-        None => Err(Stop::failed("an error", "no answer: the call hangs")),
-    }
 }
 
 /// Checks that the answer is the echo of this removal.

@@ -71,6 +71,7 @@ impl fmt::Debug for Node {
 /// They need not have joined yet: a check waits until all of them answer. What a fixture
 /// cannot do, it leaves at the default, which is [`NotSupported`]; the checks that need it
 /// are skipped.
+#[allow(unused_variables)]
 #[async_trait]
 pub trait KeyringFixture: Fixture {
     /// The nodes, in the order of the rings that were wanted.
@@ -78,30 +79,23 @@ pub trait KeyringFixture: Fixture {
 
     /// Reads a node's ring, the primary first, without its backend.
     async fn ring(&self, node: &NodeName) -> Result<Vec<GossipKey>, NotSupported> {
-        let _ = node;
-        Err(NotSupported::new(
-            "the fixture cannot look into a node's ring",
-        ))
+        NotSupported::cannot("look into a node's ring")
     }
 
     /// Stops a node for good, without a leave message. Returns once nothing of it runs;
     /// the others may not have noticed.
     async fn stop(&self, node: &NodeName) -> Result<(), NotSupported> {
-        let _ = node;
-        Err(NotSupported::new("the fixture cannot stop a node"))
+        NotSupported::cannot("stop a node")
     }
 
     /// Waits until all nodes that are up have noticed that a stopped one is down.
     async fn noticed(&self, node: &NodeName) -> Result<(), NotSupported> {
-        let _ = node;
-        let reason = "the fixture cannot tell when a stopped node is noticed";
-        Err(NotSupported::new(reason))
+        NotSupported::cannot("tell when a stopped node is noticed")
     }
 
     /// Delays by this time what a node answers, and what it changes.
     async fn slow_down(&self, node: &NodeName, by: Duration) -> Result<(), NotSupported> {
-        let _ = (node, by);
-        Err(NotSupported::new("the fixture cannot slow a node down"))
+        NotSupported::cannot("slow a node down")
     }
 }
 

@@ -18,20 +18,11 @@ use cluster_operator::types::DatacenterName;
 
 use crate::fixture::{Fixture, NotSupported, Stop, Trial};
 
-/// The place of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Place {
-    /// The datacenter of the server that sends.
-    Here,
-    /// Another datacenter.
-    Datacenter(DatacenterName),
-}
-
 /// The server that sends, and the servers that it can reach: none at first.
 ///
 /// What a fixture cannot do, it leaves at the default, which is [`NotSupported`]; the
 /// checks that need it are skipped.
+#[allow(unused_variables)]
 #[async_trait]
 pub trait PeersFixture: Fixture {
     /// The transport under test, in the server that sends.
@@ -39,29 +30,31 @@ pub trait PeersFixture: Fixture {
 
     /// Starts a server that hands every envelope to this service's
     /// [`answer`](OperatorService::answer), and makes it known to the server that sends.
-    /// Returns its target: [`Target::Server`] for one that is here, or
-    /// [`Target::Datacenter`] with the name of the place.
+    /// It is in this datacenter, and its target is [`Target::Datacenter`]; without one it
+    /// is in the datacenter of the server that sends, and its target is
+    /// [`Target::Server`].
     ///
     /// # Errors
-    /// [`NotSupported`] if servers cannot be in such a place.
-    async fn serve(&self, place: Place, service: OperatorService) -> Result<Target, NotSupported>;
+    /// [`NotSupported`] if a server cannot be there.
+    async fn serve(
+        &self,
+        datacenter: Option<DatacenterName>,
+        service: OperatorService,
+    ) -> Result<Target, NotSupported>;
 
     /// Stops a server, so that nobody listens there.
     async fn stop(&self, target: &Target) -> Result<(), NotSupported> {
-        let _ = target;
-        Err(NotSupported::new("the fixture cannot stop a server"))
+        NotSupported::cannot("stop a server")
     }
 
     /// Loses the replies of a server, which still gets and executes every envelope.
     async fn lose_answers(&self, target: &Target) -> Result<(), NotSupported> {
-        let _ = target;
-        Err(NotSupported::new("the fixture cannot lose a reply"))
+        NotSupported::cannot("lose a reply")
     }
 
     /// Replaces every reply of a server, which still gets and executes every envelope.
     async fn replace_replies(&self, target: &Target, reply: Vec<u8>) -> Result<(), NotSupported> {
-        let _ = (target, reply);
-        Err(NotSupported::new("the fixture cannot replace a reply"))
+        NotSupported::cannot("replace a reply")
     }
 }
 
@@ -72,19 +65,10 @@ pub(super) type Sent = Result<EnvelopeReply, SendError>;
 pub(super) type Transport<'a> = Trial<'a, dyn PeersFixture>;
 
 impl Transport<'_> {
-    /// Starts a server in the datacenter of the one that sends.
-    pub(super) async fn here(&self, server: &Server) -> Result<Target, Stop> {
-        self.serve(Place::Here, server.service("dc1")?).await
-    }
-
-    /// Starts a server in another datacenter.
-    pub(super) async fn there(&self, server: &Server, datacenter: &str) -> Result<Target, Stop> {
-        let place = Place::Datacenter(datacenter.into());
-        self.serve(place, server.service(datacenter)?).await
-    }
-
-    async fn serve(&self, place: Place, service: OperatorService) -> Result<Target, Stop> {
-        let target = self.fixture.serve(place, service).await?;
+    /// Starts a server.
+    pub(super) async fn start(&self, server: &Server) -> Result<Target, Stop> {
+        let other = (server.datacenter != HERE).then(|| server.datacenter.into());
+        let target = self.fixture.serve(other, server.service()?).await?;
         self.step(format!("start {}", name(&target)));
         Ok(target)
     }
@@ -105,21 +89,13 @@ impl Transport<'_> {
         reply: Vec<u8>,
     ) -> Result<(), NotSupported> {
         let (name, size) = (name(target), reply.len());
-        let text = reply[..size.min(40)].escape_ascii();
-        self.step(format!(
-            "replace the replies of {name} by {size} bytes: {text}"
-        ));
+        self.step(format!("replace the replies of {name} by {size} bytes"));
         self.fixture.replace_replies(target, reply).await
     }
 
     pub(super) async fn send(&self, target: &Target, request: OperatorRequest) -> Sent {
-        match Envelope::new(request) {
-            Ok(envelope) => self.send_envelope(target, envelope).await,
-            Err(error) => Err(SendError::not_sent(error.to_string())),
-        }
-    }
-
-    pub(super) async fn send_envelope(&self, target: &Target, envelope: Envelope) -> Sent {
+        let envelope = Envelope::new(request);
+        let envelope = envelope.map_err(|error| SendError::not_sent(error.to_string()))?;
         self.send_within(self.timeout(), target, envelope).await
     }
 
@@ -141,6 +117,18 @@ impl Transport<'_> {
         self.step(format!("send {size} bytes to {}: {shown}", name(target)));
         answer
     }
+
+    /// Sends a request that has to fail, and not to hang.
+    pub(super) async fn fails(
+        &self,
+        target: &Target,
+        request: OperatorRequest,
+    ) -> Result<SendError, Stop> {
+        match self.overdue(self.send(target, request)).await {
+            Some(Err(error)) => Ok(error),
+            other => Err(Stop::failed("an error", format!("{other:?}"))),
+        }
+    }
 }
 
 fn name(target: &Target) -> String {
@@ -155,34 +143,37 @@ pub(super) fn sealed(request: OperatorRequest) -> Result<Envelope, Stop> {
     envelope.map_err(|error| Stop::failed("an envelope", error.to_string()))
 }
 
+/// The datacenter of the server that sends.
+const HERE: &str = "dc1";
+
 /// A server that records its requests. It does not lead, so its service forwards every
 /// request, and the peers that it forwards to are this type again: here the whole
 /// envelope can be seen.
+///
+/// Unless its answer is set, that names the server that it is asked to remove, and there
+/// is none about one called `stuck`.
 #[derive(Clone)]
 pub(super) struct Server {
+    datacenter: &'static str,
     answer: Arc<Mutex<Option<Answer>>>,
     asked: Arc<Mutex<Vec<Envelope>>>,
 }
 
 impl Server {
-    /// A server whose answer is always this one.
-    pub(super) fn answering(answer: Answer) -> Self {
+    pub(super) fn new(datacenter: &'static str) -> Self {
         Server {
-            answer: Arc::new(Mutex::new(Some(answer))),
-            asked: Arc::default(),
-        }
-    }
-
-    /// A server whose answer names the server that it is asked to remove. It never
-    /// answers for one called `stuck`.
-    pub(super) fn echo() -> Self {
-        Server {
+            datacenter,
             answer: Arc::default(),
             asked: Arc::default(),
         }
     }
 
-    /// Replaces the answer.
+    /// A server in the datacenter of the one that sends.
+    pub(super) fn here() -> Self {
+        Server::new(HERE)
+    }
+
+    /// Sets the answer.
     pub(super) fn answer(&self, answer: Answer) {
         *lock(&self.answer) = Some(answer);
     }
@@ -192,10 +183,9 @@ impl Server {
         std::mem::take(&mut lock(&self.asked))
     }
 
-    /// Its service, in this datacenter.
-    pub(super) fn service(&self, datacenter: &str) -> Result<OperatorService, Stop> {
-        let service = OperatorService::builder(datacenter)
-            .raft(Follower)
+    pub(super) fn service(&self) -> Result<OperatorService, Stop> {
+        let service = OperatorService::builder(self.datacenter)
+            .raft(self.clone())
             .authorizer(AllowAll)
             .peers(self.clone())
             .timer(StoppedClock(Instant::now()))
@@ -234,37 +224,23 @@ impl Peers for Server {
     }
 }
 
-/// A Raft whose leader is another server.
-struct Follower;
-
-impl Follower {
-    fn leader() -> LeaderHint {
-        LeaderHint {
-            id: "leader".into(),
-            address: "leader".into(),
-        }
-    }
-
-    fn not_leader() -> OperatorError {
-        let leader = Some(Follower::leader());
-        ErrorKind::NotLeader { leader }.into()
-    }
-}
-
 #[async_trait]
-impl RaftBackend for Follower {
+impl RaftBackend for Server {
     async fn view(&self) -> Result<RaftView, OperatorError> {
         let mut view = RaftView::new("follower", Arc::default());
-        view.leadership = Leadership::Remote(Follower::leader());
+        view.leadership = Leadership::Remote(LeaderHint {
+            id: "leader".into(),
+            address: "leader".into(),
+        });
         Ok(view)
     }
 
     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
-        Err(Follower::not_leader())
+        Err(ErrorKind::NoLeader.into())
     }
 
     async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
-        Err(Follower::not_leader())
+        Err(ErrorKind::NoLeader.into())
     }
 }
 

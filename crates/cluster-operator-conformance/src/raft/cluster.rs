@@ -79,13 +79,13 @@ pub trait RaftFixture: Fixture {
     /// Stops a server for good: it neither votes nor answers. Returns once nothing of it
     /// runs.
     async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
-        Err(NotSupported::new("the fixture cannot stop a server"))
+        NotSupported::cannot("stop a server")
     }
 
     /// Cuts a server off from all the others, at once. It still runs, and its backend is
     /// still asked.
     async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
-        Err(NotSupported::new("the fixture cannot cut a server off"))
+        NotSupported::cannot("cut a server off")
     }
 
     /// Makes the next change of the configuration lose a server: cuts it off, or stops it,
@@ -95,15 +95,13 @@ pub trait RaftFixture: Fixture {
     /// If the servers of a fixture talk over links of its own, a link can look for the
     /// entry.
     async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
-        Err(NotSupported::new(
-            "the fixture cannot lose a server at a change",
-        ))
+        NotSupported::cannot("lose a server at a change")
     }
 
     /// Undoes [`isolate`](RaftFixture::isolate) or
     /// [`lose_at_change`](RaftFixture::lose_at_change).
     async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
-        Err(NotSupported::new("the fixture cannot reconnect a server"))
+        NotSupported::cannot("reconnect a server")
     }
 
     /// Leaves the removal of a server unfinished, without the backend under test:
@@ -115,9 +113,7 @@ pub trait RaftFixture: Fixture {
         removal: &ServerId,
         at: PendingChange,
     ) -> Result<(), NotSupported> {
-        Err(NotSupported::new(
-            "the fixture cannot leave a change unfinished",
-        ))
+        NotSupported::cannot("leave a change unfinished")
     }
 
     /// Proposes an entry that does not change the configuration, through the leader, and
@@ -127,7 +123,7 @@ pub trait RaftFixture: Fixture {
     /// [`NotSupported`] by default. The checks then accept a leader that confirms its lead
     /// as a cluster that takes writes.
     async fn write(&self) -> Result<bool, NotSupported> {
-        Err(NotSupported::new("the fixture cannot write"))
+        NotSupported::cannot("write")
     }
 }
 

@@ -16,7 +16,7 @@ use cluster_operator::peer_http::{
 use cluster_operator::peers::Target;
 use cluster_operator::raft::LeaderHint;
 use cluster_operator::{DatacenterName, OperatorService, Peers, Timer, TokioTimer};
-use cluster_operator_conformance::peers::{PeersFixture, Place};
+use cluster_operator_conformance::peers::PeersFixture;
 use cluster_operator_conformance::{Fixture, NotSupported};
 use http::Request;
 use tokio::net::TcpListener;
@@ -125,14 +125,18 @@ impl PeersFixture for Loopback {
         self.peers.clone()
     }
 
-    async fn serve(&self, place: Place, service: OperatorService) -> Result<Target, NotSupported> {
+    async fn serve(
+        &self,
+        datacenter: Option<DatacenterName>,
+        service: OperatorService,
+    ) -> Result<Target, NotSupported> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let uri = format!("http://{address}").parse().unwrap();
         let number = self.started.fetch_add(1, Ordering::SeqCst);
-        let target = match place {
-            Place::Datacenter(datacenter) => Target::Datacenter(datacenter),
-            _ => Target::Server(LeaderHint {
+        let target = match datacenter {
+            Some(datacenter) => Target::Datacenter(datacenter),
+            None => Target::Server(LeaderHint {
                 id: format!("server-{number}").into(),
                 address: address.into(),
             }),

@@ -9,7 +9,7 @@ use cluster_operator::mock::{MockClock, MockPeers};
 use cluster_operator::peers::{EnvelopeReply, SendError, Target};
 use cluster_operator::raft::LeaderHint;
 use cluster_operator::{DatacenterName, Envelope, OperatorService, Peers, Timer};
-use cluster_operator_conformance::peers::{PeersFixture, Place};
+use cluster_operator_conformance::peers::PeersFixture;
 use cluster_operator_conformance::{Fixture, NotSupported};
 
 pub(crate) type Sent = Result<EnvelopeReply, SendError>;
@@ -91,15 +91,18 @@ impl PeersFixture for Simulated {
         Arc::new(self.peers.clone())
     }
 
-    async fn serve(&self, place: Place, service: OperatorService) -> Result<Target, NotSupported> {
+    async fn serve(
+        &self,
+        datacenter: Option<DatacenterName>,
+        service: OperatorService,
+    ) -> Result<Target, NotSupported> {
         let number = self.servers.fetch_add(1, Ordering::Relaxed);
-        let target = match place {
-            Place::Here => Target::Server(LeaderHint {
+        let target = match datacenter {
+            None => Target::Server(LeaderHint {
                 id: format!("server-{number}").into(),
                 address: format!("10.0.0.{number}:8300").into(),
             }),
-            Place::Datacenter(datacenter) => Target::Datacenter(datacenter),
-            other => return Err(NotSupported::new(format!("no place such as {other:?}"))),
+            Some(datacenter) => Target::Datacenter(datacenter),
         };
         self.peers.peers.add_service(target.clone(), service);
         Ok(target)

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use cluster_operator::mock::MockClock;
 use cluster_operator::peers::{EnvelopeReply, SendError, SendFailure, Target};
 use cluster_operator::{DatacenterName, Envelope, OperatorService, Peers, Timer};
-use cluster_operator_conformance::peers::{CHECKS, PeersFixture, Place, run};
+use cluster_operator_conformance::peers::{CHECKS, PeersFixture, run};
 use cluster_operator_conformance::{Fixture, NotSupported};
 use futures_util::future::{Either, select};
 use serde_json::Value;
@@ -351,8 +351,12 @@ impl PeersFixture for BrokenFixture {
         Arc::new(self.broken.clone())
     }
 
-    async fn serve(&self, place: Place, service: OperatorService) -> Result<Target, NotSupported> {
-        self.sound.serve(place, service).await
+    async fn serve(
+        &self,
+        datacenter: Option<DatacenterName>,
+        service: OperatorService,
+    ) -> Result<Target, NotSupported> {
+        self.sound.serve(datacenter, service).await
     }
 
     async fn stop(&self, target: &Target) -> Result<(), NotSupported> {
