@@ -3,7 +3,6 @@
 //! Checks of [accessor ids](cluster_operator::acl::AccessorId) are skipped for an authorizer
 //! that never names one. A failed check lists its questions and their answers.
 
-use std::collections::BTreeSet;
 use std::iter::zip;
 use std::sync::Arc;
 
@@ -17,48 +16,8 @@ use crate::check::suite;
 use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, exactly, same};
 use crate::secret::{PART, tells_part};
 
-/// The rules of a token. The default policy decides about the rest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TokenRules {
-    /// About [`Resource::Operator`].
-    pub operator: Option<Rule>,
-    /// About [`Resource::Keyring`].
-    pub keyring: Option<Rule>,
-}
-
-impl TokenRules {
-    /// No rules.
-    pub const NONE: TokenRules = TokenRules {
-        operator: None,
-        keyring: None,
-    };
-
-    /// A rule about operators alone.
-    pub const fn operator(rule: Rule) -> Self {
-        TokenRules {
-            operator: Some(rule),
-            keyring: None,
-        }
-    }
-
-    /// A rule about keyrings alone.
-    pub const fn keyring(rule: Rule) -> Self {
-        TokenRules {
-            operator: None,
-            keyring: Some(rule),
-        }
-    }
-
-    /// The rule about a resource.
-    pub fn about(&self, resource: Resource) -> Option<Rule> {
-        match resource {
-            Resource::Operator => self.operator,
-            Resource::Keyring => self.keyring,
-            _ => None,
-        }
-    }
-}
+/// The rules of a token, one about a resource. The default policy decides about the rest.
+pub type TokenRules = &'static [(Resource, Rule)];
 
 /// The authorizer that a check needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,15 +37,8 @@ impl Acl {
         Acl {
             default_policy,
             tokens,
-            anonymous: TokenRules::NONE,
+            anonymous: &[],
         }
-    }
-
-    /// Sets the rules of a request without a token.
-    #[must_use]
-    pub const fn with_anonymous(mut self, rules: TokenRules) -> Self {
-        self.anonymous = rules;
-        self
     }
 }
 
@@ -103,9 +55,8 @@ pub trait AclFixture: Fixture {
     /// The tokens that it knows, in the order in which they were wanted.
     ///
     /// No text of the authorizer may contain eight letters of a secret in a row. So that
-    /// none does by chance, each secret needs at least 16 letters, 8 of them different,
-    /// as a random UUID has. Nor may a secret share such a part with an accessor id,
-    /// which a denial shows.
+    /// none does by chance, let each be at least 16 random letters, and share no such part
+    /// with an accessor id, which a denial shows.
     fn tokens(&self) -> Vec<Token>;
 
     /// Revokes a token. The authorizer may take its time to notice.
@@ -122,23 +73,22 @@ pub trait AclFixture: Fixture {
 
 /// One token for each rule about each resource, and one without a rule.
 const RULES: &[TokenRules] = &[
-    TokenRules::operator(Rule::Read),
-    TokenRules::keyring(Rule::Read),
-    TokenRules::operator(Rule::Write),
-    TokenRules::keyring(Rule::Write),
-    TokenRules::operator(Rule::Deny),
-    TokenRules::keyring(Rule::Deny),
-    TokenRules::NONE,
+    &[(Resource::Operator, Rule::Read)],
+    &[(Resource::Keyring, Rule::Read)],
+    &[(Resource::Operator, Rule::Write)],
+    &[(Resource::Keyring, Rule::Write)],
+    &[(Resource::Operator, Rule::Deny)],
+    &[(Resource::Keyring, Rule::Deny)],
+    &[],
 ];
+const READ: TokenRules = &[(Resource::Operator, Rule::Read)];
 const WRITE: &[TokenRules] = &[
-    TokenRules::operator(Rule::Write),
-    TokenRules::keyring(Rule::Write),
+    &[(Resource::Operator, Rule::Write)],
+    &[(Resource::Keyring, Rule::Write)],
 ];
 const WRITERS: Acl = Acl::new(DefaultPolicy::Deny, WRITE);
-const READER_AND_NONE: Acl = Acl::new(
-    DefaultPolicy::Deny,
-    &[TokenRules::operator(Rule::Read), TokenRules::NONE],
-);
+const WRITERS_UNDER_ALLOW: Acl = Acl::new(DefaultPolicy::Allow, WRITE);
+const READER_AND_NONE: Acl = Acl::new(DefaultPolicy::Deny, &[READ, &[]]);
 
 /// Everything that a token can be asked for.
 const ALL: [(Resource, Access); 4] = [
@@ -157,7 +107,7 @@ suite! {
     /// A request without a token has the anonymous rules, which no token has, and its
     /// denial names no accessor.
     #[source("Consul's anonymous token")]
-    #[needs(READER_AND_NONE.with_anonymous(TokenRules::keyring(Rule::Read)))]
+    #[needs(Acl { anonymous: &[(Resource::Keyring, Rule::Read)], ..READER_AND_NONE })]
     async fn anonymous_rules_apply_without_a_token(acl: Authorizer<'_>) -> Verdict {
         let none = &Bearer::anonymous();
         acl.decides((none, Resource::Keyring, Access::Read), true).await?;
@@ -192,7 +142,7 @@ suite! {
     /// A token that nobody has is `UnknownToken`, neither denied nor allowed, also where
     /// the default would allow it.
     #[source("Consul, ACL not found")]
-    #[needs(Acl::new(DefaultPolicy::Allow, WRITE))]
+    #[needs(WRITERS_UNDER_ALLOW)]
     async fn default_allow_does_not_cover_unknown_tokens(acl: Authorizer<'_>) -> Verdict {
         acl.does_not_know(&Bearer::unknown()).await
     }
@@ -216,7 +166,7 @@ suite! {
     /// An empty secret is unknown, or the same as no token, as in Consul. It allows no
     /// more than that.
     #[source("the contract of `AclAuthorizer`")]
-    #[needs(WRITERS.with_anonymous(TokenRules::operator(Rule::Read)))]
+    #[needs(Acl { anonymous: READ, ..WRITERS })]
     async fn an_empty_token_allows_no_more_than_none(acl: Authorizer<'_>) -> Verdict {
         let (none, empty) = (Bearer::anonymous(), Bearer::new("an empty token", ""));
         for (resource, access) in ALL {
@@ -258,10 +208,7 @@ suite! {
 
     /// The public id of a token allows nothing.
     #[source("Consul's accessor ids")]
-    #[needs(Acl::new(
-        DefaultPolicy::Deny,
-        &[TokenRules::operator(Rule::Write), TokenRules::NONE]
-    ))]
+    #[needs(READER_AND_NONE)]
     async fn an_accessor_id_is_no_secret(acl: Authorizer<'_>) -> Verdict {
         for accessor in acl.accessors().await?.iter().flatten() {
             acl.does_not_know(&Bearer::new("an accessor id", accessor.as_str())).await?;
@@ -298,7 +245,7 @@ suite! {
 
     /// In time a revoked token is `UnknownToken`, and the others are as before.
     #[source("Consul's token cache and its ttl")]
-    #[needs(Acl::new(DefaultPolicy::Deny, &[TokenRules::operator(Rule::Read); 2]))]
+    #[needs(Acl::new(DefaultPolicy::Deny, &[READ; 2]))]
     async fn a_revoked_token_is_unknown(acl: Authorizer<'_>) -> Verdict {
         let [revoked, kept] = &acl.tokens()?;
         let read = |token| (token, Resource::Operator, Access::Read);
@@ -321,7 +268,7 @@ suite! {
     /// An authorizer that cannot reach what it asks about tokens is `Unavailable`, and
     /// allows nothing.
     #[source("Consul, acl_down_policy")]
-    #[needs(Acl::new(DefaultPolicy::Allow, WRITE))]
+    #[needs(WRITERS_UNDER_ALLOW)]
     async fn lost_source_is_unavailable(acl: Authorizer<'_>) -> Verdict {
         acl.step("lose what the authorizer asks");
         acl.fixture.lose_source().await?;
@@ -444,11 +391,8 @@ impl Authorizer<'_> {
     /// Checks the answer to a question.
     async fn answers(&self, question: Question<'_>, expected: &Answer) -> Verdict {
         let seen = self.ask(question).await;
-        ensure(
-            seen == *expected,
-            named(question, &format!("{expected:?}")),
-            seen,
-        )
+        let named = named(question, &format!("{expected:?}"));
+        ensure(seen == *expected, named, seen)
     }
 
     /// Checks that a question is answered with yes, or is denied.
@@ -467,12 +411,12 @@ impl Authorizer<'_> {
         same("the default policy", &default, &seen)?;
         let mut bearers = self.tokens::<7>()?.to_vec();
         bearers.push(Bearer::anonymous());
-        for (bearer, rules) in zip(&bearers, RULES.iter().chain([&TokenRules::NONE])) {
+        for (bearer, rules) in zip(&bearers, RULES.iter().chain([&&[][..]])) {
             for (resource, access) in ALL {
-                let allowed = match rules.about(resource) {
-                    Some(Rule::Write) => true,
-                    Some(Rule::Read) => access == Access::Read,
-                    Some(Rule::Deny) => false,
+                let allowed = match rules.iter().find(|(about, _)| *about == resource) {
+                    Some((_, Rule::Write)) => true,
+                    Some((_, Rule::Read)) => access == Access::Read,
+                    Some((_, Rule::Deny)) => false,
                     None => default == DefaultPolicy::Allow,
                 };
                 self.decides((bearer, resource, access), allowed).await?;
@@ -532,26 +476,22 @@ fn tells_nothing(bearer: &Bearer, error: &AclError) -> Verdict {
     ensure(!tells, expected, format_args!("an error with a part of it"))
 }
 
-/// Checks that the secrets cannot be in a text by chance.
+/// Checks that there are as many secrets as were wanted, all different, and long enough
+/// that none is in a text by chance.
 async fn ready(wanted: Acl, acl: Authorizer<'_>) -> Verdict {
     const LETTERS: usize = 16;
-    const DIFFERENT: usize = 8;
     let tokens = acl.fixture.tokens();
-    let (wanted, seen) = (wanted.tokens.len(), tokens.len());
-    let expected = format_args!("{wanted} tokens from the fixture, as was wanted");
-    ensure(seen == wanted, expected, format_args!("{seen}"))?;
+    let expected = format_args!("tokens from the fixture: {}", wanted.tokens.len());
+    let seen = tokens.len();
+    ensure(seen == wanted.tokens.len(), expected, seen)?;
     for (number, token) in (1..).zip(&tokens) {
         let letters = token.expose().chars().count();
-        let different = token.expose().chars().collect::<BTreeSet<_>>().len();
-        let expected = format_args!(
-            "secrets from the fixture of at least {LETTERS} letters, {DIFFERENT} of them different"
-        );
-        let seen = format_args!("number {number} has {letters} letters, {different} different");
-        ensure(letters >= LETTERS && different >= DIFFERENT, expected, seen)?;
-        if let Some(first) = tokens[..number - 1].iter().position(|first| first == token) {
-            let seen = format!("number {} and number {number} are the same", first + 1);
-            return Err(Stop::failed("different secrets from the fixture", seen));
-        }
+        let expected = format_args!("secrets from the fixture of at least {LETTERS} letters");
+        let seen = format_args!("number {number} has {letters} letters");
+        ensure(letters >= LETTERS, expected, seen)?;
+        let is_new = !tokens[..number - 1].contains(token);
+        let seen = format_args!("number {number} is another one's too");
+        ensure(is_new, "different secrets from the fixture", seen)?;
     }
     Ok(())
 }

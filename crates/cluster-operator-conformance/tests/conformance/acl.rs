@@ -3,15 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cluster_operator::acl::{
-    AccessorId, Resource, Rule, Rules, TokenDefinition, TokenStoreBuilder,
-};
+use cluster_operator::acl::{AccessorId, Rule, Rules, TokenDefinition, TokenStoreBuilder};
 use cluster_operator::mock::{Grant, MockAcl, MockClock, MockToken};
 use cluster_operator::{AclAuthorizer, Timer, Token, TokenStore};
 use cluster_operator_conformance::acl::{Acl, AclFixture, TokenRules};
 use cluster_operator_conformance::{Fixture, NotSupported};
-
-const RESOURCES: [Resource; 2] = [Resource::Operator, Resource::Keyring];
 
 /// The secret of the token of this number.
 pub(crate) fn secret(number: usize) -> Token {
@@ -27,13 +23,10 @@ pub(crate) struct Simulated {
 impl Simulated {
     pub(crate) fn new(clock: &MockClock, wanted: Acl) -> Self {
         let grants = |rules: TokenRules| {
-            RESOURCES.into_iter().filter_map(move |resource| {
-                let grant = match rules.about(resource)? {
-                    Rule::Read => Grant::Read,
-                    Rule::Write => Grant::Write,
-                    Rule::Deny => Grant::Deny,
-                };
-                Some((resource, grant))
+            rules.iter().map(|(resource, rule)| match rule {
+                Rule::Read => (*resource, Grant::Read),
+                Rule::Write => (*resource, Grant::Write),
+                Rule::Deny => (*resource, Grant::Deny),
             })
         };
         let mut acl = MockAcl::new(wanted.default_policy);
@@ -102,12 +95,10 @@ impl Stored {
 /// A store of the wanted tokens of these numbers.
 fn builder(wanted: Acl, numbers: impl IntoIterator<Item = usize>) -> TokenStoreBuilder {
     let rules = |rules: TokenRules| {
-        RESOURCES
-            .into_iter()
-            .fold(Rules::new(), |all, resource| match rules.about(resource) {
-                Some(rule) => all.with(resource, rule),
-                None => all,
-            })
+        let rules = rules.iter();
+        rules.fold(Rules::new(), |all, (resource, rule)| {
+            all.with(*resource, *rule)
+        })
     };
     let mut builder = TokenStore::builder()
         .default_policy(wanted.default_policy)

@@ -404,20 +404,13 @@ impl AclFixture for Poor {
 #[test]
 fn fixture_with_bad_tokens_fails() {
     let clock = MockClock::new();
-    let tokens: [(&[&str], &str); 4] = [
-        (&["b852fbe7-Secret-0"], "2 tokens from the fixture"),
+    let tokens: [(&[&str], &str); 3] = [
+        (&["b852fbe7-Secret-0"], "tokens from the fixture: 2"),
         (
             &["b852fbe7-Secret-0", "b852fbe7-Secret-0"],
-            "number 1 and number 2",
+            "number 2 is another one's too",
         ),
-        (
-            &["b852fbe7-Secret-0", "1"],
-            "number 2 has 1 letters, 1 different",
-        ),
-        (
-            &["b852fbe7-Secret-0", "00000000-0000-0000-0000-000000000001"],
-            "number 2 has 36 letters, 3 different",
-        ),
+        (&["b852fbe7-Secret-0", "1"], "number 2 has 1 letters"),
     ];
     for (tokens, blame) in tokens {
         let poor = async |wanted| Ok(Poor(BrokenFixture::new(&clock, wanted, "none"), tokens));
