@@ -195,7 +195,7 @@ impl<F: Fixture + ?Sized> Trial<'_, F> {
     }
 
     /// Probes again and again until it finds what is expected, for half of the deadline.
-    /// Until then the probe says what it has seen.
+    /// Until then the probe says what it has seen. Records a step if it is found.
     pub(crate) async fn until<T, Found>(
         &self,
         expected: &str,
@@ -219,7 +219,10 @@ impl<F: Fixture + ?Sized> Trial<'_, F> {
             }
         };
         match self.within(limit, found).await {
-            Some(found) => Ok(found),
+            Some(found) => {
+                self.step(format!("found: {expected}"));
+                Ok(found)
+            }
             None => {
                 let call = if asking {
                     "no answer to a call, and before it "

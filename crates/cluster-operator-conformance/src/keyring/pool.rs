@@ -60,9 +60,7 @@ impl Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        write!(f, "Node({})", self.name)
     }
 }
 
@@ -142,24 +140,19 @@ pub(super) async fn ready(wanted: Rings, pool: Gossip<'_>) -> Verdict {
     let names: Vec<_> = nodes.iter().map(|node| &node.name).collect();
     let expected = format!("a fixture of the {wanted} nodes that were wanted");
     ensure(nodes.len() == wanted, expected, names)?;
-    let expected = format!(
-        "a whole pool before the rule is tested: each of its {wanted} nodes lists with {wanted} \
-         answers"
-    );
-    pool.until(&expected, || async {
+    let expected = "a whole pool before the rule is tested: each node lists with all answers";
+    pool.until(expected, || async {
         for node in &nodes {
             let query = pool.query();
             let listed = node.backend.list(&query).await;
-            match query.answers.report() {
-                Some(report) if report.nodes >= wanted && report.responses >= wanted => {}
-                report => {
-                    return Err(format!(
-                        "{} did not: either the nodes of the fixture have not joined, or the \
-                         backend leaves one out. The last report was {report:?}, and the backend \
-                         returned {listed:?}",
-                        node.name
-                    ));
-                }
+            let report = query.answers.report();
+            let all = |it: &RingReport| it.nodes >= wanted && it.responses >= wanted;
+            if !report.as_ref().is_some_and(all) {
+                return Err(format!(
+                    "{}: the nodes of the fixture have not joined, or the backend leaves one \
+                     out. It returned {listed:?}, with the report {report:?}",
+                    node.name
+                ));
             }
         }
         Ok(())
@@ -320,44 +313,37 @@ impl Asked<'_> {
         self.tells(&counts(primaries), &report)
     }
 
-    /// The primaries of a listing, if the backend shows them.
-    pub(super) fn primaries<'r>(
+    /// Checks the primaries of a listing, if the backend showed them when the check began.
+    pub(super) fn tells_that(
         &self,
-        report: &'r RingReport,
-    ) -> Result<Option<&'r KeyCounts>, Stop> {
-        let expected = "the primaries, which were shown when the check began";
-        let holds = !self.tells_primaries || !report.primary_keys.is_empty();
-        ensure(holds, expected, report)?;
-        Ok(self.tells_primaries.then_some(&report.primary_keys))
+        expected: impl fmt::Display,
+        report: &RingReport,
+        holds: impl FnOnce(&KeyCounts) -> bool,
+    ) -> Verdict {
+        let holds = !self.tells_primaries || holds(&report.primary_keys);
+        ensure(holds, format_args!("primaries: {expected}"), report)
     }
 
-    /// Checks the primaries of a listing, if the backend shows them.
+    /// Checks on how many nodes each key is the primary.
     pub(super) fn tells(&self, expected: &KeyCounts, report: &RingReport) -> Verdict {
-        match self.primaries(report)? {
-            Some(seen) => same("on how many nodes each key is the primary", expected, seen),
-            None => Ok(()),
-        }
+        let shown = format_args!("{expected:?}");
+        self.tells_that(shown, report, |primaries| primaries == expected)
     }
 
-    /// Checks that so many nodes have a primary, if the backend shows them.
+    /// Checks that so many nodes have a primary.
     pub(super) fn tells_primaries_of(&self, nodes: usize, report: &RingReport) -> Verdict {
-        match self.primaries(report)? {
-            Some(primaries) => {
-                let seen: usize = primaries.iter().map(|(_, count)| count).sum();
-                same("nodes with a primary", &nodes, &seen)
-            }
-            None => Ok(()),
-        }
+        let sum = |primaries: &KeyCounts| primaries.iter().map(|(_, count)| count).sum::<usize>();
+        let expected = format_args!("of {nodes} nodes");
+        self.tells_that(expected, report, |primaries| sum(primaries) == nodes)
     }
 
-    /// Checks that the node's own ring has this primary, if the backend shows primaries.
-    /// Its own answer is always heard.
+    /// Checks that the node's own ring has this primary. Its own answer is always heard.
     pub(super) async fn keeps_primary(&self, number: u8) -> Verdict {
         let report = self.ask(1, None).await?;
-        let expected = format_args!("{} to keep its primary, {:?}", self.name, key(number));
-        let primaries = self.primaries(&report)?;
-        let holds = primaries.is_none_or(|primaries| primaries.get(&key(number)) >= 1);
-        ensure(holds, expected, &report)
+        let expected = format_args!("{:?}, kept by {}", key(number), self.name);
+        self.tells_that(expected, &report, |primaries| {
+            primaries.get(&key(number)) >= 1
+        })
     }
 
     /// Makes a call while the node `late` is late, and drops it once `quick` has answered.

@@ -353,17 +353,14 @@ impl Cluster<'_> {
         holds: impl Fn(&RaftView) -> bool,
     ) -> Result<RaftView, Stop> {
         let wanted = format!("{} to see {expected}", by.id);
-        let view = self
-            .until(&wanted, || async {
-                match by.backend.view().await {
-                    Ok(view) if holds(&view) => Ok(view),
-                    Ok(view) => Err(shown(by, &view)),
-                    Err(error) => Err(format!("{error:?}")),
-                }
-            })
-            .await?;
-        self.step(format!("{} sees {expected}", by.id));
-        Ok(view)
+        self.until(&wanted, || async {
+            match by.backend.view().await {
+                Ok(view) if holds(&view) => Ok(view),
+                Ok(view) => Err(shown(by, &view)),
+                Err(error) => Err(format!("{error:?}")),
+            }
+        })
+        .await
     }
 
     /// Waits until these servers have a leader that commits a write.
@@ -377,7 +374,6 @@ impl Cluster<'_> {
             }
         })
         .await?;
-        self.step("the cluster takes writes");
         Ok(leader)
     }
 }
