@@ -127,15 +127,6 @@ pub(crate) use suite;
 ///     skip = { no_such_check: "there is none" },
 /// }
 /// ```
-/// With a name that a check has, the same compiles:
-/// ```
-/// # async fn made(_: cluster_operator_conformance::acl::Acl) {}
-/// cluster_operator_conformance::acl_tests! {
-///     factory = made,
-///     block_on = futures_executor::block_on,
-///     skip = { odd_tokens_are_unknown: "there is one" },
-/// }
-/// ```
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {

@@ -18,7 +18,7 @@ use cluster_operator::keyring::{
 use futures_util::future::{join, join_all, join3};
 
 use self::pool::{
-    Asked, Gossip, all_done, all_use, changes, counts, failed, install, ready, remove, use_key,
+    Asked, Gossip, all_use, changes, counts, failed, install, ready, remove, use_key,
 };
 use crate::check::suite;
 use crate::fixture::{NotSupported, Stop, Verdict, ensure, same};
@@ -198,19 +198,14 @@ suite! {
     #[source("Serf, QueryParam.RelayFactor")]
     #[needs(FIVE)]
     async fn relay_factor_changes_no_result(pool: Gossip<'_>) -> Verdict {
-        let [node, ..] = &pool.nodes::<5>().await?;
-        for factor in 0..=RelayFactor::MAX.get() {
-            let Ok(relay) = RelayFactor::try_from(factor) else {
-                continue;
-            };
+        let [mut node, ..] = pool.nodes::<5>().await?;
+        for relay in (0..=RelayFactor::MAX.get()).flat_map(RelayFactor::try_from) {
+            pool.step(format!("with relay factor {}:", relay.get()));
+            node.relay = relay;
             for change in [install(100), use_key(100), use_key(1), remove(100)] {
-                let report = node.ask_relayed(5, Some(&change), relay).await?;
-                all_done(format_args!("{change:?} with relay factor {factor}"), 5, &report)?;
+                node.done(5, &change).await?;
             }
-            let report = node.ask_relayed(5, None, relay).await?;
-            all_done(format_args!("a listing with relay factor {factor}"), 5, &report)?;
-            same("the keys", &counts([(1, 5)]), &report.keys)?;
-            node.tells(&counts([(1, 5)]), &report)?;
+            node.shows(5, [(1, 5)], [(1, 5)]).await?;
         }
         Ok(())
     }

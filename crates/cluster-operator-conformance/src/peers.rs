@@ -367,13 +367,7 @@ fn answers() -> Vec<(Operation, Answer)> {
     answers.push((removal.clone(), REMOVED));
     for kind in [
         ErrorKind::InvalidRequest { reason: ODD.into() },
-        ErrorKind::UnknownToken,
         ErrorKind::NotLeader { leader: None },
-        ErrorKind::QuorumLoss {
-            voters: 3,
-            alive: 1,
-            needed: 2,
-        },
         ErrorKind::Backend {
             message: "Permission denied".into(),
         },

@@ -171,6 +171,7 @@ impl<'a> Gossip<'a> {
             gossip: *self,
             node,
             tells_primaries: false,
+            relay: RelayFactor::default(),
         };
         let mut nodes: [Asked<'a>; N] =
             exactly("nodes", self.fixture.nodes().into_iter().map(asked))?;
@@ -203,6 +204,8 @@ pub(super) struct Asked<'a> {
     node: Node,
     /// Whether its pool showed primaries then. If so, it has to go on showing them.
     pub(super) tells_primaries: bool,
+    /// The relay factor of its calls.
+    pub(super) relay: RelayFactor,
 }
 
 impl Deref for Asked<'_> {
@@ -250,20 +253,10 @@ impl Asked<'_> {
         least: usize,
         change: Option<&KeyChange>,
     ) -> Result<RingReport, Stop> {
-        self.ask_relayed(least, change, RelayFactor::default())
-            .await
-    }
-
-    pub(super) async fn ask_relayed(
-        &self,
-        least: usize,
-        change: Option<&KeyChange>,
-        relay: RelayFactor,
-    ) -> Result<RingReport, Stop> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let query = self.gossip.query().with_relay(relay);
+            let query = self.gossip.query().with_relay(self.relay);
             let report = match (self.call(change, &query).await, query.answers.report()) {
                 (Ok(()), Some(report)) => report,
                 other => {
@@ -354,35 +347,30 @@ impl Asked<'_> {
         late: &Node,
     ) -> Verdict {
         let (call, quick, late) = (wording(change), &quick.name, &late.name);
-        let mut seen = String::new();
-        for _ in 0..TRIES {
-            let name = &self.name;
-            let step = format!("{call} of {name}, to be dropped once {quick} has answered");
-            self.gossip.step(step);
-            let query = self.gossip.query();
-            let heard = async {
-                loop {
-                    self.gossip.fixture.timer().sleep(PAUSE).await;
-                    match query.answers.report() {
-                        Some(report) if !report.silent.contains(quick) => break report,
-                        _ => {}
+        let expected = format!("{call}: the answer of {quick}, while {late} has not answered");
+        // Again and again: gossip may lose the question, or the late node be quick.
+        self.gossip
+            .until(&expected, || async {
+                let query = self.gossip.query();
+                let heard = async {
+                    loop {
+                        self.gossip.fixture.timer().sleep(PAUSE).await;
+                        match query.answers.report() {
+                            Some(report) if !report.silent.contains(quick) => break report,
+                            _ => {}
+                        }
+                    }
+                };
+                match select(pin!(self.call(change, &query)), pin!(heard)).await {
+                    Either::Right((report, _)) if (report.nodes, report.errors) == (3, 0) => Ok(()),
+                    Either::Right((report, _)) => Err(format!("{report:?}")),
+                    Either::Left((result, _)) => {
+                        let report = query.answers.report();
+                        Err(format!("the call ended with {result:?} and {report:?}"))
                     }
                 }
-            };
-            match select(pin!(self.call(change, &query)), pin!(heard)).await {
-                Either::Right((report, _)) => {
-                    let holds = report.nodes == 3 && report.errors == 0;
-                    return ensure(holds, format_args!("{call}: 3 nodes, no error"), report);
-                }
-                // Gossip may have lost the question, or the late node was quick.
-                Either::Left((result, _)) => {
-                    let report = query.answers.report();
-                    seen = format!("the call ended with {result:?} and {report:?}");
-                }
-            }
-        }
-        let expected = format!("{call}: the answer of {quick}, while {late} has not answered");
-        Err(Stop::failed(expected, seen))
+            })
+            .await
     }
 }
 
