@@ -7,8 +7,10 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use cluster_operator::keyring::GossipKey;
 use sha2::{Digest, Sha256};
 
+use crate::fixture::{Verdict, ensure};
+
 /// So many bytes of a secret in a row are a part of it. Fewer can be in a text by chance.
-pub(crate) const PART: usize = 8;
+const PART: usize = 8;
 
 /// How many letters of base64 depend on a part alone, at least.
 const LETTERS: usize = 10;
@@ -44,9 +46,19 @@ pub(crate) fn with_key_numbers(mut text: String) -> String {
     text
 }
 
+/// Checks that the text contains no part of the secret, which a failure does not show.
+pub(crate) fn hides(what: &str, text: &str, secret: &[u8]) -> Verdict {
+    let expected = format_args!("{what} without {PART} bytes of the secret in a row");
+    ensure(
+        !tells_part(text, secret),
+        expected,
+        format_args!("a part of it"),
+    )
+}
+
 /// Returns whether the text contains a part of the secret: as it is, in base64, in
 /// hexadecimal digits or as numbers, with any separators.
-pub(crate) fn tells_part(text: &str, secret: &[u8]) -> bool {
+fn tells_part(text: &str, secret: &[u8]) -> bool {
     let base64 = text.replace('-', "+").replace('_', "/");
     let is_base64 = |letter: &char| letter.is_ascii_alphanumeric() || "+/".contains(*letter);
     let base64: String = base64.chars().filter(is_base64).collect();

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use cluster_operator::keyring::{
     RingReport,
 };
 use cluster_operator::types::NodeName;
-use futures_util::future::{Either, select};
 
 use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, exactly, same};
 use crate::secret::key;
@@ -103,9 +101,6 @@ const TRIES: usize = 3;
 
 /// All the nodes that a report counts.
 const ALL: usize = usize::MAX;
-
-/// The time between two looks at a call that runs.
-const PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) fn install(number: u8) -> KeyChange {
     KeyChange::Install(key(number))
@@ -217,7 +212,7 @@ impl Deref for Asked<'_> {
 }
 
 /// A change in words, or a listing.
-fn wording(change: Option<&KeyChange>) -> String {
+pub(super) fn wording(change: Option<&KeyChange>) -> String {
     change.map_or_else(|| "list".into(), |change| format!("{change:?}"))
 }
 
@@ -338,44 +333,10 @@ impl Asked<'_> {
             primaries.get(&key(number)) >= 1
         })
     }
-
-    /// Makes a call while the node `late` is late, and drops it once `quick` has answered.
-    pub(super) async fn drop_once_heard(
-        &self,
-        change: Option<&KeyChange>,
-        quick: &Node,
-        late: &Node,
-    ) -> Verdict {
-        let (call, quick, late) = (wording(change), &quick.name, &late.name);
-        let expected = format!("{call}: the answer of {quick}, while {late} has not answered");
-        // Again and again: gossip may lose the question, or the late node be quick.
-        self.gossip
-            .until(&expected, || async {
-                let query = self.gossip.query();
-                let heard = async {
-                    loop {
-                        self.gossip.fixture.timer().sleep(PAUSE).await;
-                        match query.answers.report() {
-                            Some(report) if !report.silent.contains(quick) => break report,
-                            _ => {}
-                        }
-                    }
-                };
-                match select(pin!(self.call(change, &query)), pin!(heard)).await {
-                    Either::Right((report, _)) if (report.nodes, report.errors) == (3, 0) => Ok(()),
-                    Either::Right((report, _)) => Err(format!("{report:?}")),
-                    Either::Left((result, _)) => {
-                        let report = query.answers.report();
-                        Err(format!("the call ended with {result:?} and {report:?}"))
-                    }
-                }
-            })
-            .await
-    }
 }
 
 /// Checks that so many nodes were asked, and all have done it.
-pub(super) fn all_done(what: impl fmt::Display, nodes: usize, report: &RingReport) -> Verdict {
+fn all_done(what: impl fmt::Display, nodes: usize, report: &RingReport) -> Verdict {
     let numbers = (report.nodes, report.responses, report.errors);
     let expected = format_args!("{what}: done by {nodes} of {nodes} nodes");
     ensure(numbers == (nodes, nodes, 0), expected, report)

@@ -67,7 +67,7 @@ pub(super) type Transport<'a> = Trial<'a, dyn PeersFixture>;
 impl Transport<'_> {
     /// Starts a server.
     pub(super) async fn start(&self, server: &Server) -> Result<Target, Stop> {
-        let other = (server.datacenter != HERE).then(|| server.datacenter.into());
+        let other = (server.datacenter != "dc1").then(|| server.datacenter.into());
         let target = self.fixture.serve(other, server.service()?).await?;
         self.step(format!("start {}", name(&target)));
         Ok(target)
@@ -143,9 +143,6 @@ pub(super) fn sealed(request: OperatorRequest) -> Result<Envelope, Stop> {
     envelope.map_err(|error| Stop::failed("an envelope", error.to_string()))
 }
 
-/// The datacenter of the server that sends.
-const HERE: &str = "dc1";
-
 /// A server that records its requests. It does not lead, so its service forwards every
 /// request, and the peers that it forwards to are this type again: here the whole
 /// envelope can be seen.
@@ -160,17 +157,13 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// A server in this datacenter. The one that sends is in `dc1`.
     pub(super) fn new(datacenter: &'static str) -> Self {
         Server {
             datacenter,
             answer: Arc::default(),
             asked: Arc::default(),
         }
-    }
-
-    /// A server in the datacenter of the one that sends.
-    pub(super) fn here() -> Self {
-        Server::new(HERE)
     }
 
     /// Sets the answer.

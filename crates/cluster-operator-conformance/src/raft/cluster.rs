@@ -219,18 +219,16 @@ impl Cluster<'_> {
             .until(expected, || async {
                 let mut views = Vec::new();
                 for member in members {
-                    match member.backend.view().await {
-                        Ok(view) => views.push((member, view)),
-                        Err(error) => return Err(format!("{} answers {error:?}", member.id)),
-                    }
+                    let failed = |error| format!("{} answers {error:?}", member.id);
+                    views.push((member, member.backend.view().await.map_err(failed)?));
                 }
-                let leads = |(_, view): &&(_, RaftView)| view.leadership == Leadership::Local;
-                let leader = views.iter().find(leads).map(|(leader, _)| *leader);
-                let follows = |leader: &ServerId, view: &RaftView| {
-                    view.leader() == Some(leader) && view.change.is_none()
-                };
-                let all = |it: &&Member| views.iter().all(|(_, view)| follows(&it.id, view));
-                let Some(leader) = leader.filter(all) else {
+                let mut leaders = views.iter();
+                let leader = leaders.find(|(_, view)| view.leadership == Leadership::Local);
+                let leader = leader.map(|(leader, _)| *leader);
+                let id = leader.map(|leader| &leader.id);
+                let settled = |view: &RaftView| view.leader() == id && view.change.is_none();
+                let all = views.iter().all(|(_, view)| settled(view));
+                let Some(leader) = leader.filter(|_| all) else {
                     let shown = views.iter().map(|(by, view)| shown(by, view));
                     return Err(shown.collect::<Vec<_>>().join("; "));
                 };
