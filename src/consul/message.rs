@@ -109,8 +109,8 @@ pub struct Response {
     pub body: Bytes,
 }
 
-/// Shows the status and the headers. A listing's body holds keys, and a redirect
-/// repeats the query, which may hold a token.
+/// Shows the status and the headers, without the query of a redirect. A listing's body
+/// holds keys.
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let headers: Vec<_> = self

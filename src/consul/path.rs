@@ -11,6 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use super::go::{escapes_are_whole, is_print};
 use super::message::Response;
+use super::query;
 
 /// What Go escapes in a path: all but letters, digits, the unreserved marks and
 /// those reserved characters that have no meaning of their own in a path.
@@ -38,9 +39,11 @@ pub(super) struct Redirect {
     location: String,
     /// The HTML body, which Go sends in answer to a GET only.
     body: String,
+    /// The query had a token, which is left out.
+    had_token: bool,
 }
 
-/// Shows the path. The query may hold a token.
+/// Shows the path only, as a log needs no more.
 impl fmt::Debug for Redirect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.location.split('?').next().unwrap_or_default();
@@ -50,12 +53,15 @@ impl fmt::Debug for Redirect {
 
 impl Redirect {
     /// Redirects a request to `path`, which is a decoded path that [`clean`] returned.
-    /// The query is carried over as it came.
+    /// The query is carried over as it came, but for a token, which caches and logs would
+    /// keep.
     pub(super) fn new(method: &str, path: &str, raw_query: Option<&str>) -> Self {
         let mut url = escape_path(path);
-        if let Some(query) = raw_query {
+        let kept = raw_query.map(query::without_token);
+        let had_token = kept.as_deref().map(str::len) != raw_query.map(str::len);
+        if let Some(query) = kept.filter(|query| !had_token || !query.is_empty()) {
             url.push('?');
-            url.push_str(query);
+            url.push_str(&query);
         }
         let body = match method {
             "GET" => format!(
@@ -67,6 +73,7 @@ impl Redirect {
         Redirect {
             location: hex_escape_non_ascii(&url),
             body,
+            had_token,
         }
     }
 
@@ -75,7 +82,10 @@ impl Redirect {
             .with("Content-Type", "text/html; charset=utf-8")
             .with("Location", self.location.clone());
         response.body = self.body.clone().into();
-        response
+        match self.had_token {
+            true => response.with("Cache-Control", "no-store"),
+            false => response,
+        }
     }
 }
 

@@ -128,6 +128,26 @@ pub(super) fn check_names(query: Query<'_>, known: &'static [&'static str]) -> R
     Ok(())
 }
 
+/// Returns a query without its tokens; the rest of it stays as it is. A semicolon separates
+/// too, as in Go before 1.17.
+pub(super) fn without_token(raw: &str) -> String {
+    let is_token = |pair: &&str| {
+        let pair = pair.trim_end_matches(['&', ';']);
+        unescape(pair.split('=').next().unwrap_or_default()) == "token"
+    };
+    let pairs = raw.split_inclusive(['&', ';']);
+    let ends_in_token = pairs
+        .clone()
+        .next_back()
+        .is_some_and(|last| is_token(&last));
+    let mut kept: String = pairs.filter(|pair| !is_token(pair)).collect();
+    // The separator before a last token goes with it.
+    if ends_in_token && !raw.ends_with(['&', ';']) {
+        kept.pop();
+    }
+    kept
+}
+
 /// Decodes a name or a value. A `+` is a space, and bytes that are not UTF-8 become
 /// replacement characters.
 fn unescape(text: &str) -> Cow<'_, str> {

@@ -278,6 +278,41 @@ fn consul_decodes_a_path_and_redirects_to_the_clean_one() {
 }
 
 #[test]
+fn redirect_does_not_repeat_a_token() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for dialect in [Dialect::Consul0_7, Dialect::Consul1_10] {
+        for (query, kept) in [
+            ("?token=SECRET", ""),
+            ("?token=SECRET&pretty", "?pretty"),
+            ("?pretty&token=SECRET", "?pretty"),
+            ("?a=%2B+b&%74oke%6e=SECRET&&x=a=b", "?a=%2B+b&&x=a=b"),
+            ("?token=SECRET&token=SECRET&dc=dc1", "?dc=dc1"),
+            ("?a;token=SECRET", "?a"),
+        ] {
+            let target = format!("/v1//operator/keyring{query}");
+            let answer = ask("GET", &target).dialect(dialect).send(&alice);
+            assert_eq!(answer.status(), 301);
+            let location = format!("/v1/operator/keyring{kept}");
+            assert_eq!(
+                answer.header("location"),
+                Some(location.as_str()),
+                "{query}"
+            );
+            assert!(!answer.text().contains("SECRET"), "{query}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+        }
+        for kept in ["?", "?pretty&tokens=1&", ""] {
+            let target = format!("/v1//operator/keyring{kept}");
+            let path = ask("GET", &target).dialect(dialect).send(&alice);
+            let location = format!("/v1/operator/keyring{kept}");
+            assert_eq!(path.header("location"), Some(location.as_str()));
+            assert_eq!(path.header("cache-control"), None);
+        }
+    }
+}
+
+#[test]
 fn index_lists_endpoints_parameters_and_capabilities() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
