@@ -52,24 +52,25 @@ impl fmt::Debug for Request<'_> {
 
 /// The header fields of a request.
 pub trait Headers: Sync {
-    /// The first value of a field, which need not be UTF-8. The name is given in lower
-    /// case and matched without regard to case.
-    fn field(&self, name: &str) -> Option<&[u8]>;
+    /// The value of a field, which need not be UTF-8: the first one for 0, and the next ones
+    /// of a field that is repeated. The name is given in lower case and matched without
+    /// regard to case.
+    fn value(&self, name: &str, at: usize) -> Option<&[u8]>;
 
     /// The number of fields.
     fn count(&self) -> usize;
 }
 
-/// The first value of a field as a text. Bytes that are not UTF-8 are replaced, so that an
-/// unreadable token is an unknown token.
+/// The first value of a field as a text. Bytes that are not UTF-8 are replaced.
 pub(super) fn text<'a>(headers: &'a dyn Headers, name: &str) -> Option<Cow<'a, str>> {
-    headers.field(name).map(String::from_utf8_lossy)
+    headers.value(name, 0).map(String::from_utf8_lossy)
 }
 
 impl Headers for [(&str, &str)] {
-    fn field(&self, name: &str) -> Option<&[u8]> {
+    fn value(&self, name: &str, at: usize) -> Option<&[u8]> {
         self.iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
+            .nth(at)
             .map(|(_, value)| value.as_bytes())
     }
 
@@ -79,8 +80,8 @@ impl Headers for [(&str, &str)] {
 }
 
 impl<const N: usize> Headers for [(&str, &str); N] {
-    fn field(&self, name: &str) -> Option<&[u8]> {
-        self.as_slice().field(name)
+    fn value(&self, name: &str, at: usize) -> Option<&[u8]> {
+        self.as_slice().value(name, at)
     }
 
     fn count(&self) -> usize {
@@ -89,8 +90,8 @@ impl<const N: usize> Headers for [(&str, &str); N] {
 }
 
 impl<H: Headers + ?Sized> Headers for &H {
-    fn field(&self, name: &str) -> Option<&[u8]> {
-        (**self).field(name)
+    fn value(&self, name: &str, at: usize) -> Option<&[u8]> {
+        (**self).value(name, at)
     }
 
     fn count(&self) -> usize {

@@ -161,41 +161,76 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
+/// The headers that hold a token.
+const TOKEN: &str = "x-consul-token";
+const AUTHORIZATION: &str = "authorization";
+
+/// The token of a credential that cannot be read. No token is named so, and the authorizer
+/// denies it as an unknown one: such a request must not pass as an anonymous one.
+const UNREADABLE: &str = "\u{fffd}";
+
 /// Returns the token of a request: of the query, else of the header, else the bearer's. An
-/// empty one does not count.
+/// empty one does not count. Of a header that is repeated the first value counts, unless
+/// parameters are checked.
 ///
 /// # Errors
-/// [`Mistake::TooLong`].
+/// [`Mistake::RepeatedHeader`] and [`Mistake::TooLong`].
 pub(super) fn token(
     query: Query<'_>,
     headers: &dyn Headers,
     rules: &Rules,
 ) -> Result<Option<Token>, Mistake> {
-    let given = |text: &str| match text.len() {
+    if rules.check_parameters {
+        for (name, title) in [(TOKEN, "X-Consul-Token"), (AUTHORIZATION, "Authorization")] {
+            if headers.value(name, 1).is_some() {
+                return Err(Mistake::RepeatedHeader(title));
+            }
+        }
+    }
+    let credential = |name| headers.value(name, 0).map(visible);
+    let header = || credential(TOKEN).filter(|token| !token.is_empty());
+    let bearer = || match rules.bearer {
+        true => credential(AUTHORIZATION).and_then(bearer),
+        false => None,
+    };
+    let token = match query.given("token") {
+        Some(token) => token,
+        None => Cow::Borrowed(header().or_else(bearer).unwrap_or_default()),
+    };
+    match token.len() {
         0 => Ok(None),
-        1..=Request::MAX_TOKEN => Ok(Some(Token::new(text))),
+        1..=Request::MAX_TOKEN => Ok(Some(Token::new(&*token))),
         _ => Err(Mistake::TooLong {
             what: "the token".into(),
             limit: Request::MAX_TOKEN,
         }),
-    };
-    if let Some(token) = query.given("token") {
-        return given(&token);
     }
-    if let Some(token) = message::text(headers, "x-consul-token").filter(|it| !it.is_empty()) {
-        return given(&token);
-    }
-    let authorization = message::text(headers, "authorization").filter(|_| rules.bearer);
-    given(authorization.as_deref().and_then(bearer).unwrap_or(""))
 }
 
-/// Returns the first word after the scheme, as Consul does.
-fn bearer(value: &str) -> Option<&str> {
-    let (scheme, credentials) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
+/// The value of a header if it is visible ASCII.
+fn visible(value: &[u8]) -> &str {
+    let text = std::str::from_utf8(value).unwrap_or(UNREADABLE);
+    match text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        true => text,
+        false => UNREADABLE,
     }
-    credentials.trim().split(' ').next()
+}
+
+/// Returns the first word after the scheme, as Consul does. Other schemes do not count.
+fn bearer(value: &str) -> Option<&str> {
+    const SCHEME: &str = "bearer";
+    let rest = match value.trim_start().split_at_checked(SCHEME.len()) {
+        _ if value == UNREADABLE => return Some(UNREADABLE),
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
+        _ => return None,
+    };
+    match rest.bytes().next() {
+        None => None,
+        Some(b' ') => rest.trim().split(' ').next(),
+        // A longer name of another scheme.
+        Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') => None,
+        Some(_) => Some(UNREADABLE),
+    }
 }
 
 /// Returns the datacenter that a request names.

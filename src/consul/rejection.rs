@@ -96,6 +96,7 @@ pub(super) enum Mistake {
         known: &'static [&'static str],
     },
     RepeatedParameter(String),
+    RepeatedHeader(&'static str),
     /// A name that is given without a value.
     EmptyName(&'static str),
     /// A bound of [`Request`](super::Request).
@@ -261,6 +262,9 @@ impl Mistake {
             Mistake::UnknownParameter { name, known } => unknown_parameter(name, known),
             Mistake::RepeatedParameter(name) => {
                 format!("the query parameter {} is given twice", excerpt(name))
+            }
+            Mistake::RepeatedHeader(name) => {
+                format!("the header {name} is given twice: send one token")
             }
             Mistake::EmptyName(name) => {
                 format!("the query parameter {name:?} is empty: name a server")

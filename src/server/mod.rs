@@ -182,16 +182,16 @@ impl fmt::Debug for OperatorHttp {
 const X_CONSUL_TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
 
 impl Headers for HeaderMap {
-    fn field(&self, name: &str) -> Option<&[u8]> {
+    fn value(&self, name: &str, at: usize) -> Option<&[u8]> {
         // Known names need not be parsed.
-        let value = match name {
-            "accept" => self.get(header::ACCEPT),
-            "authorization" => self.get(header::AUTHORIZATION),
-            "cache-control" => self.get(header::CACHE_CONTROL),
-            "x-consul-token" => self.get(X_CONSUL_TOKEN),
-            name => self.get(name),
+        let values = match name {
+            "accept" => self.get_all(header::ACCEPT),
+            "authorization" => self.get_all(header::AUTHORIZATION),
+            "cache-control" => self.get_all(header::CACHE_CONTROL),
+            "x-consul-token" => self.get_all(X_CONSUL_TOKEN),
+            name => self.get_all(name),
         };
-        value.map(HeaderValue::as_bytes)
+        values.into_iter().nth(at).map(HeaderValue::as_bytes)
     }
 
     fn count(&self) -> usize {

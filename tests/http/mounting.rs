@@ -185,6 +185,11 @@ async fn unreadable_token_is_an_unknown_one() {
             ("x-consul-token", &b"wr\xffng"[..]),
             ("x-consul-token", b"caf\xe9"),
             ("authorization", b"Bearer wr\xffng"),
+            ("authorization", b"Bearer\xa0token"),
+            ("authorization", b"Bearer\ttoken"),
+            ("authorization", b"Bearer:token"),
+            ("authorization", b"bearer=token"),
+            ("authorization", b"Bearer, token"),
         ] {
             if name == "authorization" && dialect == Dialect::Consul0_7 {
                 continue;
@@ -195,6 +200,34 @@ async fn unreadable_token_is_an_unknown_one() {
             let response = send(&app, request).await;
             assert_eq!(response.status(), 403, "{dialect:?} {name}");
             assert_eq!(text(response).await, "ACL not found");
+        }
+    }
+}
+
+#[tokio::test]
+async fn repeated_token_header_is_a_400_or_the_first_counts() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice"])
+        .authorizer(MockAcl::new(DefaultPolicy::Allow))
+        .build();
+    for (name, first, second) in [
+        ("x-consul-token", "", "unknown"),
+        ("authorization", "Basic x", "Bearer unknown"),
+    ] {
+        for (dialect, status) in [
+            (Dialect::Precise, 400),
+            (Dialect::Consul1_10, 200),
+            (Dialect::Consul0_7, 200),
+        ] {
+            let endpoints = OperatorHttp::new(federation.service("alice")).with_dialect(dialect);
+            let app = Router::new().fallback_service(endpoints);
+            let mut request = request("GET", CONFIGURATION);
+            for value in [first, second] {
+                let value = HeaderValue::from_static(value);
+                request.headers_mut().append(name, value);
+            }
+            let response = send(&app, request).await;
+            assert_eq!(response.status(), status, "{dialect:?} {name}");
         }
     }
 }
