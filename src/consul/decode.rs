@@ -73,7 +73,7 @@ pub(super) fn decode(
     let method = method(request, endpoint, rules).map_err(reject)?;
     let bounded = query.check_bounds();
     let checked = bounded.and_then(|()| match rules.check_parameters {
-        true => query::check_names(query, endpoint.parameters(method)),
+        true => query::check_names(query, endpoint, method),
         false => Ok(()),
     });
     let token = checked.and_then(|()| token(query, request.headers, rules));
@@ -112,7 +112,7 @@ pub(super) fn decode(
             ..reject(Reason::Index)
         });
     }
-    match operation(endpoint, &parts) {
+    match no_body(endpoint, &parts).and_then(|()| operation(endpoint, &parts)) {
         Ok((operation, malformed_key)) => {
             view.malformed_key = malformed_key;
             let mut request = OperatorRequest::new(operation);
@@ -121,9 +121,10 @@ pub(super) fn decode(
             Ok(Call { request, view })
         }
         Err(mistake) => {
+            let is_about_body = matches!(mistake, Mistake::UnexpectedBody);
             let mut rejection = reject(Reason::Mistake(mistake));
             // Only a caller who may write learns what is wrong with a body.
-            if rules.private_mistakes && endpoint.wants_body(method) {
+            if rules.private_mistakes && (endpoint.wants_body(method) || is_about_body) {
                 rejection.only_for = permission(token, view);
             }
             Err(rejection)
@@ -151,9 +152,9 @@ fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
     }
     let clean = path::clean(&decoded);
     if rules.literal_paths {
-        let known = Endpoint::of(rules).map(Endpoint::name);
+        let known: Vec<_> = Endpoint::of(rules).map(Endpoint::name).collect();
         let nearest = match clean.strip_prefix(PREFIX) {
-            Some(name) => nearest(name.trim_end_matches('/'), known),
+            Some(name) => nearest(name.trim_end_matches('/'), &known),
             None => (*clean == *PREFIX.trim_end_matches('/')).then_some(""),
         };
         return Err(Reason::UnknownPath { nearest });
@@ -178,6 +179,19 @@ fn method<'a>(request: &Request<'a>, endpoint: Endpoint, rules: &Rules) -> Resul
             endpoint,
             method: method.to_owned(),
         }),
+    }
+}
+
+/// Checks that a change without a body has none: what it says would be ignored. A transport
+/// need not read it, since its length is in a header.
+fn no_body(endpoint: Endpoint, parts: &Parts<'_>) -> Result<(), Mistake> {
+    let length = parts.headers.value("content-length", 0);
+    let is_long = |length: &[u8]| length.iter().any(|digit| matches!(digit, b'1'..=b'9'));
+    let has_body = !parts.body.is_empty() || length.is_some_and(is_long);
+    let may_have = parts.method == "GET" || endpoint.wants_body(parts.method);
+    match parts.rules.check_parameters && has_body && !may_have {
+        true => Err(Mistake::UnexpectedBody),
+        false => Ok(()),
     }
 }
 

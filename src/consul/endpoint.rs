@@ -43,6 +43,17 @@ pub(super) const COMMON_PARAMETERS: [&str; 18] = [
     "wait",
 ];
 
+/// The parameters that every endpoint obeys, and then those of reading from the Raft leader.
+const EFFECTIVE: [&str; 7] = [
+    "datacenter",
+    "dc",
+    "pretty",
+    "token",
+    "consistent",
+    "max_stale",
+    "stale",
+];
+
 impl Endpoint {
     const ALL: [Self; 8] = [
         Endpoint::Index,
@@ -118,6 +129,15 @@ impl Endpoint {
             (Endpoint::Keyring, _) => &["relay-factor", "local-only"],
             (Endpoint::AutopilotConfiguration, "PUT") => &["cas"],
             _ => &[],
+        }
+    }
+
+    /// The [common parameters](COMMON_PARAMETERS) that have an effect.
+    pub(super) fn effective(self, method: &str) -> &'static [&'static str] {
+        match (self, method) {
+            (Endpoint::Index | Endpoint::Keyring, _) => &EFFECTIVE[..4],
+            (_, "GET") => &EFFECTIVE,
+            _ => &EFFECTIVE[..4],
         }
     }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::dialect::Rules;
-use super::endpoint::COMMON_PARAMETERS;
+use super::endpoint::{COMMON_PARAMETERS, Endpoint};
 use super::go::{atoi, escapes_are_whole, excerpt, parse_duration, parse_uint};
 use super::message::{self, Headers, Request};
 use super::rejection::Mistake;
@@ -109,15 +109,27 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Checks the names of a query: those of the endpoint and the common ones, each once.
+/// Checks the names of a query: those of the endpoint and the common ones, each once. The
+/// two names of a datacenter may not disagree.
 ///
 /// # Errors
-/// [`Mistake::UnknownParameter`] and [`Mistake::RepeatedParameter`].
-pub(super) fn check_names(query: Query<'_>, known: &'static [&'static str]) -> Result<(), Mistake> {
+/// [`Mistake::UnknownParameter`], [`Mistake::RepeatedParameter`] and
+/// [`Mistake::TwoDatacenters`].
+pub(super) fn check_names(
+    query: Query<'_>,
+    endpoint: Endpoint,
+    method: &str,
+) -> Result<(), Mistake> {
+    let known = endpoint.parameters(method);
     for (at, (name, _)) in query.pairs().enumerate() {
         if !known.iter().chain(&COMMON_PARAMETERS).any(|it| *it == name) {
             let name = name.into_owned();
-            return Err(Mistake::UnknownParameter { name, known });
+            let common = endpoint.effective(method);
+            return Err(Mistake::UnknownParameter {
+                name,
+                known,
+                common,
+            });
         }
         // Consul's clients repeat this one.
         let is_repeated = query.pairs().take(at).any(|(earlier, _)| earlier == name);
@@ -125,7 +137,10 @@ pub(super) fn check_names(query: Query<'_>, known: &'static [&'static str]) -> R
             return Err(Mistake::RepeatedParameter(name.into_owned()));
         }
     }
-    Ok(())
+    match (query.given("dc"), query.given("datacenter")) {
+        (Some(one), Some(other)) if one != other => Err(Mistake::TwoDatacenters),
+        _ => Ok(()),
+    }
 }
 
 /// Returns a query without its tokens; the rest of it stays as it is. A semicolon separates

@@ -2,7 +2,7 @@
 
 use super::body_error::{self, BodyError};
 use super::dialect::{ErrorRules, Rules};
-use super::endpoint::{COMMON_PARAMETERS, Endpoint, Form, PREFIX, View};
+use super::endpoint::{Endpoint, Form, PREFIX, View};
 use super::error;
 use super::go::{atoi, excerpt, parse_bool, parse_uint, quote};
 use super::message::{Request, Response};
@@ -94,7 +94,13 @@ pub(super) enum Mistake {
         name: String,
         /// Those of the endpoint.
         known: &'static [&'static str],
+        /// Those of all endpoints that have an effect here.
+        common: &'static [&'static str],
     },
+    /// `?dc` and `?datacenter` differ.
+    TwoDatacenters,
+    /// A body where none is read.
+    UnexpectedBody,
     RepeatedParameter(String),
     RepeatedHeader(&'static str),
     /// A name that is given without a value.
@@ -259,7 +265,13 @@ impl Mistake {
                 prefix,
                 example,
             } => format!("{prefix}{}", body_error::text(errors, example, rules.body)),
-            Mistake::UnknownParameter { name, known } => unknown_parameter(name, known),
+            Mistake::UnknownParameter {
+                name,
+                known,
+                common,
+            } => unknown_parameter(name, known, common),
+            Mistake::TwoDatacenters => "?dc and ?datacenter differ: send one of them".into(),
+            Mistake::UnexpectedBody => "this endpoint takes no body: use the query".into(),
             Mistake::RepeatedParameter(name) => {
                 format!("the query parameter {} is given twice", excerpt(name))
             }
@@ -284,25 +296,39 @@ fn refused<T>(parsed: Result<T, String>) -> String {
     parsed.err().unwrap_or_default()
 }
 
-/// Names an unknown parameter, and the one that may have been meant.
-fn unknown_parameter(name: &str, parameters: &[&str]) -> String {
+/// Names an unknown parameter, and the one that may have been meant: of the endpoint, else
+/// of all endpoints.
+fn unknown_parameter(name: &str, own: &[&str], common: &[&str]) -> String {
     let what = format!("unknown query parameter {}", excerpt(name));
-    let known = parameters.iter().chain(&COMMON_PARAMETERS).copied();
-    if let Some(nearest) = nearest(name, known) {
+    if let Some(nearest) = nearest(name, own).or_else(|| nearest(name, common)) {
         return format!("{what}: did you mean {nearest:?}?");
     }
-    match parameters {
+    match own {
         [] => format!("{what}: this endpoint has none of its own"),
-        _ => format!("{what}: this endpoint has {}", parameters.join(", ")),
+        _ => format!("{what}: this endpoint has {}", own.join(", ")),
     }
 }
 
-/// The name that is nearest to a misspelt one, if it is near enough.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The name that is nearest to a misspelt one: one that differs in a third of its
+/// characters at most, a word of it, or the only one that begins so.
+pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let simple = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     let wanted = simple(name);
     let distance = |known: &str| strsim::osa_distance(&wanted, &simple(known));
-    let nearest = known.min_by_key(|known| distance(known))?;
-    let limit = nearest.len().min(wanted.len()) / 3 + 1;
-    (distance(nearest) <= limit).then_some(nearest)
+    let nearest = known.iter().min_by_key(|known| distance(known))?;
+    if distance(nearest) <= nearest.len().max(wanted.len()) / 3 {
+        return Some(nearest);
+    }
+    let mut words = name.split(['-', '_']).filter(|word| !word.is_empty());
+    let word = |word: &str| known.iter().find(|known| known.eq_ignore_ascii_case(word));
+    if let Some(known) = words.find_map(word) {
+        return Some(known);
+    }
+    let mut begun = known
+        .iter()
+        .filter(|known| simple(known).starts_with(&wanted));
+    match (begun.next(), begun.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
 }

@@ -499,8 +499,10 @@ fn unknown_parameter_is_named_with_the_nearest_one() {
         ),
         ("GET", "keyring?Token=secret", "Token", "token"),
         ("PUT", "autopilot/configuration?case=1", "case", "cas"),
+        ("POST", "raft/transfer-leader?peer-id=3", "peer-id", "id"),
+        ("GET", "keyring?local", "local", "local-only"),
     ] {
-        let answer = ask(method, target).body(key(SECOND)).send(&alice);
+        let answer = ask(method, target).send(&alice);
         let text = format!("unknown query parameter {unknown:?}: did you mean {nearest:?}?");
         assert_eq!(answer.error(), (400, text.as_str()), "{method} {target}");
     }
@@ -512,6 +514,19 @@ fn unknown_parameter_is_named_with_the_nearest_one() {
         (
             "raft/configuration?verbose",
             "unknown query parameter \"verbose\": this endpoint has none of its own",
+        ),
+        // Not "hash", "wait" or "stale", which change nothing there.
+        (
+            "keyring?cas=3",
+            "unknown query parameter \"cas\": this endpoint has relay-factor, local-only",
+        ),
+        (
+            "raft/configuration?waits",
+            "unknown query parameter \"waits\": this endpoint has none of its own",
+        ),
+        (
+            "keyring?stales",
+            "unknown query parameter \"stales\": this endpoint has relay-factor, local-only",
         ),
     ] {
         assert_eq!(ask("GET", target).send(&alice).error(), (400, text));
@@ -530,6 +545,42 @@ fn parameters_of_consuls_clients_are_known_everywhere() {
     }
     let answer = ask("POST", &format!("keyring?{all}")).body(key(SECOND));
     answer.send(&alice).done();
+}
+
+#[test]
+fn body_where_none_is_read_is_a_400_for_a_write() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let text = "this endpoint takes no body: use the query";
+    for (method, target) in [
+        ("POST", "raft/transfer-leader"),
+        ("DELETE", "raft/peer?id=x"),
+    ] {
+        let answer = ask(method, target).body(r#"{"ID":"bob"}"#).send(&alice);
+        assert_eq!(answer.error(), (400, text), "{target}");
+        let unread = ask(method, target).header("Content-Length", "10");
+        assert_eq!(unread.send(&alice).error(), (400, text), "{target}");
+        let empty = ask(method, target).header("Content-Length", "0");
+        assert_ne!(empty.send(&alice).status(), 400, "{target}");
+        let consul = ask(method, target).body("x").dialect(Dialect::Consul1_10);
+        assert!(!consul.send(&alice).text().contains("body"), "{target}");
+    }
+    let read = ask("GET", "raft/configuration").body("x");
+    assert_eq!(read.send(&alice).status(), 200);
+    assert_eq!(federation.configuration("dc1").index, 22);
+}
+
+#[test]
+fn two_names_of_a_datacenter_have_to_agree() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let answer = ask("GET", "raft/configuration?dc=dc1&datacenter=dc2").send(&alice);
+    let text = "?dc and ?datacenter differ: send one of them";
+    assert_eq!(answer.error(), (400, text));
+    for query in ["dc=dc2&datacenter=dc2", "dc=&datacenter=dc2"] {
+        let answer = ask("GET", &format!("raft/configuration?{query}")).send(&alice);
+        assert_eq!(answer.status(), 200, "{query}");
+    }
 }
 
 #[test]

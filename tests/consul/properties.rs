@@ -276,7 +276,10 @@ proptest! {
         for dialect in DIALECTS {
             // Small, so that an unwanted body may be too large.
             let wire = Wire::new(dialect).with_body_limit(8);
-            if !wire.wants_body(&parts.method, &parts.path) {
+            // A write without a body is refused if it has one.
+            let is_refused = dialect == Dialect::Precise
+                && matches!(&*parts.method, "DELETE" | "POST");
+            if !is_refused && !wire.wants_body(&parts.method, &parts.path) {
                 let with = decoded(wire, &parts, &parts.body);
                 prop_assert_eq!(with, decoded(wire, &parts, b""));
             }

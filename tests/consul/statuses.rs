@@ -32,6 +32,27 @@ fn unknown_path_is_a_404() {
 }
 
 #[test]
+fn unknown_path_is_compared_with_the_known_ones() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (path, meant) in [
+        ("raft/config", Some("raft/configuration")),
+        ("raft/peers", Some("raft/peer")),
+        ("raft/transfer-leadership", Some("raft/transfer-leader")),
+        ("keyrign", Some("keyring")),
+        ("key", Some("keyring")),
+        ("raft/list", None),
+        ("area", None),
+        ("usage", None),
+    ] {
+        let answer = ask("GET", path).send(&alice);
+        let hint = meant.map(|meant| format!(": did you mean /v1/operator/{meant}?"));
+        let text = format!("{NO_PATH}{}", hint.unwrap_or_default());
+        assert_eq!(answer.error(), (404, text.as_str()), "{path}");
+    }
+}
+
+#[test]
 fn unknown_server_is_a_404() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
