@@ -16,6 +16,7 @@ use cluster_operator::service::Caller;
 use cluster_operator::timer::Sleep;
 use cluster_operator::{
     AllowAll, ErrorKind, OperatorError, OperatorService, Outcome, RaftBackend, ServerId, Timer,
+    TokenStore,
 };
 use futures_executor::block_on;
 
@@ -198,4 +199,15 @@ fn removed_server_says_that_it_is_not_in_configuration() {
     // A stale read still shows the configuration.
     let read = service.raft_configuration(&caller, Consistency::Stale);
     assert_eq!(block_on(read).unwrap().servers.len(), 2);
+}
+
+#[test]
+fn removed_server_does_not_show_its_id_to_a_denied_caller() {
+    let (raft, _) = alice(Leadership::Unknown, [voter("bob"), voter("carol")]);
+    let nobody = TokenStore::builder().build().unwrap();
+    let service = OperatorService::builder("dc1").raft(raft);
+    let service = service.authorizer(nobody).timer(Never).build().unwrap();
+    let response = post(&service, Dialect::Precise, None);
+    assert_eq!(response.status, 503);
+    assert!(!String::from_utf8_lossy(&response.body).contains("alice"));
 }

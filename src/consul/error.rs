@@ -220,6 +220,8 @@ pub(super) fn shown(kind: &ErrorKind, addresses: bool) -> Cow<'_, ErrorKind> {
         ErrorKind::NotLeader { leader: Some(_) } => {
             Cow::Owned(ErrorKind::NotLeader { leader: None })
         }
+        // It has the id of this server.
+        ErrorKind::NotMember { .. } => Cow::Owned(ErrorKind::NoLeader),
         _ => Cow::Borrowed(kind),
     }
 }
