@@ -365,10 +365,8 @@ impl Authorizer<'_> {
     }
 
     /// Asks, and returns the identity too.
-    async fn identity(
-        &self,
-        (bearer, resource, access): Question<'_>,
-    ) -> Result<Identity, AclError> {
+    async fn identity(&self, question: Question<'_>) -> Result<Identity, AclError> {
+        let (bearer, resource, access) = question;
         let authorizer = self.fixture.authorizer();
         let token = bearer.token.as_ref();
         let answer = authorizer.authorize(token, resource, access).await;
@@ -380,7 +378,7 @@ impl Authorizer<'_> {
             Err(AclError::Unavailable { .. }) => "Unavailable",
             Err(_) => "another error",
         };
-        self.step(format!("{}, {resource}:{access}: {shown}", bearer.name));
+        self.step(named(question, shown));
         answer
     }
 
@@ -398,10 +396,9 @@ impl Authorizer<'_> {
     /// Checks that a question is answered with yes, or is denied.
     async fn decides(&self, question: Question<'_>, allowed: bool) -> Verdict {
         let answer = self.ask(question).await;
-        let (holds, expected) = match allowed {
-            true => (answer.is_ok(), "allowed"),
-            false => (matches!(answer, Err(AclError::Denied { .. })), "Denied"),
-        };
+        let denied = matches!(answer, Err(AclError::Denied { .. }));
+        let expected = if allowed { "allowed" } else { "Denied" };
+        let holds = if allowed { answer.is_ok() } else { denied };
         ensure(holds, named(question, expected), answer)
     }
 
@@ -434,33 +431,31 @@ impl Authorizer<'_> {
         Ok(())
     }
 
-    /// The owners of two tokens. Skips the check if the authorizer names neither.
+    /// The owners of two tokens, whom each answer names, be it a denial or not. Skips the
+    /// check if the authorizer names neither.
     async fn accessors(&self) -> Result<[Option<AccessorId>; 2], Stop> {
-        let [first, second] = &self.tokens()?;
-        let owners = [self.accessor(first).await?, self.accessor(second).await?];
-        if owners.iter().all(Option::is_none) {
+        let mut owners = [None, None];
+        for (owner, token) in zip(&mut owners, &self.tokens::<2>()?) {
+            let mut named = Vec::new();
+            for (resource, access) in ALL {
+                match self.identity((token, resource, access)).await {
+                    Ok(identity) | Err(AclError::Denied { identity }) => {
+                        named.push(identity.accessor().cloned());
+                    }
+                    Err(error) => {
+                        let seen = format!("{error:?}");
+                        return Err(Stop::failed("an identity, allowed or denied", seen));
+                    }
+                }
+            }
+            let is_one = named.iter().all(|name| *name == named[0]);
+            ensure(is_one, "one owner of a token in all answers", &named)?;
+            *owner = named.pop().flatten();
+        }
+        if owners == [None, None] {
             return Err(NotSupported::new("the authorizer names no accessor ids").into());
         }
         Ok(owners)
-    }
-
-    /// The owner of a token, which each answer names, be it a denial or not.
-    async fn accessor(&self, token: &Bearer) -> Result<Option<AccessorId>, Stop> {
-        let mut owners = Vec::new();
-        for (resource, access) in ALL {
-            match self.identity((token, resource, access)).await {
-                Ok(identity) | Err(AclError::Denied { identity }) => {
-                    owners.push(identity.accessor().cloned());
-                }
-                Err(error) => {
-                    let seen = format!("{error:?}");
-                    return Err(Stop::failed("an identity, allowed or denied", seen));
-                }
-            }
-        }
-        let is_one = owners.windows(2).all(|pair| pair[0] == pair[1]);
-        ensure(is_one, "one owner of a token in all answers", &owners)?;
-        Ok(owners.pop().flatten())
     }
 }
 
