@@ -285,7 +285,7 @@ impl Cluster {
 
     /// Fills in the leader, and which servers are up, as `observer` sees them, if
     /// there is one.
-    pub(super) fn describe(
+    fn describe(
         &self,
         configuration: &RaftConfiguration,
         leader: Option<&ServerId>,

@@ -1,5 +1,6 @@
 //! Faults that a test injects, and the list of those in effect.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -183,22 +184,16 @@ impl Fault {
     /// The requests arrive after this delay. Several delays add up. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn delay(calls: Calls, delay: Duration) -> Self {
-        Fault::of_calls(
-            &format!("delayed by {delay:?}"),
-            calls,
-            CallFault::Delay(delay),
-        )
+        let what = format!("delayed by {delay:?}");
+        Fault::of_calls(&what, calls, CallFault::Delay(delay))
     }
 
     /// Each request arrives a second time, so long after the first, if the server
     /// can be reached then. The second answer is discarded. Needs a
     /// [clock](super::MockFederationBuilder::clock).
     pub fn duplicate(calls: Calls, after: Duration) -> Self {
-        Fault::of_calls(
-            &format!("repeated after {after:?}"),
-            calls,
-            CallFault::Duplicate(after),
-        )
+        let what = format!("repeated after {after:?}");
+        Fault::of_calls(&what, calls, CallFault::Duplicate(after))
     }
 
     /// A server's node in a gossip pool has a fault. Of several, the latest one
@@ -396,22 +391,15 @@ pub struct FaultId(u64);
 /// The faults in effect.
 #[derive(Debug)]
 pub(super) struct ActiveFaults {
-    faults: Vec<Active>,
+    /// Each with the number of calls that it could have affected so far.
+    faults: BTreeMap<FaultId, (Fault, u64)>,
     rng: Rng,
-}
-
-#[derive(Debug)]
-struct Active {
-    id: FaultId,
-    fault: Fault,
-    /// How many calls it could have affected so far.
-    seen: u64,
 }
 
 impl ActiveFaults {
     pub(super) fn new(seed: u64) -> Self {
         ActiveFaults {
-            faults: Vec::new(),
+            faults: BTreeMap::new(),
             rng: Rng::with_seed(seed),
         }
     }
@@ -419,29 +407,27 @@ impl ActiveFaults {
     pub(super) fn add(&mut self, fault: Fault) -> FaultId {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = FaultId(NEXT.fetch_add(1, Ordering::Relaxed));
-        let seen = 0;
-        self.faults.push(Active { id, fault, seen });
+        self.faults.insert(id, (fault, 0));
         id
     }
 
     pub(super) fn remove(&mut self, id: FaultId) -> Option<Fault> {
-        let at = self.faults.iter().position(|active| active.id == id)?;
-        Some(self.faults.remove(at).fault)
+        self.faults.remove(&id).map(|(fault, _)| fault)
     }
 
     pub(super) fn ids(&self) -> Vec<FaultId> {
-        self.faults.iter().map(|active| active.id).collect()
+        self.faults.keys().copied().collect()
     }
 
     pub(super) fn contains(&self, kind: &FaultKind) -> bool {
-        self.faults.iter().any(|active| active.fault.kind == *kind)
+        self.faults.values().any(|(fault, _)| fault.kind == *kind)
     }
 
     /// The faults of a call, which is counted.
     pub(super) fn of_call(&mut self, from: &NodeName, to: &NodeName) -> Vec<CallFault> {
         let is = |wanted: &Option<NodeName>, name| wanted.as_ref().is_none_or(|it| it == name);
         let mut found = Vec::new();
-        for Active { fault, seen, .. } in &mut self.faults {
+        for (fault, seen) in self.faults.values_mut() {
             let FaultKind::Call(calls, fault) = &fault.kind else {
                 continue;
             };
@@ -463,7 +449,7 @@ impl ActiveFaults {
 
     /// Returns whether a partition separates two servers.
     pub(super) fn separate(&self, one: &NodeName, other: &NodeName) -> bool {
-        self.faults.iter().any(|active| match &active.fault.kind {
+        self.faults.values().any(|(fault, _)| match &fault.kind {
             FaultKind::Partition(group, rest) => {
                 group.contains(one) && rest.contains(other)
                     || group.contains(other) && rest.contains(one)

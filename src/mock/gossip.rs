@@ -36,9 +36,9 @@ pub(super) struct Node {
 /// What one node asks all others: to list their keys, or to change them.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
-    pub(super) from: NodeName,
-    pub(super) change: Option<KeyChange>,
-    pub(super) answers: Answers,
+    from: NodeName,
+    change: Option<KeyChange>,
+    answers: Answers,
     /// The asking node's ring, with the key that it installs, if it does.
     ring: Option<Keyring>,
 }
@@ -97,28 +97,25 @@ impl Gossip {
         members.map(|node| &node.name)
     }
 
-    /// Prepares a query of a node.
-    pub(super) fn query(
+    /// Lets a node ask every member. Returns the members that answer later, the first
+    /// of them first.
+    pub(super) fn ask(
         &mut self,
         from: &NodeName,
         change: Option<KeyChange>,
         answers: &Answers,
-    ) -> Result<Query, OperatorError> {
+    ) -> Result<(Query, Vec<Late>), OperatorError> {
         self.check_up(from)?;
         let mut ring = self.node(from).ring.clone();
         if let (Some(ring), Some(KeyChange::Install(key))) = (&mut ring, &change) {
             ring.install(key.clone());
         }
-        Ok(Query {
+        let query = Query {
             from: from.clone(),
             change,
             answers: answers.clone(),
             ring,
-        })
-    }
-
-    /// Asks every member. Returns those that answer later, the first of them first.
-    pub(super) fn ask(&mut self, query: &Query) -> Vec<Late> {
+        };
         let (members, absent): (Vec<usize>, Vec<usize>) =
             (0..self.nodes.len()).partition(|at| self.is_member(&query.from, &self.nodes[*at]));
         let name = |at: &usize| self.nodes[*at].name.clone();
@@ -137,11 +134,11 @@ impl Gossip {
             });
             match fault {
                 Some(NodeFault::Late(delay)) => late.push((delay, at, call)),
-                _ => self.answer(query, at, call),
+                _ => self.answer(&query, at, call),
             }
         }
         late.sort_by_key(|(delay, ..)| *delay);
-        late
+        Ok((query, late))
     }
 
     /// Lets one node execute a query and answer it.

@@ -228,11 +228,10 @@ impl MockKeyring {
             None => Outcome::NotApplied,
             Some(_) => Outcome::Unknown,
         };
-        let (asked, late, recorder) = {
+        let ((asked, late), recorder) = {
             let mut gossip = self.gossip();
-            let asked = gossip.query(&self.node, change, &query.answers)?;
-            let late = gossip.ask(&asked);
-            (asked, late, gossip.recorder.clone())
+            let asked = gossip.ask(&self.node, change, &query.answers)?;
+            (asked, gossip.recorder.clone())
         };
         if let (false, Some(Recorder { clock, .. })) = (late.is_empty(), recorder) {
             let gossip = Arc::clone(&self.gossip);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cluster::{Cluster, RaftChange};
+use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::RaftFault;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{ConfigVersion, PeerSelector, PendingChange, Proof, Removal};
@@ -44,15 +44,12 @@ impl Cluster {
             return Err(ErrorKind::LastVoter.into());
         }
         self.prove(&removal.id, removal)?;
-        let failed = self.faults.iter().enumerate();
-        let failed = failed.filter_map(|(at, active)| match active.fault {
-            RaftFault::FailRemoval(outcome) => Some((at, outcome)),
-            _ => None,
-        });
-        let Some((at, outcome)) = failed.into_iter().next() else {
+        let fails = |active: &Active| matches!(active.fault, RaftFault::FailRemoval(_));
+        let failed = self.faults.iter().position(fails);
+        let failed = failed.map(|at| self.faults.remove(at).fault);
+        let Some(RaftFault::FailRemoval(outcome)) = failed else {
             return self.commit_removal(&removal.id);
         };
-        self.faults.remove(at);
         if outcome != Outcome::NotApplied {
             // The fault decides the outcome.
             self.commit_removal(&removal.id).ok();
@@ -73,19 +70,17 @@ impl Cluster {
         // If the leader is lost, nobody else has the entry, and the next leader
         // overwrites it.
         if let Some(leader) = leader {
-            let describe =
-                |it: &Self| it.describe(&it.log.configuration, Some(&leader), Some(&leader));
-            let before = describe(self);
+            let before = self.known_to(&leader)?;
             let servers = &mut self.log.configuration.servers;
             servers.retain(|server| server.id != *id);
             self.append_configuration();
-            let after = describe(self);
+            self.replicate(&leader, Some(id));
+            let after = self.known_to(&leader)?;
             self.changes.push(RaftChange {
                 removed: id.clone(),
                 before,
                 after,
             });
-            self.replicate(&leader, Some(id));
             committed = self.has_majority(&leader);
         }
         self.settle();

@@ -11,12 +11,10 @@ use super::clock::{Gate, MockClock, lock};
 use super::fault::{ActiveFaults, CallFault, FaultKind};
 use super::keyring::MockKeyring;
 use super::raft::MockRaft;
-use super::transcript::{Call, CallEnd, Recorder};
+use super::transcript::{Call, CallEnd, Recorder, describe};
 use crate::error::Outcome;
 use crate::keyring::{KeyringBackend, Pool};
-use crate::operation::{
-    KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply, OperatorRequest,
-};
+use crate::operation::{KeyringReply, OperatorReply};
 use crate::peers::{Envelope, EnvelopeReply, Forwarded, Peers, SendError, Target};
 use crate::service::OperatorService;
 use crate::timer::Timer;
@@ -277,6 +275,7 @@ impl Peers for Link {
 }
 
 /// A request in transit to another server, and its answer.
+#[derive(Clone)]
 struct Trip {
     network: Arc<Network>,
     from: Arc<Server>,
@@ -351,13 +350,9 @@ impl Trip {
         let to = self.to.name.clone();
         let call = self.network.call(&self.from, to, &self.forwarded, " again");
         let second = Trip {
-            network: Arc::clone(&self.network),
-            from: Arc::clone(&self.from),
-            to: Arc::clone(&self.to),
-            envelope: self.envelope.clone(),
-            forwarded: self.forwarded.clone(),
             faults: vec![CallFault::Delay(after)],
             call: self.network.recorder.begin(call),
+            ..self.clone()
         };
         drop(self.network.clock.detach(second.run()));
     }
@@ -380,48 +375,4 @@ fn garble(reply: EnvelopeReply) -> EnvelopeReply {
     }
     let rings = foreign.into_iter().chain(twice).chain(rings).collect();
     EnvelopeReply::new(&Ok(OperatorReply::Keyring(KeyringReply { rings })))
-}
-
-/// Describes a request for the transcript: without its token, and with
-/// fingerprints of keys.
-fn describe(request: &OperatorRequest) -> String {
-    let at_index = |index: &Option<u64>| match index {
-        Some(index) => format!(" if at index {index}"),
-        None => String::new(),
-    };
-    let mut text = match &request.operation {
-        Operation::RaftConfiguration(_) => "read the Raft configuration".into(),
-        Operation::RemovePeer {
-            server,
-            expected_index,
-        } => format!("remove {server}{}", at_index(expected_index)),
-        Operation::TransferLeadership { to: Some(to) } => {
-            format!("transfer the leadership to {to}")
-        }
-        Operation::TransferLeadership { to: None } => "transfer the leadership".into(),
-        Operation::Keyring { action, scope, .. } => {
-            let scope = match scope {
-                KeyringScope::Federation => "",
-                KeyringScope::LocalOnly => " in the local rings",
-                KeyringScope::Remote => " in its own rings",
-            };
-            let action = match action {
-                KeyringAction::Install(key) => format!("install {}", key.fingerprint()),
-                KeyringAction::Use(key) => format!("use {}", key.fingerprint()),
-                KeyringAction::Remove(key) => format!("remove {}", key.fingerprint()),
-                KeyringAction::List => "list keys".into(),
-            };
-            action + scope
-        }
-        Operation::AutopilotConfiguration(_) => "read the autopilot configuration".into(),
-        Operation::SetAutopilotConfiguration { expected_index, .. } => {
-            let condition = at_index(expected_index);
-            format!("set the autopilot configuration{condition}")
-        }
-        Operation::AutopilotState(_) => "read the autopilot state".into(),
-    };
-    if let Some(datacenter) = &request.datacenter {
-        text.push_str(&format!(" in {datacenter}"));
-    }
-    text
 }

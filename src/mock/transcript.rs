@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::clock::{MockClock, lock};
 use crate::error::OperatorError;
 use crate::keyring::Pool;
+use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
 use crate::types::NodeName;
 
 /// How many entries are kept. Mocks also serve in processes that run for long.
@@ -284,4 +285,48 @@ impl Recorder {
             change(call);
         }
     }
+}
+
+/// Describes a request for the transcript: without its token, and with
+/// fingerprints of keys.
+pub(super) fn describe(request: &OperatorRequest) -> String {
+    let at_index = |index: &Option<u64>| match index {
+        Some(index) => format!(" if at index {index}"),
+        None => String::new(),
+    };
+    let mut text = match &request.operation {
+        Operation::RaftConfiguration(_) => "read the Raft configuration".into(),
+        Operation::RemovePeer {
+            server,
+            expected_index,
+        } => format!("remove {server}{}", at_index(expected_index)),
+        Operation::TransferLeadership { to: Some(to) } => {
+            format!("transfer the leadership to {to}")
+        }
+        Operation::TransferLeadership { to: None } => "transfer the leadership".into(),
+        Operation::Keyring { action, scope, .. } => {
+            let scope = match scope {
+                KeyringScope::Federation => "",
+                KeyringScope::LocalOnly => " in the local rings",
+                KeyringScope::Remote => " in its own rings",
+            };
+            let action = match action {
+                KeyringAction::Install(key) => format!("install {}", key.fingerprint()),
+                KeyringAction::Use(key) => format!("use {}", key.fingerprint()),
+                KeyringAction::Remove(key) => format!("remove {}", key.fingerprint()),
+                KeyringAction::List => "list keys".into(),
+            };
+            action + scope
+        }
+        Operation::AutopilotConfiguration(_) => "read the autopilot configuration".into(),
+        Operation::SetAutopilotConfiguration { expected_index, .. } => {
+            let condition = at_index(expected_index);
+            format!("set the autopilot configuration{condition}")
+        }
+        Operation::AutopilotState(_) => "read the autopilot state".into(),
+    };
+    if let Some(datacenter) = &request.datacenter {
+        text.push_str(&format!(" in {datacenter}"));
+    }
+    text
 }
