@@ -69,13 +69,11 @@ impl MockFederationBuilder {
     }
 
     pub(super) fn connect(self) -> Arc<Network> {
-        let clock = self.clock.clone().unwrap_or_default();
-        let recorder = Recorder::new(clock.clone());
+        let recorder = Recorder::new(self.clock.clone().unwrap_or_default());
         Arc::new_cyclic(|network| Network {
             servers: self.servers(network, &recorder),
             faults: Mutex::new(ActiveFaults::new(self.seed)),
             recorder,
-            clock,
             simulates_time: self.clock.is_some(),
         })
     }

@@ -388,6 +388,13 @@ impl fmt::Display for Calls {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FaultId(u64);
 
+impl FaultId {
+    pub(super) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        FaultId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// The faults in effect.
 #[derive(Debug)]
 pub(super) struct ActiveFaults {
@@ -404,11 +411,8 @@ impl ActiveFaults {
         }
     }
 
-    pub(super) fn add(&mut self, fault: Fault) -> FaultId {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let id = FaultId(NEXT.fetch_add(1, Ordering::Relaxed));
+    pub(super) fn add(&mut self, id: FaultId, fault: Fault) {
         self.faults.insert(id, (fault, 0));
-        id
     }
 
     pub(super) fn remove(&mut self, id: FaultId) -> Option<Fault> {

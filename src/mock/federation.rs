@@ -204,28 +204,46 @@ impl MockFederation {
     /// If the fault names something that does not exist, contradicts itself, or
     /// takes time without a [clock](super::MockFederationBuilder::clock).
     pub fn inject(&self, fault: Fault) -> FaultId {
-        self.check(&fault);
         let network = &self.network;
-        let id = lock(&network.faults).add(fault.clone());
-        self.note(fault.to_string());
-        match fault.kind {
-            FaultKind::Stop(server) => network.server(&server).stop(),
-            FaultKind::Pause(server) => network.server(&server).pause(),
+        assert!(
+            network.simulates_time || !fault.takes_time(),
+            "a fault that takes time ({fault}): give the federation a clock"
+        );
+        let id = FaultId::next();
+        let exists = |server: &NodeName| _ = network.server(server);
+        match &fault.kind {
+            FaultKind::Stop(server) => network.server(server).stop(),
+            FaultKind::Pause(server) => network.server(server).pause(),
+            FaultKind::Partition(group, other) => {
+                group.iter().chain(other).for_each(exists);
+                if let Some(both) = group.iter().find(|server| other.contains(server)) {
+                    panic!("{both:?} is on both sides of a partition");
+                }
+            }
+            FaultKind::SilentDatacenter(datacenter) => drop(network.datacenter(datacenter)),
+            FaultKind::Call(calls, _) => calls.from.iter().chain(&calls.to).for_each(exists),
             FaultKind::Node(server, pool, fault) => {
-                self.keyring(server, &pool).add_fault(id, fault)
+                self.keyring(server.clone(), pool).add_fault(id, fault);
             }
             FaultKind::StaleHint(server, leader) => {
-                let leader = network.server(&leader).raft.id().clone();
-                let raft = &network.server(&server).raft;
-                raft.add_fault(id, RaftFault::StaleHint(leader));
+                let (server, leader) = (network.server(server), network.server(leader));
+                assert!(
+                    server.datacenter == leader.datacenter,
+                    "{:?} and {:?} are servers of different datacenters",
+                    server.name,
+                    leader.name
+                );
+                let leader = leader.raft.id().clone();
+                server.raft.add_fault(id, &RaftFault::StaleHint(leader));
             }
-            FaultKind::Member(server, fault) => network.server(&server).raft.add_fault(id, fault),
+            FaultKind::Member(server, fault) => network.server(server).raft.add_fault(id, fault),
             FaultKind::Cluster(datacenter, fault) => {
-                network.datacenter(&datacenter)[0].raft.add_fault(id, fault);
+                network.datacenter(datacenter)[0].raft.add_fault(id, fault);
             }
-            FaultKind::Partition(..) => network.cut(),
-            FaultKind::SilentDatacenter(_) | FaultKind::Call(..) => {}
         }
+        self.note(fault.to_string());
+        lock(&network.faults).add(id, fault);
+        network.cut();
         id
     }
 
@@ -241,9 +259,9 @@ impl MockFederation {
         match kind {
             FaultKind::Stop(server) if !remains => network.server(server).restart(),
             FaultKind::Pause(server) if !remains => network.server(server).resume(),
-            FaultKind::Partition(..) => network.cut(),
             _ => {}
         }
+        network.cut();
         for server in &network.servers {
             server.raft.heal(fault);
             server.rings.iter().for_each(|ring| ring.heal(fault));
@@ -254,37 +272,5 @@ impl MockFederation {
     pub fn heal_all(&self) {
         let faults = lock(&self.network.faults).ids();
         faults.into_iter().for_each(|fault| self.heal(fault));
-    }
-
-    fn check(&self, fault: &Fault) {
-        let network = &self.network;
-        assert!(
-            network.simulates_time || !fault.takes_time(),
-            "a fault that takes time ({fault}): give the federation a clock"
-        );
-        let exists = |server: &NodeName| _ = network.server(server);
-        match &fault.kind {
-            FaultKind::Stop(server) | FaultKind::Pause(server) | FaultKind::Member(server, _) => {
-                exists(server);
-            }
-            FaultKind::Partition(group, other) => {
-                group.iter().chain(other).for_each(exists);
-                if let Some(both) = group.iter().find(|server| other.contains(server)) {
-                    panic!("{both:?} is on both sides of a partition");
-                }
-            }
-            FaultKind::Call(calls, _) => calls.from.iter().chain(&calls.to).for_each(exists),
-            FaultKind::SilentDatacenter(datacenter) | FaultKind::Cluster(datacenter, _) => {
-                drop(network.datacenter(datacenter));
-            }
-            FaultKind::Node(server, pool, _) => drop(self.keyring(server.clone(), pool)),
-            FaultKind::StaleHint(server, leader) => {
-                let datacenter = |name| &network.server(name).datacenter;
-                assert!(
-                    datacenter(server) == datacenter(leader),
-                    "{server:?} and {leader:?} are servers of different datacenters"
-                );
-            }
-        }
     }
 }

@@ -205,8 +205,9 @@ impl MockKeyring {
     }
 
     /// Adds a fault of this node.
-    pub(super) fn add_fault(&self, by: FaultId, fault: NodeFault) {
-        self.gossip().faults.push((by, self.node.clone(), fault));
+    pub(super) fn add_fault(&self, by: FaultId, fault: &NodeFault) {
+        let fault = (by, self.node.clone(), fault.clone());
+        self.gossip().faults.push(fault);
     }
 
     /// Ends a fault.

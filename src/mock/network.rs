@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::clock::{Gate, MockClock, lock};
+use super::clock::{Gate, lock};
 use super::fault::{ActiveFaults, CallFault, FaultKind};
 use super::keyring::MockKeyring;
 use super::raft::MockRaft;
@@ -26,8 +26,7 @@ pub(super) struct Network {
     pub(super) servers: Vec<Arc<Server>>,
     pub(super) faults: Mutex<ActiveFaults>,
     pub(super) recorder: Recorder,
-    pub(super) clock: MockClock,
-    /// Whether the services use the clock too.
+    /// True if the services use the clock of the recorder too.
     pub(super) simulates_time: bool,
 }
 
@@ -259,7 +258,7 @@ impl Peers for Link {
             call: network.recorder.begin(call),
         };
         let answer = match network.simulates_time {
-            true => network.clock.detach(trip.run()).await,
+            true => network.recorder.clock.detach(trip.run()).await,
             false => trip.run().await,
         };
         // A caller that gets no answer waits for its own timeout.
@@ -303,7 +302,7 @@ impl Trip {
                 self.repeat(delay.saturating_add(*after));
             }
         }
-        self.network.clock.sleep(delay).await;
+        recorder.clock.sleep(delay).await;
         if has(CallFault::LoseRequest) || !self.is_open() || self.is_silent() {
             recorder.end(self.call, CallEnd::RequestLost);
             return None;
@@ -354,7 +353,7 @@ impl Trip {
             call: self.network.recorder.begin(call),
             ..self.clone()
         };
-        drop(self.network.clock.detach(second.run()));
+        drop(self.network.recorder.clock.detach(second.run()));
     }
 }
 

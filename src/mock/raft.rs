@@ -158,8 +158,8 @@ impl MockRaft {
         });
     }
 
-    pub(super) fn add_fault(&self, by: FaultId, fault: RaftFault) {
-        let at = self.id.clone();
+    pub(super) fn add_fault(&self, by: FaultId, fault: &RaftFault) {
+        let (at, fault) = (self.id.clone(), fault.clone());
         self.cluster(|cluster| cluster.faults.push(Active { by, at, fault }));
     }
 

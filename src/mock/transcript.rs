@@ -237,10 +237,9 @@ impl Recorder {
     }
 
     /// Records a call that was never sent.
-    pub(super) fn fail(&self, mut call: Call, why: String) {
-        call.ended = Some(call.at);
-        call.end = CallEnd::NotSent(why);
-        self.push(Entry::Call(call));
+    pub(super) fn fail(&self, call: Call, why: String) {
+        let number = self.begin(call);
+        self.end(number, CallEnd::NotSent(why));
     }
 
     pub(super) fn arrived(&self, call: usize) {
