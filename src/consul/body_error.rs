@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::dialect::BodyRules;
-use super::go::{DurationError, excerpt, quote, quote_byte};
+use super::go::{DurationError, quote_byte, told};
+use super::rejection::RELAY_FACTOR_RANGE;
 
 /// Why a body cannot be read.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -32,6 +33,10 @@ pub(super) enum BodyError {
         name: String,
         known: &'static [&'static str],
     },
+    /// The field is given twice, in whatever case.
+    Repeated(&'static str),
+    /// A number that a float of 64 bits cannot hold.
+    Float(String),
     WrongType {
         found: Kind,
         /// A number that does not fit.
@@ -114,9 +119,11 @@ pub(super) fn disguise(body: &[u8]) -> Option<&'static str> {
         [0x1f, 0x8b, ..] => Some("the body is compressed: send it as it is"),
         [b'-', b'-', ..] => Some("the body is a form: send JSON"),
         _ => {
-            let name = body.split(|byte| *byte == b'=').next()?;
+            let (name, value) = body.split_at(body.iter().position(|byte| *byte == b'=')?);
             let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.%+".contains(byte);
-            let is_form = name.len() < body.len() && !name.is_empty() && name.iter().all(is_name);
+            // A bare key in base64 may end in an equals sign, too.
+            let is_padding = value.trim_ascii().iter().all(|byte| *byte == b'=');
+            let is_form = !is_padding && !name.is_empty() && name.iter().all(is_name);
             is_form.then_some("the body is a form: send JSON")
         }
     }
@@ -135,7 +142,9 @@ const PLACES: [(&str, &str); 8] = [
     ("invalid number", "in numeric literal"),
 ];
 
-pub(super) fn syntax(text: &str, error: &serde_json::Error) -> BodyError {
+/// Finds a mistake that serde_json found in `text`, which is `body` with replacement
+/// characters for what is not UTF-8.
+pub(super) fn syntax(body: &[u8], text: &str, error: &serde_json::Error) -> BodyError {
     if text.trim_ascii().is_empty() {
         return BodyError::Empty;
     }
@@ -151,20 +160,51 @@ pub(super) fn syntax(text: &str, error: &serde_json::Error) -> BodyError {
         Some(("control character", _)) => read,
         _ => read.saturating_sub(1),
     };
-    let found = text.as_bytes().get(offset);
     let is_last = offset + 1 == text.len();
-    match found {
+    let place = match place {
+        Some((_, place)) => Cow::Borrowed(*place),
+        None => literal(text.get(..offset).unwrap_or_default()).unwrap_or(message.into()),
+    };
+    let offset = offset_in(body, offset);
+    match body.get(offset) {
         Some(b'-' | b'+' | b'.' | b'e' | b'E') if is_last => BodyError::Cut,
-        Some(found) if !error.is_eof() => BodyError::Syntax {
-            found: *found,
+        Some(&found) if !error.is_eof() => BodyError::Syntax {
+            found,
             offset,
-            place: match place {
-                Some((_, place)) => Cow::Borrowed(place),
-                None => Cow::Owned(message),
-            },
+            place,
         },
         _ => BodyError::Cut,
     }
+}
+
+/// Go's words for the place behind the beginning of `null`, `true` or `false`.
+fn literal(before: &str) -> Option<Cow<'static, str>> {
+    let begun = before.rsplit(|c: char| !c.is_ascii_lowercase()).next()?;
+    let begins = |literal: &&str| !begun.is_empty() && literal.starts_with(begun);
+    let literal = ["null", "true", "false"].into_iter().find(begins)?;
+    let expected = literal[begun.len()..].chars().next()?;
+    Some(format!("in literal {literal} (expecting '{expected}')").into())
+}
+
+/// The offset in `body` of a byte of its copy with replacement characters.
+fn offset_in(body: &[u8], offset: usize) -> usize {
+    let (mut copied, mut at) = (0, 0);
+    for chunk in body.utf8_chunks() {
+        let valid = chunk.valid().len();
+        if offset < copied + valid {
+            break;
+        }
+        let replaced = match chunk.invalid() {
+            [] => 0,
+            _ => char::REPLACEMENT_CHARACTER.len_utf8(),
+        };
+        if offset < copied + valid + replaced {
+            return at + valid;
+        }
+        copied += valid + replaced;
+        at += valid + chunk.invalid().len();
+    }
+    at + (offset - copied)
 }
 
 /// Writes the errors of a body in the words of a dialect.
@@ -209,11 +249,17 @@ impl BodyError {
             }
             BodyError::UnknownField { name, known } => {
                 format!(
-                    "unknown field {}: the fields are {}",
-                    excerpt(name),
+                    "unknown field{}: the fields are {}",
+                    told(" ", name),
                     known.join(", ")
                 )
             }
+            BodyError::Repeated(field) => format!("{field:?} is given twice: send it once"),
+            BodyError::WrongType {
+                number: Some(number),
+                wanted: "uint8",
+                ..
+            } if number.parse::<i128>().is_ok() => RELAY_FACTOR_RANGE.into(),
             BodyError::WrongType {
                 number: Some(number),
                 field,
@@ -232,7 +278,7 @@ impl BodyError {
                 let wanted = match *wanted {
                     "string" => "a string",
                     "bool" => "true or false",
-                    "uint8" => "a whole number below 256",
+                    "uint8" => "a whole number from 0 to 5",
                     "api.ReadableDuration" => "a duration such as \"200ms\"",
                     _ => "a whole number from 0 on",
                 };
@@ -252,11 +298,13 @@ impl BodyError {
             },
             BodyError::Duration { field, text, .. } => {
                 format!(
-                    "{field:?} must be a duration such as \"200ms\", not {}",
-                    excerpt(text)
+                    "{field:?} must be a duration such as \"200ms\"{}",
+                    told(", not ", text)
                 )
             }
             BodyError::Disguised(what) => (*what).to_owned(),
+            // Of the other dialects.
+            BodyError::Float(_) => self.go(),
             BodyError::Other(message) => message.clone(),
         }
     }
@@ -274,7 +322,9 @@ impl BodyError {
                 let found = found.name();
                 format!("json: cannot unmarshal {found} into Go value of type {go}")
             }
-            BodyError::UnknownField { name, .. } => format!("json: unknown field {}", quote(name)),
+            BodyError::UnknownField { name, .. } => {
+                format!("json: unknown field{}", told(" ", name))
+            }
             BodyError::WrongType {
                 found,
                 number,
@@ -293,6 +343,11 @@ impl BodyError {
                 )
             }
             BodyError::Duration { text, error, .. } => error.go(text),
+            BodyError::Float(number) => {
+                format!("json: cannot unmarshal number {number} into Go value of type float64")
+            }
+            // Of `Precise`.
+            BodyError::Repeated(_) => self.precise(""),
             BodyError::Disguised(what) => (*what).to_owned(),
             BodyError::Other(message) => message.clone(),
         }

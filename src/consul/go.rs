@@ -82,14 +82,17 @@ pub(super) enum DurationError {
 impl DurationError {
     /// Go's words for it.
     pub(super) fn go(&self, text: &str) -> String {
-        let text = quote(text);
+        let text = told(" ", text);
         match self {
             DurationError::Malformed | DurationError::TooLong => {
-                format!("time: invalid duration {text}")
+                format!("time: invalid duration{text}")
             }
-            DurationError::MissingUnit => format!("time: missing unit in duration {text}"),
+            DurationError::MissingUnit => format!("time: missing unit in duration{text}"),
+            DurationError::UnknownUnit(_) if text.is_empty() => {
+                "time: unknown unit in duration".into()
+            }
             DurationError::UnknownUnit(unit) => {
-                format!("time: unknown unit {} in duration {text}", quote(unit))
+                format!("time: unknown unit {} in duration{text}", quote(unit))
             }
         }
     }
@@ -211,7 +214,7 @@ fn decimal_digits(digits: &str) -> Result<u64, &'static str> {
 }
 
 fn failure(function: &str, text: &str, reason: &str) -> String {
-    format!("strconv.{function}: parsing {}: {reason}", quote(text))
+    format!("strconv.{function}: parsing{}: {reason}", told(" ", text))
 }
 
 /// Quotes a text as `strconv.Quote`, which is also what `%q` prints.
@@ -234,11 +237,14 @@ pub(super) fn quote_byte(byte: u8) -> String {
     out
 }
 
-/// Quotes a name, or its beginning if it is long.
-pub(super) fn excerpt(name: &str) -> String {
-    match name.char_indices().nth(40) {
-        Some((end, _)) => format!("{}...", quote(&name[..end])),
-        None => quote(name),
+/// Quotes a text of the request behind `before`, or leaves out both if the text might be a
+/// secret. One that looks like a name and is shorter than a key of 16 bytes, in hexadecimal
+/// digits or base64, is none.
+pub(super) fn told(before: &str, text: &str) -> String {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match text.len() <= 20 && text.bytes().all(is_name) {
+        true => format!("{before}{}", quote(text)),
+        false => String::new(),
     }
 }
 
@@ -351,12 +357,15 @@ mod tests {
             "9223372036854775.808us",
         ] {
             let error = parse_duration(text).unwrap_err();
-            assert_eq!(error.go(text), format!("time: invalid duration \"{text}\""));
+            assert_eq!(
+                error.go(text),
+                format!("time: invalid duration{}", told(" ", text))
+            );
         }
         for (text, error) in [
             ("10", "time: missing unit in duration \"10\""),
             ("1x", "time: unknown unit \"x\" in duration \"1x\""),
-            ("1 s", "time: unknown unit \" s\" in duration \"1 s\""),
+            ("1 s", "time: unknown unit in duration"),
         ] {
             assert_eq!(parse_duration(text).unwrap_err().go(text), error);
         }
@@ -391,7 +400,7 @@ mod tests {
         assert_eq!(atoi("-9223372036854775808"), Ok(i64::MIN));
         assert_eq!(parse_uint("18446744073709551615"), Ok(u64::MAX));
         for text in ["", "x", "+", "-", "1_000", " 1", "1.0", "0x1", "--1", "١"] {
-            let error = format!("strconv.Atoi: parsing \"{text}\": invalid syntax");
+            let error = format!("strconv.Atoi: parsing{}: invalid syntax", told(" ", text));
             assert_eq!(atoi(text), Err(error));
         }
         for text in ["9223372036854775808", "-9223372036854775809"] {
@@ -399,7 +408,10 @@ mod tests {
             assert_eq!(atoi(text), Err(error));
         }
         for text in ["", "+1", "-1", "x", "1e3", "1_0"] {
-            let error = format!("strconv.ParseUint: parsing \"{text}\": invalid syntax");
+            let error = format!(
+                "strconv.ParseUint: parsing{}: invalid syntax",
+                told(" ", text)
+            );
             assert_eq!(parse_uint(text), Err(error));
         }
         assert!(
@@ -407,6 +419,23 @@ mod tests {
                 .unwrap_err()
                 .ends_with(RANGE)
         );
+    }
+
+    #[test]
+    fn text_is_told_only_if_it_looks_like_a_name() {
+        for text in ["", "peer-id", "1.5s", "Max_Stale"] {
+            assert_eq!(told(" ", text), format!(" {text:?}"));
+        }
+        for text in [
+            "a b",
+            "a=",
+            "+1",
+            "é",
+            "b852fbe78b5c4d2fa7a33f",
+            "z90lFx3sZZLtTOkutXcwYg",
+        ] {
+            assert_eq!(told(" ", text), "");
+        }
     }
 
     #[test]
@@ -418,7 +447,10 @@ mod tests {
             assert_eq!(parse_bool(text), Ok(false));
         }
         for text in ["", "yes", "tRUE", "on"] {
-            let error = format!("strconv.ParseBool: parsing \"{text}\": invalid syntax");
+            let error = format!(
+                "strconv.ParseBool: parsing{}: invalid syntax",
+                told(" ", text)
+            );
             assert_eq!(parse_bool(text), Err(error));
         }
     }

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use super::dialect::Rules;
 use super::endpoint::{COMMON_PARAMETERS, Endpoint};
-use super::go::{atoi, escapes_are_whole, excerpt, parse_duration, parse_uint};
+use super::go::{atoi, escapes_are_whole, parse_duration, parse_uint, told};
 use super::message::{self, Headers, Request};
 use super::rejection::Mistake;
 use crate::acl::Token;
@@ -96,7 +96,7 @@ impl<'a> Query<'a> {
         };
         match self.pairs().find(long) {
             Some((name, _)) => Err(Mistake::TooLong {
-                what: format!("the value of {}", excerpt(&name)),
+                what: format!("the value of a query parameter{}", told(", ", &name)),
                 limit: Request::MAX_VALUE,
             }),
             None => Ok(()),

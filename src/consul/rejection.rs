@@ -4,7 +4,7 @@ use super::body_error::{self, BodyError};
 use super::dialect::{ErrorRules, Rules};
 use super::endpoint::{Endpoint, Form, PREFIX, View};
 use super::error;
-use super::go::{atoi, excerpt, parse_bool, parse_uint, quote};
+use super::go::{atoi, parse_bool, parse_uint, told};
 use super::message::{Request, Response};
 use super::path::Redirect;
 use crate::acl::{Access, DefaultPolicy, Resource};
@@ -121,6 +121,10 @@ pub(super) enum Mistake {
 /// A body that changes the keyring.
 pub(super) const KEY_EXAMPLE: &str = r#"{"Key": "<16, 24 or 32 bytes in base64>"}"#;
 
+/// Consul's text for a relay factor that is too large.
+pub(super) const RELAY_FACTOR_RANGE: &str =
+    "Invalid relay-factor: Relay factor must be in range: [0, 5]";
+
 impl Rejection {
     /// Returns the permission that the caller needs to see the response; `None` if none.
     /// [`Wire::serve`](super::Wire::serve) asks the service.
@@ -217,31 +221,29 @@ impl Mistake {
                 format!("Cannot specify ?{flag} with ?consistent, conflicting semantics.")
             }
             Mistake::CacheControl => "Invalid Cache-Control header.".into(),
-            Mistake::MaxStale(age) => format!("Invalid max_stale value {}", quote(age)),
+            Mistake::MaxStale(age) => format!("Invalid max_stale value{}", told(" ", age)),
             Mistake::Wait => "Invalid wait time".into(),
             Mistake::Index => "Invalid index".into(),
             Mistake::NoPeer => rules.missing_peer.into(),
             Mistake::TwoPeers => "Must specify only one of ?id or ?address".into(),
             Mistake::Cas(value) if own => format!(
-                "the query parameter \"cas\" must be an index such as 42, not {}",
-                quote(value)
+                "the query parameter \"cas\" must be an index such as 42{}",
+                told(", not ", value)
             ),
             Mistake::Cas(value) => {
                 format!("Error parsing cas value: {}", refused(parse_uint(value)))
             }
             Mistake::RelayFactor(value) if own => format!(
-                "the query parameter \"relay-factor\" must be a number from 0 to 5, not {}",
-                quote(value)
+                "the query parameter \"relay-factor\" must be a number from 0 to 5{}",
+                told(", not ", value)
             ),
             Mistake::RelayFactor(value) => {
                 format!("Error parsing relay factor: {}", refused(atoi(value)))
             }
-            Mistake::RelayFactorRange => {
-                "Invalid relay-factor: Relay factor must be in range: [0, 5]".into()
-            }
+            Mistake::RelayFactorRange => RELAY_FACTOR_RANGE.into(),
             Mistake::LocalOnly(value) if own => format!(
-                "the query parameter \"local-only\" must be true or false, not {}",
-                quote(value)
+                "the query parameter \"local-only\" must be true or false{}",
+                told(", not ", value)
             ),
             Mistake::LocalOnly(value) => {
                 format!("Error parsing local-only: {}", refused(parse_bool(value)))
@@ -257,8 +259,8 @@ impl Mistake {
                 errors, example, ..
             } if own => body_error::text(errors, example, rules.body),
             Mistake::ContentEncoding(encoding) => format!(
-                "the body has the content encoding {}: send it without one",
-                excerpt(encoding)
+                "the body has the content encoding{}: send it without one",
+                told(" ", encoding)
             ),
             Mistake::Body {
                 errors,
@@ -273,7 +275,7 @@ impl Mistake {
             Mistake::TwoDatacenters => "?dc and ?datacenter differ: send one of them".into(),
             Mistake::UnexpectedBody => "this endpoint takes no body: use the query".into(),
             Mistake::RepeatedParameter(name) => {
-                format!("the query parameter {} is given twice", excerpt(name))
+                format!("the query parameter {name:?} is given twice")
             }
             Mistake::RepeatedHeader(name) => {
                 format!("the header {name} is given twice: send one token")
@@ -299,7 +301,7 @@ fn refused<T>(parsed: Result<T, String>) -> String {
 /// Names an unknown parameter, and the one that may have been meant: of the endpoint, else
 /// of all endpoints.
 fn unknown_parameter(name: &str, own: &[&str], common: &[&str]) -> String {
-    let what = format!("unknown query parameter {}", excerpt(name));
+    let what = format!("unknown query parameter{}", told(" ", name));
     if let Some(nearest) = nearest(name, own).or_else(|| nearest(name, common)) {
         return format!("{what}: did you mean {nearest:?}?");
     }

@@ -34,7 +34,7 @@ pub(super) fn read<T: DeserializeOwned>(
         Ok(text) => text,
         Err(copy) => copy,
     };
-    let (value, members) = document(text, rules).map_err(|error| {
+    let (value, members) = document(body, text, rules).map_err(|error| {
         let disguise = disguise(body).filter(|_| rules == BodyRules::Whole);
         vec![disguise.map_or(error, BodyError::Disguised)]
     })?;
@@ -65,9 +65,13 @@ pub(super) fn read<T: DeserializeOwned>(
 type Members<'a> = Vec<(Zeroizing<String>, &'a RawValue)>;
 
 /// The first value of a text, with its members if it is an object.
-fn document(text: &str, rules: BodyRules) -> Result<(&RawValue, Members<'_>), BodyError> {
+fn document<'a>(
+    body: &[u8],
+    text: &'a str,
+    rules: BodyRules,
+) -> Result<(&'a RawValue, Members<'a>), BodyError> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let value = <&RawValue>::deserialize(&mut json).map_err(|error| syntax(text, &error))?;
+    let value = <&RawValue>::deserialize(&mut json).map_err(|error| syntax(body, text, &error))?;
     if rules == BodyRules::Whole && json.end().is_err() {
         return Err(BodyError::Trailing);
     }
@@ -75,9 +79,17 @@ fn document(text: &str, rules: BodyRules) -> Result<(&RawValue, Members<'_>), Bo
     if Kind::of(value) == Kind::Object {
         let mut json = serde_json::Deserializer::from_str(value.get());
         json.deserialize_map(MembersVisitor(&mut members))
-            .map_err(|error| syntax(text, &error))?;
+            .map_err(|error| syntax(body, text, &error))?;
     }
-    Ok((value, members))
+    // mapstructure gets the numbers as floats.
+    let is_too_large = |value: &&RawValue| {
+        Kind::of(value) == Kind::Number && value.get().parse().is_ok_and(f64::is_infinite)
+    };
+    let mut values = members.iter().map(|(_, value)| *value).chain([value]);
+    match values.find(is_too_large) {
+        Some(number) if rules == BodyRules::Loose => Err(BodyError::Float(number.get().to_owned())),
+        _ => Ok((value, members)),
+    }
 }
 
 /// Collects members.
@@ -184,6 +196,14 @@ impl<'de> Deserializer<'de> for Object<'de> {
                 known: fields,
             });
         }
+        let is_repeated = |field: &&&str| {
+            let named = |(name, _): &&(Zeroizing<String>, _)| equal_fold(name, field);
+            self.members.iter().filter(named).nth(1).is_some()
+        };
+        let repeated = fields.iter().find(is_repeated);
+        if let Some(field) = repeated.filter(|_| self.rules == BodyRules::Whole) {
+            return Err(BodyError::Repeated(field));
+        }
         let values = fields.iter().filter_map(|field| {
             let raw = self.member(field)?;
             let value = Value {
@@ -191,6 +211,7 @@ impl<'de> Deserializer<'de> for Object<'de> {
                 go,
                 field,
                 wanted: None,
+                rules: self.rules,
             };
             Some((BorrowedStrDeserializer::new(field), value))
         });
@@ -223,6 +244,7 @@ struct Value<'a> {
     field: &'static str,
     /// Go's name of the type, where Rust's says less.
     wanted: Option<&'static str>,
+    rules: BodyRules,
 }
 
 impl Value<'_> {
@@ -249,7 +271,14 @@ impl Value<'_> {
         value.ok_or(error)
     }
 
-    /// Consul's `ReadableDuration`: a text, whose escapes count for nothing, or a
+    /// A string.
+    fn string(&self) -> Result<Zeroizing<String>, BodyError> {
+        let text = serde_json::from_str::<Text>(self.raw.get());
+        text.map(|Text(text)| text)
+            .map_err(|_| self.wrong("string"))
+    }
+
+    /// Consul's `ReadableDuration`: a text, whose escapes count for nothing in Consul, or a
     /// number of nanoseconds.
     fn duration(&self) -> Result<i64, BodyError> {
         let text = self.raw.get();
@@ -260,11 +289,14 @@ impl Value<'_> {
         };
         match Kind::of(self.raw) {
             Kind::String => {
-                let text = &text[1..text.len() - 1];
-                let duration = go::parse_duration(text);
+                let text = match self.rules {
+                    BodyRules::Whole => self.string()?,
+                    _ => Zeroizing::new(text[1..text.len() - 1].to_owned()),
+                };
+                let duration = go::parse_duration(&text);
                 duration
                     .map(|duration| duration.0)
-                    .map_err(|why| error(text, why))
+                    .map_err(|why| error(&text, why))
             }
             Kind::Number => {
                 let value: f64 = text.parse().unwrap_or(f64::INFINITY);
@@ -312,9 +344,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
-        let text = serde_json::from_str::<Text>(self.raw.get());
-        let Text(text) = text.map_err(|_| self.wrong("string"))?;
-        visitor.visit_str(&text)
+        visitor.visit_str(&*self.string()?)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
@@ -407,10 +437,7 @@ mod tests {
         ] {
             assert!(keyring(body).starts_with("a\u{fffd}"), "{body:?}");
         }
-        assert_eq!(
-            keyring(br#"{"a\ud83d\ude00":1}"#),
-            r#"json: unknown field "a😀""#
-        );
+        assert_eq!(keyring(br#"{"Key":"a\ud83d\ude00"}"#), "a😀  0 false");
     }
 
     #[test]
@@ -458,9 +485,50 @@ mod tests {
                 "[-x]",
                 "invalid character 'x' in numeric literal".to_owned(),
             ),
+            (
+                "nope",
+                "invalid character 'o' in literal null (expecting 'u')".to_owned(),
+            ),
+            (
+                r#"{"Key":trux}"#,
+                "invalid character 'x' in literal true (expecting 'e')".to_owned(),
+            ),
+            (
+                "[fAlse]",
+                "invalid character 'A' in literal false (expecting 'a')".to_owned(),
+            ),
         ] {
             assert_eq!(keyring(body.as_bytes()), error, "{body:?}");
         }
+    }
+
+    #[test]
+    fn byte_that_is_not_utf8_is_named_as_it_came() {
+        for (body, byte) in [
+            (&b"\xff"[..], "'ÿ'"),
+            (b"\xf0\x9f{", "'ð'"),
+            (b"{\"\xff\xff\":\xe9}", "'é'"),
+            (b"{\"\xff\":1 x", "'x'"),
+        ] {
+            let text = keyring(body);
+            assert!(
+                text.starts_with(&format!("invalid character {byte}")),
+                "{text}"
+            );
+        }
+        let error = read::<KeyringArgs>(b"{\"\xff\xff\":x}", BodyRules::Whole).err();
+        let text = text(&error.unwrap(), "", BodyRules::Whole);
+        assert!(text.contains("'x' at byte 6"), "{text}");
+    }
+
+    #[test]
+    fn text_that_may_be_a_secret_is_left_out() {
+        for name in ["0eK8RjnsGC/+I1fJErQsBA==", "z90lFx3sZZLtTOkutXcwYg", "a b"] {
+            let body = format!(r#"{{"{name}":1}}"#);
+            assert_eq!(keyring(body.as_bytes()), "json: unknown field");
+        }
+        let secret = r#"{"LastContactThreshold":"0eK8RjnsGC/+I1fJErQsBA=="}"#;
+        assert_eq!(autopilot(secret), "time: unknown unit in duration");
     }
 
     #[test]
@@ -553,6 +621,10 @@ mod tests {
             (r#"{"key":"b","KEY":"c","toKEN":"t"}"#, "c t".to_owned()),
             (r#"{"Key":"a","Key":null}"#, " ".to_owned()),
             ("null", " ".to_owned()),
+            (
+                r#"{"Extra":-1e999}"#,
+                "json: cannot unmarshal number -1e999 into Go value of type float64".to_owned(),
+            ),
             ("[1]", "'' expected a map, got 'slice'".to_owned()),
             ("1", "'' expected a map, got 'float64'".to_owned()),
             (

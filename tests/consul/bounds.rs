@@ -36,7 +36,7 @@ fn token_is_bounded() {
 #[test]
 fn names_and_addresses_are_bounded() {
     for name in ["id", "address"] {
-        let text = format!("the value of {name:?} is longer than 512 bytes");
+        let text = format!("the value of a query parameter, {name:?} is longer than 512 bytes");
         let long = |length| {
             ask(
                 "DELETE",
@@ -45,7 +45,7 @@ fn names_and_addresses_are_bounded() {
         };
         check(long, Request::MAX_VALUE, 400, &text);
     }
-    let text = "the value of \"dc\" is longer than 512 bytes";
+    let text = "the value of a query parameter, \"dc\" is longer than 512 bytes";
     let long = |length| {
         ask(
             "GET",

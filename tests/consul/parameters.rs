@@ -8,7 +8,7 @@ use cluster_operator::consul::{Dialect, Wire};
 use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys};
 use cluster_operator::{AllowAll, KeyringBackend, NodeName, OperatorError, OperatorService, Pool};
 
-use crate::support::{FIRST, Never, SECOND, ask, key, two_datacenters};
+use crate::support::{FIRST, Never, SECOND, THIRD, ask, key, two_datacenters};
 
 const OUT_OF_RANGE: &str = "Invalid relay-factor: Relay factor must be in range: [0, 5]";
 const LIST_ONLY: &str = "Invalid use of local-only: local-only can only be set for list requests";
@@ -222,9 +222,19 @@ fn malformed_keyring_body_is_a_400_for_a_writer() {
             r#"{"Extra":1}"#,
             "unknown field \"Extra\": the fields are Key, Token, RelayFactor, LocalOnly".to_owned(),
         ),
+        (r#"{"RelayFactor":300}"#, OUT_OF_RANGE.to_owned()),
+        (r#"{"RelayFactor":-1}"#, OUT_OF_RANGE.to_owned()),
         (
-            r#"{"RelayFactor":300}"#,
-            "\"RelayFactor\" must be a whole number below 256, not 300".to_owned(),
+            r#"{"RelayFactor":1.5}"#,
+            "\"RelayFactor\" must be a whole number from 0 to 5, not 1.5".to_owned(),
+        ),
+        (
+            r#"{"Key":"AAAA","kEY":null}"#,
+            "\"Key\" is given twice: send it once".to_owned(),
+        ),
+        (
+            r#"{"Key":null}"#,
+            format!("\"Key\" is missing or empty: {EXAMPLE}"),
         ),
         (&*format!("{good} x"), trailing.to_owned()),
         (&*format!("{good}{good}"), trailing.to_owned()),
@@ -451,6 +461,9 @@ fn body_that_is_something_else_than_json_is_named() {
         let answer = ask("POST", "keyring").body(body).send(&alice);
         assert_eq!(answer.error(), (400, text));
     }
+    let bare = ask("POST", "keyring").body(THIRD).send(&alice);
+    let text = format!("the body is not JSON, because of 'z' at byte 0: {EXAMPLE}");
+    assert_eq!(bare.error(), (400, text.as_str()));
     let encoded = |encoding| {
         let ask = ask("POST", "keyring").header("Content-Encoding", encoding);
         ask.body(key(SECOND)).send(&alice)
@@ -458,6 +471,49 @@ fn body_that_is_something_else_than_json_is_named() {
     let text = "the body has the content encoding \"gzip\": send it without one";
     assert_eq!(encoded("gzip").error(), (400, text));
     encoded("identity").done();
+}
+
+#[test]
+fn unknown_text_that_may_be_a_secret_is_not_repeated() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let secret = "b852fbe7-8b5c-4d2f-a7a3-3f6f0c5f0b11";
+    let key = "G%2F3%2FL4yOw3e5T7NTvuRi9g%3D%3D";
+    for dialect in [Dialect::Precise, Dialect::Consul1_10] {
+        for text in [secret, key, "z90lFx3sZZLtTOkutXcwYg"] {
+            for (method, target) in [
+                ("GET", format!("keyring?{text}=1")),
+                ("GET", format!("keyring?local-only={text}")),
+                ("GET", format!("keyring?relay-factor={text}")),
+                ("PUT", format!("autopilot/configuration?cas={text}")),
+                ("GET", format!("raft/configuration?max_stale={text}")),
+            ] {
+                let answer = ask(method, &target)
+                    .body("{}")
+                    .dialect(dialect)
+                    .send(&alice);
+                for part in [&text[..8], "G/3/L4yO"] {
+                    assert!(!answer.text().contains(part), "{target}: {}", answer.text());
+                }
+            }
+        }
+    }
+    let answer = ask("GET", &format!("keyring?{secret}")).send(&alice);
+    let text = "unknown query parameter: this endpoint has relay-factor, local-only";
+    assert_eq!(answer.error(), (400, text));
+}
+
+#[test]
+fn escapes_of_a_duration_are_decoded() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (written, read) in [(r"1.5\u00b5s", "1.5µs"), (r"200\u006ds", "200ms")] {
+        let body = format!(r#"{{"LastContactThreshold":"{written}"}}"#);
+        let answer = ask("PUT", "autopilot/configuration").body(body);
+        assert_eq!(answer.send(&alice).text(), "true");
+        let rules = ask("GET", "autopilot/configuration").send(&alice).json();
+        assert_eq!(rules["LastContactThreshold"], read);
+    }
 }
 
 #[test]

@@ -179,10 +179,15 @@ fn token_in_the_body_does_not_count() {
 }
 
 #[test]
-fn last_field_counts_whatever_its_case() {
+fn last_field_counts_in_consul_whatever_its_case() {
     let body = format!(r#"{{"kEY":"no key","KEY":"{SECOND}","relayfactor":2}}"#);
     assert_eq!(
-        read(&ask("POST", "keyring").body(body)).operation,
+        read(
+            &ask("POST", "keyring")
+                .body(body)
+                .dialect(Dialect::Consul1_10)
+        )
+        .operation,
         Operation::Keyring {
             action: KeyringAction::Install(SECOND.parse().unwrap()),
             scope: KeyringScope::Federation,

@@ -98,7 +98,9 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     Deviation {
         name: "malformed bodies",
         reason: "of a body that is not JSON, the kind of mistake and the character are told as \
-                 Consul tells them; rarer texts of Go are not repeated word for word",
+                 Consul tells them; rarer texts of Go are not repeated word for word, nor is a \
+                 name or a value that might be a secret: one beyond 20 letters, digits, dots and \
+                 dashes",
         applies: |exchange| {
             let text = &exchange.case.response.body;
             exchange.case.response.status == 400
