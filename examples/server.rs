@@ -29,7 +29,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
 use clap::{Parser, ValueEnum};
-use cluster_operator::consul::Dialect;
+use cluster_operator::consul::{Dialect, Wire};
 use cluster_operator::mock::MockFederation;
 use cluster_operator_demo::cluster::{self, Server};
 use cluster_operator_demo::operated::{self, Member, Operator};
@@ -178,9 +178,14 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Logs one line for each request, without the query, which can hold a token.
+/// Logs one line for each request, without the query, which can hold a token. So can a
+/// mistyped path.
 async fn log(request: Request, next: Next) -> Response {
-    let line = format!("{} {}", request.method(), request.uri().path());
+    let path = match request.uri().path() {
+        path if path == "/" || Wire::new(Dialect::Precise).serves(path) => path,
+        _ => "(another path)",
+    };
+    let line = format!("{} {path}", request.method());
     let start = Instant::now();
     let response = next.run(request).await;
     let took = start.elapsed().as_secs_f64() * 1000.0;
