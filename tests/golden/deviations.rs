@@ -77,9 +77,9 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         name: "network errors",
-        reason: "a server that cannot be reached is told as Go tells it, with its address only \
-                 to a caller who is authorized; one that does not answer ends in an error after \
-                 the timeout, where Consul waits until the client gives up",
+        reason: "a server that cannot be reached is reported in Go's words, with its address \
+                 only to a caller who is authorized; one that does not answer ends in an \
+                 error after the timeout, where Consul waits until the client gives up",
         applies: |exchange| {
             let text = &exchange.case.response.body;
             ["dial tcp", "stream closed", "i/o timeout"]
@@ -89,18 +89,18 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         name: "redirects",
-        reason: "Consul repeats the query of a path that it redirects, with the token in it; here \
-                 the token is left out",
+        reason: "Consul repeats the query of a path that it redirects, with the token in it; \
+                 here the token is left out",
         applies: |exchange| {
             exchange.case.response.status == 301 && exchange.case.request.target.contains("token")
         },
     },
     Deviation {
         name: "malformed bodies",
-        reason: "of a body that is not JSON, the kind of mistake and the character are told as \
-                 Consul tells them; rarer texts of Go are not repeated word for word, nor is a \
-                 name or a value that might be a secret: one beyond 20 letters, digits, dots and \
-                 dashes",
+        reason: "the answer to a body that is not JSON names the mistake and the character in \
+                 Consul's words; rarer texts of Go are not repeated word for word, nor is a \
+                 name or a value that might be a secret: one beyond 20 letters, digits, dots \
+                 and dashes",
         applies: |exchange| {
             let text = &exchange.case.response.body;
             exchange.case.response.status == 400

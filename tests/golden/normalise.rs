@@ -21,10 +21,13 @@ pub(crate) fn normalise(response: &Response, ids: &[(String, String)]) -> Respon
         body = number(&body, field);
     }
     body = times(&body);
+    body = contacts(&body);
     body = if body.starts_with("[{\"WAN\":") {
         rings(&body)
     } else if body.contains("occurred:\n") {
         aggregated(&body)
+    } else if body.contains("\"SerfStatus\"") {
+        health(&body)
     } else {
         body
     };
@@ -67,6 +70,33 @@ fn times(body: &str) -> String {
         out.push_str(&format!("\"StableSince\":\"{kind}\"{rest}"));
     }
     out
+}
+
+/// Replaces the times since the last contact of followers.
+fn contacts(body: &str) -> String {
+    let mut parts = body.split("\"LastContact\":\"");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (contact, rest) = part.split_once('"').unwrap_or((part, ""));
+        let contact = if contact == "0s" { contact } else { "contact" };
+        out.push_str(&format!("\"LastContact\":\"{contact}\"{rest}"));
+    }
+    out
+}
+
+/// Sorts the servers of autopilot's health: Consul takes them from a map.
+fn health(body: &str) -> String {
+    let found = body.split_once("\"Servers\":[").map(|(before, after)| {
+        let (servers, after) = after.rsplit_once(']').unwrap();
+        (before, servers, after)
+    });
+    let Some((before, servers, after)) = found else {
+        return body.to_owned();
+    };
+    let array = format!("[{servers}]");
+    let mut servers = elements(&array);
+    servers.sort_unstable();
+    format!("{before}\"Servers\":[{}]{after}", servers.join(","))
 }
 
 /// Sorts the rings by datacenter, with the WAN ring first.

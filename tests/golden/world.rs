@@ -129,7 +129,7 @@ impl World {
     }
 
     fn lead(&self, case: &Case) {
-        if let Some(leader) = configuration(&case.response.body).and_then(|found| found.leader) {
+        if let Some(leader) = leader(&case.response.body) {
             self.federation.elect(leader);
         }
     }
@@ -224,6 +224,23 @@ impl World {
             Err(_) => target,
         }
     }
+}
+
+/// The leader of dc1 that an answer of autopilot or a Raft configuration shows.
+fn leader(body: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(body).ok()?;
+    let servers: Vec<_> = match value.get("Servers")? {
+        serde_json::Value::Array(servers) => servers.iter().collect(),
+        serde_json::Value::Object(servers) => servers.values().collect(),
+        _ => return None,
+    };
+    let leads = |server: &&&serde_json::Value| {
+        let role = server.get("Status").and_then(serde_json::Value::as_str);
+        role == Some("leader") || server.get("Leader") == Some(&true.into())
+    };
+    let leader = servers.iter().find(leads)?;
+    let name = leader.get("Node").or(leader.get("Name"))?;
+    Some(name.as_str()?.to_owned())
 }
 
 struct Configuration {
