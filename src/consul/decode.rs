@@ -109,7 +109,9 @@ pub(super) fn decode(
     if endpoint == Endpoint::Index {
         return Err(Rejection {
             only_for: permission(token, view),
-            ..reject(Reason::Index)
+            ..reject(Reason::Index {
+                datacenter: datacenter(query, rules),
+            })
         });
     }
     match no_body(endpoint, &parts).and_then(|()| operation(endpoint, &parts)) {

@@ -91,6 +91,8 @@ pub(super) fn index(
     let (raft, autopilot) = (service.has_raft(), service.has_autopilot());
     let is_served = |endpoint: &Endpoint| match endpoint {
         Endpoint::Index => true,
+        // A backend does not say whether it transfers the leadership, and one that does not
+        // answers 501.
         Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::TransferLeader => raft,
         Endpoint::Keyring => service.pools().next().is_some(),
         Endpoint::AutopilotConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
@@ -104,7 +106,10 @@ pub(super) fn index(
                 method,
                 path: format!("{PREFIX}{}", endpoint.name()),
                 parameters: endpoint.parameters(method),
-                permission: format!("{resource}:{access}"),
+                permission: match endpoint {
+                    Endpoint::Index => "operator:read or keyring:read".into(),
+                    _ => format!("{resource}:{access}"),
+                },
             }
         })
     };

@@ -81,7 +81,7 @@ pub use message::{Headers, Request, Response};
 pub use rejection::{Permission, Rejection};
 
 use endpoint::{Endpoint, Form};
-use rejection::Reason;
+use rejection::{Mistake, Reason};
 
 /// Translates between Consul's HTTP API and the service.
 ///
@@ -201,20 +201,29 @@ impl Wire {
         let Some(asked) = rejection.only_for() else {
             return self.reject(rejection);
         };
-        let is_index = matches!(rejection.reason, Reason::Index);
+        let is_index = matches!(rejection.reason, Reason::Index { .. });
         let authorize = |resource| service.authorize(&asked.caller, resource, asked.access);
         let mut allowed = authorize(asked.resource).await;
         if is_index && allowed.is_err() {
             // One of the two permissions is enough.
             allowed = authorize(Resource::Keyring).await.or(allowed);
         }
-        match allowed {
-            Err(error) => self.encode(&asked.view, Err(error)),
-            Ok(_) if is_index => {
+        if let Err(error) = allowed {
+            return self.encode(&asked.view, Err(error));
+        }
+        match &rejection.reason {
+            Reason::Index {
+                datacenter: Some(name),
+            } if name != service.datacenter() => self.reject(&Rejection {
+                reason: Reason::Mistake(Mistake::IndexElsewhere),
+                form: rejection.form,
+                only_for: None,
+            }),
+            Reason::Index { .. } => {
                 let rules = self.dialect.rules();
                 encode::index(&asked.view, service, rules, self.default_policy)
             }
-            Ok(_) => self.reject(rejection),
+            _ => self.reject(rejection),
         }
     }
 

@@ -10,6 +10,7 @@ use super::path::Redirect;
 use crate::acl::{Access, DefaultPolicy, Resource};
 use crate::keyring::InvalidKey;
 use crate::service::Caller;
+use crate::types::DatacenterName;
 
 /// A request that the service is not asked, and why.
 ///
@@ -49,7 +50,10 @@ pub(super) enum Reason {
     /// OPTIONS, which is no mistake.
     Options(Endpoint),
     /// The list of endpoints, which is no mistake either.
-    Index,
+    Index {
+        /// The one that the request names.
+        datacenter: Option<DatacenterName>,
+    },
     Method {
         endpoint: Endpoint,
         method: String,
@@ -97,6 +101,8 @@ pub(super) enum Mistake {
         /// Those of all endpoints that have an effect here.
         common: &'static [&'static str],
     },
+    /// The list of endpoints in another datacenter.
+    IndexElsewhere,
     /// `?dc` and `?datacenter` differ.
     TwoDatacenters,
     /// A body where none is read.
@@ -175,7 +181,7 @@ impl Reason {
                 "Invalid query string: check its % escapes and semicolons",
             ),
             // The service answers it.
-            Reason::Index => text(501, "the list of endpoints needs the service"),
+            Reason::Index { .. } => text(501, "the list of endpoints needs the service"),
             Reason::Options(endpoint) => Response::empty(200).with("Allow", allow(*endpoint)),
             Reason::Method { .. } if !rules.allow => Response::empty(405),
             Reason::Method { endpoint, method } => {
@@ -272,6 +278,9 @@ impl Mistake {
                 known,
                 common,
             } => unknown_parameter(name, known, common),
+            Mistake::IndexElsewhere => "the list of endpoints is this server's own: leave out the \
+                                        datacenter, or ask a server there"
+                .into(),
             Mistake::TwoDatacenters => "?dc and ?datacenter differ: send one of them".into(),
             Mistake::UnexpectedBody => "this endpoint takes no body: use the query".into(),
             Mistake::RepeatedParameter(name) => {

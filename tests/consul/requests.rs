@@ -337,6 +337,12 @@ fn index_lists_endpoints_parameters_and_capabilities() {
         "Parameters": ["id", "address", "cas"],
         "Permission": "operator:write",
     })));
+    assert!(endpoints.contains(&json!({
+        "Method": "GET",
+        "Path": "/v1/operator/",
+        "Parameters": [],
+        "Permission": "operator:read or keyring:read",
+    })));
     // Each of them is served, and knows its parameters.
     for endpoint in endpoints {
         let text = |name: &str| endpoint[name].as_str().unwrap();
@@ -373,6 +379,21 @@ fn index_lists_only_what_the_server_has() {
     let raft = ["configuration", "peer", "transfer-leader"];
     let raft = raft.map(|name| format!("/v1/operator/raft/{name}"));
     assert_eq!(paths[1..], raft);
+}
+
+#[test]
+fn index_of_another_datacenter_is_a_400() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (query, status) in [
+        ("dc=dc1", 200),
+        ("dc=", 200),
+        ("dc=dc2", 400),
+        ("datacenter=x", 400),
+    ] {
+        let answer = ask("GET", &format!("/v1/operator/?{query}")).send(&alice);
+        assert_eq!(answer.status(), status, "{query}");
+    }
 }
 
 #[test]
