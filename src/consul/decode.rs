@@ -51,14 +51,7 @@ pub(super) fn decode(
     rules: &'static Rules,
     body_limit: usize,
 ) -> Result<Call, Rejection> {
-    let accept = message::text(request.headers, "accept").unwrap_or_default();
-    let names = |media| rules.errors == ErrorRules::Precise && error::names(&accept, media);
-    let problem = names(PROBLEM);
-    let form = Form {
-        problem,
-        json: problem || names(JSON),
-        head: request.method == "HEAD",
-    };
+    let form = form(request.method, request.headers, rules);
     let reject = |reason| Rejection {
         reason,
         form,
@@ -131,6 +124,18 @@ pub(super) fn decode(
             }
             Err(rejection)
         }
+    }
+}
+
+/// Reads what the request says about the form of an error.
+pub(super) fn form(method: &str, headers: &dyn Headers, rules: &Rules) -> Form {
+    let accept = message::text(headers, "accept").unwrap_or_default();
+    let names = |media| rules.errors == ErrorRules::Precise && error::names(&accept, media);
+    let problem = names(PROBLEM);
+    Form {
+        problem,
+        json: problem || names(JSON),
+        head: method == "HEAD",
     }
 }
 
@@ -313,11 +318,11 @@ fn body<T: DeserializeOwned>(
     prefix: &'static str,
     example: &'static str,
 ) -> Result<T, Mistake> {
-    let encoding = message::text(parts.headers, "content-encoding");
-    if let Some(encoding) = encoding.filter(|it| !it.eq_ignore_ascii_case("identity"))
-        && parts.rules.check_parameters
-    {
-        return Err(Mistake::ContentEncoding(encoding.into_owned()));
+    let mut encodings = (0..).map_while(|at| parts.headers.value("content-encoding", at));
+    let encoding = encodings.find(|it| !it.eq_ignore_ascii_case(b"identity"));
+    if let Some(encoding) = encoding.filter(|_| parts.rules.check_parameters) {
+        let encoding = String::from_utf8_lossy(encoding).into_owned();
+        return Err(Mistake::ContentEncoding(encoding));
     }
     unmarshal::read(parts.body, parts.rules.body).map_err(|errors| Mistake::Body {
         errors,

@@ -35,8 +35,9 @@ impl Request<'_> {
     pub const MAX_QUERY: usize = 16 * 1024;
     /// The most parameters of a query.
     pub const MAX_PARAMETERS: usize = 64;
-    /// The most header fields.
-    pub const MAX_HEADERS: usize = 128;
+    /// The most header fields, which is less than HTTP servers take, so that the error is
+    /// ours.
+    pub const MAX_HEADERS: usize = 64;
 }
 
 /// Shows the method and the path. The query, the headers and the body may hold

@@ -80,7 +80,7 @@ pub use endpoint::View;
 pub use message::{Headers, Request, Response};
 pub use rejection::{Permission, Rejection};
 
-use endpoint::{Endpoint, Form};
+use endpoint::Endpoint;
 use rejection::{Mistake, Reason};
 
 /// Translates between Consul's HTTP API and the service.
@@ -247,31 +247,28 @@ impl Wire {
     }
 
     /// Returns the answer to a body that is larger than the limit, for a transport that
-    /// stopped reading it.
-    pub fn body_too_large(&self) -> Response {
+    /// stopped reading it. The headers of the request choose the form of the answer.
+    pub fn body_too_large(&self, headers: &dyn Headers) -> Response {
         let limit = self.body_limit;
-        self.unread(Reason::BodyTooLarge { limit })
+        self.unread(headers, Reason::BodyTooLarge { limit })
     }
 
     /// Returns the answer to a body that broke off.
-    pub fn body_unreadable(&self) -> Response {
-        self.unread(Reason::BodyUnreadable)
+    pub fn body_unreadable(&self, headers: &dyn Headers) -> Response {
+        self.unread(headers, Reason::BodyUnreadable)
     }
 
     /// Returns the answer to a body that did not come in time, for a transport that stopped
     /// waiting for it.
-    pub fn body_too_late(&self) -> Response {
-        self.unread(Reason::BodyTooLate)
+    pub fn body_too_late(&self, headers: &dyn Headers) -> Response {
+        self.unread(headers, Reason::BodyTooLate)
     }
 
-    fn unread(&self, reason: Reason) -> Response {
+    /// Rejects a request with a body, which is never a HEAD.
+    fn unread(&self, headers: &dyn Headers, reason: Reason) -> Response {
         self.reject(&Rejection {
             reason,
-            form: Form {
-                problem: false,
-                json: false,
-                head: false,
-            },
+            form: decode::form("", headers, self.dialect.rules()),
             only_for: None,
         })
     }

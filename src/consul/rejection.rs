@@ -8,6 +8,7 @@ use super::go::{atoi, parse_bool, parse_uint, told};
 use super::message::{Request, Response};
 use super::path::Redirect;
 use crate::acl::{Access, DefaultPolicy, Resource};
+use crate::error::ErrorKind;
 use crate::keyring::InvalidKey;
 use crate::service::Caller;
 use crate::types::DatacenterName;
@@ -140,6 +141,9 @@ impl Rejection {
 
     pub(super) fn response(&self, rules: &Rules, policy: DefaultPolicy) -> Response {
         let mut response = self.reason.response(self.form.problem, rules, policy);
+        if rules.errors == ErrorRules::Precise && response.status >= 400 {
+            response = response.with("X-Operator-Error", self.reason.kind());
+        }
         match self.form.head {
             true if rules.head => response.leave_out_body(),
             true => response.body.clear(),
@@ -150,6 +154,17 @@ impl Rejection {
 }
 
 impl Reason {
+    /// The name of the kind of error.
+    fn kind(&self) -> &'static str {
+        let reason = String::new();
+        let kind = match self {
+            Reason::Mistake(Mistake::Key(error)) => ErrorKind::InvalidKey(*error),
+            Reason::Index { .. } => ErrorKind::Unsupported { what: reason },
+            _ => ErrorKind::InvalidRequest { reason },
+        };
+        kind.name()
+    }
+
     fn response(&self, problem: bool, rules: &Rules, policy: DefaultPolicy) -> Response {
         let is_consul = rules.errors == ErrorRules::Consul;
         let text = |status, text: &str| error::error_response(status, text, problem);

@@ -117,7 +117,7 @@ impl Shared {
         };
         let method = head.method.as_str();
         let body = if self.wire.wants_body(method, &path) {
-            match self.read(body).await {
+            match self.read(&head.headers, body).await {
                 Ok(body) => body,
                 Err(response) => return *response,
             }
@@ -134,7 +134,7 @@ impl Shared {
         self.wire.serve(&self.service, request).await
     }
 
-    async fn read<B>(&self, body: B) -> Result<Bytes, Box<Response>>
+    async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Bytes, Box<Response>>
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -143,9 +143,9 @@ impl Shared {
         let mut deadline = Deadline::new(self.service.timer(), self.body_deadline);
         match deadline.bound(body::read(body, wire.body_limit())).await {
             Some(Ok(body)) => Ok(body),
-            Some(Err(Unread::TooLarge)) => Err(Box::new(wire.body_too_large())),
-            Some(Err(Unread::Broken(_))) => Err(Box::new(wire.body_unreadable())),
-            None => Err(Box::new(wire.body_too_late())),
+            Some(Err(Unread::TooLarge)) => Err(Box::new(wire.body_too_large(headers))),
+            Some(Err(Unread::Broken(_))) => Err(Box::new(wire.body_unreadable(headers))),
+            None => Err(Box::new(wire.body_too_late(headers))),
         }
     }
 }

@@ -99,6 +99,6 @@ fn header_fields_are_counted() {
         many,
         Request::MAX_HEADERS,
         431,
-        "there are more than 128 header fields",
+        "there are more than 64 header fields",
     );
 }

@@ -471,6 +471,11 @@ fn body_that_is_something_else_than_json_is_named() {
     let text = "the body has the content encoding \"gzip\": send it without one";
     assert_eq!(encoded("gzip").error(), (400, text));
     encoded("identity").done();
+    let twice = ask("POST", "keyring")
+        .header("Content-Encoding", "identity")
+        .header("Content-Encoding", "gzip")
+        .body(key(SECOND));
+    assert_eq!(twice.send(&alice).status(), 400);
 }
 
 #[test]

@@ -267,6 +267,7 @@ proptest! {
             );
             prop_assert!(is_report || is_error, "{media:?}");
             prop_assert_eq!(response.header("retry-after").is_some(), response.status == 503);
+            prop_assert_eq!(response.header("x-operator-error").is_some(), is_error);
             prop_assert_eq!(response.header("allow").is_some(), response.status == 405);
         }
     }

@@ -32,6 +32,25 @@ fn unknown_path_is_a_404() {
 }
 
 #[test]
+fn rejection_has_its_kind_in_a_header() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for (method, target, status, kind) in [
+        ("GET", "/v1/other", 404, "invalid-request"),
+        ("PATCH", "keyring", 405, "invalid-request"),
+        ("GET", "keyring?verbose", 400, "invalid-request"),
+        ("POST", "keyring", 400, "invalid-key"),
+    ] {
+        let ask = ask(method, target).body(r#"{"Key":"AAAA"}"#);
+        let answer = ask.send(&alice);
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.header("X-Operator-Error"), Some(kind), "{target}");
+        let consul = ask.dialect(Dialect::Consul1_10).send(&alice);
+        assert_eq!(consul.header("X-Operator-Error"), None);
+    }
+}
+
+#[test]
 fn unknown_path_is_compared_with_the_known_ones() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");

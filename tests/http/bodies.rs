@@ -16,7 +16,7 @@ use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::{send, service, text};
+use super::{header, send, service, text};
 
 const INSTALL: &str = r#"{"Key":"G/3/L4yOw3e5T7NTvuRi9g=="}"#;
 
@@ -163,6 +163,29 @@ async fn body_that_breaks_off_is_a_400() {
     let (response, _) = with_body(&app(64), "DELETE", script).await;
     assert_eq!(response.status(), 400);
     assert_eq!(text(response).await, "Request body could not be read");
+}
+
+#[tokio::test]
+async fn refused_body_has_the_form_that_accept_names() {
+    let problem = "application/problem+json";
+    for (body, status) in [
+        (pieces(&[b' '; 65], 65, Then::End), 413),
+        (pieces(b"{", 1, Then::Break), 400),
+    ] {
+        let request = Request::builder()
+            .method("POST")
+            .uri("/v1/operator/keyring")
+            .header("Accept", problem)
+            .body(Body::new(body))
+            .unwrap();
+        let response = send(&app(64), request).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(header(&response, "content-type"), Some(problem));
+        assert_eq!(
+            header(&response, "x-operator-error"),
+            Some("invalid-request")
+        );
+    }
 }
 
 #[tokio::test]
