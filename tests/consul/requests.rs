@@ -2,10 +2,10 @@
 
 use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::consul::{Call, Dialect};
-use cluster_operator::mock::{Grant, MockAcl, MockRaft, MockToken};
+use cluster_operator::mock::{Grant, MockAcl, MockKeyring, MockRaft, MockToken};
 use cluster_operator::operation::{KeyringAction, KeyringScope};
 use cluster_operator::raft::{Consistency, PeerSelector};
-use cluster_operator::{AllowAll, Operation, OperatorRequest, OperatorService};
+use cluster_operator::{AllowAll, Operation, OperatorRequest, OperatorService, Pool};
 
 use serde_json::json;
 
@@ -379,6 +379,22 @@ fn index_lists_only_what_the_server_has() {
     let raft = ["configuration", "peer", "transfer-leader"];
     let raft = raft.map(|name| format!("/v1/operator/raft/{name}"));
     assert_eq!(paths[1..], raft);
+
+    let key = FIRST.parse().unwrap();
+    let service = OperatorService::builder("dc1")
+        .keyring(MockKeyring::new(Pool::Lan, key, ["alice"]))
+        .authorizer(AllowAll)
+        .timer(Never)
+        .build()
+        .unwrap();
+    let index = ask("GET", "/v1/operator/").send(&service).json();
+    assert_eq!(
+        (&index["Rings"], &index["Raft"]),
+        (&json!(["LAN"]), &false.into())
+    );
+    let endpoints = index["Endpoints"].as_array().unwrap().iter();
+    let mut paths = endpoints.skip(1).map(|it| it["Path"].as_str().unwrap());
+    assert!(paths.all(|path| path == "/v1/operator/keyring"));
 }
 
 #[test]
