@@ -63,9 +63,10 @@ impl Dashboard {
         let failed: Vec<_> = failed
             .map(|ring| ring["Datacenter"].as_str().unwrap())
             .collect();
-        match failed.is_empty() {
-            true => format!("rings: all {} are complete", rings.len()),
-            false => format!("rings: check {}", failed.join(", ")),
+        if failed.is_empty() {
+            format!("rings: all {} are complete", rings.len())
+        } else {
+            format!("rings: check {}", failed.join(", "))
         }
     }
 
@@ -76,9 +77,10 @@ impl Dashboard {
         let body = to_bytes(Body::new(response.into_body()), 1 << 20)
             .await
             .unwrap();
-        match status.is_success() {
-            true => Ok(serde_json::from_slice(&body).unwrap()),
-            false => Err(status),
+        if status.is_success() {
+            Ok(serde_json::from_slice(&body).unwrap())
+        } else {
+            Err(status)
         }
     }
 }

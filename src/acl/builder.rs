@@ -273,9 +273,10 @@ impl TokenStoreBuilder {
         for token in &self.tokens {
             let entry = Entry {
                 accessor: token.accessor.clone(),
-                rules: match token.management {
-                    true => Rules::management(),
-                    false => merged(&token.policies),
+                rules: if token.management {
+                    Rules::management()
+                } else {
+                    merged(&token.policies)
                 },
                 expires: token.expires,
             };

@@ -444,9 +444,10 @@ impl<'a> Reader<'a> {
             self.at += usize::from(matches!(self.peek(), Some('+' | '-')));
             valid &= self.skip_digits() > 0;
         }
-        match valid {
-            true => Ok(()),
-            false => malformed(at, "no number is written so in JSON"),
+        if valid {
+            Ok(())
+        } else {
+            malformed(at, "no number is written so in JSON")
         }
     }
 

@@ -384,9 +384,10 @@ impl Blocks {
             // Without labels, Consul takes each item of a block for a block.
             Content::Object(items) if labels.is_empty() => items.iter().try_for_each(|item| {
                 let mut labels: Vec<_> = [&item.name].into_iter().chain(&item.labels).collect();
-                match self.is_json {
-                    true => self.all(&mut labels, &item.value),
-                    false => self.block(&labels, &item.value),
+                if self.is_json {
+                    self.all(&mut labels, &item.value)
+                } else {
+                    self.block(&labels, &item.value)
                 }
             }),
             Content::List(values) if labels.is_empty() && values.iter().all(is_bool) => Ok(()),

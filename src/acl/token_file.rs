@@ -57,9 +57,10 @@ impl<'a> TokenFile<'a> {
         builder: &mut TokenStoreBuilder,
     ) -> Result<Vec<LoadWarning>, LoadError> {
         let extension = self.path.extension();
-        let notation = match extension.is_some_and(|it| it.eq_ignore_ascii_case("hcl")) {
-            true => Notation::Hcl,
-            false => Notation::Json,
+        let notation = if extension.is_some_and(|it| it.eq_ignore_ascii_case("hcl")) {
+            Notation::Hcl
+        } else {
+            Notation::Json
         };
         if notation == Notation::Hcl && !cfg!(feature = "hcl") {
             return Err(self.locate(LoadError::new(LoadErrorKind::HclDisabled, None)));

@@ -22,9 +22,10 @@ const PROBLEM: &str = "application/problem+json";
 /// Accepts the answer to an operation without a result. An answer with a body does
 /// not come from a server that has executed the operation.
 pub(super) fn empty(answer: &Response<Bytes>, operation: &Operation) -> Result<(), ClientError> {
-    match answer.body().trim_ascii().is_empty() {
-        true => Ok(()),
-        false => Err(invalid(answer, operation)),
+    if answer.body().trim_ascii().is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(answer, operation))
     }
 }
 
@@ -57,9 +58,10 @@ impl Asked<'_> {
                 reason: cause.to_string(),
             },
         };
-        let outcome = match failure.sent {
-            true => self.operation.unanswered(),
-            false => Outcome::NotApplied,
+        let outcome = if failure.sent {
+            self.operation.unanswered()
+        } else {
+            Outcome::NotApplied
         };
         ClientError::new(kind, self.operation)
             .with_outcome(outcome)
@@ -125,9 +127,10 @@ impl Asked<'_> {
         let failed = || rings.iter().filter(|ring| ring.error.is_some());
         let unchanged =
             |ring: &RingListing| ring.error.is_some() && ring.outcome == Some(Outcome::NotApplied);
-        let outcome = match rings.iter().all(unchanged) {
-            true => Outcome::NotApplied,
-            false => self.operation.unanswered(),
+        let outcome = if rings.iter().all(unchanged) {
+            Outcome::NotApplied
+        } else {
+            self.operation.unanswered()
         };
         let errors: Vec<_> = failed()
             .map(|ring| {
@@ -171,9 +174,10 @@ impl Asked<'_> {
                 advice: None,
             });
         let outcome = self.concluded(answer, meaning.excludes, &text);
-        let message = match text.is_empty() {
-            true => "the server does not say what is wrong".to_owned(),
-            false => text,
+        let message = if text.is_empty() {
+            "the server does not say what is wrong".to_owned()
+        } else {
+            text
         };
         ClientError::new(meaning.kind, self.operation)
             .with_outcome(outcome)
@@ -232,9 +236,10 @@ impl Asked<'_> {
             (Resource::Keyring, _) => excludes == Excludes::All || is_refusal(status),
             _ => excludes != Excludes::Nothing || is_refusal(status),
         };
-        match refused {
-            true => Outcome::NotApplied,
-            false => Outcome::Unknown,
+        if refused {
+            Outcome::NotApplied
+        } else {
+            Outcome::Unknown
         }
     }
 

@@ -410,9 +410,10 @@ impl OperatorClient {
             .exchange(request, self.answer_limit, left)
             .await
             .map_err(|failure| asked.unanswered(failure))?;
-        match answer.status().is_success() {
-            true => Ok(answer),
-            false => Err(asked.refused(&answer)),
+        if answer.status().is_success() {
+            Ok(answer)
+        } else {
+            Err(asked.refused(&answer))
         }
     }
 

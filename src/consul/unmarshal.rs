@@ -344,7 +344,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
-        visitor.visit_str(&*self.string()?)
+        visitor.visit_str(&self.string()?)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {

@@ -183,9 +183,10 @@ impl Gossip {
             }
             (_, change) => node.execute(change),
         };
-        match is_own || reads(&query.ring, &node.ring) {
-            true => Ok(answer),
-            false => Err(CallEnd::AnswerLost),
+        if is_own || reads(&query.ring, &node.ring) {
+            Ok(answer)
+        } else {
+            Err(CallEnd::AnswerLost)
         }
     }
 

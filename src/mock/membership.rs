@@ -28,9 +28,10 @@ impl Cluster {
                 self.faults.retain(|active| active.by != fault);
                 self.commit_removal(&joint)?;
                 let actual = self.version();
-                return match joint == removal.id {
-                    true => Ok(()),
-                    false => Err(ErrorKind::Conflict { expected, actual }.into()),
+                return if joint == removal.id {
+                    Ok(())
+                } else {
+                    Err(ErrorKind::Conflict { expected, actual }.into())
                 };
             }
             None => {}

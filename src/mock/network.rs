@@ -257,18 +257,20 @@ impl Peers for Link {
             faults,
             call: network.recorder.begin(call),
         };
-        let answer = match network.simulates_time {
-            true => network.recorder.clock.detach(trip.run()).await,
-            false => trip.run().await,
+        let answer = if network.simulates_time {
+            network.recorder.clock.detach(trip.run()).await
+        } else {
+            trip.run().await
         };
         // A caller that gets no answer waits for its own timeout.
         let Some(answer) = answer else {
             return pending().await;
         };
         from.gate.pass().await;
-        match from.is_up() {
-            true => answer.map_err(SendError::lost),
-            false => Err(SendError::lost(is_stopped(from))),
+        if from.is_up() {
+            answer.map_err(SendError::lost)
+        } else {
+            Err(SendError::lost(is_stopped(from)))
         }
     }
 }

@@ -236,9 +236,10 @@ fn failed(tried: Vec<(&ServerUri, Failure)>, timeout: Duration) -> SendError {
         }
         error.source = last.source;
     }
-    match sent {
-        true => SendError::Lost(error),
-        false => SendError::NotSent(error),
+    if sent {
+        SendError::Lost(error)
+    } else {
+        SendError::NotSent(error)
     }
 }
 

@@ -212,9 +212,10 @@ async fn every_recorded_refusal_is_typed() {
             _ => {}
         }
         assert_eq!(error.status(), Some(case.response.status));
-        let outcome = match write && !refused {
-            true => Outcome::Unknown,
-            false => Outcome::NotApplied,
+        let outcome = if write && !refused {
+            Outcome::Unknown
+        } else {
+            Outcome::NotApplied
         };
         assert_eq!(error.outcome(), outcome, "{case_name}: {error}");
         let message = body.trim();

@@ -142,9 +142,10 @@ pub(crate) async fn serving() -> Scripted {
     let (read, removed) = (answer(Ok(empty)), answer(Ok(OperatorReply::PeerRemoved)));
     let (read, removed) = (read.await, removed.await);
     Scripted::start(move |_, request| {
-        let answer = match request.contains("RemovePeer") {
-            true => &removed,
-            false => &read,
+        let answer = if request.contains("RemovePeer") {
+            &removed
+        } else {
+            &read
         };
         Turn::Answer(answer.clone())
     })

@@ -19,9 +19,10 @@ pub(crate) fn of_answer(answered: &Answered) -> Result<(), Violation> {
         result,
         took,
     } = answered;
-    let deadline = match issue.ask.is_keyring() {
-        true => KEYRING_DEADLINE,
-        false => DEADLINE,
+    let deadline = if issue.ask.is_keyring() {
+        KEYRING_DEADLINE
+    } else {
+        DEADLINE
     };
     if *took > deadline {
         return Err(format!("{issue:?} took {took:?}"));
@@ -55,9 +56,10 @@ fn of_error(error: &OperatorError, issue: &Issue) -> Result<(), Violation> {
             let unconfirmed = unconfirmed.map(|ring| (&ring.datacenter, &ring.pool));
             let named = failed.iter().map(|(datacenter, pool)| (datacenter, pool));
             let is_true = *rings == reply.rings.len() && named.eq(unconfirmed);
-            return match is_true && !failed.is_empty() {
-                true => Ok(()),
-                false => wrong("it names the wrong rings"),
+            return if is_true && !failed.is_empty() {
+                Ok(())
+            } else {
+                wrong("it names the wrong rings")
             };
         }
         ErrorKind::QuorumUnproven {
@@ -104,9 +106,10 @@ pub(crate) fn of_membership(world: &World, answered: &Answered) -> Result<(), Vi
     };
     let place = answered.issue.place(world);
     let servers = world.federation.configuration(place).servers;
-    match servers.iter().any(|server| server.id == *id) {
-        true => Err(format!("a member reports to be none: {answered:?}")),
-        false => Ok(()),
+    if servers.iter().any(|server| server.id == *id) {
+        Err(format!("a member reports to be none: {answered:?}"))
+    } else {
+        Ok(())
     }
 }
 
@@ -130,9 +133,10 @@ fn of_ring(ring: &RingOutcome) -> Result<(), Violation> {
                 && !report.messages.keys().any(|node| silent.contains(node))
         }
     };
-    match is_sound {
-        true => Ok(()),
-        false => Err(format!("inconsistent report of a ring: {ring:?}")),
+    if is_sound {
+        Ok(())
+    } else {
+        Err(format!("inconsistent report of a ring: {ring:?}"))
     }
 }
 
@@ -260,8 +264,9 @@ pub(crate) fn of_removal(change: &RaftChange, guard: QuorumGuard) -> Result<(), 
     };
     let servers = change.after.servers.iter();
     let reached = servers.filter(|server| server.is_voter() && server.alive == Some(true));
-    match reached.count() >= proof.needed(after) {
-        true => Ok(()),
-        false => Err(format!("a removal lost the quorum: {change:?}")),
+    if reached.count() >= proof.needed(after) {
+        Ok(())
+    } else {
+        Err(format!("a removal lost the quorum: {change:?}"))
     }
 }

@@ -84,9 +84,10 @@ impl Issue {
             2 | 3 => Holder::Viewer,
             _ => Holder::Root,
         };
-        let datacenter = match world.rng.u8(..40) == 0 {
-            true => Some(UNKNOWN_DATACENTER.into()),
-            false => datacenter,
+        let datacenter = if world.rng.u8(..40) == 0 {
+            Some(UNKNOWN_DATACENTER.into())
+        } else {
+            datacenter
         };
         Issue {
             at,
@@ -102,9 +103,10 @@ impl Issue {
     pub(crate) fn take_apart(world: &mut World, at: NodeName, datacenter: &'static str) -> Issue {
         let servers = world.federation.configuration(datacenter).servers;
         let victim = world.rng.choice(&servers).unwrap().name.clone().unwrap();
-        let ask = match servers.len() < 3 && world.rng.bool() {
-            true => Ask::Transfer(None),
-            false => Ask::Remove(victim, None),
+        let ask = if servers.len() < 3 && world.rng.bool() {
+            Ask::Transfer(None)
+        } else {
+            Ask::Remove(victim, None)
         };
         Issue {
             at,
@@ -214,14 +216,18 @@ impl Ask {
                 2 => servers.last().cloned(),
                 _ => Some(world.rng.choice(&servers).unwrap().clone()),
             }),
-            10..=12 => Ask::List(match world.rng.u8(..3) == 0 {
-                true => KeyringScope::LocalOnly,
-                false => KeyringScope::Federation,
+            10..=12 => Ask::List(if world.rng.u8(..3) == 0 {
+                KeyringScope::LocalOnly
+            } else {
+                KeyringScope::Federation
             }),
-            13 | 14 => match world.rng.u8(..10) == 0 {
-                true => Ask::InstallHere(world.new_key()),
-                false => Ask::Install(world.new_key()),
-            },
+            13 | 14 => {
+                if world.rng.u8(..10) == 0 {
+                    Ask::InstallHere(world.new_key())
+                } else {
+                    Ask::Install(world.new_key())
+                }
+            }
             15 => Ask::Use(world.some_key()),
             16 => Ask::RemoveKey(world.some_key()),
             17 => Ask::ReadRules,
@@ -242,9 +248,10 @@ impl Ask {
 
 fn selector(federation: &MockFederation, server: &NodeName, by_address: bool) -> PeerSelector {
     let raft = federation.raft(server.clone());
-    match by_address {
-        true => PeerSelector::Address(address_of(federation, server)),
-        false => PeerSelector::Id(raft.id().clone()),
+    if by_address {
+        PeerSelector::Address(address_of(federation, server))
+    } else {
+        PeerSelector::Id(raft.id().clone())
     }
 }
 

@@ -148,9 +148,10 @@ impl Model {
                 datacenter.to_string(),
                 ring.pool.clone(),
             );
-            let answer = match all_down {
-                true => SeenRing::failed(&datacenter, &Pool::Lan, "unreachable"),
-                false => ring.answer(ask, up, &datacenter),
+            let answer = if all_down {
+                SeenRing::failed(&datacenter, &Pool::Lan, "unreachable")
+            } else {
+                ring.answer(ask, up, &datacenter)
             };
             seen.push((order, answer));
         }
@@ -163,9 +164,10 @@ impl Model {
         }
         // No node is silent in the model: each made the change, refused it, or was
         // not asked.
-        let outcome = match rings.iter().all(|ring| ring.errors == ring.nodes) {
-            true => Outcome::NotApplied,
-            false => Outcome::Unknown,
+        let outcome = if rings.iter().all(|ring| ring.errors == ring.nodes) {
+            Outcome::NotApplied
+        } else {
+            Outcome::Unknown
         };
         Seen::RingsFailed(rings, outcome)
     }
@@ -212,9 +214,10 @@ impl Model {
                 ));
             }
         }
-        match world.rings() == self.rings {
-            true => Ok(()),
-            false => Err(format!("{issue:?} left other keys than the model expects")),
+        if world.rings() == self.rings {
+            Ok(())
+        } else {
+            Err(format!("{issue:?} left other keys than the model expects"))
         }
     }
 }

@@ -121,9 +121,10 @@ async fn occur(
 
 /// One of the faults so far; `None` means all.
 fn some(world: &mut World, conditions: &Conditions) -> Option<FaultId> {
-    match conditions.faults.is_empty() || world.rng.bool() {
-        true => None,
-        false => Some(*world.rng.choice(&conditions.faults).unwrap()),
+    if conditions.faults.is_empty() || world.rng.bool() {
+        None
+    } else {
+        Some(*world.rng.choice(&conditions.faults).unwrap())
     }
 }
 

@@ -102,9 +102,10 @@ pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
 }
 
 fn some(world: &mut World) -> Fault {
-    match world.rng.bool() {
-        true => of_node(world, false),
-        false => of_single_calls(world),
+    if world.rng.bool() {
+        of_node(world, false)
+    } else {
+        of_single_calls(world)
     }
 }
 

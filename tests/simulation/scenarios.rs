@@ -30,9 +30,10 @@ pub(crate) fn many_removals(world: &mut World) -> Result<(), Violation> {
     account.book(world, &answered)?;
     // The first ones must succeed, unless there was no margin before.
     let succeeded = answered.iter().any(|answered| answered.result.is_ok());
-    match succeeded || world.guard == QuorumGuard::Margin {
-        true => Ok(()),
-        false => Err(format!("no removal succeeded: {answered:?}")),
+    if succeeded || world.guard == QuorumGuard::Margin {
+        Ok(())
+    } else {
+        Err(format!("no removal succeeded: {answered:?}"))
     }
 }
 
@@ -49,9 +50,10 @@ pub(crate) fn two_removals(world: &mut World) -> Result<(), Violation> {
     servers.retain(|server| Some(server) != leader.as_ref());
     let answered = remove_at_once(world, &servers[..2], |_| servers[2].clone());
     account.book(world, &answered)?;
-    match answered.iter().all(|answered| answered.result.is_ok()) {
-        true => Ok(()),
-        false => Err(format!("a removal failed: {answered:?}")),
+    if answered.iter().all(|answered| answered.result.is_ok()) {
+        Ok(())
+    } else {
+        Err(format!("a removal failed: {answered:?}"))
     }
 }
 
@@ -266,14 +268,16 @@ pub(crate) fn partial_answers(world: &mut World) -> Result<(), Violation> {
     world
         .federation
         .inject(Fault::node(late.clone(), Pool::Lan, fault));
-    let ask = match world.rng.bool() {
-        true => Ask::Install(world.new_key()),
-        false => Ask::List(KeyringScope::Federation),
+    let ask = if world.rng.bool() {
+        Ask::Install(world.new_key())
+    } else {
+        Ask::List(KeyringScope::Federation)
     };
     let federation = world.federation.clone();
-    let (fault, kind) = match world.rng.bool() {
-        true => (Fault::stop(at.clone()), "unreachable"),
-        false => (Fault::pause(at.clone()), "deadline-exceeded"),
+    let (fault, kind) = if world.rng.bool() {
+        (Fault::stop(at.clone()), "unreachable")
+    } else {
+        (Fault::pause(at.clone()), "deadline-exceeded")
     };
     let fails = || {
         federation.inject(fault);
@@ -293,9 +297,10 @@ pub(crate) fn partial_answers(world: &mut World) -> Result<(), Violation> {
         };
         ring.error.as_ref().is_some_and(is_kind) && ring.report.as_ref().is_some_and(others)
     });
-    match is_told {
-        true => Ok(()),
-        false => Err(format!("{late} was late, {kind}: {answered:?}")),
+    if is_told {
+        Ok(())
+    } else {
+        Err(format!("{late} was late, {kind}: {answered:?}"))
     }
 }
 

@@ -190,9 +190,10 @@ impl World {
             }
         }
         let mut model = Model::of(self);
-        let target = match self.rng.u8(..4) == 0 {
-            true => Some(*self.rng.choice(&DATACENTERS).unwrap()),
-            false => None,
+        let target = if self.rng.u8(..4) == 0 {
+            Some(*self.rng.choice(&DATACENTERS).unwrap())
+        } else {
+            None
         };
         for _ in 0..20 {
             let up: Vec<_> = self.servers();

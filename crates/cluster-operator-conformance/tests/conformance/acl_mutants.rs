@@ -248,9 +248,10 @@ impl AclAuthorizer for Broken {
             }
             ("only a denial names the owner", Ok(_)) => Ok(Identity::Unnamed),
             ("one owner of two is named", Err(AclError::Denied { identity })) => {
-                let identity = match token == Some(crate::acl::secret(0)) {
-                    true => identity,
-                    false => Identity::Unnamed,
+                let identity = if token == Some(crate::acl::secret(0)) {
+                    identity
+                } else {
+                    Identity::Unnamed
                 };
                 Err(AclError::Denied { identity })
             }
