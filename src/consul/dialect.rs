@@ -48,7 +48,8 @@ pub(super) struct Rules {
     /// The fields of autopilot's rules that are left out keep their defaults;
     /// otherwise they become zero.
     pub(super) autopilot_defaults: bool,
-    /// An unknown, repeated or empty parameter is a mistake.
+    /// An unknown, repeated or empty parameter is a mistake, and so is what would be ignored:
+    /// a second credential, or a body that is not read.
     pub(super) check_parameters: bool,
     /// A path is served as it is written; otherwise it is decoded, and redirected to its
     /// clean form.

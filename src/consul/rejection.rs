@@ -1,7 +1,9 @@
 //! Requests that are rejected before the service is asked.
 
+use std::fmt;
+
 use super::body_error::{self, BodyError};
-use super::dialect::{ErrorRules, Rules};
+use super::dialect::{Dialect, ErrorRules, Rules};
 use super::endpoint::{Endpoint, Form, PREFIX, View};
 use super::error;
 use super::go::{atoi, parse_bool, parse_uint, told};
@@ -69,7 +71,6 @@ pub(super) enum Reason {
 }
 
 /// What is wrong with the parameters or the body of a request.
-#[derive(Debug)]
 pub(super) enum Mistake {
     /// This flag together with `?consistent`.
     Consistency(&'static str),
@@ -123,6 +124,13 @@ pub(super) enum Mistake {
     },
     /// A duration of autopilot's rules that is below zero.
     NegativeDuration(&'static str),
+}
+
+/// Shows the text of the error. The parts of the request may be secrets.
+impl fmt::Debug for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason(Dialect::Precise.rules()))
+    }
 }
 
 /// A body that changes the keyring.
