@@ -8,8 +8,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use cluster_operator::keyring::Answers;
-use cluster_operator::keyring::{NodeKeys, RingReport};
+use cluster_operator::keyring::{Answers, NodeKeys, RingReport};
 use cluster_operator::{GossipKey, NodeName};
 use criterion::{BenchmarkId, Criterion, Throughput};
 

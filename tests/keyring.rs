@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::keyring::exposed;
-use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys, RelayFactor};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys, RelayFactor, exposed};
 use cluster_operator::{ErrorKind, GossipKey, KeyringBackend, NodeName, OperatorError, Pool};
 use futures_util::FutureExt;
 

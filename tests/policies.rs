@@ -7,12 +7,12 @@
 #![cfg(feature = "hcl")]
 
 use std::collections::BTreeMap;
-use std::env;
-use std::fs;
 use std::path::PathBuf;
+use std::{env, fs};
 
-use cluster_operator::acl::{Access, DefaultPolicy, Resource, Rules};
-use cluster_operator::acl::{RulesError, RulesErrorKind, SyntaxProblem};
+use cluster_operator::acl::{
+    Access, DefaultPolicy, Resource, Rules, RulesError, RulesErrorKind, SyntaxProblem,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

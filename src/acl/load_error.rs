@@ -1,8 +1,7 @@
 //! Why tokens do not load.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use super::policy::RulesError;
 use super::secret::SecretFault;

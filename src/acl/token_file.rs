@@ -13,11 +13,10 @@ use zeroize::Zeroizing;
 use super::builder::{NewToken, TokenStoreBuilder};
 use super::hcl::{self, SyntaxError};
 use super::load_error::{LoadError, LoadErrorKind, LoadWarning, Origin};
-use super::policy;
 use super::syntax::{
     Content, Item, MAX_FILE_BYTES, Notation, Position, SyntaxProblem, Text, Value, nearest,
 };
-use super::{DefaultPolicy, Rules, RulesError};
+use super::{DefaultPolicy, Rules, RulesError, policy};
 
 /// A token file that has been read.
 pub(super) struct TokenFile<'a> {

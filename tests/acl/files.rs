@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cluster_operator::acl::LoadErrorKind;
 use cluster_operator::acl::{
-    Access, AccessorId, AclError, DefaultPolicy, Resource, Rule, Rules, TokenDefinition,
+    Access, AccessorId, AclError, DefaultPolicy, LoadErrorKind, Resource, Rule, Rules,
+    TokenDefinition,
 };
 use cluster_operator::{AclAuthorizer, Token, TokenStore};
 

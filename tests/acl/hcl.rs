@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cluster_operator::acl::{Resource, Rule, Rules};
-use cluster_operator::acl::{RulesError, RulesErrorKind, SyntaxProblem};
+use cluster_operator::acl::{Resource, Rule, Rules, RulesError, RulesErrorKind, SyntaxProblem};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Rules, RulesError> {

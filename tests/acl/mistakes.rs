@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
-use cluster_operator::acl::{Access, AclError, LoadError, Resource};
-use cluster_operator::acl::{LoadErrorKind, LoadWarning, SecretFault, SyntaxProblem};
+use cluster_operator::acl::{
+    Access, AclError, LoadError, LoadErrorKind, LoadWarning, Resource, SecretFault, SyntaxProblem,
+};
 use cluster_operator::{Token, TokenStore};
 
 use crate::token_file::TokenFile;

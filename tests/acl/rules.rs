@@ -1,7 +1,8 @@
 //! Policies in JSON, and what both languages share.
 
-use cluster_operator::acl::{Access, DefaultPolicy, Resource, Rule, Rules};
-use cluster_operator::acl::{RulesError, RulesErrorKind, SyntaxProblem};
+use cluster_operator::acl::{
+    Access, DefaultPolicy, Resource, Rule, Rules, RulesError, RulesErrorKind, SyntaxProblem,
+};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Rules, RulesError> {

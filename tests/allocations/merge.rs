@@ -1,8 +1,7 @@
 //! Allocations of merging the answers of a pool's nodes.
 
 use allocation_counter::measure;
-use cluster_operator::keyring::Answers;
-use cluster_operator::keyring::{NodeFailure, NodeKeys, RingReport};
+use cluster_operator::keyring::{Answers, NodeFailure, NodeKeys, RingReport};
 use cluster_operator::{GossipKey, NodeName};
 
 fn key(number: usize) -> GossipKey {

@@ -1,7 +1,8 @@
 use std::fmt::Debug;
 
 use super::*;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 fn round_trips<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     let json = serde_json::to_string(&value).unwrap();

@@ -9,8 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cluster_operator::acl::{Access, AclError, DefaultPolicy, Identity, Resource};
 use cluster_operator::consul::{Dialect, Request, Wire};
-use cluster_operator::keyring::{Answers, Keyring};
-use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, NodeKeys, RingReport};
+use cluster_operator::keyring::{
+    Answers, GossipQuery, KeyChange, Keyring, NodeFailure, NodeKeys, RingReport,
+};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockToken};
 use cluster_operator::operation::{
     KeyringAction, KeyringReply, KeyringScope, RequestId, RingOutcome,

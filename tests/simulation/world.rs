@@ -13,9 +13,11 @@ use cluster_operator::{
 };
 use fastrand::Rng;
 
+use crate::attribution::Account;
 use crate::issue::{Issue, any_server};
+use crate::model::Model;
 use crate::tally::Tally;
-use crate::{Violation, attribution::Account, model::Model, random, rotating, scenarios};
+use crate::{Violation, random, rotating, scenarios};
 
 pub(crate) const DATACENTERS: [&str; 3] = ["dc1", "dc2", "dc3"];
 

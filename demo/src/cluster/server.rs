@@ -1,12 +1,11 @@
 //! A server of the cluster: start, forming and joining a cluster, shutdown.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use std::{fmt, io};
 
 use openraft::SnapshotPolicy;
 use openraft::error::{Fatal, InitializeError, RaftError};

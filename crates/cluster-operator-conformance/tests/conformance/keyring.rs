@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure};
-use cluster_operator::keyring::{Keyring, NodeKeys};
+use cluster_operator::keyring::{GossipQuery, KeyChange, Keyring, NodeFailure, NodeKeys};
 use cluster_operator::mock::{Fault, MockClock, MockFederation, MockKeyring, NodeFault};
 use cluster_operator::{GossipKey, KeyringBackend, NodeName, OperatorError, Pool, Timer};
 use cluster_operator_conformance::keyring::{KeyringFixture, Node, Rings};

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::keyring::{Answers, Keyring, NodeKeys};
-use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, RelayFactor};
+use cluster_operator::keyring::{
+    Answers, GossipQuery, KeyChange, Keyring, NodeFailure, NodeKeys, RelayFactor,
+};
 use cluster_operator::mock::{MockClock, MockKeyring};
 use cluster_operator::{GossipKey, KeyringBackend, NodeName, OperatorError, Pool, Timer};
 use cluster_operator_conformance::keyring::{CHECKS, KeyringFixture, Node, Rings, by_name, run};

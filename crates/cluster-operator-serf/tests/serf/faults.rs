@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cluster_operator::keyring::RingFailure;
-use cluster_operator::keyring::{KeyChange, NodeFailure, NodeMessage};
+use cluster_operator::keyring::{KeyChange, NodeFailure, NodeMessage, RingFailure};
 use cluster_operator::{ErrorKind, KeyringBackend, Outcome};
 use serf::event::{Event, EventProducer};
 use serf::types::MemberStatus;

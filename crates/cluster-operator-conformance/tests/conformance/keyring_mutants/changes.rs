@@ -1,7 +1,6 @@
 //! The changes of a broken keyring in place of those that it is asked for.
 
-use cluster_operator::keyring::NodeKeys;
-use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, NodeKeys};
 use cluster_operator::{GossipKey, NodeName, OperatorError};
 
 use super::{Answer, Broken, Keyring, act};
