@@ -1,5 +1,6 @@
 //! An encrypted gossip pool and its members.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,6 +71,10 @@ pub struct Member {
 
 /// Starts an agent.
 ///
+/// serf listens before it can record what it hears: a member that joins in between is
+/// missing from its table for good. The agent therefore starts with a key that nobody
+/// has, so that nobody can join it, and gets its own keys afterwards. Others retry.
+///
 /// # Errors
 /// The address is in use, or the keyring file cannot be read.
 pub async fn start(settings: AgentSettings) -> io::Result<Gossip> {
@@ -77,16 +82,36 @@ pub async fn start(settings: AgentSettings) -> io::Result<Gossip> {
     transport.add_bind_address(settings.bind);
 
     let keys = keyring::load(settings.keyring.as_deref(), &settings.key)?;
+    let temporary = random_key()?;
     let options = Options::default()
-        .with_memberlist_options(encrypted(tuned(settings.pool), keys))
+        .with_memberlist_options(encrypted(tuned(settings.pool), temporary))
         .with_keyring_file(settings.keyring)
         // Failed servers are local and restart soon, so reconnect often.
         .with_reconnect_interval(Duration::from_secs(1))
         .with_leave_propagate_delay(Duration::from_millis(300))
         .with_tags(settings.about.tags().into_iter());
-    Gossip::new(transport, options)
+    let agent = Gossip::new(transport, options)
         .await
-        .map_err(io::Error::other)
+        .map_err(io::Error::other)?;
+
+    let ring = agent.memberlist().keyring();
+    let ring = ring.ok_or_else(|| io::Error::other("gossip is not encrypted"))?;
+    for key in &keys {
+        ring.insert(*key);
+    }
+    if let Some(primary) = keys.first() {
+        ring.use_key(primary.as_ref()).map_err(io::Error::other)?;
+    }
+    ring.remove(temporary.as_ref()).map_err(io::Error::other)?;
+    Ok(agent)
+}
+
+/// Returns a key from the random numbers that the standard library takes from the
+/// operating system.
+fn random_key() -> io::Result<SecretKey> {
+    let number = || RandomState::new().hash_one(0).to_ne_bytes();
+    let bytes = [number(), number(), number(), number()].concat();
+    SecretKey::try_from(bytes.as_slice()).map_err(io::Error::other)
 }
 
 /// Returns the address at which other agents reach this one.
@@ -168,11 +193,10 @@ fn tuned(pool: Pool) -> MemberlistOptions {
 }
 
 /// Enables encryption in both directions: setting a key alone does not encrypt.
-fn encrypted(options: MemberlistOptions, keys: Vec<SecretKey>) -> MemberlistOptions {
+fn encrypted(options: MemberlistOptions, key: SecretKey) -> MemberlistOptions {
     options
         .with_encryption_algo(EncryptionAlgorithm::NoPadding)
         .with_gossip_verify_outgoing(true)
         .with_gossip_verify_incoming(true)
-        .maybe_primary_key(keys.first().copied())
-        .with_secret_keys(keys.into_iter().collect())
+        .with_primary_key(key)
 }
