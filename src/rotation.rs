@@ -65,15 +65,7 @@ pub async fn rotate(
     caller: &Caller,
     new_key: GossipKey,
 ) -> Result<Rotation, RotationError> {
-    let refuses_absent = false;
-    Rotating {
-        service,
-        caller,
-        new_key,
-        refuses_absent,
-    }
-    .run()
-    .await
+    run(service, caller, new_key, false).await
 }
 
 /// Rotates as [`rotate`] does, but refuses while gossip has declared a member of a ring
@@ -94,15 +86,22 @@ pub async fn rotate_if_complete(
     caller: &Caller,
     new_key: GossipKey,
 ) -> Result<Rotation, RotationError> {
-    let refuses_absent = true;
-    Rotating {
+    run(service, caller, new_key, true).await
+}
+
+async fn run(
+    service: &OperatorService,
+    caller: &Caller,
+    new_key: GossipKey,
+    refuses_absent: bool,
+) -> Result<Rotation, RotationError> {
+    let rotating = Rotating {
         service,
         caller,
         new_key,
         refuses_absent,
-    }
-    .run()
-    .await
+    };
+    rotating.run().await
 }
 
 /// A completed rotation.

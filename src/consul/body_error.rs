@@ -292,10 +292,13 @@ impl BodyError {
                 field,
                 text,
                 error: DurationError::TooLong,
-            } => match text.starts_with('-') {
-                true => format!("{field:?} must not be negative"),
-                false => format!("{field:?} is too large"),
-            },
+            } => {
+                if text.starts_with('-') {
+                    format!("{field:?} must not be negative")
+                } else {
+                    format!("{field:?} is too large")
+                }
+            }
             BodyError::Duration { field, text, .. } => {
                 format!(
                     "{field:?} must be a duration such as \"200ms\"{}",

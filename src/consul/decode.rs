@@ -65,9 +65,12 @@ pub(super) fn decode(
         Query::parse(request.query.unwrap_or("")).map_err(|_| reject(Reason::MalformedQuery))?;
     let method = method(request, endpoint, rules).map_err(reject)?;
     let bounded = query.check_bounds();
-    let checked = bounded.and_then(|()| match rules.check_parameters {
-        true => query::check_names(query, endpoint, method),
-        false => Ok(()),
+    let checked = bounded.and_then(|()| {
+        if rules.check_parameters {
+            query::check_names(query, endpoint, method)
+        } else {
+            Ok(())
+        }
     });
     let token = checked.and_then(|()| token(query, request.headers, rules));
     let token = token.map_err(|mistake| reject(Reason::Mistake(mistake)))?;
@@ -93,7 +96,7 @@ pub(super) fn decode(
     };
     let permission = |token: Option<Token>, view| {
         Some(Box::new(Permission {
-            caller: token.map_or_else(Caller::anonymous, Caller::with_token),
+            caller: Caller::of(token),
             resource,
             access,
             view,
@@ -196,9 +199,10 @@ fn no_body(endpoint: Endpoint, parts: &Parts<'_>) -> Result<(), Mistake> {
     let is_long = |length: &[u8]| length.iter().any(|digit| matches!(digit, b'1'..=b'9'));
     let has_body = !parts.body.is_empty() || length.is_some_and(is_long);
     let may_have = parts.method == "GET" || endpoint.wants_body(parts.method);
-    match parts.rules.check_parameters && has_body && !may_have {
-        true => Err(Mistake::UnexpectedBody),
-        false => Ok(()),
+    if parts.rules.check_parameters && has_body && !may_have {
+        Err(Mistake::UnexpectedBody)
+    } else {
+        Ok(())
     }
 }
 
@@ -246,9 +250,10 @@ fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Mistake> {
         (Some(id), None) => PeerSelector::Id(id.into_owned().into()),
         (None, Some(address)) => PeerSelector::Address(address.into_owned().into()),
     };
-    let expected_index = match parts.rules.peer_cas {
-        true => cas(parts)?,
-        false => None,
+    let expected_index = if parts.rules.peer_cas {
+        cas(parts)?
+    } else {
+        None
     };
     Ok(Operation::RemovePeer {
         server,
@@ -342,9 +347,10 @@ fn keyring_args(parts: &Parts<'_>) -> Result<KeyringArgs, Mistake> {
         });
     }
     let args: KeyringArgs = body(parts, PREFIX, KEY_EXAMPLE)?;
-    match parts.rules.refuse_keys && args.local_only {
-        true => Err(Mistake::LocalChange),
-        false => Ok(args),
+    if parts.rules.refuse_keys && args.local_only {
+        Err(Mistake::LocalChange)
+    } else {
+        Ok(args)
     }
 }
 
@@ -357,9 +363,10 @@ fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), M
             .filter(|factor| *factor <= RelayFactor::MAX.get())
             .ok_or(Mistake::RelayFactorRange)?;
     }
-    let local = match parts.rules.check_parameters {
-        true => parts.query.get("local-only"),
-        false => parts.query.given("local-only"),
+    let local = if parts.rules.check_parameters {
+        parts.query.get("local-only")
+    } else {
+        parts.query.given("local-only")
     };
     if let Some(local) = local {
         // A flag without a value is set, like `?stale`.

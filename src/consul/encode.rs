@@ -146,9 +146,10 @@ fn raft<'a>(configuration: &'a RaftConfiguration, rules: &ServerRules) -> Config
         .collect();
     Configuration {
         servers: Some(servers).filter(|servers| !servers.is_empty() || !rules.null_for_none),
-        index: match rules.index_is_zero {
-            true => 0,
-            false => configuration.index,
+        index: if rules.index_is_zero {
+            0
+        } else {
+            configuration.index
         },
     }
 }
@@ -156,9 +157,10 @@ fn raft<'a>(configuration: &'a RaftConfiguration, rules: &ServerRules) -> Config
 fn server<'a>(server: &'a RaftServer, rules: &ServerRules) -> Server<'a> {
     let version = server.protocol_version.as_ref().map(|it| it.as_str());
     Server {
-        id: Cow::Borrowed(match rules.id_is_address {
-            true => server.address.as_str(),
-            false => server.id.as_str(),
+        id: Cow::Borrowed(if rules.id_is_address {
+            server.address.as_str()
+        } else {
+            server.id.as_str()
         }),
         node: Cow::Borrowed(
             server

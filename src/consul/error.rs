@@ -55,9 +55,10 @@ pub(super) fn of_rings<'a>(failed: impl Iterator<Item = &'a RingOutcome>) -> u16
             (None, None) => 500,
             (None, Some(report)) => {
                 let is_size = |failure: &NodeFailure| *failure == NodeFailure::KeySize;
-                match report.failures().any(|(_, failure)| is_size(failure)) {
-                    true => 500,
-                    false => 409,
+                if report.failures().any(|(_, failure)| is_size(failure)) {
+                    500
+                } else {
+                    409
                 }
             }
         };

@@ -242,9 +242,10 @@ pub(super) fn quote_byte(byte: u8) -> String {
 /// digits or base64, is none.
 pub(super) fn told(before: &str, text: &str) -> String {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    match text.len() <= 20 && text.bytes().all(is_name) {
-        true => format!("{before}{}", quote(text)),
-        false => String::new(),
+    if text.len() <= 20 && text.bytes().all(is_name) {
+        format!("{before}{}", quote(text))
+    } else {
+        String::new()
     }
 }
 

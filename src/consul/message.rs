@@ -153,9 +153,10 @@ impl Response {
 
     /// Adds the header fields of every response of the dialect.
     pub(super) fn finish(self, rules: &Rules, policy: DefaultPolicy) -> Self {
-        let response = match rules.no_store {
-            true => self.with("Cache-Control", "no-store"),
-            false => self,
+        let response = if rules.no_store {
+            self.with("Cache-Control", "no-store")
+        } else {
+            self
         };
         if !rules.consul_headers {
             return response;

@@ -142,9 +142,12 @@ impl Wire {
 
     fn endpoint(&self, path: &str) -> Option<Endpoint> {
         let rules = self.dialect.rules();
-        Endpoint::at(path, rules).or_else(|| match rules.literal_paths {
-            true => None,
-            false => Endpoint::at(&path::unescape(path).ok()?, rules),
+        Endpoint::at(path, rules).or_else(|| {
+            if rules.literal_paths {
+                None
+            } else {
+                Endpoint::at(&path::unescape(path).ok()?, rules)
+            }
         })
     }
 
@@ -153,9 +156,10 @@ impl Wire {
     /// # Cancel safety
     /// As [`OperatorService::call`].
     pub async fn serve(&self, service: &OperatorService, request: Request<'_>) -> Response {
-        let wire = match self.dialect.rules().consul_headers {
-            true => self.with_default_policy(service.default_policy()),
-            false => *self,
+        let wire = if self.dialect.rules().consul_headers {
+            self.with_default_policy(service.default_policy())
+        } else {
+            *self
         };
         let original = request;
         let Call { request, view } = match wire.decode(&original) {
@@ -164,8 +168,7 @@ impl Wire {
         };
         if view.malformed_key.is_some() {
             // The rings are listed for a change, so the caller has to be allowed to write.
-            let token = request.token.clone();
-            let caller = token.map_or_else(Caller::anonymous, Caller::with_token);
+            let caller = Caller::of(request.token.clone());
             let asked = service.authorize(&caller, Resource::Keyring, Access::Write);
             if let Err(error) = asked.await {
                 return wire.encode(&view, Err(error));
@@ -187,9 +190,7 @@ impl Wire {
             return view;
         };
         let (resource, access) = request.operation.permission();
-        let caller = request
-            .token
-            .map_or_else(Caller::anonymous, Caller::with_token);
+        let caller = Caller::of(request.token);
         match service.authorize(&caller, resource, access).await {
             Ok(_) => view.with_addresses(),
             Err(_) => view,

@@ -82,9 +82,10 @@ impl Redirect {
             .with("Content-Type", "text/html; charset=utf-8")
             .with("Location", self.location.clone());
         response.body = self.body.clone().into();
-        match self.had_token {
-            true => response.with("Cache-Control", "no-store"),
-            false => response,
+        if self.had_token {
+            response.with("Cache-Control", "no-store")
+        } else {
+            response
         }
     }
 }

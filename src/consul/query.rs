@@ -52,12 +52,15 @@ impl<'a> Query<'a> {
     }
 
     fn search(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.raw
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        self.raw_pairs()
             .find(|(key, _)| *key == name || unescape(key) == name)
             .map(|(_, value)| unescape(value))
+    }
+
+    /// The names and values as they stand in the query.
+    fn raw_pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let pairs = self.raw.split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
     }
 
     /// The value of `name`, unless it is empty.
@@ -67,10 +70,7 @@ impl<'a> Query<'a> {
 
     /// The decoded names and values, in order.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
-        self.raw
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        self.raw_pairs()
             .map(|(name, value)| (unescape(name), unescape(value)))
     }
 
@@ -204,9 +204,12 @@ pub(super) fn token(
     }
     let credential = |name| headers.value(name, 0).map(visible);
     let header = || credential(TOKEN).filter(|token| !token.is_empty());
-    let bearer = || match rules.bearer {
-        true => credential(AUTHORIZATION).and_then(bearer),
-        false => None,
+    let bearer = || {
+        if rules.bearer {
+            credential(AUTHORIZATION).and_then(bearer)
+        } else {
+            None
+        }
     };
     let token = match query.given("token") {
         Some(token) => token,
@@ -225,9 +228,10 @@ pub(super) fn token(
 /// The value of a header if it is visible ASCII.
 fn visible(value: &[u8]) -> &str {
     let text = std::str::from_utf8(value).unwrap_or(UNREADABLE);
-    match text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        true => text,
-        false => UNREADABLE,
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        text
+    } else {
+        UNREADABLE
     }
 }
 

@@ -156,9 +156,12 @@ impl<'a> Object<'a> {
             self.members
                 .iter()
                 .rev()
-                .filter(move |(name, _)| match exact {
-                    true => **name == field,
-                    false => equal_fold(name, field),
+                .filter(move |(name, _)| {
+                    if exact {
+                        **name == field
+                    } else {
+                        equal_fold(name, field)
+                    }
                 })
                 .map(|(_, value)| *value)
         };

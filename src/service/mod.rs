@@ -359,8 +359,13 @@ impl Caller {
 
     /// Creates a caller with a token, for the local datacenter.
     pub fn with_token(token: Token) -> Self {
+        Caller::of(Some(token))
+    }
+
+    /// Returns the caller of a request, who may have no token.
+    pub(crate) fn of(token: Option<Token>) -> Self {
         Caller {
-            token: Some(token),
+            token,
             datacenter: None,
         }
     }

@@ -128,9 +128,10 @@ fn denied_caller_learns_nothing_about_the_body() {
     ];
     for (method, target, body) in faults {
         let ask = |token| ask(method, target).token(token).body(body).send(&alice);
-        let permission = match target.starts_with("keyring") {
-            true => "keyring:write",
-            false => "operator:write",
+        let permission = if target.starts_with("keyring") {
+            "keyring:write"
+        } else {
+            "operator:write"
         };
         let want = lacks(permission);
         assert_eq!(ask("reader").error(), (403, want.as_str()), "{body}");

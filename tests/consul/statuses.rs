@@ -511,9 +511,10 @@ fn problem_document_has_to_be_requested_by_name() {
         ("text/html, Application/Problem+JSON ; q=0.3", true),
     ] {
         let answer = ask("GET", "nowhere").header("accept", accept).send(&alice);
-        let media = match problem {
-            true => "application/problem+json",
-            false => "text/plain; charset=utf-8",
+        let media = if problem {
+            "application/problem+json"
+        } else {
+            "text/plain; charset=utf-8"
         };
         assert_eq!(answer.header("content-type"), Some(media), "{accept}");
     }

@@ -254,10 +254,7 @@ fn configuration(body: &str) -> Option<Configuration> {
     let name = |server: &serde_json::Value| Some(server.get("Node")?.as_str()?.to_owned());
     Some(Configuration {
         names: servers.iter().filter_map(name).collect(),
-        leader: servers
-            .iter()
-            .find(|server| server.get("Leader").is_some_and(|leader| leader == true))
-            .and_then(name),
+        leader: leader(body),
     })
 }
 
@@ -266,7 +263,7 @@ fn first_configuration(scenario: &Scenario) -> Option<Configuration> {
         .cases
         .iter()
         .filter_map(|case| configuration(&case.response.body))
-        .filter(|found| found.leader.is_some())
+        .filter(|found| !found.names.is_empty() && found.leader.is_some())
         .max_by_key(|found| found.names.len())
 }
 
