@@ -41,6 +41,8 @@ struct Parts<'a> {
     headers: &'a dyn Headers,
     body: &'a [u8],
     rules: &'static Rules,
+    /// The defaults of autopilot.
+    autopilot: &'a AutopilotConfiguration,
 }
 
 /// An operation, and the malformed key for which it stands, if there is one.
@@ -50,6 +52,7 @@ pub(super) fn decode(
     request: &Request<'_>,
     rules: &'static Rules,
     body_limit: usize,
+    autopilot: &AutopilotConfiguration,
 ) -> Result<Call, Rejection> {
     let form = form(request.method, request.headers, rules);
     let reject = |reason| Rejection {
@@ -84,6 +87,7 @@ pub(super) fn decode(
         headers: request.headers,
         body: &request.body,
         rules,
+        autopilot,
     };
     let (resource, access) = endpoint.permission(method);
     let mut view = View {
@@ -387,7 +391,7 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
         r#"{"CleanupDeadServers": true, "LastContactThreshold": "200ms"}"#,
     )?;
     let left_out = if parts.rules.autopilot_defaults {
-        AutopilotConfiguration::default()
+        parts.autopilot.clone()
     } else {
         AutopilotConfiguration {
             cleanup_dead_servers: false,
@@ -413,12 +417,12 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
         rules.server_stabilization_time,
         left_out.server_stabilization_time,
     )?;
-    let tag = |tag: Option<String>| match tag {
+    let tag = |tag: Option<String>, left_out| match tag {
         Some(tag) if tag.len() > Request::MAX_VALUE => Err(Mistake::TooLong {
             what: "a tag".into(),
             limit: Request::MAX_VALUE,
         }),
-        tag => Ok(tag.unwrap_or_default()),
+        tag => Ok(tag.unwrap_or(left_out)),
     };
     Ok(AutopilotConfiguration {
         cleanup_dead_servers: rules
@@ -432,9 +436,11 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
             .min_quorum
             .map_or(left_out.min_quorum, |quorum| quorum.0),
         server_stabilization_time: stabilization,
-        redundancy_zone_tag: tag(rules.redundancy_zone_tag)?,
-        disable_upgrade_migration: rules.disable_upgrade_migration.unwrap_or_default(),
-        upgrade_version_tag: tag(rules.upgrade_version_tag)?,
+        redundancy_zone_tag: tag(rules.redundancy_zone_tag, left_out.redundancy_zone_tag)?,
+        disable_upgrade_migration: rules
+            .disable_upgrade_migration
+            .unwrap_or(left_out.disable_upgrade_migration),
+        upgrade_version_tag: tag(rules.upgrade_version_tag, left_out.upgrade_version_tag)?,
         create_index: 0,
         modify_index: 0,
     })

@@ -70,6 +70,7 @@ mod rings;
 mod unmarshal;
 
 use crate::acl::{Access, DefaultPolicy, Resource};
+use crate::autopilot::AutopilotConfiguration;
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
 use crate::service::{Caller, OperatorService};
@@ -162,7 +163,7 @@ impl Wire {
             *self
         };
         let original = request;
-        let Call { request, view } = match wire.decode(&original) {
+        let Call { request, view } = match wire.decode(&original, service.autopilot_defaults()) {
             Ok(call) => call,
             Err(rejection) => return wire.rejected(service, &rejection).await,
         };
@@ -186,7 +187,7 @@ impl Wire {
 
     /// Returns the view with addresses if the caller is authorized.
     async fn shown_to(&self, service: &OperatorService, view: View, request: &Request<'_>) -> View {
-        let Ok(Call { request, .. }) = self.decode(request) else {
+        let Ok(Call { request, .. }) = self.decode(request, service.autopilot_defaults()) else {
             return view;
         };
         let (resource, access) = request.operation.permission();
@@ -228,12 +229,18 @@ impl Wire {
         }
     }
 
-    /// Reads a request.
+    /// Reads a request. A change of autopilot's configuration takes from `autopilot` the
+    /// fields that it omits: give it
+    /// [the service's](OperatorService::autopilot_defaults).
     ///
     /// # Errors
     /// [`Rejection`], if the service cannot be asked.
-    pub fn decode(&self, request: &Request<'_>) -> Result<Call, Rejection> {
-        decode::decode(request, self.dialect.rules(), self.body_limit)
+    pub fn decode(
+        &self,
+        request: &Request<'_>,
+        autopilot: &AutopilotConfiguration,
+    ) -> Result<Call, Rejection> {
+        decode::decode(request, self.dialect.rules(), self.body_limit, autopilot)
     }
 
     /// Writes the service's answer.

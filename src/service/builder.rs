@@ -180,6 +180,10 @@ impl OperatorServiceBuilder {
                 datacenter: self.datacenter,
                 raft: self.raft,
                 rings,
+                autopilot_defaults: self
+                    .autopilot
+                    .as_ref()
+                    .map_or_else(Default::default, |autopilot| autopilot.defaults()),
                 autopilot: self.autopilot,
                 authorizer,
                 peers: self.peers.unwrap_or_else(|| Arc::new(NoPeers)),

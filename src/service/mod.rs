@@ -56,6 +56,7 @@ struct Inner {
     /// In the order of a listing.
     rings: Vec<Arc<dyn KeyringBackend>>,
     autopilot: Option<Arc<dyn AutopilotBackend>>,
+    autopilot_defaults: AutopilotConfiguration,
     authorizer: Arc<dyn AclAuthorizer>,
     peers: Arc<dyn Peers>,
     timer: Arc<dyn Timer>,
@@ -105,6 +106,12 @@ impl OperatorService {
     /// Tells whether the server has an autopilot.
     pub fn has_autopilot(&self) -> bool {
         self.inner.autopilot.is_some()
+    }
+
+    /// Returns the defaults of the server's autopilot, for
+    /// [`Wire::decode`](crate::consul::Wire::decode); Consul's if it has none.
+    pub fn autopilot_defaults(&self) -> &AutopilotConfiguration {
+        &self.inner.autopilot_defaults
     }
 
     /// Returns the pools whose gossip keys the server can change, the WAN first.

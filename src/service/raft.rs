@@ -156,7 +156,21 @@ impl Inner {
         configuration: &AutopilotConfiguration,
         expected_index: Option<u64>,
     ) -> Result<OperatorReply, OperatorError> {
-        self.autopilot()?
+        let autopilot = self.autopilot()?;
+        let ignored = configuration.ignored(&self.autopilot_defaults, |setting| {
+            autopilot.acts_on(setting)
+        });
+        if !ignored.is_empty() {
+            let settings = ignored.iter();
+            let settings: Vec<_> = settings
+                .map(|(setting, only)| format!("{setting} other than {only}"))
+                .collect();
+            return Err(OperatorError::unsupported(format!(
+                "an autopilot with {}",
+                settings.join(" or ")
+            )));
+        }
+        autopilot
             .set_configuration(configuration.clone(), expected_index)
             .await
             .map(OperatorReply::AutopilotConfigurationSet)

@@ -2,6 +2,7 @@
 
 use cluster_operator::OperatorService;
 use cluster_operator::acl::{DefaultPolicy, Resource};
+use cluster_operator::autopilot::AutopilotConfiguration;
 use cluster_operator::consul::{Call, Dialect, Request, Response, Wire};
 use cluster_operator::mock::{Grant, MockAcl, MockToken};
 use futures_util::FutureExt;
@@ -208,9 +209,11 @@ fn services() -> [OperatorService; 2] {
 
 /// Decodes a request into a text that can be compared.
 fn decoded(wire: Wire, parts: &Parts, body: &[u8]) -> String {
-    parts.with(body, |request| match wire.decode(request) {
-        Ok(Call { request, view }) => format!("{request:?} {view:?}"),
-        Err(rejection) => format!("{rejection:?} {:?}", wire.reject(&rejection).body),
+    parts.with(body, |request| {
+        match wire.decode(request, &AutopilotConfiguration::default()) {
+            Ok(Call { request, view }) => format!("{request:?} {view:?}"),
+            Err(rejection) => format!("{rejection:?} {:?}", wire.reject(&rejection).body),
+        }
     })
 }
 
@@ -294,7 +297,7 @@ proptest! {
         for dialect in DIALECTS {
             let wire = Wire::new(dialect);
             let status = parts.with(&parts.body, |request| {
-                wire.decode(request)
+                wire.decode(request, &AutopilotConfiguration::default())
                     .map_or_else(|rejection| wire.reject(&rejection).status, |_| 200)
             });
             if wire.serves(&parts.path) {

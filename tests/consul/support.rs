@@ -3,6 +3,7 @@
 use std::future::{pending, ready};
 use std::time::Duration;
 
+use cluster_operator::autopilot::AutopilotConfiguration;
 use cluster_operator::consul::{Call, Dialect, Rejection, Request, Response, Wire};
 use cluster_operator::mock::{MockFederation, MockFederationBuilder};
 use cluster_operator::timer::Sleep;
@@ -120,7 +121,7 @@ impl Ask {
     }
 
     pub(crate) fn decode(&self) -> Result<Call, Rejection> {
-        self.with(|wire, request| wire.decode(&request))
+        self.with(|wire, request| wire.decode(&request, &AutopilotConfiguration::default()))
     }
 
     fn with<T>(&self, then: impl FnOnce(Wire, Request<'_>) -> T) -> T {

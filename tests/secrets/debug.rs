@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::acl::{Access, AclError, DefaultPolicy, Identity, Resource};
+use cluster_operator::autopilot::AutopilotConfiguration;
 use cluster_operator::consul::{Dialect, Request, Wire};
 use cluster_operator::keyring::{
     Answers, GossipQuery, KeyChange, Keyring, NodeFailure, NodeKeys, RingReport,
@@ -501,7 +502,7 @@ fn debug_of_requests_and_rejections_shows_no_secret() {
                         body: body.clone().into(),
                     };
                     assert_debug_is_safe(&request);
-                    match Wire::new(dialect).decode(&request) {
+                    match Wire::new(dialect).decode(&request, &AutopilotConfiguration::default()) {
                         Ok(call) => {
                             assert_debug_is_safe(&call);
                             assert_debug_is_safe(&call.request);
