@@ -3,8 +3,10 @@
 
 mod backend;
 mod configuration;
+mod health;
 mod state;
 
 pub use backend::AutopilotBackend;
 pub use configuration::{AutopilotChange, AutopilotConfiguration, AutopilotSetting};
+pub use health::HealthTracker;
 pub use state::{AutopilotServer, AutopilotState, RaftRole};

@@ -24,6 +24,35 @@ pub struct AutopilotState {
     pub voters: Vec<ServerId>,
 }
 
+impl AutopilotState {
+    /// Creates the state of these servers. It is healthy if all of them are and there is
+    /// one at least.
+    pub fn new(mut servers: Vec<AutopilotServer>) -> Self {
+        servers.sort_by(|a, b| a.id.cmp(&b.id));
+        let mut voters: Vec<_> = servers.iter().collect();
+        voters.retain(|server| server.role != RaftRole::Nonvoter);
+        // As in Consul, the leader comes first.
+        voters.sort_by_key(|voter| voter.role != RaftRole::Leader);
+        let leader = voters
+            .first()
+            .filter(|first| first.role == RaftRole::Leader);
+        AutopilotState {
+            healthy: !servers.is_empty() && servers.iter().all(|server| server.healthy),
+            failure_tolerance: tolerance(voters.iter().copied()),
+            optimistic_failure_tolerance: tolerance(servers.iter()),
+            leader: leader.map(|leader| leader.id.clone()),
+            voters: voters.iter().map(|voter| voter.id.clone()).collect(),
+            servers,
+        }
+    }
+}
+
+/// Returns how many more of these servers may fail, if all of them vote.
+fn tolerance<'a>(voters: impl Iterator<Item = &'a AutopilotServer> + Clone) -> u64 {
+    let healthy = voters.clone().filter(|voter| voter.healthy).count();
+    healthy.saturating_sub(voters.count() / 2 + 1) as u64
+}
+
 /// The last whole second of jiff's time stamps, on December 30 of the year 9999: RFC 3339
 /// ends with that year, in every time zone.
 const LATEST: Duration = Duration::from_secs(253_402_207_200);

@@ -61,24 +61,8 @@ impl MockAutopilot {
     fn state_in(&self, cluster: &Cluster) -> Result<AutopilotState, OperatorError> {
         let known = cluster.known_to(self.raft.id())?.servers;
         let servers = known.iter().enumerate();
-        let mut servers: Vec<_> = servers
-            .map(|(place, server)| self.server(cluster, place, server))
-            .collect();
-        servers.sort_by(|a, b| a.id.cmp(&b.id));
-        let all: Vec<_> = servers.iter().collect();
-        let mut voters = all.clone();
-        voters.retain(|server| server.role != RaftRole::Nonvoter);
-        // As in Consul, the leader comes first.
-        voters.sort_by_key(|voter| voter.role != RaftRole::Leader);
-        let leader = voters.first().filter(|it| it.role == RaftRole::Leader);
-        Ok(AutopilotState {
-            healthy: servers.iter().all(|server| server.healthy),
-            failure_tolerance: tolerance(&voters),
-            optimistic_failure_tolerance: tolerance(&all),
-            leader: leader.map(|leader| leader.id.clone()),
-            voters: voters.iter().map(|voter| voter.id.clone()).collect(),
-            servers,
-        })
+        let servers = servers.map(|(place, server)| self.server(cluster, place, server));
+        Ok(AutopilotState::new(servers.collect()))
     }
 
     /// A server, with its place in the configuration.
@@ -133,10 +117,4 @@ impl AutopilotBackend for MockAutopilot {
     async fn state(&self) -> Result<AutopilotState, OperatorError> {
         self.raft.call(|cluster| self.state_in(cluster)).await
     }
-}
-
-/// How many more of these servers may fail, if all of them vote.
-fn tolerance(voters: &[&AutopilotServer]) -> u64 {
-    let healthy = voters.iter().filter(|voter| voter.healthy).count();
-    healthy.saturating_sub(voters.len() / 2 + 1) as u64
 }

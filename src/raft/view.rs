@@ -128,6 +128,10 @@ pub struct ServerStatus {
     /// True if it is alive. The quorum guard counts a server as alive if this is
     /// unknown.
     pub alive: Option<bool>,
+    /// True if it has left gossip on purpose.
+    pub left: bool,
+    /// The version of its software.
+    pub software_version: Option<Arc<str>>,
 }
 
 impl ServerStatus {
@@ -168,6 +172,20 @@ impl ServerStatus {
     #[must_use]
     pub fn with_alive(mut self, alive: bool) -> Self {
         self.alive = Some(alive);
+        self
+    }
+
+    /// Sets whether it has left gossip on purpose.
+    #[must_use]
+    pub fn with_left(mut self, left: bool) -> Self {
+        self.left = left;
+        self
+    }
+
+    /// Sets the version of its software.
+    #[must_use]
+    pub fn with_software_version(mut self, version: impl Into<Arc<str>>) -> Self {
+        self.software_version = Some(version.into());
         self
     }
 }
@@ -221,6 +239,12 @@ impl RaftView {
             Leadership::Remote(hint) => Some(&hint.id),
             Leadership::Unknown => None,
         }
+    }
+
+    /// Returns the status of the server that the view belongs to, if there is one.
+    pub fn own_status(&self) -> Option<&ServerStatus> {
+        let mut servers = self.servers();
+        servers.find(|(member, _)| member.id == self.id)?.1
     }
 
     /// Returns the servers, each with its status if there is one.
