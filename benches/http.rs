@@ -39,10 +39,7 @@ fn service() -> Result<OperatorService, Error> {
             .with_leader(number == 1)
             .with_protocol_version("3")
     });
-    let configuration = RaftConfiguration {
-        servers: servers.collect(),
-        index: 22,
-    };
+    let configuration = RaftConfiguration::new(servers, 22);
     let ring = |pool| -> Result<MockKeyring, Error> {
         let ring = MockKeyring::new(pool, GossipKey::from_bytes(&[1; 16])?, ["server-1"]);
         let mut keys = ring.ring("server-1").ok_or("no ring")?;

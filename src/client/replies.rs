@@ -129,8 +129,8 @@ mod tests {
             .with_leader(true)
             .with_protocol_version("3")
             .with_last_index(7);
-        let servers = vec![RaftServer::voter("a", "1:1"), bob];
-        assert_eq!(read(json), RaftConfiguration { servers, index: 9 });
+        let servers = [RaftServer::voter("a", "1:1"), bob];
+        assert_eq!(read(json), RaftConfiguration::new(servers, 9));
     }
 
     #[test]

@@ -46,15 +46,8 @@ pub(super) const UNKNOWN_VERSION: &str = "unknown";
 
 impl From<Configuration<'_>> for RaftConfiguration {
     fn from(body: Configuration<'_>) -> Self {
-        RaftConfiguration {
-            servers: body
-                .servers
-                .into_iter()
-                .flatten()
-                .map(RaftServer::from)
-                .collect(),
-            index: body.index,
-        }
+        let servers = body.servers.into_iter().flatten();
+        RaftConfiguration::new(servers.map(RaftServer::from), body.index)
     }
 }
 

@@ -26,6 +26,9 @@ const SMALL: usize = 320;
 const RAFT_SERVER: usize = 220;
 const AUTOPILOT_SERVER: usize = 420;
 
+/// The last log entry of the server that answered a stale read, as TERM-INDEX.
+const LAST_LOG: &str = "X-Operator-Last-Log";
+
 pub(super) fn encode(
     view: &View,
     result: Result<OperatorReply, OperatorError>,
@@ -55,7 +58,13 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
     match reply {
         OperatorReply::RaftConfiguration(configuration) => {
             let size = SMALL + configuration.servers.len() * RAFT_SERVER;
-            respond(view, size, &raft(configuration, &rules.server))
+            let response = respond(view, size, &raft(configuration, &rules.server));
+            match configuration.last_log {
+                Some(last) if rules.errors == ErrorRules::Precise => {
+                    response.with(LAST_LOG, last.to_string())
+                }
+                _ => response,
+            }
         }
         OperatorReply::PeerRemoved => Response::empty(200),
         OperatorReply::LeadershipTransferred => {

@@ -94,7 +94,7 @@ impl Cluster {
             members,
             leader: None,
             log: Log {
-                configuration: RaftConfiguration { servers, index: 0 },
+                configuration: RaftConfiguration::new(servers, 0),
                 written_in: 1,
                 term: 1,
                 last_index: 0,

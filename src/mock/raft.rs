@@ -310,11 +310,11 @@ mod tests {
             .with_alive(true)
             .with_last_index(0);
         let a = MockRaft::new([set, RaftServer::voter("b", "b")]);
-        let servers = stale(&a).servers;
-        assert_eq!(servers[0].alive, Some(true));
-        assert!(servers[0].last_index > Some(0));
-        assert_eq!(servers[1].alive, None);
-        assert_eq!(servers[1].last_index, None);
+        let status = view(&a).status;
+        assert_eq!(status[0].alive, Some(true));
+        assert!(status[0].last_log.is_some_and(|last| last.index > 0));
+        assert_eq!(status[1].alive, None);
+        assert_eq!(status[1].last_log, None);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::autopilot::{AutopilotBackend, AutopilotConfiguration};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::operation::{Operation, OperatorReply};
 use crate::raft::{
-    ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftView, Removal, selected,
-    transfer_target,
+    ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftView,
+    Removal, selected, transfer_target,
 };
 use crate::timer::Budget;
 use crate::types::ServerId;
@@ -72,7 +72,8 @@ impl Inner {
             .ok_or_else(|| OperatorError::unsupported("Raft"))
     }
 
-    /// `view` is the leader's view, and `None` for a stale read.
+    /// `view` is the leader's view, and `None` for a stale read, which shows the last log
+    /// entry of this server.
     pub(super) async fn raft_configuration(
         &self,
         consistency: Consistency,
@@ -80,12 +81,18 @@ impl Inner {
         budget: Budget<'_>,
     ) -> Result<OperatorReply, OperatorError> {
         let raft = self.raft()?;
-        let view = match (consistency, view) {
-            (Consistency::Consistent, _) => raft.confirmed_view(budget.share()).await?,
-            (_, Some(view)) => view,
-            (_, None) => raft.view().await?,
+        let (view, last_log) = match (consistency, view) {
+            (Consistency::Consistent, _) => (raft.confirmed_view(budget.share()).await?, None),
+            (_, Some(view)) => (view, None),
+            (_, None) => {
+                let view = raft.view().await?;
+                let last_log = view.own_status().and_then(|status| status.last_log);
+                (view, last_log)
+            }
         };
-        Ok(OperatorReply::RaftConfiguration(view.into()))
+        let mut configuration = RaftConfiguration::from(view);
+        configuration.last_log = last_log;
+        Ok(OperatorReply::RaftConfiguration(configuration))
     }
 
     pub(super) async fn remove_peer(

@@ -32,7 +32,7 @@ impl fmt::Display for ConfigVersion {
     }
 }
 
-/// A position in the Raft log.
+/// A position in the Raft log, written as term and index: `3-17`.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -41,6 +41,12 @@ pub struct LogPosition {
     pub term: u64,
     /// The entry's index.
     pub index: u64,
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.term, self.index)
+    }
 }
 
 /// The leader that a server knows of.

@@ -544,3 +544,23 @@ fn unhealthy_cluster_is_a_429_with_its_servers() {
     // The state is not a health check.
     assert_eq!(ask("GET", "autopilot/state").send(&alice).status(), 200);
 }
+
+#[test]
+fn stale_answer_names_the_servers_own_last_entry() {
+    let federation = two_datacenters()
+        .raft_servers(|server| server.last_index = Some(0))
+        .build();
+    let bob = federation.service("bob");
+    let target = "raft/configuration?stale";
+    let stale = ask("GET", target).send(&bob);
+    let last = &stale.json()["Servers"][1]["LastIndex"];
+    let header = stale.header("X-Operator-Last-Log").unwrap();
+    assert_eq!(header, format!("1-{last}"));
+    let far = ask("GET", "raft/configuration?stale&dc=dc2").send(&bob);
+    assert!(far.header("X-Operator-Last-Log").is_some());
+
+    let fresh = ask("GET", "raft/configuration").send(&bob);
+    assert_eq!(fresh.header("X-Operator-Last-Log"), None);
+    let consul = ask("GET", target).dialect(Dialect::Consul1_10).send(&bob);
+    assert_eq!(consul.header("X-Operator-Last-Log"), None);
+}

@@ -12,7 +12,8 @@ use cluster_operator::operation::{
     KeyringAction, KeyringReply, KeyringScope, RequestId, RingOutcome,
 };
 use cluster_operator::raft::{
-    ConfigVersion, Consistency, LeaderHint, PeerSelector, RaftConfiguration, RaftServer,
+    ConfigVersion, Consistency, LeaderHint, LogPosition, PeerSelector, RaftConfiguration,
+    RaftServer,
 };
 use cluster_operator::{
     ErrorKind, GossipKey, Operation, OperatorError, OperatorReply, OperatorRequest, Outcome, Pool,
@@ -128,13 +129,8 @@ fn configuration() -> RaftConfiguration {
         .with_protocol_version("3")
         .with_last_index(u64::MAX)
         .with_alive(false);
-    RaftConfiguration {
-        servers: vec![
-            RaftServer::voter("alice", "10.0.0.1:8300").with_leader(true),
-            bob,
-        ],
-        index: 22,
-    }
+    let alice = RaftServer::voter("alice", "10.0.0.1:8300").with_leader(true);
+    RaftConfiguration::new([alice, bob], 22)
 }
 
 fn state() -> AutopilotState {
@@ -245,6 +241,17 @@ pub(crate) fn replies() -> Vec<(
         let name = error.kind().name();
         replies.push((name, removal(), Err(error)));
     }
+    let last = LogPosition {
+        term: 3,
+        index: u64::MAX,
+    };
+    replies.push((
+        "raft-configuration-stale",
+        to_dc2(Operation::RaftConfiguration(Consistency::Stale)),
+        Ok(OperatorReply::RaftConfiguration(
+            configuration().with_last_log(last),
+        )),
+    ));
     replies
 }
 

@@ -9,7 +9,7 @@ use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::operation::{Operation, OperatorReply, OperatorRequest, RequestId};
 use cluster_operator::peers::{Envelope, EnvelopeReply, SendError, Target};
 use cluster_operator::raft::{
-    Consistency, LeaderHint, PeerSelector, RaftConfiguration, RaftServer,
+    Consistency, LeaderHint, LogPosition, PeerSelector, RaftConfiguration, RaftServer,
 };
 use futures_util::future::{join, join_all};
 
@@ -353,10 +353,12 @@ fn answers() -> Vec<(Operation, Answer)> {
         .with_protocol_version("3")
         .with_last_index(u64::MAX)
         .with_alive(false);
-    let configuration = RaftConfiguration {
-        servers: vec![RaftServer::voter("", "").with_leader(true), server],
+    let servers = [RaftServer::voter("", "").with_leader(true), server];
+    let last = LogPosition {
+        term: u64::MAX,
         index: u64::MAX,
     };
+    let configuration = RaftConfiguration::new(servers, u64::MAX).with_last_log(last);
     let configurations = [configuration, RaftConfiguration::default()];
     let mut answers = configurations
         .map(|configuration| (READ, Ok(OperatorReply::RaftConfiguration(configuration))))
