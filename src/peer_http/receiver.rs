@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 
@@ -142,7 +142,7 @@ impl Shared {
         if head.method != Method::POST {
             return refuse(StatusCode::METHOD_NOT_ALLOWED, "a server call is a POST");
         }
-        if !self.admits(head.headers.get(AUTHORIZATION)) {
+        if !self.admits(&head.headers) {
             let text = "the shared secret does not match";
             return refuse(StatusCode::UNAUTHORIZED, text);
         }
@@ -167,12 +167,10 @@ impl Shared {
         Ok(self.service.answer(&envelope).await.as_bytes().clone())
     }
 
-    /// Checks that `Authorization` presents one of the secrets, if there are any.
-    /// All are compared, so that the time does not depend on which one matches.
-    fn admits(&self, authorization: Option<&HeaderValue>) -> bool {
-        let presented = authorization.and_then(SharedSecret::presented);
-        let matches = |secret| presented.as_ref() == Some(secret);
-        let found = |found, secret| found | matches(secret);
+    /// Checks that the headers present one of the secrets, if there are any. All are
+    /// compared, so that the time does not depend on which one matches.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let found = |found, secret: &SharedSecret| found | secret.is_presented_in(headers);
         self.secrets.is_empty() || self.secrets.iter().fold(false, found)
     }
 }

@@ -1,7 +1,7 @@
 //! The secret that servers share.
 
-use http::HeaderValue;
-use http::header::InvalidHeaderValue;
+use http::header::{AUTHORIZATION, InvalidHeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 use crate::acl::Token;
 use crate::transport::sensitive;
@@ -9,7 +9,8 @@ use crate::transport::sensitive;
 const SCHEME: &str = "Bearer ";
 
 /// A secret that the servers share, by which [`PeerHttp`](super::PeerHttp)
-/// recognizes [`HttpPeers`](super::HttpPeers).
+/// recognizes [`HttpPeers`](super::HttpPeers). It can protect your own calls between
+/// servers too, such as those of your Raft.
 ///
 /// It travels as a bearer token ([RFC 6750]) in `Authorization`, so the listener
 /// needs TLS or a private network. It is wiped when dropped, its `Debug` shows
@@ -21,7 +22,13 @@ const SCHEME: &str = "Bearer ";
 /// let secret = SharedSecret::new("3f8a0c6e51d94b7e9a2c")?;
 /// assert_eq!(format!("{secret:?}"), "SharedSecret(Token(..))");
 /// assert!(SharedSecret::new("letmein").is_err());
-/// # Ok::<(), cluster_operator::peer_http::InvalidSecret>(())
+///
+/// // The calling server sends the secret, and the other one checks it.
+/// let call = http::Request::post("/raft/append")
+///     .header(http::header::AUTHORIZATION, secret.authorization()?)
+///     .body(())?;
+/// assert!(secret.is_presented_in(call.headers()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -64,20 +71,31 @@ impl SharedSecret {
         Ok(SharedSecret(secret))
     }
 
-    /// Returns the value of `Authorization`.
-    pub(super) fn header(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+    /// Returns the value of `Authorization` that presents this secret. `Debug` does not
+    /// show it.
+    ///
+    /// # Errors
+    /// None in practice, because a header can carry every secret.
+    pub fn authorization(&self) -> Result<HeaderValue, InvalidHeaderValue> {
         sensitive([SCHEME, self.0.expose()].concat())
     }
 
-    /// Returns the secret that `Authorization` presents.
-    pub(super) fn presented(authorization: &HeaderValue) -> Option<Self> {
-        let (scheme, secret) = authorization
-            .to_str()
-            .ok()?
-            .split_at_checked(SCHEME.len())?;
-        let bearer = scheme.eq_ignore_ascii_case(SCHEME);
-        bearer.then(|| SharedSecret(Token::new(secret)))
+    /// Returns true if `Authorization` presents this secret. The comparison takes
+    /// constant time.
+    pub fn is_presented_in(&self, headers: &HeaderMap) -> bool {
+        let presented = headers.get(AUTHORIZATION).and_then(presented);
+        presented.as_ref() == Some(self)
     }
+}
+
+/// Returns the secret of a value of `Authorization`.
+fn presented(authorization: &HeaderValue) -> Option<SharedSecret> {
+    let (scheme, secret) = authorization
+        .to_str()
+        .ok()?
+        .split_at_checked(SCHEME.len())?;
+    let bearer = scheme.eq_ignore_ascii_case(SCHEME);
+    bearer.then(|| SharedSecret(Token::new(secret)))
 }
 
 #[cfg(test)]
@@ -100,10 +118,11 @@ mod tests {
     #[test]
     fn only_the_same_secret_as_a_bearer_token_is_equal() {
         let secret = SharedSecret::new(SECRET).unwrap();
-        let equal = |value: &str| {
-            let value = HeaderValue::from_str(value).unwrap();
-            SharedSecret::presented(&value) == Some(secret.clone())
+        let presents = |value: HeaderValue| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+            secret.is_presented_in(&headers)
         };
+        let equal = |value: &str| presents(HeaderValue::from_str(value).unwrap());
         assert!(equal(&format!("Bearer {SECRET}")));
         assert!(equal(&format!("bearer {SECRET}")));
         assert!(!equal(&format!("Bearer {SECRET}0")));
@@ -111,8 +130,10 @@ mod tests {
         assert!(!equal(&format!("Basic  {SECRET}")));
         assert!(!equal("Bearer "));
         assert!(!equal("Bearer"));
-        let sent = secret.header().unwrap();
-        assert_eq!(SharedSecret::presented(&sent), Some(secret));
+        assert!(!presents(HeaderValue::from_bytes(b"Bearer \xff").unwrap()));
+        assert!(!secret.is_presented_in(&HeaderMap::new()));
+        let sent = secret.authorization().unwrap();
         assert!(!format!("{sent:?}").contains(SECRET));
+        assert!(presents(sent));
     }
 }

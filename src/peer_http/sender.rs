@@ -116,7 +116,7 @@ impl HttpPeers {
     fn request(&self, uri: &ServerUri, envelope: &Envelope) -> Result<Request<Bytes>, http::Error> {
         let mut request = Request::post(uri.join(PEER_PATH)?).header(CONTENT_TYPE, JSON);
         if let Some(secret) = &self.secret {
-            request = request.header(AUTHORIZATION, secret.header()?);
+            request = request.header(AUTHORIZATION, secret.authorization()?);
         }
         request.body(envelope.as_bytes().clone())
     }
