@@ -154,7 +154,9 @@ impl Transport {
     {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
+            // Shorter than the idle timeout of a usual server: a write that meets the
+            // closing of its connection is lost.
+            .pool_idle_timeout(Duration::from_secs(4))
             .pool_max_idle_per_host(4)
             // Only what no connection has taken yet; `Sending` enforces it.
             .retry_canceled_requests(true)
