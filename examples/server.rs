@@ -32,7 +32,7 @@ use clap::{Parser, ValueEnum};
 use cluster_operator::consul::{Dialect, Wire};
 use cluster_operator::mock::MockFederation;
 use cluster_operator_demo::cluster::{self, Server};
-use cluster_operator_demo::operated::{self, Member, Operator};
+use cluster_operator_demo::operated::{self, Member, Operator, secrets};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -214,6 +214,11 @@ fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
         ),
         (None, Switch::Off) => ("", String::new()),
     };
+    // A key that is not published is not printed.
+    let old_key = match std::env::var_os(secrets::GOSSIP_KEY) {
+        Some(_) => format!("'\"${}\"'", secrets::GOSSIP_KEY),
+        None => secrets::PUBLISHED_KEY.to_owned(),
+    };
     format!(
         "Try:
 
@@ -222,10 +227,9 @@ fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
   curl{token} '{url}/keyring?pretty'
   curl{token} -X POST {url}/keyring -d '{{\"Key\": \"z90lFx3sZZLtTOkutXcwYg==\"}}'
   curl{token} -X PUT {url}/keyring -d '{{\"Key\": \"z90lFx3sZZLtTOkutXcwYg==\"}}'
-  curl{token} -X DELETE {url}/keyring -d '{{\"Key\": \"{}\"}}'
+  curl{token} -X DELETE {url}/keyring -d '{{\"Key\": \"{old_key}\"}}'
 
-or Consul's own command line: CONSUL_HTTP_ADDR={http} consul operator raft list-peers{tokens}",
-        operated::PUBLISHED_KEY
+or Consul's own command line: CONSUL_HTTP_ADDR={http} consul operator raft list-peers{tokens}"
     )
 }
 

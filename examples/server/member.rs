@@ -21,8 +21,7 @@ pub(crate) async fn start(
     let http = listener.local_addr()?;
 
     let server = member.start(datacenter, &listener).await?;
-    let secret = operated::peer_secret()?;
-    let operator = Operator::new(&server, datacenter, authorizer, secret)?;
+    let operator = Operator::new(&server, datacenter, authorizer)?;
     let introduction = format!(
         "Listening on http://{http} as {} of {datacenter}. {}",
         server.node().name,

@@ -9,7 +9,8 @@ use cluster_operator::AclAuthorizer;
 use cluster_operator::mock::MockFederation;
 use cluster_operator::server::OperatorHttp;
 
-use crate::{Arguments, Started, curls, listen, operated};
+use crate::operated::{self, secrets};
+use crate::{Arguments, Started, curls, listen};
 
 pub(crate) async fn start(
     arguments: &Arguments,
@@ -21,7 +22,7 @@ pub(crate) async fn start(
         .datacenter(datacenter, ["alice", "bob", "carol"])
         .datacenter(other, ["dave"])
         .raft_index(22)
-        .gossip_key(operated::gossip_key()?)
+        .gossip_key(secrets::gossip_key()?)
         .authorizer(authorizer)
         .build();
     let endpoints =

@@ -10,7 +10,7 @@ use futures_util::future::select_ok;
 use openraft::RaftMetrics;
 
 use crate::cluster::{Node, NodeId, Server, Settings, gossip};
-use crate::operated::{self, Operator};
+use crate::operated::{self, Operator, secrets};
 use crate::{Arguments, Started, curls, listen};
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
@@ -22,7 +22,8 @@ pub(crate) async fn start(
     let datacenter = arguments.datacenter.as_str();
     let first = arguments.address;
     let first = first.unwrap_or(SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT)));
-    let secret = operated::peer_secret()?;
+    // No other process has to know it.
+    let secret = secrets::random_secret()?;
 
     let (mut servers, mut endpoints) = (Vec::<(Server, Operator)>::new(), Vec::new());
     for (id, name) in (1..).zip(NAMES) {
@@ -39,7 +40,8 @@ pub(crate) async fn start(
             ports: Default::default(),
             http: listener.local_addr()?,
             data: None,
-            key: operated::gossip_key()?,
+            key: secrets::gossip_key()?,
+            secret: secret.clone(),
         })
         .await?;
         if let Some((alice, _)) = servers.first() {
@@ -47,7 +49,7 @@ pub(crate) async fn start(
             gossip::join(server.wan(), &[*alice.wan().advertise_node().address()]).await;
         }
         let authorizer = Arc::clone(&authorizer);
-        let operator = Operator::new(&server, datacenter, authorizer, secret.clone())?;
+        let operator = Operator::new(&server, datacenter, authorizer)?;
         endpoints.push((listener, operator.routes(arguments.dialect.into())));
         servers.push((server, operator));
     }

@@ -1,8 +1,8 @@
 //! A cluster without the library: Raft (openraft) with its log on disk and its calls
 //! over HTTP, and two encrypted gossip pools (serf).
 //!
-//! It stands for the server that embeds the library, and uses only the gossip key type
-//! of `cluster_operator`.
+//! It stands for the server that embeds the library, and uses only two types of
+//! `cluster_operator`: the gossip key and the secret that servers share.
 //!
 //! | file | content |
 //! |---|---|

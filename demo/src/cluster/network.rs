@@ -1,13 +1,16 @@
 //! Raft's calls to other servers: JSON in a POST, over persistent connections.
 //!
-//! Any client that reaches a server's Raft address can vote in its cluster. The
-//! examples use only the loopback interface; on a network, use mutual TLS.
+//! Whoever can make these calls can vote, write to the log, add servers, and stop a
+//! server with a call that Raft does not expect. So each call presents the secret that
+//! the servers share. It travels in clear, and so does the log: the examples use only
+//! the loopback interface; on a network, add TLS.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster_operator::peer_http::SharedSecret;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
@@ -39,11 +42,13 @@ pub struct Network {
     client: Client<HttpConnector, Full<Bytes>>,
     datacenter: String,
     id: NodeId,
+    secret: SharedSecret,
 }
 
 impl Network {
-    /// Creates the network of the server `id` of this datacenter.
-    pub fn new(datacenter: impl Into<String>, id: NodeId) -> Self {
+    /// Creates the network of the server `id` of this datacenter. `secret` is shared by
+    /// the servers.
+    pub fn new(datacenter: impl Into<String>, id: NodeId, secret: SharedSecret) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         // A live host answers at once, a dead one not at all.
@@ -52,6 +57,7 @@ impl Network {
             client: Client::builder(TokioExecutor::new()).build(connector),
             datacenter: datacenter.into(),
             id,
+            secret,
         }
     }
 
@@ -67,10 +73,12 @@ impl Network {
         path: &str,
         body: &impl Serialize,
     ) -> Result<A, CallError> {
+        let secret = self.secret.authorization().map_err(CallError::broken)?;
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("http://{to}{path}"))
-            .header(header::CONTENT_TYPE, "application/json");
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::AUTHORIZATION, secret);
         if let Some(id) = target {
             request = request.header(TARGET, format!("{}/{id}", self.datacenter));
         }
@@ -78,9 +86,7 @@ impl Network {
         let request = request.body(Full::from(body)).map_err(CallError::broken)?;
         let response = match self.client.request(request).await {
             Ok(response) => response,
-            Err(error) if error.is_connect() => {
-                return Err(CallError::Unreachable(io::Error::other(error)));
-            }
+            Err(error) if error.is_connect() => return Err(CallError::unreachable(error)),
             Err(error) => return Err(CallError::broken(error)),
         };
         let status = response.status();
@@ -92,9 +98,12 @@ impl Network {
         match status {
             StatusCode::OK => serde_json::from_slice(&answer).map_err(CallError::broken),
             // Another server has that address now, so a retry does not help.
-            StatusCode::MISDIRECTED_REQUEST => Err(CallError::Unreachable(io::Error::other(
-                "another server has this address",
-            ))),
+            StatusCode::MISDIRECTED_REQUEST => {
+                Err(CallError::unreachable("another server has this address"))
+            }
+            StatusCode::UNAUTHORIZED => Err(CallError::unreachable(
+                "the shared secret does not match: give all servers the same one",
+            )),
             _ => Err(CallError::broken(format!("it answered {status}"))),
         }
     }
@@ -103,7 +112,7 @@ impl Network {
 /// The reason why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The server is unreachable, so nothing was sent.
+    /// The server is unreachable or refuses the call.
     #[error("the server cannot be reached")]
     Unreachable(#[source] io::Error),
     /// The connection broke, or the answer is malformed.
@@ -112,6 +121,10 @@ pub enum CallError {
 }
 
 impl CallError {
+    fn unreachable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unreachable(io::Error::other(error))
+    }
+
     fn broken(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Broken(io::Error::other(error))
     }

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use cluster_operator::peer_http::SharedSecret;
 use openraft::ChangeMembers;
 use openraft::error::{ClientWriteError, InstallSnapshotError, RaftError};
 use openraft::raft::{
@@ -34,8 +36,9 @@ pub struct Newcomer {
 /// The reason why a server did not join. A follower's error names the leader.
 pub type JoinError = RaftError<NodeId, ClientWriteError<NodeId, Node>>;
 
-/// Returns the routes of a server's Raft address.
-pub fn router(raft: Raft, datacenter: &str, id: NodeId) -> Router {
+/// Returns the routes of a server's Raft address. They answer only calls that present
+/// the secret, and do not read the others' bodies.
+pub fn router(raft: Raft, datacenter: &str, id: NodeId, secret: SharedSecret) -> Router {
     let target = format!("{datacenter}/{id}");
     Router::new()
         .route("/raft/append", post(append))
@@ -45,7 +48,23 @@ pub fn router(raft: Raft, datacenter: &str, id: NodeId) -> Router {
         // Without a target, because a new server knows only an address.
         .route("/raft/join", post(join))
         .layer(DefaultBodyLimit::max(LONGEST_CALL))
+        // Last, so that it comes before all of the above and covers unknown paths, too.
+        .layer(middleware::from_fn_with_state(secret, from_a_server))
         .with_state(raft)
+}
+
+async fn from_a_server(
+    State(secret): State<SharedSecret>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if secret.is_presented_in(request.headers()) {
+        next.run(request).await
+    } else {
+        let challenge = [(WWW_AUTHENTICATE, "Bearer")];
+        let text = "the shared secret does not match: give all servers the same one\n";
+        (StatusCode::UNAUTHORIZED, challenge, text).into_response()
+    }
 }
 
 async fn for_this_server(State(target): State<String>, request: Request, next: Next) -> Response {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
+use cluster_operator::peer_http::SharedSecret;
 use openraft::SnapshotPolicy;
 use openraft::error::{Fatal, InitializeError, RaftError};
 use tokio::net::TcpListener;
@@ -33,6 +34,7 @@ pub struct Server {
     raft: Raft,
     machine: Machine,
     network: Network,
+    secret: SharedSecret,
     data: Option<PathBuf>,
     lan: Gossip,
     wan: Gossip,
@@ -72,7 +74,8 @@ impl Server {
             http: settings.http,
         };
 
-        let network = Network::new(&settings.datacenter, settings.id);
+        let secret = settings.secret.clone();
+        let network = Network::new(&settings.datacenter, settings.id, secret.clone());
         let database = store.downgrade();
         let raft = start_raft(&settings, network.clone(), store, machine.clone())
             .await
@@ -86,7 +89,8 @@ impl Server {
             }
         };
 
-        let router = routes::router(raft.clone(), &settings.datacenter, settings.id);
+        let (datacenter, id) = (&settings.datacenter, settings.id);
+        let router = routes::router(raft.clone(), datacenter, id, secret.clone());
         let (stop_listening, stopped) = oneshot::channel();
         let serving = axum::serve(listener, router).with_graceful_shutdown(async {
             // Dropping the sender stops it too.
@@ -98,6 +102,7 @@ impl Server {
             raft,
             machine,
             network,
+            secret,
             data: settings.data,
             lan,
             wan,
@@ -124,6 +129,11 @@ impl Server {
             lan: gossip::address(&self.lan).port(),
             wan: gossip::address(&self.wan).port(),
         }
+    }
+
+    /// Returns the secret of the calls between servers.
+    pub fn secret(&self) -> &SharedSecret {
+        &self.secret
     }
 
     /// Returns its Raft.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use cluster_operator::GossipKey;
+use cluster_operator::peer_http::SharedSecret;
 
 use super::gossip::Pool;
 use super::types::NodeId;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub data: Option<PathBuf>,
     /// The gossip key of both pools, until it is rotated.
     pub key: GossipKey,
+    /// The secret of the calls between servers, the same on all of them.
+    pub secret: SharedSecret,
 }
 
 /// The ports of a server. 0, the default, selects a free port. Use it only for a server

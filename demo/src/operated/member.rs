@@ -10,6 +10,7 @@ use cluster_operator::GossipKey;
 use cluster_operator::peer_http::SharedSecret;
 use tokio::net::TcpListener;
 
+use super::secrets::{self, GOSSIP_KEY, PEER_SECRET};
 use crate::cluster::{Node, NodeId, Ports, Server, Settings, gossip};
 
 /// Consul's ports.
@@ -19,10 +20,6 @@ const PORTS: Ports = Ports {
     lan: 8301,
     wan: 8302,
 };
-
-/// The gossip key at the start, unless GOSSIP_KEY is set. It is published here, so use
-/// it only for experiments on one machine.
-pub const PUBLISHED_KEY: &str = "0eK8RjnsGC/+I1fJErQsBA==";
 
 /// The flags of a server that runs in a process of its own.
 #[derive(Debug, Clone, clap::Args)]
@@ -51,6 +48,10 @@ pub struct Member {
     /// The folder for the Raft log and the keyrings.
     #[arg(long, requires = "name")]
     pub data: Option<PathBuf>,
+    /// The file with the secret by which the servers recognize each other. The first
+    /// server creates it; copy it to other machines. Or set PEER_SECRET.
+    #[arg(long, requires = "name")]
+    pub secret_file: Option<PathBuf>,
 }
 
 /// A server's name and address.
@@ -120,11 +121,21 @@ impl Member {
             ports: PORTS,
             http: listener.local_addr()?,
             data: Some(data),
-            key: gossip_key()?,
+            key: gossip_key(ip)?,
+            secret: self.secret()?,
         })
         .await?;
         self.join_others(&server).await?;
         Ok(server)
+    }
+
+    fn secret(&self) -> Result<SharedSecret, Box<dyn Error>> {
+        if let Some(file) = &self.secret_file {
+            return secrets::secret_file(file);
+        }
+        let text = "servers need a secret by which they recognize each other: give each the same \
+                    --secret-file";
+        secrets::peer_secret()?.ok_or_else(|| format!("{text}, or {PEER_SECRET}").into())
     }
 
     async fn join_others(&self, server: &Server) -> Result<(), Box<dyn Error>> {
@@ -165,6 +176,17 @@ impl Peer {
     }
 }
 
+/// Returns the first gossip key. Only a server that no other machine reaches may use the
+/// published one.
+fn gossip_key(ip: IpAddr) -> Result<GossipKey, Box<dyn Error>> {
+    let key = secrets::gossip_key()?;
+    if secrets::is_published(&key) && !ip.is_loopback() {
+        let text = "a server on a network needs a gossip key that is not published: set";
+        return Err(format!("{text} {GOSSIP_KEY} to 32 random bytes in base64").into());
+    }
+    Ok(key)
+}
+
 /// Returns the number of a server that joins. It is stored next to the Raft log.
 fn own_number(data: &std::path::Path) -> Result<NodeId, Box<dyn Error>> {
     let file = data.join("id");
@@ -179,27 +201,5 @@ fn own_number(data: &std::path::Path) -> Result<NodeId, Box<dyn Error>> {
             Ok(id)
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Reads the gossip key from GOSSIP_KEY. It is not a flag, because flags appear in the
-/// list of processes.
-///
-/// # Errors
-/// GOSSIP_KEY is not a gossip key.
-pub fn gossip_key() -> Result<GossipKey, Box<dyn Error>> {
-    let text = std::env::var("GOSSIP_KEY");
-    let key = GossipKey::from_base64(text.as_deref().unwrap_or(PUBLISHED_KEY));
-    Ok(key.map_err(|error| format!("GOSSIP_KEY is not a gossip key: {error}"))?)
-}
-
-/// Reads the secret that the servers share from PEER_SECRET, if it is set.
-///
-/// # Errors
-/// PEER_SECRET is not a valid secret.
-pub fn peer_secret() -> Result<Option<SharedSecret>, Box<dyn Error>> {
-    match std::env::var("PEER_SECRET") {
-        Ok(secret) => Ok(Some(SharedSecret::new(secret)?)),
-        Err(_) => Ok(None),
     }
 }

@@ -25,7 +25,7 @@ const DEADLINE: Duration = ELECTION_TIMEOUT.saturating_mul(8);
 /// The operator service of a server.
 pub struct Operator {
     service: OperatorService,
-    secret: Option<SharedSecret>,
+    secret: SharedSecret,
     following: AbortHandle,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Debug for Operator {
 }
 
 impl Operator {
-    /// Builds the operator service of a server. `secret` is shared by the servers.
+    /// Builds the operator service of a server.
     ///
     /// # Errors
     /// [`BuildError`], which cannot occur with these parts.
@@ -44,13 +44,10 @@ impl Operator {
         server: &Server,
         datacenter: &str,
         authorizer: impl AclAuthorizer + 'static,
-        secret: Option<SharedSecret>,
     ) -> Result<Self, BuildError> {
         let (view, following) = View::follow(server);
-        let mut peers = HttpPeers::new(view.clone());
-        if let Some(secret) = &secret {
-            peers = peers.with_shared_secret(secret.clone());
-        }
+        let secret = server.secret().clone();
+        let peers = HttpPeers::new(view.clone()).with_shared_secret(secret.clone());
         let describe =
             |id: &NodeId, node: &Node| RaftMember::voter(id.to_string(), node.raft.to_string());
         let raft = OpenraftBackend::new(server.raft().clone(), describe)
@@ -82,10 +79,7 @@ impl Operator {
     /// Returns the routes of the server's HTTP address: the calls of other servers, and
     /// Consul's endpoints as the fallback.
     pub fn routes(&self, dialect: Dialect) -> Router {
-        let mut peers = PeerHttp::new(self.service.clone());
-        if let Some(secret) = &self.secret {
-            peers = peers.with_shared_secret(secret);
-        }
+        let peers = PeerHttp::new(self.service.clone()).with_shared_secret(&self.secret);
         let mut routes = Router::new();
         for path in PEER_PATHS {
             routes = routes.route_service(path, peers.clone());

@@ -12,7 +12,7 @@ use cluster_operator::client::{InvalidServerUri, OperatorClient};
 use cluster_operator::consul::Dialect;
 use tokio::net::TcpListener;
 
-use super::{HTTP_PORT, Member, Operator, peer_secret};
+use super::{HTTP_PORT, Member, Operator};
 
 /// The environment variable with the flags of a server process.
 const FLAGS: &str = "CLUSTER_OPERATOR_MEMBER";
@@ -35,13 +35,14 @@ pub struct Process {
     pub ip: IpAddr,
     /// The folder for its Raft log and keyrings.
     pub data: PathBuf,
+    secret: PathBuf,
     flags: Vec<String>,
     arguments: &'static [&'static str],
     child: Option<Child>,
 }
 
 impl Process {
-    /// Starts a server. `flags` are the flags of [`Member`] by which it joins the
+    /// Starts a server, with its data and the secret of all servers in `folder`. `flags` are the flags of [`Member`] by which it joins the
     /// others; `arguments` are the arguments with which this program calls
     /// [`serve_if_started_by_another`].
     ///
@@ -60,6 +61,7 @@ impl Process {
             ip,
             flags: vec![format!("--datacenter={datacenter}")],
             data,
+            secret: folder.join("secret"),
             arguments,
             child: None,
         };
@@ -79,6 +81,7 @@ impl Process {
                 format!("--name={}", self.name),
                 format!("--ip={}", self.ip),
                 format!("--data={}", self.data.display()),
+                format!("--secret-file={}", self.secret.display()),
             ]);
             self.flags.extend_from_slice(flags);
         }
@@ -163,7 +166,7 @@ async fn serve(flags: String) -> Result<(), Box<dyn Error>> {
     let address = SocketAddr::new(flags.member.ip()?, HTTP_PORT);
     let listener = TcpListener::bind(address).await?;
     let server = flags.member.start(&flags.datacenter, &listener).await?;
-    let operator = Operator::new(&server, &flags.datacenter, AllowAll, peer_secret()?)?;
+    let operator = Operator::new(&server, &flags.datacenter, AllowAll)?;
     axum::serve(listener, operator.routes(Dialect::Precise)).await?;
     Ok(())
 }

@@ -44,7 +44,7 @@ async fn leader_is_asked_where_it_listens() {
 
     let mut operators = Vec::new();
     for (server, listener) in servers.iter().zip(listeners) {
-        let operator = Operator::new(server, "dc1", AllowAll, None).unwrap();
+        let operator = Operator::new(server, "dc1", AllowAll).unwrap();
         let routes = operator.routes(Dialect::Precise);
         tokio::spawn(async move { axum::serve(listener, routes).await });
         operators.push(operator);

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use cluster_operator::GossipKey;
+use cluster_operator::peer_http::SharedSecret;
 use cluster_operator_demo::cluster::{self, NodeId, Ports, Request, Server, Settings};
 use openraft::ServerState;
 
@@ -30,6 +31,10 @@ fn own_ip() -> IpAddr {
     Ipv4Addr::new(127, high.max(1), low, next).into()
 }
 
+fn secret() -> SharedSecret {
+    SharedSecret::new("fedcba9876543210").unwrap()
+}
+
 /// A server in memory, on free ports.
 fn settings(ip: IpAddr, id: NodeId) -> Settings {
     Settings {
@@ -41,6 +46,7 @@ fn settings(ip: IpAddr, id: NodeId) -> Settings {
         http: SocketAddr::new(ip, 8500),
         data: None,
         key: KEY.parse::<GossipKey>().unwrap(),
+        secret: secret(),
     }
 }
 

@@ -1,13 +1,18 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use openraft::Vote;
+use cluster_operator::peer_http::SharedSecret;
+use openraft::entry::RaftEntry;
 use openraft::error::RaftError;
-use openraft::raft::{VoteRequest, VoteResponse};
+use openraft::raft::{AppendEntriesRequest, VoteRequest, VoteResponse};
+use openraft::{CommittedLeaderId, Entry, LogId, Vote};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::cluster::network::{CallError, Network};
-use super::cluster::{NodeId, Server, Settings};
+use super::cluster::{NodeId, Server, Settings, TypeConfig};
 use super::storage::snapshot;
-use super::{cluster, eventually, has, leader, own_ip, set, settings, stop};
+use super::{TIMEOUT, cluster, eventually, has, leader, own_ip, secret, set, settings, stop, text};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_servers_elect_a_leader_and_replicate() {
@@ -112,7 +117,7 @@ async fn server_rejects_call_for_another_server() {
     let address = server.node().raft;
     let ask = async |datacenter: &str, target: Option<NodeId>| {
         let vote = VoteRequest::new(Vote::new(9, 2), None);
-        let network = Network::new(datacenter, 2);
+        let network = Network::new(datacenter, 2, secret());
         let call = network.post(address, target, "/raft/vote", &vote).await;
         call.map(|answer: Result<VoteResponse<NodeId>, RaftError<NodeId>>| answer.unwrap())
     };
@@ -130,4 +135,80 @@ async fn server_rejects_call_for_another_server() {
     // A stopped server is unreachable, which is different from a lost answer.
     let stopped = tokio::time::timeout(Duration::from_secs(10), ask("dc1", Some(1))).await;
     assert!(matches!(stopped, Ok(Err(CallError::Unreachable(_)))));
+}
+
+/// Sends a call with these headers, whose body is announced and never sent.
+async fn status_without_body(address: SocketAddr, path: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\n{headers}\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let read = tokio::time::timeout(TIMEOUT, stream.read_exact(&mut answer));
+    read.await.expect("an answer before the body").unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn call_without_shared_secret_is_refused_before_its_body() {
+    let server = Server::start(settings(own_ip(), 1)).await.unwrap();
+    let address = server.node().raft;
+    let target = "X-Raft-Target: dc1/1\r\n";
+    for path in [
+        "/raft/append",
+        "/raft/vote",
+        "/raft/snapshot",
+        "/raft/join",
+        "/",
+    ] {
+        for secret in ["", "Authorization: Bearer fedcba9876543211\r\n"] {
+            let headers = format!("{target}{secret}");
+            let status = status_without_body(address, path, &headers).await;
+            assert_eq!(status, "HTTP/1.1 401", "{path}");
+        }
+    }
+
+    // The same for the network of a server with another secret.
+    let other = SharedSecret::new("0123456789abcdef").unwrap();
+    let vote = VoteRequest::<NodeId>::new(Vote::new(9, 2), None);
+    let network = Network::new("dc1", 2, other);
+    let call = network.post::<()>(address, Some(1), "/raft/vote", &vote);
+    let refused = call.await.unwrap_err();
+    assert!(matches!(refused, CallError::Unreachable(_)));
+    assert!(text(&refused).contains("shared secret"), "{refused:?}");
+    assert!(!text(&refused).contains("0123456789abcdef"), "{refused:?}");
+    assert_eq!(server.raft().metrics().borrow().vote, Vote::default());
+    stop([server]).await;
+}
+
+/// A call by which a stranger could stop the core of a Raft: entries far beyond the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeated_append_of_stranger_does_not_stop_raft() {
+    let servers = cluster([settings(own_ip(), 1)]).await;
+    let server = leader(&servers).await;
+    let id = |index| LogId::new(CommittedLeaderId::new(99, 9), index);
+    let append = AppendEntriesRequest::<TypeConfig> {
+        vote: Vote::new_committed(99, 9),
+        prev_log_id: None,
+        entries: vec![Entry::new_blank(id(7))],
+        leader_commit: Some(id(7)),
+    };
+    let body = serde_json::to_string(&append).unwrap();
+    for _ in 0..3 {
+        let address = server.node().raft;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let call = format!(
+            "POST /raft/append HTTP/1.1\r\nHost: {address}\r\nX-Raft-Target: dc1/1\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(call.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
+    set(server, "colour", "green").await;
+    stop(servers).await;
 }
