@@ -69,6 +69,8 @@ struct Arguments {
 #[derive(Clone, Copy, ValueEnum)]
 enum DialectName {
     Precise,
+    #[value(name = "consul-1.17")]
+    Consul1_17,
     #[value(name = "consul-1.10")]
     Consul1_10,
     #[value(name = "consul-0.7")]
@@ -85,6 +87,7 @@ impl From<DialectName> for Dialect {
     fn from(name: DialectName) -> Self {
         match name {
             DialectName::Precise => Dialect::Precise,
+            DialectName::Consul1_17 => Dialect::Consul1_17,
             DialectName::Consul1_10 => Dialect::Consul1_10,
             DialectName::Consul0_7 => Dialect::Consul0_7,
         }

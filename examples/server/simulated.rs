@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use cluster_operator::AclAuthorizer;
+use cluster_operator::consul::Dialect;
 use cluster_operator::mock::MockFederation;
 use cluster_operator::server::OperatorHttp;
 
@@ -18,15 +19,17 @@ pub(crate) async fn start(
 ) -> Result<Started, Box<dyn Error>> {
     let datacenter = arguments.datacenter.as_str();
     let other = if datacenter == "dc2" { "dc1" } else { "dc2" };
+    let dialect = Dialect::from(arguments.dialect);
     let federation = MockFederation::builder()
         .datacenter(datacenter, ["alice", "bob", "carol"])
         .datacenter(other, ["dave"])
         .raft_index(22)
+        .raft_servers(|server| server.last_index = Some(0))
+        .version(dialect.version())
         .gossip_key(secrets::gossip_key()?)
         .authorizer(authorizer)
         .build();
-    let endpoints =
-        OperatorHttp::new(federation.service("alice")).with_dialect(arguments.dialect.into());
+    let endpoints = OperatorHttp::new(federation.service("alice")).with_dialect(dialect);
 
     let address = arguments.address;
     let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT)));

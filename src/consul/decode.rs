@@ -94,6 +94,7 @@ pub(super) fn decode(
         endpoint,
         access,
         malformed_key: None,
+        broken_name: broken_name(endpoint, query, rules),
         pretty: query.has("pretty"),
         addresses: false,
         form,
@@ -119,7 +120,10 @@ pub(super) fn decode(
             view.malformed_key = malformed_key;
             let mut request = OperatorRequest::new(operation);
             request.token = token;
-            request.datacenter = datacenter(query, rules);
+            request.datacenter = match endpoint {
+                Endpoint::TransferLeader if !rules.transfer_elsewhere => None,
+                _ => datacenter(query, rules),
+            };
             Ok(Call { request, view })
         }
         Err(mistake) => {
@@ -164,6 +168,10 @@ fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
     if rules.printable_path && path::has_unprintable(&decoded) {
         return Err(Reason::UnprintablePath);
     }
+    let unknown = |nearest| Reason::UnknownPath {
+        nearest,
+        is_api: decoded.contains("/v1/"),
+    };
     let clean = path::clean(&decoded);
     if rules.literal_paths {
         let known: Vec<_> = Endpoint::of(rules).map(Endpoint::name).collect();
@@ -171,13 +179,13 @@ fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
             Some(name) => nearest(name.trim_end_matches('/'), &known),
             None => (*clean == *PREFIX.trim_end_matches('/')).then_some(""),
         };
-        return Err(Reason::UnknownPath { nearest });
+        return Err(unknown(nearest));
     }
-    if clean != decoded && clean.starts_with(PREFIX) {
+    if clean != decoded {
         let redirect = Redirect::new(request.method, &clean, request.query);
         return Err(Reason::Moved(redirect));
     }
-    Endpoint::at(&decoded, rules).ok_or(Reason::UnknownPath { nearest: None })
+    Endpoint::at(&decoded, rules).ok_or(unknown(None))
 }
 
 /// Returns the method, if the endpoint has it. HEAD may be GET.
@@ -217,11 +225,7 @@ fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> 
         // The index is answered without an operation.
         Endpoint::Index | Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
         Endpoint::RaftPeer => remove_peer(parts)?,
-        Endpoint::TransferLeader => Operation::TransferLeadership {
-            to: named(parts, "id")?
-                .filter(|id| !id.is_empty())
-                .map(|id| id.into_owned().into()),
-        },
+        Endpoint::TransferLeader => transfer_leadership(parts)?,
         Endpoint::AutopilotConfiguration if parts.method == "PUT" => {
             Operation::SetAutopilotConfiguration {
                 configuration: autopilot_rules(parts)?,
@@ -244,6 +248,33 @@ fn named<'a>(parts: &Parts<'a>, name: &'static str) -> Result<Option<Cow<'a, str
         }
         server => Ok(server),
     }
+}
+
+/// The name of the server that a change is about, if it is not UTF-8.
+fn broken_name(endpoint: Endpoint, query: Query<'_>, rules: &Rules) -> Option<Box<[u8]>> {
+    match endpoint {
+        Endpoint::TransferLeader => query.broken("id"),
+        Endpoint::RaftPeer if rules.peer_by_id && query.has("id") => query.broken("id"),
+        Endpoint::RaftPeer => query.broken("address"),
+        _ => None,
+    }
+}
+
+fn transfer_leadership(parts: &Parts<'_>) -> Result<Operation, Mistake> {
+    if parts.rules.refuse_partition {
+        // Consul reads it nowhere else.
+        let header = message::text(parts.headers, "x-consul-partition");
+        if header.is_some_and(|name| !name.is_empty()) {
+            return Err(Mistake::Partition("header: \"X-Consul-Partition\""));
+        }
+        if parts.query.given("partition").is_some() {
+            return Err(Mistake::Partition("query parameter: \"partition\""));
+        }
+    }
+    let id = named(parts, "id")?.filter(|id| !id.is_empty());
+    Ok(Operation::TransferLeadership {
+        to: id.map(|id| id.into_owned().into()),
+    })
 }
 
 fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Mistake> {
@@ -402,9 +433,13 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
         }
     };
     let duration = |field, given: Option<GoDuration>, left_out| match given {
-        Some(GoDuration(nanoseconds)) => u64::try_from(nanoseconds)
-            .map(Duration::from_nanos)
-            .map_err(|_| Mistake::NegativeDuration(field)),
+        Some(GoDuration(..0)) if parts.rules.refuse_negative => {
+            Err(Mistake::NegativeDuration(field))
+        }
+        Some(GoDuration(nanoseconds)) => {
+            let nanoseconds = u64::try_from(nanoseconds).unwrap_or_default();
+            Ok(Duration::from_nanos(nanoseconds))
+        }
         None => Ok(left_out),
     };
     let contact = duration(

@@ -10,6 +10,11 @@ pub enum Dialect {
     /// ring does not hide the others, and a denied caller learns only the denial.
     #[default]
     Precise,
+    /// What a Consul 1.17 server sends, byte for byte, with its defects.
+    ///
+    /// One of them is dangerous: a transfer of the leadership ignores the datacenter of the
+    /// request, and deposes the local leader.
+    Consul1_17,
     /// What a Consul 1.10 server sends, byte for byte, with its defects.
     Consul1_10,
     /// What a Consul 0.7.3 server sends, byte for byte, with its defects.
@@ -20,12 +25,17 @@ pub enum Dialect {
 #[derive(Debug)]
 pub(super) struct Rules {
     pub(super) name: &'static str,
+    /// The version of the server.
+    pub(super) version: &'static str,
 
     // What is served.
     /// `GET /v1/operator/`, which lists the endpoints.
     pub(super) index: bool,
     pub(super) autopilot: bool,
     pub(super) leadership_transfer: bool,
+    /// A transfer of the leadership is forwarded to the datacenter that the request names;
+    /// otherwise the local leader is deposed, a defect of Consul 1.17.
+    pub(super) transfer_elsewhere: bool,
     /// `?id` beside `?address`.
     pub(super) peer_by_id: bool,
     /// `?cas` on removing a peer.
@@ -41,6 +51,8 @@ pub(super) struct Rules {
 
     // How a request is read.
     pub(super) body: BodyRules,
+    /// A partition is a mistake in a transfer of the leadership.
+    pub(super) refuse_partition: bool,
     /// A malformed key is refused at once; otherwise each ring says so.
     pub(super) refuse_keys: bool,
     /// A mistake in a body is told only to a caller who may write.
@@ -48,6 +60,9 @@ pub(super) struct Rules {
     /// The fields of autopilot's rules that are left out keep their defaults;
     /// otherwise they become zero.
     pub(super) autopilot_defaults: bool,
+    /// A duration of autopilot's rules that is below zero is a mistake; otherwise it is
+    /// zero, which means the same.
+    pub(super) refuse_negative: bool,
     /// An unknown, repeated or empty parameter is a mistake, and so is what would be ignored:
     /// a second credential, or a body that is not read.
     pub(super) check_parameters: bool,
@@ -70,6 +85,8 @@ pub(super) struct Rules {
     pub(super) bad_request: &'static str,
     /// The text of a 404; empty for no body.
     pub(super) unknown_path: &'static str,
+    /// The same, for a path without `/v1/`.
+    pub(super) outside_api: &'static str,
     pub(super) denials: Denials,
     pub(super) missing_peer: &'static str,
     pub(super) last_voter: &'static str,
@@ -80,6 +97,17 @@ pub(super) struct Rules {
     pub(super) no_connection: &'static str,
     pub(super) server: ServerRules,
     pub(super) ring: RingRules,
+}
+
+impl Rules {
+    /// The text of a 404 for a path with or without `/v1/` in it.
+    pub(super) fn unknown_path(&self, is_api: bool) -> &'static str {
+        if is_api {
+            self.unknown_path
+        } else {
+            self.outside_api
+        }
+    }
 }
 
 /// How JSON bodies are decoded.
@@ -154,9 +182,11 @@ pub(super) enum Presence {
 
 static PRECISE: Rules = Rules {
     name: "precise",
+    version: "1.17.0",
     index: true,
     autopilot: true,
     leadership_transfer: true,
+    transfer_elsewhere: true,
     peer_by_id: true,
     peer_cas: true,
     keyring_parameters: true,
@@ -164,9 +194,11 @@ static PRECISE: Rules = Rules {
     bearer: true,
     max_stale: true,
     body: BodyRules::Whole,
+    refuse_partition: false,
     refuse_keys: true,
     private_mistakes: true,
     autopilot_defaults: true,
+    refuse_negative: true,
     check_parameters: true,
     literal_paths: true,
     head: true,
@@ -176,6 +208,7 @@ static PRECISE: Rules = Rules {
     allow: true,
     bad_request: "",
     unknown_path: "Invalid URL path: not a recognized HTTP API endpoint",
+    outside_api: "Invalid URL path: not a recognized HTTP API endpoint",
     denials: Denials::Accessor,
     missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
     last_voter: "",
@@ -196,11 +229,62 @@ static PRECISE: Rules = Rules {
     },
 };
 
+static CONSUL_1_17: Rules = Rules {
+    name: "consul-1.17",
+    version: "1.17.0",
+    index: false,
+    autopilot: true,
+    leadership_transfer: true,
+    transfer_elsewhere: false,
+    peer_by_id: true,
+    peer_cas: false,
+    keyring_parameters: true,
+    datacenter_parameter: true,
+    bearer: true,
+    max_stale: true,
+    body: BodyRules::Strict,
+    refuse_partition: true,
+    refuse_keys: false,
+    private_mistakes: false,
+    autopilot_defaults: true,
+    refuse_negative: false,
+    check_parameters: false,
+    literal_paths: false,
+    head: false,
+    printable_path: true,
+    no_store: false,
+    consul_headers: true,
+    allow: true,
+    bad_request: "",
+    unknown_path: "Invalid URL path: not a recognized HTTP API endpoint\n",
+    outside_api: "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n",
+    denials: Denials::Accessor,
+    missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
+    last_voter: "need at least one voter in configuration: {[]}",
+    errors: ErrorRules::Consul,
+    forwarded: "rpc error making call: ",
+    no_connection: "rpc error getting client: ",
+    server: ServerRules {
+        id_is_address: false,
+        protocol_version: Presence::Always,
+        last_index: Presence::Always,
+        index_is_zero: true,
+        null_for_none: true,
+    },
+    ring: RingRules {
+        segment: Presence::Always,
+        primary_keys: Presence::Always,
+        errors: Aggregation::Verbose,
+    },
+};
+
 static CONSUL_1_10: Rules = Rules {
     name: "consul-1.10",
+    version: "1.10.0",
     index: false,
     autopilot: true,
     leadership_transfer: false,
+    transfer_elsewhere: false,
     peer_by_id: true,
     peer_cas: false,
     keyring_parameters: true,
@@ -208,9 +292,11 @@ static CONSUL_1_10: Rules = Rules {
     bearer: true,
     max_stale: true,
     body: BodyRules::Strict,
+    refuse_partition: false,
     refuse_keys: false,
     private_mistakes: false,
     autopilot_defaults: false,
+    refuse_negative: false,
     check_parameters: false,
     literal_paths: false,
     head: false,
@@ -220,6 +306,7 @@ static CONSUL_1_10: Rules = Rules {
     allow: true,
     bad_request: "Bad request: ",
     unknown_path: "",
+    outside_api: "",
     denials: Denials::Terse,
     missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
     last_voter: "need at least one voter in configuration: {[]}",
@@ -242,9 +329,11 @@ static CONSUL_1_10: Rules = Rules {
 
 static CONSUL_0_7: Rules = Rules {
     name: "consul-0.7",
+    version: "0.7.3",
     index: false,
     autopilot: false,
     leadership_transfer: false,
+    transfer_elsewhere: false,
     peer_by_id: false,
     peer_cas: false,
     keyring_parameters: false,
@@ -252,9 +341,11 @@ static CONSUL_0_7: Rules = Rules {
     bearer: false,
     max_stale: false,
     body: BodyRules::Loose,
+    refuse_partition: false,
     refuse_keys: false,
     private_mistakes: false,
     autopilot_defaults: false,
+    refuse_negative: false,
     check_parameters: false,
     literal_paths: false,
     head: false,
@@ -264,6 +355,7 @@ static CONSUL_0_7: Rules = Rules {
     allow: false,
     bad_request: "",
     unknown_path: "",
+    outside_api: "",
     denials: Denials::Terse,
     missing_peer: "Must specify ?address with IP:port of peer to remove",
     last_voter: "Need at least one voter in configuration: {[]}",
@@ -285,9 +377,22 @@ static CONSUL_0_7: Rules = Rules {
 };
 
 impl Dialect {
+    /// Returns the version of the Consul server whose answers it gives, such as `1.17.0`. For
+    /// `Precise` it is the newest one.
+    ///
+    /// ```
+    /// use cluster_operator::consul::Dialect;
+    ///
+    /// assert_eq!(Dialect::Consul0_7.version(), "0.7.3");
+    /// ```
+    pub fn version(self) -> &'static str {
+        self.rules().version
+    }
+
     pub(super) fn rules(self) -> &'static Rules {
         match self {
             Dialect::Precise => &PRECISE,
+            Dialect::Consul1_17 => &CONSUL_1_17,
             Dialect::Consul1_10 => &CONSUL_1_10,
             Dialect::Consul0_7 => &CONSUL_0_7,
         }

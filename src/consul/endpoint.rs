@@ -166,12 +166,14 @@ pub(super) struct Form {
 }
 
 /// The form of an answer, as far as the request chooses it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct View {
     pub(super) endpoint: Endpoint,
     pub(super) access: Access,
     /// The malformed key for which the rings are listed.
     pub(super) malformed_key: Option<MalformedKey>,
+    /// The name of the server that was asked for, if it is not UTF-8.
+    pub(super) broken_name: Option<Box<[u8]>>,
     pub(super) pretty: bool,
     /// The caller may know where other servers listen.
     pub(super) addresses: bool,

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::dialect::{Denials, Rules};
 use super::endpoint::{Endpoint, View};
-use super::go::quote;
-use super::message::{PROBLEM, Response};
+use super::go::{is_binary, quote};
+use super::message::{BINARY, PROBLEM, Response, TEXT};
 use crate::acl::{Access, Identity};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{NodeFailure, NodeMessage};
@@ -100,7 +100,8 @@ pub(super) fn respond(error: &OperatorError, view: &View) -> Response {
 /// for words in the text.
 pub(super) fn respond_consul(text: String) -> Response {
     let forbidden = text.contains("Permission denied") || text.contains("ACL not found");
-    Response::text(if forbidden { 403 } else { 500 }, text)
+    let media = if is_binary(&text) { BINARY } else { TEXT };
+    Response::new(if forbidden { 403 } else { 500 }, media, text)
 }
 
 /// Adds the kind of the error in a header, for programs.
@@ -258,7 +259,7 @@ pub(super) fn precise_text(kind: &ErrorKind) -> String {
             "No path to datacenter {}: check its name, and that it is joined",
             quote(datacenter.as_str())
         ),
-        ErrorKind::UnknownServer(server) => unknown_server(server),
+        ErrorKind::UnknownServer(server) => unknown_server(server, None),
         kind => kind.to_string(),
     }
 }
@@ -266,6 +267,8 @@ pub(super) fn precise_text(kind: &ErrorKind) -> String {
 /// Returns the text in a Consul dialect.
 pub(super) fn consul_text(error: &OperatorError, view: &View, rules: &Rules) -> String {
     let forwards = match error.kind() {
+        // Consul transfers the leadership over gRPC, which adds none.
+        _ if view.endpoint == Endpoint::TransferLeader => 0,
         // The server that could not be reached adds another prefix.
         ErrorKind::Unreachable { .. } => error.forwards().saturating_sub(1),
         _ => error.forwards(),
@@ -281,7 +284,20 @@ pub(super) fn consul_text(error: &OperatorError, view: &View, rules: &Rules) -> 
             "No cluster leader".into()
         }
         ErrorKind::NoPathToDatacenter { .. } => "No path to datacenter".into(),
-        ErrorKind::UnknownServer(server) => unknown_server(server),
+        ErrorKind::UnknownServer(PeerSelector::Id(id))
+            if view.endpoint == Endpoint::TransferLeader =>
+        {
+            match view.broken_name {
+                None => format!("Could not find address for server id {id}"),
+                // As gRPC refuses to send it.
+                Some(_) => {
+                    "grpc: error while marshaling: string field contains invalid UTF-8".into()
+                }
+            }
+        }
+        ErrorKind::UnknownServer(server) => unknown_server(server, view.broken_name.as_deref()),
+        ErrorKind::AlreadyLeader { .. } => "cannot transfer leadership to itself".into(),
+        ErrorKind::NoTransferTarget => "cannot find peer".into(),
         ErrorKind::LastVoter => rules.last_voter.into(),
         ErrorKind::InvalidKey(error) => error.to_string(),
         // The request was sent and not answered.
@@ -319,14 +335,15 @@ fn denied(endpoint: Endpoint, access: Access) -> String {
     }
 }
 
-fn unknown_server(server: &PeerSelector) -> String {
+/// `broken` is the name of the server as it was given, if that is not UTF-8.
+fn unknown_server(server: &PeerSelector, broken: Option<&[u8]>) -> String {
     let (what, name) = match server {
         PeerSelector::Id(id) => ("id", id.as_str()),
         PeerSelector::Address(address) => ("address", address.as_str()),
     };
     format!(
         "{what} {} was not found in the Raft configuration",
-        quote(name)
+        quote(broken.unwrap_or(name.as_bytes()))
     )
 }
 

@@ -217,15 +217,30 @@ fn failure(function: &str, text: &str, reason: &str) -> String {
     format!("strconv.{function}: parsing{}: {reason}", told(" ", text))
 }
 
-/// Quotes a text as `strconv.Quote`, which is also what `%q` prints.
-pub(super) fn quote(text: &str) -> String {
+/// Quotes a text as `strconv.Quote`, which is also what `%q` prints. It need not be UTF-8.
+pub(super) fn quote(text: impl AsRef<[u8]>) -> String {
+    let text = text.as_ref();
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
-    for c in text.chars() {
-        push_escaped(&mut out, c, '"');
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            push_escaped(&mut out, c, '"');
+        }
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\x{byte:02x}");
+        }
     }
     out.push('"');
     out
+}
+
+/// Tells whether `http.DetectContentType` takes a text for binary data: it looks for control
+/// characters in the first 512 bytes.
+pub(super) fn is_binary(text: &str) -> bool {
+    text.bytes()
+        .take(512)
+        .any(|byte| matches!(byte, 0..=8 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f))
 }
 
 /// Quotes a byte as `encoding/json` does in its errors: as the character of that
@@ -238,11 +253,11 @@ pub(super) fn quote_byte(byte: u8) -> String {
 }
 
 /// Quotes a text of the request behind `before`, or leaves out both if the text might be a
-/// secret. One that looks like a name and is shorter than a key of 16 bytes, in hexadecimal
-/// digits or base64, is none.
+/// secret. One that looks like a name or a number and is shorter than a key of 16 bytes, in
+/// hexadecimal digits or base64, is none.
 pub(super) fn told(before: &str, text: &str) -> String {
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if text.len() <= 20 && text.bytes().all(is_name) {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+    if text.len() <= 20 && text.trim().bytes().all(is_name) {
         format!("{before}{}", quote(text))
     } else {
         String::new()
@@ -424,13 +439,12 @@ mod tests {
 
     #[test]
     fn text_is_told_only_if_it_looks_like_a_name() {
-        for text in ["", "peer-id", "1.5s", "Max_Stale"] {
+        for text in ["", "peer-id", "1.5s", "Max_Stale", "+1", " true"] {
             assert_eq!(told(" ", text), format!(" {text:?}"));
         }
         for text in [
             "a b",
             "a=",
-            "+1",
             "é",
             "b852fbe78b5c4d2fa7a33f",
             "z90lFx3sZZLtTOkutXcwYg",

@@ -128,6 +128,8 @@ impl fmt::Debug for Response {
 }
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+/// What Go takes for no text.
+pub(super) const BINARY: &str = "application/octet-stream";
 pub(super) const JSON: &str = "application/json";
 /// An error in the form of RFC 9457.
 pub(super) const PROBLEM: &str = "application/problem+json";

@@ -68,6 +68,13 @@ impl<'a> Query<'a> {
         self.get(name).filter(|value| !value.is_empty())
     }
 
+    /// The value of `name`, if it is not UTF-8.
+    pub(super) fn broken(&self, name: &str) -> Option<Box<[u8]>> {
+        let (_, value) = self.raw_pairs().find(|(key, _)| unescape(key) == name)?;
+        let bytes: Box<[u8]> = percent_decode_str(&value.replace('+', " ")).collect();
+        std::str::from_utf8(&bytes).is_err().then_some(bytes)
+    }
+
     /// The decoded names and values, in order.
     pub(super) fn pairs(&self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
         self.raw_pairs()

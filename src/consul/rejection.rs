@@ -48,6 +48,8 @@ pub(super) enum Reason {
     UnknownPath {
         /// The endpoint that may have been meant.
         nearest: Option<&'static str>,
+        /// It has `/v1/` in it.
+        is_api: bool,
     },
     MalformedQuery,
     /// OPTIONS, which is no mistake.
@@ -80,6 +82,8 @@ pub(super) enum Mistake {
     Index,
     NoPeer,
     TwoPeers,
+    /// A partition, in this part of the request.
+    Partition(&'static str),
     Cas(String),
     RelayFactor(String),
     RelayFactorRange,
@@ -179,8 +183,8 @@ impl Reason {
         let response = match self {
             // net/http and its mux answer these before Consul sees the request.
             Reason::MalformedTarget if is_consul => return Response::text(400, "400 Bad Request"),
-            Reason::UnknownPath { .. } if is_consul => {
-                return match rules.unknown_path {
+            Reason::UnknownPath { is_api, .. } if is_consul => {
+                return match rules.unknown_path(*is_api) {
                     "" => Response::empty(404),
                     text => Response::text(404, text),
                 };
@@ -192,8 +196,8 @@ impl Reason {
             Reason::MalformedTarget | Reason::UnprintablePath => {
                 text(400, "Invalid URL path: check its % escapes")
             }
-            Reason::UnknownPath { nearest } => {
-                let mut what = rules.unknown_path.to_owned();
+            Reason::UnknownPath { nearest, is_api } => {
+                let mut what = rules.unknown_path(*is_api).to_owned();
                 if let Some(nearest) = nearest {
                     what += &format!(": did you mean {PREFIX}{nearest}?");
                 }
@@ -254,6 +258,9 @@ impl Mistake {
             Mistake::Wait => "Invalid wait time".into(),
             Mistake::Index => "Invalid index".into(),
             Mistake::NoPeer => rules.missing_peer.into(),
+            Mistake::Partition(what) => {
+                format!("Invalid {what} - Partitions are a Consul Enterprise feature")
+            }
             Mistake::TwoPeers => "Must specify only one of ?id or ?address".into(),
             Mistake::Cas(value) if own => format!(
                 "the query parameter \"cas\" must be an index such as 42{}",
@@ -317,10 +324,7 @@ impl Mistake {
             }
             Mistake::TooLong { what, limit } => format!("{what} is longer than {limit} bytes"),
             Mistake::TooMany { what, limit } => format!("there are more than {limit} {what}"),
-            Mistake::NegativeDuration(field) if own => format!("{field:?} must not be negative"),
-            Mistake::NegativeDuration(field) => {
-                format!("Error parsing autopilot config: {field:?} must not be negative")
-            }
+            Mistake::NegativeDuration(field) => format!("{field:?} must not be negative"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The autopilot of one simulated server.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use super::raft::MockRaft;
 use crate::autopilot::{
     AutopilotBackend, AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
 };
+use crate::consul::Dialect;
 use crate::error::OperatorError;
 use crate::raft::RaftServer;
 use crate::types::NodeName;
@@ -46,15 +48,18 @@ pub struct MockAutopilot {
     raft: MockRaft,
     /// The software version of the servers.
     pub(super) version: String,
+    /// The metadata of the servers' nodes.
+    pub(super) meta: BTreeMap<String, String>,
 }
 
 impl MockAutopilot {
-    /// Creates the autopilot of the server that this Raft belongs to. It reports 1.10.0
-    /// as the software version.
+    /// Creates the autopilot of the server that this Raft belongs to. It reports the
+    /// software version of Consul [in `Precise`](Dialect::version).
     pub fn new(raft: &MockRaft) -> Self {
         MockAutopilot {
             raft: raft.clone(),
-            version: "1.10.0".into(),
+            version: Dialect::default().version().into(),
+            meta: [("consul-network-segment".into(), String::new())].into(),
         }
     }
 
@@ -89,8 +94,7 @@ impl MockAutopilot {
                 (false, true) => RaftRole::Voter,
                 (false, false) => RaftRole::Nonvoter,
             },
-            // As servers of Consul 1.10 have it.
-            meta: [("consul-network-segment".into(), String::new())].into(),
+            meta: self.meta.clone(),
         }
     }
 }

@@ -50,6 +50,7 @@ pub struct MockFederationBuilder {
     pub(super) raft_index: u64,
     pub(super) autopilot: bool,
     pub(super) version: Option<String>,
+    pub(super) meta: Option<BTreeMap<String, String>>,
     pub(super) authorizer: Arc<dyn AclAuthorizer>,
     pub(super) authorizers: BTreeMap<DatacenterName, Arc<dyn AclAuthorizer>>,
     pub(super) service_options: Box<dyn Fn(OperatorServiceBuilder) -> OperatorServiceBuilder>,
@@ -73,6 +74,7 @@ impl MockFederation {
             raft_index: 1,
             autopilot: true,
             version: None,
+            meta: None,
             authorizer: Arc::new(AllowAll),
             authorizers: BTreeMap::new(),
             service_options: Box::new(|service| service),
@@ -180,10 +182,25 @@ impl MockFederationBuilder {
         self
     }
 
-    /// Sets the software version that autopilot reports. Default: that of
+    /// Sets the software version that autopilot reports, such as that of a
+    /// [dialect's server](crate::consul::Dialect::version). Default: that of
     /// [`MockAutopilot`](super::MockAutopilot).
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.version = Some(version.into());
+        self
+    }
+
+    /// Sets the metadata of the servers' nodes, which autopilot shows. Default: that of
+    /// Consul 1.10.
+    pub fn node_meta<N: Into<String>, V: Into<String>>(
+        mut self,
+        meta: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let meta = meta.into_iter();
+        self.meta = Some(
+            meta.map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        );
         self
     }
 

@@ -137,6 +137,9 @@ impl MockFederationBuilder {
             if let Some(version) = &self.version {
                 autopilot.version.clone_from(version);
             }
+            if let Some(meta) = &self.meta {
+                autopilot.meta.clone_from(meta);
+            }
             builder = builder.autopilot(autopilot);
         }
         builder = (self.service_options)(builder);

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use cluster_operator::acl::{DefaultPolicy, Resource};
-use cluster_operator::consul::Dialect::{Consul0_7, Consul1_10, Precise};
+use cluster_operator::consul::Dialect::{Consul0_7, Consul1_10, Consul1_17, Precise};
 use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::{AllowAll, KeyringBackend, NodeName, OperatorError, OperatorService, Pool};
@@ -84,6 +84,10 @@ fn segment_has_its_name_from_1_10_on() {
             [(none, &*primaries), (none, &primaries), (alpha, &primaries)],
         ),
         (
+            Consul1_17,
+            [(none, &*primaries), (none, &primaries), (alpha, &primaries)],
+        ),
+        (
             Precise,
             [("", &*primaries), ("", &primaries), (alpha, &primaries)],
         ),
@@ -150,7 +154,7 @@ fn truncated_list_of_keys_is_a_200_that_says_so() {
         .build()
         .unwrap();
     let message = "truncated key list response, showing first 1 of 30 keys";
-    for dialect in [Precise, Consul1_10, Consul0_7] {
+    for dialect in [Precise, Consul1_17, Consul1_10, Consul0_7] {
         let answer = ask("GET", "keyring").dialect(dialect).send(&service);
         assert_eq!(answer.status(), 200, "{dialect:?}");
         let ring = &answer.json()[0];
@@ -181,6 +185,12 @@ fn each_forwarding_server_adds_its_prefix_to_an_error() {
         ),
         (
             Consul1_10,
+            "bob",
+            "raft/peer?address=x&dc=dc2",
+            "rpc error making call: rpc error making call: ",
+        ),
+        (
+            Consul1_17,
             "bob",
             "raft/peer?address=x&dc=dc2",
             "rpc error making call: rpc error making call: ",
@@ -232,6 +242,14 @@ fn remote_denial_fails_the_whole_listing_in_consul() {
             "GET",
             500,
             "rpc error: Reading keyring denied by ACLs",
+        ),
+        (
+            denied(),
+            Consul1_17,
+            "PUT",
+            403,
+            "rpc error making call: Permission denied: token with AccessorID \
+             'acce5500-0000-4000-8000-000000000001' lacks permission 'keyring:write'",
         ),
         (
             unknown(),
@@ -344,7 +362,7 @@ fn additions_of_precise_are_unknown_to_consul() {
 }
 
 #[test]
-fn only_1_10_tells_the_default_policy_in_a_header() {
+fn default_policy_is_in_a_header_from_1_10_on() {
     for (policy, text) in [
         (DefaultPolicy::Allow, "allow"),
         (DefaultPolicy::Deny, "deny"),
@@ -352,7 +370,12 @@ fn only_1_10_tells_the_default_policy_in_a_header() {
         let federation = two_datacenters().authorizer(MockAcl::new(policy)).build();
         let alice = federation.service("alice");
         for target in ["keyring", "raft/configuration?index=x", "raft/peer"] {
-            for (dialect, want) in [(Precise, None), (Consul1_10, Some(text)), (Consul0_7, None)] {
+            for (dialect, want) in [
+                (Precise, None),
+                (Consul1_17, Some(text)),
+                (Consul1_10, Some(text)),
+                (Consul0_7, None),
+            ] {
                 let answer = ask("GET", target).dialect(dialect).send(&alice);
                 let told = answer.header("X-Consul-Default-Acl-Policy");
                 assert_eq!(told, want, "{dialect:?} {target}");
@@ -381,9 +404,178 @@ fn each_dialect_has_its_rules_for_the_rest_of_a_body() {
             400,
         ),
     ] {
-        for (dialect, status) in [(Consul0_7, old), (Consul1_10, new), (Precise, precise)] {
+        for (dialect, status) in [
+            (Consul0_7, old),
+            (Consul1_10, new),
+            (Consul1_17, new),
+            (Precise, precise),
+        ] {
             let ask = ask("POST", "keyring").dialect(dialect).body(body.as_str());
             assert_eq!(ask.send(&alice).status(), status, "{dialect:?} {body}");
         }
     }
+}
+
+#[test]
+fn transfer_in_1_17_deposes_the_local_leader_whatever_dc_says() {
+    let federation = two_datacenters().build();
+    let leaders = || ["dc1", "dc2"].map(|name| federation.leader(name).unwrap().to_string());
+    let transfer = |dialect, query: &str| {
+        let ask = ask("POST", &format!("raft/transfer-leader?{query}")).dialect(dialect);
+        let answer = ask.send(&federation.service("dave"));
+        (answer.status(), answer.text().to_owned())
+    };
+    // Dave has nobody to transfer to.
+    let none = (500, "cannot find peer".to_owned());
+    assert_eq!(transfer(Consul1_17, "dc=dc1"), none);
+    assert_eq!(leaders(), ["alice", "dave"]);
+    let done = (200, r#"{"Success":true}"#.to_owned());
+    assert_eq!(transfer(Precise, "dc=dc1"), done);
+    assert_eq!(leaders(), ["bob", "dave"]);
+}
+
+#[test]
+fn reasons_of_a_refused_transfer_have_no_prefix_in_1_17() {
+    let federation = two_datacenters()
+        .raft_servers(|server| server.id = server.name.as_ref().unwrap().as_str().into())
+        .build();
+    for (query, text, media) in [
+        (
+            "id=alice",
+            "cannot transfer leadership to itself",
+            "text/plain; charset=utf-8",
+        ),
+        (
+            "id=x",
+            "Could not find address for server id x",
+            "text/plain; charset=utf-8",
+        ),
+        (
+            "id=%01",
+            "Could not find address for server id \u{1}",
+            "application/octet-stream",
+        ),
+        (
+            "id=%ff",
+            "grpc: error while marshaling: string field contains invalid UTF-8",
+            "text/plain; charset=utf-8",
+        ),
+    ] {
+        // Bob forwards it to alice.
+        for server in ["alice", "bob"] {
+            let ask = ask("POST", &format!("raft/transfer-leader?{query}"));
+            let answer = ask.dialect(Consul1_17).send(&federation.service(server));
+            assert_eq!((answer.status(), answer.text()), (500, text), "{server}");
+            assert_eq!(answer.header("Content-Type"), Some(media), "{server}");
+        }
+    }
+}
+
+#[test]
+fn partition_is_refused_in_a_transfer_only() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let text = |what: &str| format!("Invalid {what} - Partitions are a Consul Enterprise feature");
+    let query = ask("POST", "raft/transfer-leader?partition=default").dialect(Consul1_17);
+    let want = text("query parameter: \"partition\"");
+    assert_eq!(query.send(&alice).error(), (400, want.as_str()));
+    let header = ask("POST", "raft/transfer-leader").dialect(Consul1_17);
+    let header = header.header("X-Consul-Partition", "default");
+    let want = text("header: \"X-Consul-Partition\"");
+    assert_eq!(header.send(&alice).error(), (400, want.as_str()));
+    for (method, target) in [
+        ("POST", "raft/transfer-leader?partition="),
+        ("GET", "keyring?partition=x"),
+        ("GET", "raft/configuration?partition=x&ns=y"),
+    ] {
+        let answer = ask(method, target).dialect(Consul1_17).send(&alice);
+        assert_eq!(answer.status(), 200, "{target}");
+    }
+}
+
+#[test]
+fn name_that_is_not_utf8_is_quoted_byte_by_byte() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    for dialect in [Consul1_17, Consul1_10, Consul0_7] {
+        let answer = ask("DELETE", "raft/peer?address=a+%ff%C3%a9%e2%82");
+        let text = "address \"a \\xff\u{e9}\\xe2\\x82\" was not found in the Raft configuration";
+        assert_eq!(answer.dialect(dialect).send(&alice).error(), (500, text));
+    }
+}
+
+#[test]
+fn null_is_a_threshold_of_zero_in_consul() {
+    for (dialect, body, shown) in [
+        (
+            Consul1_17,
+            r#"{"LastContactThreshold":null}"#,
+            ("0s", "10s"),
+        ),
+        (
+            Consul1_17,
+            r#"{"ServerStabilizationTime":null}"#,
+            ("200ms", "0s"),
+        ),
+        (
+            Consul1_17,
+            r#"{"LastContactThreshold":"1s","lastcontactthreshold":null}"#,
+            ("0s", "10s"),
+        ),
+        (
+            Consul1_17,
+            r#"{"LastContactThreshold":null,"LastContactThreshold":"1s"}"#,
+            ("1s", "10s"),
+        ),
+        (Consul1_10, r#"{"LastContactThreshold":null}"#, ("0s", "0s")),
+        (
+            Precise,
+            r#"{"LastContactThreshold":null}"#,
+            ("200ms", "10s"),
+        ),
+    ] {
+        let federation = two_datacenters().build();
+        let alice = federation.service("alice");
+        let ask = |method| ask(method, "autopilot/configuration").dialect(dialect);
+        assert_eq!(ask("PUT").body(body).send(&alice).text(), "true");
+        let rules = ask("GET").send(&alice).json();
+        assert_eq!(rules["LastContactThreshold"], shown.0, "{dialect:?} {body}");
+        assert_eq!(
+            rules["ServerStabilizationTime"], shown.1,
+            "{dialect:?} {body}"
+        );
+    }
+}
+
+#[test]
+fn unknown_path_has_a_text_in_1_17() {
+    let federation = two_datacenters().build();
+    let alice = federation.service("alice");
+    let api = "Invalid URL path: not a recognized HTTP API endpoint\n";
+    let hint = "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with \
+                '/v1/'\n";
+    for (path, text) in [
+        ("/v1/operator/usage", api),
+        ("/v1/operator/keyring/", api),
+        ("/%761/operator/Keyring", api),
+        ("/operator/keyring", hint),
+        ("/v1", hint),
+    ] {
+        let answer = ask("GET", path).dialect(Consul1_17).send(&alice);
+        assert_eq!(answer.error(), (404, text), "{path}");
+        assert_eq!(answer.header("Vary"), None);
+    }
+}
+
+#[test]
+fn simulated_servers_have_the_version_of_the_dialect() {
+    for dialect in [Precise, Consul1_17, Consul1_10] {
+        let federation = two_datacenters().version(dialect.version()).build();
+        let ask = ask("GET", "autopilot/health").dialect(dialect);
+        let health = ask.send(&federation.service("alice")).json();
+        assert_eq!(health["Servers"][0]["Version"], dialect.version());
+    }
+    let default = two_datacenters().build();
+    let state = ask("GET", "autopilot/state").send(&default.service("alice"));
+    assert!(state.text().contains(r#""Version":"1.17.0""#));
 }

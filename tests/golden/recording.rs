@@ -20,6 +20,9 @@ pub(crate) struct Scenario {
     #[serde(default)]
     pub(crate) tokens: BTreeMap<String, Rules>,
     pub(crate) management_token: Option<String>,
+    /// The accessor ids of the tokens.
+    #[serde(default)]
+    pub(crate) accessors: BTreeMap<String, String>,
     pub(crate) cases: Vec<Case>,
 }
 

@@ -1,8 +1,12 @@
 //! The servers that a scenario was recorded on, as a mock federation.
 
-use cluster_operator::acl::{DefaultPolicy, Resource};
+use std::collections::BTreeMap;
+
+use cluster_operator::acl::{AccessorId, DefaultPolicy, Resource};
 use cluster_operator::consul::{Dialect, Request as WireRequest, Wire};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
+use cluster_operator::raft::{PeerSelector, RaftServer};
+use cluster_operator::service::Caller;
 use cluster_operator::{AllowAll, GossipKey, NodeName, Pool};
 
 use super::recording::{Case, Request, Response, Scenario};
@@ -29,6 +33,8 @@ impl World {
         let mut builder = MockFederation::builder()
             .notices_failures(false)
             .version(consul)
+            .node_meta(first_meta(scenario))
+            .raft_servers(|server| server.last_index = Some(0))
             .raft_index(if old { 1 } else { 22 });
         builder = if many {
             builder
@@ -59,11 +65,7 @@ impl World {
         };
         World {
             federation: builder.build(),
-            wire: Wire::new(if old {
-                Dialect::Consul0_7
-            } else {
-                Dialect::Consul1_10
-            }),
+            wire: Wire::new(dialect(consul)),
             consul: consul.to_owned(),
             many,
             recorded_ids: recorded_ids(scenario),
@@ -131,6 +133,34 @@ impl World {
     fn lead(&self, case: &Case) {
         if let Some(leader) = leader(&case.response.body) {
             self.federation.elect(leader);
+        }
+        if let Some(recorded) = configuration(&case.response.body) {
+            self.rejoin(&recorded.names);
+        }
+    }
+
+    /// Consul's autopilot removes a server that seems dead while the lead changes, and adds
+    /// it again: then it stands last.
+    fn rejoin(&self, recorded: &[String]) {
+        let ours: Vec<_> = self.federation.configuration("dc1").servers;
+        let name = |server: &RaftServer| server.name.as_ref().unwrap().to_string();
+        let mut names: Vec<_> = ours.iter().map(name).collect();
+        let first = names.iter().position(|name| Some(name) == recorded.first());
+        names.sort();
+        let mut same = recorded.to_vec();
+        same.sort();
+        let Some(first) = first.filter(|_| names == same) else {
+            return;
+        };
+        for server in &ours[..first] {
+            let peer = PeerSelector::Id(server.id.clone());
+            let leader = self
+                .federation
+                .service(self.federation.leader("dc1").unwrap());
+            let caller = Caller::anonymous();
+            let removal = leader.remove_peer(&caller, peer, None);
+            futures_executor::block_on(removal).unwrap();
+            assert!(self.federation.join(name(server)));
         }
     }
 
@@ -226,6 +256,16 @@ impl World {
     }
 }
 
+/// The dialect of a version of Consul.
+pub(crate) fn dialect(consul: &str) -> Dialect {
+    use Dialect::{Consul0_7, Consul1_10, Consul1_17};
+    let dialects = [Consul0_7, Consul1_10, Consul1_17].into_iter();
+    let mut dialects = dialects.filter(|dialect| dialect.version() == consul);
+    dialects
+        .next()
+        .unwrap_or_else(|| panic!("no dialect of Consul {consul}"))
+}
+
 /// The leader of dc1 that an answer of autopilot or a Raft configuration shows.
 fn leader(body: &str) -> Option<String> {
     let value: serde_json::Value = serde_json::from_str(body).ok()?;
@@ -297,6 +337,16 @@ fn recorded_ids(scenario: &Scenario) -> Vec<(String, String)> {
     found
 }
 
+/// The metadata of the nodes, in the first answer of autopilot that has it.
+fn first_meta(scenario: &Scenario) -> BTreeMap<String, String> {
+    let meta = scenario.cases.iter().find_map(|case| {
+        let value: serde_json::Value = serde_json::from_str(&case.response.body).ok()?;
+        let server = value.get("Servers")?.as_object()?.values().next()?;
+        serde_json::from_value(server.get("Meta")?.clone()).ok()
+    });
+    meta.unwrap_or_default()
+}
+
 /// The one key of the first listing that shows only one.
 fn first_key(scenario: &Scenario) -> GossipKey {
     let listed = scenario.cases.iter().find_map(|case| {
@@ -319,6 +369,9 @@ fn acl(scenario: &Scenario) -> MockAcl {
     }
     for (secret, rules) in &scenario.tokens {
         let mut token = MockToken::new(secret);
+        if let Some(accessor) = scenario.accessors.get(secret) {
+            token = token.with_accessor(AccessorId::new(accessor));
+        }
         for (resource, name) in [
             (Resource::Operator, "operator"),
             (Resource::Keyring, "keyring"),
