@@ -18,7 +18,6 @@ use super::path::{self, Redirect};
 use super::query::{self, Query, consistency, datacenter, token};
 use super::rejection::{KEY_EXAMPLE, Mistake, Permission, Reason, Rejection, nearest};
 use super::{error, unmarshal};
-use crate::acl::Token;
 use crate::autopilot::AutopilotConfiguration;
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
@@ -34,6 +33,17 @@ pub struct Call {
     pub view: View,
 }
 
+/// What a request asks for.
+pub(super) enum Decoded {
+    Call(Call),
+    /// The list of endpoints, which needs no operation.
+    Index {
+        /// The caller, and the datacenter that the request names.
+        caller: Caller,
+        view: View,
+    },
+}
+
 /// The parts of a request to an endpoint.
 struct Parts<'a> {
     method: &'a str,
@@ -45,15 +55,20 @@ struct Parts<'a> {
     autopilot: &'a AutopilotConfiguration,
 }
 
-/// An operation, and the malformed key for which it stands, if there is one.
-type Decoded = (Operation, Option<MalformedKey>);
+/// What a request asks of its endpoint.
+enum Asked {
+    Index,
+    Operation(Operation),
+    /// A listing that stands for a change with this key.
+    MalformedKey(Operation, MalformedKey),
+}
 
 pub(super) fn decode(
     request: &Request<'_>,
     rules: &'static Rules,
     body_limit: usize,
     autopilot: &AutopilotConfiguration,
-) -> Result<Call, Rejection> {
+) -> Result<Decoded, Rejection> {
     let form = form(request.method, request.headers, rules);
     let reject = |reason| Rejection {
         reason,
@@ -99,43 +114,46 @@ pub(super) fn decode(
         addresses: false,
         form,
     };
-    let permission = |token: Option<Token>, view| {
-        Some(Box::new(Permission {
-            caller: Caller::of(token),
-            resource,
-            access,
-            view,
-        }))
+    let datacenter = match endpoint {
+        Endpoint::TransferLeader if !rules.transfer_elsewhere => None,
+        _ => datacenter(query, rules),
     };
-    if endpoint == Endpoint::Index {
-        return Err(Rejection {
-            only_for: permission(token, view),
-            ..reject(Reason::Index {
-                datacenter: datacenter(query, rules),
-            })
-        });
-    }
-    match no_body(endpoint, &parts).and_then(|()| operation(endpoint, &parts)) {
-        Ok((operation, malformed_key)) => {
-            view.malformed_key = malformed_key;
-            let mut request = OperatorRequest::new(operation);
-            request.token = token;
-            request.datacenter = match endpoint {
-                Endpoint::TransferLeader if !rules.transfer_elsewhere => None,
-                _ => datacenter(query, rules),
-            };
-            Ok(Call { request, view })
+    let operation = match no_body(endpoint, &parts).and_then(|()| asked(endpoint, &parts)) {
+        Ok(Asked::Index) => {
+            let caller = Caller { token, datacenter };
+            return Ok(Decoded::Index { caller, view });
+        }
+        Ok(Asked::Operation(operation)) => operation,
+        Ok(Asked::MalformedKey(listing, key)) => {
+            view.malformed_key = Some(key);
+            listing
         }
         Err(mistake) => {
             let is_about_body = matches!(mistake, Mistake::UnexpectedBody);
             let mut rejection = reject(Reason::Mistake(mistake));
             // Only a caller who may write learns what is wrong with a body.
             if rules.private_mistakes && (endpoint.wants_body(method) || is_about_body) {
-                rejection.only_for = permission(token, view);
+                rejection.only_for = Some(Box::new(Permission {
+                    caller: Caller::of(token),
+                    resource,
+                    access,
+                    view,
+                }));
             }
-            Err(rejection)
+            return Err(rejection);
         }
-    }
+    };
+    let mut request = OperatorRequest::new(operation);
+    request.token = token;
+    request.datacenter = datacenter;
+    Ok(Decoded::Call(Call { request, view }))
+}
+
+/// Returns the caller of a request that has been decoded.
+pub(super) fn caller(request: &Request<'_>, rules: &Rules) -> Caller {
+    let query = Query::parse(request.query.unwrap_or("")).ok();
+    let token = query.and_then(|query| token(query, request.headers, rules).ok());
+    Caller::of(token.flatten())
 }
 
 /// Reads what the request says about the form of an error.
@@ -218,12 +236,12 @@ fn no_body(endpoint: Endpoint, parts: &Parts<'_>) -> Result<(), Mistake> {
     }
 }
 
-fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> {
+fn asked(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Asked, Mistake> {
     let freshness = || consistency(parts.query, parts.headers, parts.rules);
     let operation = match endpoint {
+        Endpoint::Index => return Ok(Asked::Index),
         Endpoint::Keyring => return keyring(parts),
-        // The index is answered without an operation.
-        Endpoint::Index | Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
+        Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
         Endpoint::RaftPeer => remove_peer(parts)?,
         Endpoint::TransferLeader => transfer_leadership(parts)?,
         Endpoint::AutopilotConfiguration if parts.method == "PUT" => {
@@ -237,7 +255,7 @@ fn operation(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Decoded, Mistake> 
             Operation::AutopilotState(freshness()?)
         }
     };
-    Ok((operation, None))
+    Ok(Asked::Operation(operation))
 }
 
 /// Reads a parameter that names a server.
@@ -303,7 +321,7 @@ fn cas(parts: &Parts<'_>) -> Result<Option<u64>, Mistake> {
     index.transpose()
 }
 
-fn keyring(parts: &Parts<'_>) -> Result<Decoded, Mistake> {
+fn keyring(parts: &Parts<'_>) -> Result<Asked, Mistake> {
     let change = match parts.method {
         "POST" => Some(Change::Install),
         "PUT" => Some(Change::Use),
@@ -349,7 +367,10 @@ fn keyring(parts: &Parts<'_>) -> Result<Decoded, Mistake> {
         },
         relay_factor,
     };
-    Ok((operation, malformed_key))
+    Ok(match malformed_key {
+        Some(key) => Asked::MalformedKey(operation, key),
+        None => Asked::Operation(operation),
+    })
 }
 
 /// Reads the JSON body. `prefix` stands before an error in Consul's dialects.

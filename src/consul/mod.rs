@@ -69,7 +69,7 @@ mod rejection;
 mod rings;
 mod unmarshal;
 
-use crate::acl::{Access, DefaultPolicy, Resource};
+use crate::acl::{DefaultPolicy, Resource};
 use crate::autopilot::AutopilotConfiguration;
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
@@ -81,6 +81,7 @@ pub use endpoint::View;
 pub use message::{Headers, Request, Response};
 pub use rejection::{Permission, Rejection};
 
+use decode::Decoded;
 use endpoint::Endpoint;
 use rejection::{Mistake, Reason};
 
@@ -162,76 +163,68 @@ impl Wire {
         } else {
             *self
         };
-        let original = request;
-        let Call { request, view } = match wire.decode(&original, service.autopilot_defaults()) {
-            Ok(call) => call,
+        let (call, view) = match wire.decoded(&request, service.autopilot_defaults()) {
+            Ok(Decoded::Call(Call { request, view })) => (request, view),
+            Ok(Decoded::Index { caller, view }) => {
+                return wire.index(service, &caller, &view).await;
+            }
             Err(rejection) => return wire.rejected(service, &rejection).await,
+        };
+        let (resource, _) = call.operation.permission();
+        // The token is read again, since a copy would cost each request an allocation.
+        let authorize = async || {
+            let caller = decode::caller(&request, wire.dialect.rules());
+            service.authorize(&caller, resource, view.access).await
         };
         if view.malformed_key.is_some() {
             // The rings are listed for a change, so the caller has to be allowed to write.
-            let caller = Caller::of(request.token.clone());
-            let asked = service.authorize(&caller, Resource::Keyring, Access::Write);
-            if let Err(error) = asked.await {
+            if let Err(error) = authorize().await {
                 return wire.encode(&view, Err(error));
             }
         }
-        let result = service.call(request).await;
-        let view = match &result {
-            Err(error) if error::names_server(error) => {
-                wire.shown_to(service, view, &original).await
-            }
-            _ => view,
-        };
+        let result = service.call(call).await;
+        if result.as_ref().is_err_and(error::names_server) && authorize().await.is_ok() {
+            return wire.encode(&view.with_addresses(), result);
+        }
         wire.encode(&view, result)
     }
 
-    /// Returns the view with addresses if the caller is authorized.
-    async fn shown_to(&self, service: &OperatorService, view: View, request: &Request<'_>) -> View {
-        let Ok(Call { request, .. }) = self.decode(request, service.autopilot_defaults()) else {
-            return view;
-        };
-        let (resource, access) = request.operation.permission();
-        let caller = Caller::of(request.token);
-        match service.authorize(&caller, resource, access).await {
-            Ok(_) => view.with_addresses(),
-            Err(_) => view,
+    /// Lists the endpoints.
+    async fn index(&self, service: &OperatorService, caller: &Caller, view: &View) -> Response {
+        let authorize = |resource| service.authorize(caller, resource, view.access);
+        let mut allowed = authorize(Resource::Operator).await;
+        if allowed.is_err() {
+            // One of the two permissions is enough.
+            allowed = authorize(Resource::Keyring).await.or(allowed);
+        }
+        if let Err(error) = allowed {
+            return self.encode(view, Err(error));
+        }
+        match &caller.datacenter {
+            Some(name) if name != service.datacenter() => self.reject(&Rejection {
+                reason: Reason::Mistake(Mistake::IndexElsewhere),
+                form: view.form,
+                only_for: None,
+            }),
+            _ => encode::index(view, service, self.dialect.rules(), self.default_policy),
         }
     }
 
     /// Answers a rejected request, with a denial if the caller may not know the reason.
     async fn rejected(&self, service: &OperatorService, rejection: &Rejection) -> Response {
-        let Some(asked) = rejection.only_for() else {
-            return self.reject(rejection);
-        };
-        let is_index = matches!(rejection.reason, Reason::Index { .. });
-        let authorize = |resource| service.authorize(&asked.caller, resource, asked.access);
-        let mut allowed = authorize(asked.resource).await;
-        if is_index && allowed.is_err() {
-            // One of the two permissions is enough.
-            allowed = authorize(Resource::Keyring).await.or(allowed);
-        }
-        if let Err(error) = allowed {
-            return self.encode(&asked.view, Err(error));
-        }
-        match &rejection.reason {
-            Reason::Index {
-                datacenter: Some(name),
-            } if name != service.datacenter() => self.reject(&Rejection {
-                reason: Reason::Mistake(Mistake::IndexElsewhere),
-                form: rejection.form,
-                only_for: None,
-            }),
-            Reason::Index { .. } => {
-                let rules = self.dialect.rules();
-                encode::index(&asked.view, service, rules, self.default_policy)
+        if let Some(asked) = rejection.only_for() {
+            let allowed = service.authorize(&asked.caller, asked.resource, asked.access);
+            if let Err(error) = allowed.await {
+                return self.encode(&asked.view, Err(error));
             }
-            _ => self.reject(rejection),
         }
+        self.reject(rejection)
     }
 
     /// Reads a request. A change of autopilot's configuration takes from `autopilot` the
     /// fields that it omits: give it
-    /// [the service's](OperatorService::autopilot_defaults).
+    /// [the service's](OperatorService::autopilot_defaults). `GET /v1/operator/`, which lists
+    /// the endpoints of a service, is rejected here; [`serve`](Wire::serve) answers it.
     ///
     /// # Errors
     /// [`Rejection`], if the service cannot be asked.
@@ -240,6 +233,21 @@ impl Wire {
         request: &Request<'_>,
         autopilot: &AutopilotConfiguration,
     ) -> Result<Call, Rejection> {
+        match self.decoded(request, autopilot)? {
+            Decoded::Call(call) => Ok(call),
+            Decoded::Index { view, .. } => Err(Rejection {
+                reason: Reason::Index,
+                form: view.form,
+                only_for: None,
+            }),
+        }
+    }
+
+    fn decoded(
+        &self,
+        request: &Request<'_>,
+        autopilot: &AutopilotConfiguration,
+    ) -> Result<Decoded, Rejection> {
         decode::decode(request, self.dialect.rules(), self.body_limit, autopilot)
     }
 

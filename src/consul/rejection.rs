@@ -13,7 +13,6 @@ use crate::acl::{Access, DefaultPolicy, Resource};
 use crate::error::ErrorKind;
 use crate::keyring::InvalidKey;
 use crate::service::Caller;
-use crate::types::DatacenterName;
 
 /// A request that the service is not asked, and why.
 ///
@@ -54,11 +53,8 @@ pub(super) enum Reason {
     MalformedQuery,
     /// OPTIONS, which is no mistake.
     Options(Endpoint),
-    /// The list of endpoints, which is no mistake either.
-    Index {
-        /// The one that the request names.
-        datacenter: Option<DatacenterName>,
-    },
+    /// The list of endpoints, which only a service has.
+    Index,
     Method {
         endpoint: Endpoint,
         method: String,
@@ -171,7 +167,7 @@ impl Reason {
         let reason = String::new();
         let kind = match self {
             Reason::Mistake(Mistake::Key(error)) => ErrorKind::InvalidKey(*error),
-            Reason::Index { .. } => ErrorKind::Unsupported { what: reason },
+            Reason::Index => ErrorKind::Unsupported { what: reason },
             _ => ErrorKind::InvalidRequest { reason },
         };
         kind.name()
@@ -207,8 +203,7 @@ impl Reason {
                 400,
                 "Invalid query string: check its % escapes and semicolons",
             ),
-            // The service answers it.
-            Reason::Index { .. } => text(501, "the list of endpoints needs the service"),
+            Reason::Index => text(501, "the list of endpoints needs the service"),
             Reason::Options(endpoint) => Response::empty(200).with("Allow", allow(*endpoint)),
             Reason::Method { .. } if !rules.allow => Response::empty(405),
             Reason::Method { endpoint, method } => {
