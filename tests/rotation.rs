@@ -4,15 +4,20 @@
 
 use std::error::Error;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, NodeKeys};
-use cluster_operator::mock::{Grant, MockAcl, MockKeyring, MockPeers, MockToken};
+use cluster_operator::mock::{
+    Fault as MockFault, Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockToken,
+    NodeFault,
+};
 use cluster_operator::operation::{KeyringReply, KeyringScope};
 use cluster_operator::peers::Target;
 use cluster_operator::rotation::{
-    RingState, RotationError, RotationFault, RotationStep, rotate, rotate_if_complete,
+    Absent, RingState, Rotation, RotationError, RotationEvent, RotationFault, RotationOptions,
+    RotationStep, ServiceRings, Unverified, repair, rotate, rotate_with,
 };
 use cluster_operator::service::Caller;
 use cluster_operator::{
@@ -481,9 +486,10 @@ async fn node_that_leaves_stops_the_rotation_until_it_is_repeated() {
     let caller = Caller::anonymous();
     // The second call to dc1's LAN is the one that installs.
     federation.plan.fail(4, Fault::OneLeaves);
-    let error = rotate(&federation.service, &caller, key(3))
-        .await
-        .unwrap_err();
+    let rings = ServiceRings::new(&federation.service, &caller);
+    let options = RotationOptions::default().absent(Absent::LeaveBehind);
+    let error = rotate_with(&rings, &key(3), &options, |_| {}).await;
+    let error = error.unwrap_err();
     assert_eq!(
         error.reason,
         RotationFault::NodeLost("dc1".into(), Pool::Lan)
@@ -492,7 +498,8 @@ async fn node_that_leaves_stops_the_rotation_until_it_is_repeated() {
     federation.assert_whole("after bob left");
 
     // The second run has listed the ring without him.
-    rotate(&federation.service, &caller, key(3)).await.unwrap();
+    let rotation = rotate_with(&rings, &key(3), &options, |_| {}).await;
+    assert_eq!(rotation.unwrap().left_behind().count(), 1);
     assert_eq!(lan.keys("alice"), [key(3)]);
     assert_eq!(lan.keys("bob"), [key(1), key(2)]);
 }
@@ -504,7 +511,9 @@ async fn node_that_gossip_has_given_up_is_left_behind_and_named() {
     lan.stop("bob");
     lan.notice_failure("bob");
     let caller = Caller::anonymous();
-    let rotation = rotate(&federation.service, &caller, key(3)).await;
+    let rings = ServiceRings::new(&federation.service, &caller);
+    let options = RotationOptions::default().absent(Absent::LeaveBehind);
+    let rotation = rotate_with(&rings, &key(3), &options, |_| {}).await;
     let rotation = rotation.unwrap();
     let left: Vec<_> = rotation.left_behind().collect();
     let [(ring, node)] = left[..] else {
@@ -518,13 +527,13 @@ async fn node_that_gossip_has_given_up_is_left_behind_and_named() {
 }
 
 #[tokio::test]
-async fn complete_rotation_refuses_to_leave_a_node_behind() {
+async fn rotation_refuses_to_leave_a_node_behind() {
     let federation = federation();
     let caller = Caller::anonymous();
     let lan = federation.rings[1].clone();
     lan.stop("bob");
     lan.notice_failure("bob");
-    let error = rotate_if_complete(&federation.service, &caller, key(3)).await;
+    let error = rotate(&federation.service, &caller, key(3)).await;
     let error = error.unwrap_err();
     let bob = RotationFault::NodeAbsent("dc1".into(), Pool::Lan, "bob".into());
     assert_eq!((&error.reason, error.step), (&bob, RotationStep::Look));
@@ -535,18 +544,18 @@ async fn complete_rotation_refuses_to_leave_a_node_behind() {
     }
 
     lan.restart("bob");
-    let rotation = rotate_if_complete(&federation.service, &caller, key(3)).await;
+    let rotation = rotate(&federation.service, &caller, key(3)).await;
     assert_eq!(rotation.unwrap().left_behind().count(), 0);
     federation.assert_rotated_to(&key(3));
 }
 
 #[tokio::test]
-async fn complete_rotation_stops_once_a_node_is_given_up() {
+async fn rotation_stops_once_a_node_is_given_up() {
     for (call, step) in CHANGES {
         let federation = federation();
         federation.plan.fail(call + 1, Fault::OneLeaves);
         let caller = Caller::anonymous();
-        let error = rotate_if_complete(&federation.service, &caller, key(3)).await;
+        let error = rotate(&federation.service, &caller, key(3)).await;
         let error = error.unwrap_err();
         let bob = RotationFault::NodeAbsent("dc1".into(), Pool::Lan, "bob".into());
         assert_eq!((&error.reason, error.step), (&bob, step), "{error}");
@@ -643,4 +652,339 @@ fn every_step_has_its_own_text() {
             "verifying that the old keys are gone",
         ]
     );
+}
+
+/// What a rotation reported.
+#[derive(Default)]
+struct Seen {
+    steps: Vec<RotationStep>,
+    rings: Vec<RingState>,
+    waits: usize,
+}
+
+impl Seen {
+    fn see(&mut self, event: RotationEvent<'_>) {
+        match event {
+            RotationEvent::Step(step) => self.steps.push(step),
+            RotationEvent::Ring(ring) => self.rings.push(ring.clone()),
+            RotationEvent::Waiting { .. } => self.waits += 1,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn progress_shows_each_step_and_each_change_of_a_ring() {
+    let federation = federation();
+    let rings = ServiceRings::new(&federation.service, &Caller::anonymous());
+    let mut seen = Seen::default();
+    let options = RotationOptions::default();
+    rotate_with(&rings, &key(3), &options, |event| seen.see(event))
+        .await
+        .unwrap();
+    let mut steps = seen.steps.clone();
+    steps.dedup();
+    assert_eq!(steps, RotationStep::ALL);
+    // The LAN of dc2: as listed, with the new key, using it, with one old key less, and
+    // with the new key alone.
+    let dc2 = seen.rings.iter().filter(|ring| ring.datacenter == "dc2");
+    let states: Vec<_> = dc2
+        .map(|ring| (ring.with_new_key, ring.using_new_key, ring.old_keys.len()))
+        .collect();
+    let expected = [
+        (0, Some(0), 2),
+        (2, Some(0), 2),
+        (2, Some(2), 2),
+        (2, Some(2), 1),
+        (2, Some(2), 0),
+    ];
+    assert_eq!(states, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rotation_waits_for_a_node_that_comes_back() {
+    let federation = federation();
+    let lan = federation.rings[1].clone();
+    lan.stop("bob");
+    lan.notice_failure("bob");
+    let rings = ServiceRings::new(&federation.service, &Caller::anonymous());
+    let options = RotationOptions::default().absent(Absent::Wait(Duration::from_secs(60)));
+    let mut seen = Seen::default();
+    let new_key = key(3);
+    let rotation = rotate_with(&rings, &new_key, &options, |event| {
+        seen.see(event);
+        if let RotationEvent::Waiting { error, left } = event {
+            let bob = RotationFault::NodeAbsent("dc1".into(), Pool::Lan, "bob".into());
+            assert_eq!(error.reason, bob);
+            assert!(left <= Duration::from_secs(60));
+            if seen.waits == 3 {
+                lan.restart("bob");
+            }
+        }
+    });
+    let rotation = rotation.await.unwrap();
+    assert_eq!(rotation.left_behind().count(), 0);
+    assert_eq!(seen.waits, 3);
+    federation.assert_rotated_to(&key(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rotation_ends_when_the_wait_is_over() {
+    let federation = federation();
+    let lan = federation.rings[1].clone();
+    // It is a member that does not answer.
+    lan.stop("bob");
+    let rings = ServiceRings::new(&federation.service, &Caller::anonymous());
+    let options = RotationOptions::default().absent(Absent::Wait(Duration::from_secs(20)));
+    let began = tokio::time::Instant::now();
+    let mut seen = Seen::default();
+    let new_key = key(3);
+    let result = rotate_with(&rings, &new_key, &options, |event| {
+        seen.see(event);
+        if seen.waits == 2 {
+            // Gossip gives it up: the ring looks complete, with a node less.
+            lan.notice_failure("bob");
+        }
+    });
+    let error = result.await.unwrap_err();
+    let bob = RotationFault::NodeAbsent("dc1".into(), Pool::Lan, "bob".into());
+    assert_eq!((error.step, &error.reason), (RotationStep::Look, &bob));
+    assert!(!error.is_past_return());
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(40), "{took:?}");
+    assert_eq!(federation.rings[0].keys("alice.dc1"), [key(1), key(2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_of_the_caller_is_not_waited_for() {
+    let ring = MockKeyring::new(Pool::Lan, key(1), ["alice"]);
+    let acl = MockAcl::new(DefaultPolicy::Deny);
+    let service = OperatorService::builder("dc1")
+        .keyring(ring)
+        .authorizer(acl)
+        .build()
+        .unwrap();
+    let rings = ServiceRings::new(&service, &Caller::anonymous());
+    let options = RotationOptions::default().absent(Absent::Wait(Duration::from_secs(60)));
+    let mut seen = Seen::default();
+    let result = rotate_with(&rings, &key(3), &options, |event| seen.see(event)).await;
+    assert!(result.is_err());
+    assert_eq!(seen.waits, 0);
+}
+
+#[tokio::test]
+async fn expected_node_that_is_no_member_stops_the_rotation() {
+    let federation = federation();
+    let rings = ServiceRings::new(&federation.service, &Caller::anonymous());
+    let lan =
+        |nodes: &[&str]| RotationOptions::default().expect("dc1", Pool::Lan, nodes.iter().copied());
+    let run = async |options: &RotationOptions| {
+        let rotation = rotate_with(&rings, &key(3), options, |_| {}).await;
+        rotation.map_err(|error| (error.step, error.reason))
+    };
+    let zoe = RotationFault::NodeAbsent("dc1".into(), Pool::Lan, "zoe".into());
+    let error = run(&lan(&["alice", "bob", "zoe"])).await.unwrap_err();
+    assert_eq!(error, (RotationStep::Look, zoe));
+    let lost = RotationFault::RingLost("dc3".into(), Pool::Lan);
+    let dc3 = lan(&["alice"]).expect("dc3", Pool::Lan, ["frank"]);
+    let error = run(&dc3).await.unwrap_err();
+    assert_eq!(error, (RotationStep::Look, lost));
+    assert_eq!(federation.rings[1].keys("alice"), [key(1), key(2)]);
+    run(&lan(&["alice", "bob"])).await.unwrap();
+    let left = lan(&["alice", "bob", "zoe"]).absent(Absent::LeaveBehind);
+    let rotation = run(&left).await.unwrap();
+    let left: Vec<_> = rotation
+        .left_behind()
+        .map(|(_, node)| node.as_str())
+        .collect();
+    assert_eq!(left, ["zoe"]);
+}
+
+#[tokio::test]
+async fn use_of_the_new_key_is_the_point_of_no_return() {
+    for (call, past) in [
+        (0, false),
+        (4, false),
+        (7, false),
+        (10, true),
+        (13, true),
+        (16, true),
+    ] {
+        let federation = federation();
+        federation.plan.fail(call, Fault::OneRefuses);
+        let error = rotate(&federation.service, &Caller::anonymous(), key(3)).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.is_past_return(), past, "{error}");
+        let says = error.to_string().contains("cannot rejoin");
+        assert_eq!(says, past, "{error}");
+    }
+    // The next run sees that the key is in use.
+    let federation = federation();
+    federation.plan.fail(16, Fault::OneRefuses);
+    let caller = Caller::anonymous();
+    rotate(&federation.service, &caller, key(3))
+        .await
+        .unwrap_err();
+    federation.plan.fail(1, Fault::OneRefuses);
+    let error = rotate(&federation.service, &caller, key(3))
+        .await
+        .unwrap_err();
+    assert_eq!(error.step, RotationStep::Look);
+    assert!(error.is_past_return(), "{error}");
+}
+
+#[tokio::test]
+async fn ring_without_primary_keys_is_named_as_unverified() {
+    /// A ring that does not show which key its nodes use.
+    struct Old(MockKeyring);
+
+    #[async_trait]
+    impl KeyringBackend for Old {
+        fn pool(&self) -> &Pool {
+            self.0.pool()
+        }
+
+        async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+            let keys = self.0.keys("alice");
+            query.answers.asking(["alice".into()]);
+            let listed = NodeKeys::without_primary(keys);
+            query.answers.answered(&"alice".into(), Ok(listed));
+            Ok(())
+        }
+
+        async fn change(
+            &self,
+            change: &KeyChange,
+            query: &GossipQuery,
+        ) -> Result<(), OperatorError> {
+            self.0.change(change, query).await
+        }
+    }
+
+    let ring = MockKeyring::new(Pool::Lan, key(1), ["alice"]);
+    let service = OperatorService::builder("dc1")
+        .keyring(Old(ring.clone()))
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let rotation = rotate(&service, &Caller::anonymous(), key(3)).await;
+    let rotation: Rotation = rotation.unwrap();
+    let unverified = [Unverified::Primary("dc1".into(), Pool::Lan)];
+    assert_eq!(rotation.unverified, unverified);
+    assert_eq!(ring.keys("alice"), [key(3)]);
+}
+
+/// Alice and bob in dc1, dave in dc2; bob has missed a rotation to key 3.
+async fn left_behind() -> MockFederation {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .datacenter("dc2", ["dave"])
+        .gossip_key(key(1))
+        .build();
+    federation.stop("bob");
+    let options = RotationOptions::default().absent(Absent::LeaveBehind);
+    let alice = rings_at(&federation, "alice");
+    let rotation = rotate_with(&alice, &key(3), &options, |_| {}).await;
+    assert_eq!(rotation.unwrap().left_behind().count(), 2);
+    federation.restart("bob");
+    federation
+}
+
+fn rings_at(federation: &MockFederation, server: &str) -> ServiceRings {
+    ServiceRings::new(&federation.service(server), &Caller::anonymous())
+}
+
+#[tokio::test]
+async fn node_left_behind_is_repaired_at_its_own_address() {
+    let federation = left_behind().await;
+    let (alice, bob) = (rings_at(&federation, "alice"), rings_at(&federation, "bob"));
+    let whole = async || {
+        let caller = Caller::anonymous();
+        let scope = KeyringScope::Federation;
+        let listed = federation.service("alice").list_keys(&caller, scope).await;
+        listed.unwrap().rings.iter().all(|ring| ring.is_confirmed())
+    };
+    assert!(!whole().await);
+    let mut seen = Seen::default();
+    let repaired = repair(&bob, &alice, |event| seen.see(event)).await;
+    let repaired = repaired.unwrap();
+    assert!(repaired.changed);
+    assert_eq!(repaired.fingerprint, key(3).fingerprint());
+    // Only its own datacenter counts.
+    assert_eq!(repaired.rings.len(), 2);
+    for pool in [Pool::Wan, Pool::Lan] {
+        assert_eq!(federation.keys("bob", &pool), [key(3)]);
+    }
+    assert!(whole().await);
+    seen.steps.dedup();
+    assert_eq!(seen.steps, RotationStep::ALL);
+
+    let again = repair(&bob, &alice, |_| {}).await.unwrap();
+    assert!(!again.changed);
+}
+
+#[tokio::test]
+async fn repair_installs_before_it_uses_and_can_be_repeated() {
+    let federation = left_behind().await;
+    let (alice, bob) = (rings_at(&federation, "alice"), rings_at(&federation, "bob"));
+    let refuses = MockFault::node("bob", Pool::Lan, NodeFault::Refuses);
+    let fault = federation.inject(refuses);
+    let error = repair(&bob, &alice, |_| {}).await.unwrap_err();
+    assert_eq!(error.step, RotationStep::VerifyInstall, "{error}");
+    assert_eq!(federation.keys("bob", &Pool::Lan), [key(1)]);
+    // The other ring has the new key and still uses the old one.
+    assert_eq!(federation.keys("bob", &Pool::Wan), [key(1), key(3)]);
+    federation.heal(fault);
+    repair(&bob, &alice, |_| {}).await.unwrap();
+    assert_eq!(federation.keys("bob", &Pool::Lan), [key(3)]);
+}
+
+#[tokio::test]
+async fn repair_refuses_a_key_that_is_not_clear() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .gossip_key(key(1))
+        .build();
+    let ring = federation.keyring("carol", &Pool::Lan);
+    let mut keys = ring.ring("carol").unwrap();
+    keys.install(key(2));
+    keys.use_key(&key(2)).unwrap();
+    ring.set_ring("carol", Some(keys));
+    let ring = federation.keyring("alice", &Pool::Lan);
+    let mut keys = ring.ring("alice").unwrap();
+    keys.install(key(2));
+    ring.set_ring("alice", Some(keys));
+
+    let (alice, bob) = (rings_at(&federation, "alice"), rings_at(&federation, "bob"));
+    let error = repair(&bob, &alice, |_| {}).await.unwrap_err();
+    assert_eq!(error.reason, RotationFault::KeyUnclear);
+    assert_eq!(error.step, RotationStep::Look);
+    assert_eq!(federation.keys("bob", &Pool::Lan), [key(1)]);
+}
+
+#[tokio::test]
+async fn neither_progress_nor_error_contains_a_key() {
+    let federation = federation();
+    federation.plan.fail(13, Fault::OneRefuses);
+    let rings = ServiceRings::new(&federation.service, &Caller::anonymous());
+    let mut text = String::new();
+    let options = RotationOptions::default();
+    let error = rotate_with(&rings, &key(3), &options, |event| {
+        text += &format!("{event:?} {event:#?}");
+        if let RotationEvent::Ring(ring) = event {
+            text += &ring.to_string();
+        }
+    })
+    .await
+    .unwrap_err();
+    text += &format!("{error} {error:?} {error:#?}");
+    assert!(text.contains(&key(1).fingerprint()));
+    for byte in 1..=3 {
+        let key = key(byte);
+        let bytes = format!("{:?}", &key.as_bytes()[..4]);
+        for part in [&key.to_base64()[..8], bytes.trim_matches(['[', ']'])] {
+            assert!(!text.contains(part), "{part}");
+        }
+    }
 }

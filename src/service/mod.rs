@@ -93,7 +93,6 @@ impl OperatorService {
         self.inner.authorizer.default_policy()
     }
 
-    #[cfg(feature = "http")]
     pub(crate) fn timer(&self) -> &dyn Timer {
         &*self.inner.timer
     }

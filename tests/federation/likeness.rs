@@ -1,6 +1,6 @@
 //! What the simulated servers have in common with Consul's.
 
-use cluster_operator::rotation::rotate;
+use cluster_operator::rotation::{Absent, RotationOptions, ServiceRings, rotate_with};
 
 use super::*;
 
@@ -9,7 +9,10 @@ async fn node_left_behind_by_a_rotation_is_silent() {
     let federation = three_and_one();
     federation.stop("carol");
     let alice = federation.service("alice");
-    rotate(&alice, &anyone(), new_key()).await.unwrap();
+    let rings = ServiceRings::new(&alice, &anyone());
+    let options = RotationOptions::default().absent(Absent::LeaveBehind);
+    let rotation = rotate_with(&rings, &new_key(), &options, |_| {}).await;
+    rotation.unwrap();
     federation.restart("carol");
     let installed = alice.install_key(&anyone(), new_key()).await;
     let error = installed.unwrap_err();

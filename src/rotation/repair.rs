@@ -1,0 +1,218 @@
+//! The repair of a node that a rotation left behind.
+
+use std::collections::BTreeSet;
+
+use super::state::is_permanent;
+use super::{
+    RingState, Rings, RotationError, RotationEvent, RotationFault, RotationStep, Watched, expect,
+    refused,
+};
+use crate::keyring::{GossipKey, KeyChange};
+use crate::operation::KeyringReply;
+
+/// A completed repair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repair {
+    /// The [fingerprint](GossipKey::fingerprint) of the key that the node has now.
+    pub fingerprint: String,
+    /// False if the node had that key alone, so that nothing was changed.
+    pub changed: bool,
+    /// The rings of the node's datacenter, as the node lists them.
+    pub rings: Vec<RingState>,
+}
+
+/// Gives a node that was left behind by a rotation the key of the others, so that it
+/// can rejoin.
+///
+/// `node` are the rings as the left-behind node itself is asked for them, at its own
+/// address; `others` as any other server is. The key is the one that the others use,
+/// so that the caller needs none.
+///
+/// The steps are those of a rotation: install the key, use it, remove the others, and
+/// verify each step in the node's own listing. As long as the node has the old key,
+/// the other members do not understand it, so only the answers that arrive count:
+/// its own, at least. The others have made the changes already and stay as they are.
+///
+/// The node rejoins its pools by itself; on Consul that took up to 25 s. Then a listing
+/// at another server counts it.
+///
+/// # Errors
+/// [`RotationError`] with [`KeyUnclear`](RotationFault::KeyUnclear) if the others do
+/// not use one key alone, and as for a rotation. Running it again continues.
+///
+/// # Cancel safety
+/// Dropping the future leaves the node in a state from which it can be repaired.
+///
+/// ```
+/// # #[cfg(all(feature = "mock", feature = "tokio"))]
+/// # futures_executor::block_on(async {
+/// use cluster_operator::mock::MockFederation;
+/// use cluster_operator::rotation::{
+///     Absent, RotationOptions, ServiceRings, repair, rotate_with,
+/// };
+/// use cluster_operator::service::Caller;
+/// use cluster_operator::{GossipKey, Pool};
+///
+/// let federation = MockFederation::builder().datacenter("dc1", ["alice", "bob"]).build();
+/// let rings = |server| ServiceRings::new(&federation.service(server), &Caller::anonymous());
+/// let new_key = GossipKey::from_bytes(&[7; 32]).unwrap();
+///
+/// federation.stop("bob");
+/// let options = RotationOptions::default().absent(Absent::LeaveBehind);
+/// rotate_with(&rings("alice"), &new_key, &options, |_| {}).await.unwrap();
+/// federation.restart("bob"); // with the old key
+///
+/// let repair = repair(&rings("bob"), &rings("alice"), |_| {}).await.unwrap();
+/// assert!(repair.changed);
+/// assert_eq!(federation.keys("bob", &Pool::Lan), [new_key]);
+/// # });
+/// ```
+pub async fn repair(
+    node: &dyn Rings,
+    others: &dyn Rings,
+    mut progress: impl FnMut(RotationEvent<'_>) + Send,
+) -> Result<Repair, RotationError> {
+    use RotationStep::{Install, Look, Remove, Use, VerifyInstall, VerifyRemove, VerifyUse};
+
+    progress(RotationEvent::Step(Look));
+    let listed = others.list().await.map_err(|error| refused(Look, error))?;
+    let Some(key) = key_in_use(&listed) else {
+        let rings = listed.rings.iter();
+        return Err(RotationError {
+            step: Look,
+            rings: rings.map(|ring| RingState::new(ring, None)).collect(),
+            reason: RotationFault::KeyUnclear,
+        });
+    };
+    let mut repairing = Repairing {
+        watched: Watched::new(node, &key, progress),
+    };
+
+    let (mut rings, _) = repairing.list(Look).await?;
+    expect(Look, &rings, RingState::has_answers)?;
+    let mut changed = false;
+    if !rings.iter().all(RingState::is_installed_where_answered) {
+        changed = true;
+        let install = KeyChange::Install(key.clone());
+        repairing.change(Install, &install).await?;
+        (rings, _) = repairing.list(VerifyInstall).await?;
+        expect(
+            VerifyInstall,
+            &rings,
+            RingState::is_installed_where_answered,
+        )?;
+    }
+    if !rings
+        .iter()
+        .all(RingState::is_known_to_be_used_where_answered)
+    {
+        changed = true;
+        repairing.change(Use, &KeyChange::Use(key.clone())).await?;
+    }
+    let (used, old) = repairing.list(VerifyUse).await?;
+    expect(VerifyUse, &used, RingState::is_used_where_answered)?;
+    for old in old {
+        changed = true;
+        repairing.change(Remove, &KeyChange::Remove(old)).await?;
+    }
+    let (rings, _) = repairing.list(VerifyRemove).await?;
+    let is_repaired = |ring: &RingState| ring.is_used_where_answered() && ring.old_keys.is_empty();
+    expect(VerifyRemove, &rings, is_repaired)?;
+    Ok(Repair {
+        fingerprint: key.fingerprint(),
+        changed,
+        rings,
+    })
+}
+
+/// Returns the key that every node uses which answered; `None` unless it is the same in
+/// all rings. Of a ring that does not show the primary keys, its only key.
+fn key_in_use(reply: &KeyringReply) -> Option<GossipKey> {
+    let reports = reply.rings.iter().filter_map(|ring| ring.report.as_ref());
+    let mut used = reports
+        .flat_map(|report| {
+            let keys = if report.primary_keys.is_empty() {
+                &report.keys
+            } else {
+                &report.primary_keys
+            };
+            keys.iter().map(|(key, _)| key)
+        })
+        .collect::<Vec<_>>();
+    used.dedup();
+    match used[..] {
+        [key] => Some(key.clone()),
+        _ => None,
+    }
+}
+
+struct Repairing<'a, P> {
+    watched: Watched<'a, P>,
+}
+
+impl<P: FnMut(RotationEvent<'_>) + Send> Repairing<'_, P> {
+    /// Lists the rings of the node's own datacenter, and their other keys.
+    async fn list(
+        &mut self,
+        step: RotationStep,
+    ) -> Result<(Vec<RingState>, BTreeSet<GossipKey>), RotationError> {
+        self.watched.begin(step);
+        let reply = self.watched.rings.list().await;
+        let mut reply = reply.map_err(|error| refused(step, error))?;
+        // The asked server's datacenter comes first.
+        let own = reply.rings.first().map(|ring| ring.datacenter.clone());
+        reply
+            .rings
+            .retain(|ring| Some(&ring.datacenter) == own.as_ref());
+        let rings = self.watched.states(&reply);
+        self.watched.show(&rings);
+        let old = self.watched.old_keys(&reply);
+        if rings.is_empty() {
+            return Err(RotationError {
+                step,
+                rings,
+                reason: RotationFault::Unconfirmed,
+            });
+        }
+        Ok((rings, old))
+    }
+
+    /// Makes a change. Members that do not understand the node are silent, so the
+    /// listing that follows decides.
+    async fn change(
+        &mut self,
+        step: RotationStep,
+        change: &KeyChange,
+    ) -> Result<(), RotationError> {
+        self.watched.begin(step);
+        match self.watched.rings.change(change).await {
+            Err(error) if is_permanent(&error) => Err(refused(step, error)),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// The state of a ring in which some members cannot answer.
+impl RingState {
+    fn answered(&self) -> usize {
+        self.responses.saturating_sub(self.errors)
+    }
+
+    fn has_answers(&self) -> bool {
+        self.answered() > 0 && self.truncated == 0
+    }
+
+    fn is_installed_where_answered(&self) -> bool {
+        self.has_answers() && self.with_new_key == self.answered()
+    }
+
+    fn is_used_where_answered(&self) -> bool {
+        let using = self.using_new_key;
+        self.is_installed_where_answered() && using.is_none_or(|using| using == self.answered())
+    }
+
+    fn is_known_to_be_used_where_answered(&self) -> bool {
+        self.using_new_key.is_some() && self.is_used_where_answered()
+    }
+}
