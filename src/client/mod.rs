@@ -4,6 +4,7 @@
 //! included.
 
 mod answer;
+mod autopilot;
 mod error;
 mod operator;
 mod replies;

@@ -378,7 +378,7 @@ impl OperatorClient {
     }
 
     /// Sends an operation that has a result.
-    async fn read<T: DeserializeOwned>(
+    pub(super) async fn read<T: DeserializeOwned>(
         &self,
         call: &Call,
         begin: Instant,
@@ -392,7 +392,11 @@ impl OperatorClient {
     }
 
     /// Returns the answer to an operation that began then, if it is a success.
-    async fn send(&self, call: &Call, begin: Instant) -> Result<Response<Bytes>, ClientError> {
+    pub(super) async fn send(
+        &self,
+        call: &Call,
+        begin: Instant,
+    ) -> Result<Response<Bytes>, ClientError> {
         let token = self.token.as_ref().map(HeaderValue::as_bytes);
         let asked = Asked {
             operation: &call.operation,
@@ -410,7 +414,7 @@ impl OperatorClient {
             .exchange(request, self.answer_limit, left)
             .await
             .map_err(|failure| asked.unanswered(failure))?;
-        if answer.status().is_success() {
+        if answer.status().is_success() || call.accepts == Some(answer.status()) {
             Ok(answer)
         } else {
             Err(asked.refused(&answer))
@@ -453,26 +457,29 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// An operation as an HTTP request.
-struct Call {
-    operation: Operation,
+pub(super) struct Call {
+    pub(super) operation: Operation,
     method: Method,
     path: String,
     query: String,
-    body: Bytes,
+    pub(super) body: Bytes,
+    /// A status that is an answer, beside those of success.
+    pub(super) accepts: Option<StatusCode>,
 }
 
 impl Call {
-    fn new(method: Method, path: &str, operation: Operation) -> Self {
+    pub(super) fn new(method: Method, path: &str, operation: Operation) -> Self {
         Call {
             operation,
             method,
             path: format!("/v1/operator/{path}"),
             query: String::new(),
             body: Bytes::new(),
+            accepts: None,
         }
     }
 
-    fn with(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         push(&mut self.query, name, value);
         self
     }
@@ -509,7 +516,7 @@ fn check_index(operation: &Operation, expected: u64, actual: u64) -> Result<(), 
     Ok(())
 }
 
-fn not_written(
+pub(super) fn not_written(
     error: impl std::error::Error + Send + Sync + 'static,
     operation: &Operation,
 ) -> ClientError {

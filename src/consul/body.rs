@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use super::go::GoDuration;
+use crate::autopilot::AutopilotConfiguration;
 use crate::keyring::KeyCounts;
 use crate::raft::{RaftConfiguration, RaftServer};
 use crate::types::{NodeName, ServerId};
@@ -133,51 +134,69 @@ impl<'de> Deserialize<'de> for Wiped {
     rename_all = "PascalCase",
     default
 )]
-pub(super) struct AutopilotRules {
-    pub(super) cleanup_dead_servers: Option<bool>,
-    pub(super) last_contact_threshold: Option<GoDuration>,
-    pub(super) max_trailing_logs: Option<u64>,
-    pub(super) min_quorum: Option<Uint>,
-    pub(super) server_stabilization_time: Option<GoDuration>,
-    pub(super) redundancy_zone_tag: Option<String>,
-    pub(super) disable_upgrade_migration: Option<bool>,
-    pub(super) upgrade_version_tag: Option<String>,
-    pub(super) create_index: Option<u64>,
-    pub(super) modify_index: Option<u64>,
+pub(crate) struct AutopilotRules {
+    pub(crate) cleanup_dead_servers: Option<bool>,
+    pub(crate) last_contact_threshold: Option<GoDuration>,
+    pub(crate) max_trailing_logs: Option<u64>,
+    pub(crate) min_quorum: Option<Uint>,
+    pub(crate) server_stabilization_time: Option<GoDuration>,
+    pub(crate) redundancy_zone_tag: Option<String>,
+    pub(crate) disable_upgrade_migration: Option<bool>,
+    pub(crate) upgrade_version_tag: Option<String>,
+    pub(crate) create_index: Option<u64>,
+    pub(crate) modify_index: Option<u64>,
+}
+
+/// As a server shows them, all of them.
+impl From<&AutopilotConfiguration> for AutopilotRules {
+    fn from(rules: &AutopilotConfiguration) -> Self {
+        AutopilotRules {
+            cleanup_dead_servers: Some(rules.cleanup_dead_servers),
+            last_contact_threshold: Some(rules.last_contact_threshold.into()),
+            max_trailing_logs: Some(rules.max_trailing_logs),
+            min_quorum: Some(Uint(rules.min_quorum)),
+            server_stabilization_time: Some(rules.server_stabilization_time.into()),
+            redundancy_zone_tag: Some(rules.redundancy_zone_tag.clone()),
+            disable_upgrade_migration: Some(rules.disable_upgrade_migration),
+            upgrade_version_tag: Some(rules.upgrade_version_tag.clone()),
+            create_index: Some(rules.create_index),
+            modify_index: Some(rules.modify_index),
+        }
+    }
 }
 
 /// Go's other name for its unsigned 64 bits.
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "uint")]
-pub(super) struct Uint(pub(super) u64);
+pub(crate) struct Uint(pub(crate) u64);
 
 /// Autopilot's view of the servers, for a health check.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Health<'a> {
-    pub(super) healthy: bool,
-    pub(super) failure_tolerance: u64,
+pub(crate) struct Health<'a> {
+    pub(crate) healthy: bool,
+    pub(crate) failure_tolerance: u64,
     /// Go writes `null` for none.
-    pub(super) servers: Option<Vec<ServerHealth<'a>>>,
+    pub(crate) servers: Option<Vec<ServerHealth<'a>>>,
 }
 
 /// Autopilot's view of a server, for a health check.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ServerHealth<'a> {
+pub(crate) struct ServerHealth<'a> {
     #[serde(rename = "ID")]
-    pub(super) id: &'a str,
-    pub(super) name: &'a str,
-    pub(super) address: &'a str,
-    pub(super) serf_status: &'a str,
-    pub(super) version: &'a str,
-    pub(super) leader: bool,
-    pub(super) last_contact: GoDuration,
-    pub(super) last_term: u64,
-    pub(super) last_index: u64,
-    pub(super) healthy: bool,
-    pub(super) voter: bool,
-    pub(super) stable_since: String,
+    pub(crate) id: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) address: Cow<'a, str>,
+    pub(crate) serf_status: Cow<'a, str>,
+    pub(crate) version: Cow<'a, str>,
+    pub(crate) leader: bool,
+    pub(crate) last_contact: GoDuration,
+    pub(crate) last_term: u64,
+    pub(crate) last_index: u64,
+    pub(crate) healthy: bool,
+    pub(crate) voter: bool,
+    pub(crate) stable_since: String,
 }
 
 /// Autopilot's view of the servers.

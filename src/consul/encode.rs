@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::body::{
     AutopilotRules, Configuration, Health, Index, IndexedEndpoint, Server, ServerHealth,
-    ServerState, State, Transferred, UNKNOWN_NODE, UNKNOWN_VERSION, Uint,
+    ServerState, State, Transferred, UNKNOWN_NODE, UNKNOWN_VERSION,
 };
 use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
 use super::endpoint::{COMMON_PARAMETERS, Endpoint, PREFIX, View};
@@ -14,7 +14,7 @@ use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
 use super::{error, json, rings};
 use crate::acl::DefaultPolicy;
-use crate::autopilot::{AutopilotConfiguration, AutopilotState, RaftRole};
+use crate::autopilot::{AutopilotState, RaftRole};
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
 use crate::raft::{RaftConfiguration, RaftServer};
@@ -72,7 +72,7 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
         }
         OperatorReply::Keyring(reply) => rings::response(reply, None, view, rules),
         OperatorReply::AutopilotConfiguration(rules) => {
-            respond(view, SMALL, &autopilot_rules(rules))
+            respond(view, SMALL, &AutopilotRules::from(rules))
         }
         OperatorReply::AutopilotConfigurationSet(replaced) => respond(view, SMALL, replaced),
         OperatorReply::AutopilotState(state) => {
@@ -197,28 +197,13 @@ fn server<'a>(server: &'a RaftServer, rules: &ServerRules) -> Server<'a> {
     }
 }
 
-fn autopilot_rules(rules: &AutopilotConfiguration) -> AutopilotRules {
-    AutopilotRules {
-        cleanup_dead_servers: Some(rules.cleanup_dead_servers),
-        last_contact_threshold: Some(rules.last_contact_threshold.into()),
-        max_trailing_logs: Some(rules.max_trailing_logs),
-        min_quorum: Some(Uint(rules.min_quorum)),
-        server_stabilization_time: Some(rules.server_stabilization_time.into()),
-        redundancy_zone_tag: Some(rules.redundancy_zone_tag.clone()),
-        disable_upgrade_migration: Some(rules.disable_upgrade_migration),
-        upgrade_version_tag: Some(rules.upgrade_version_tag.clone()),
-        create_index: Some(rules.create_index),
-        modify_index: Some(rules.modify_index),
-    }
-}
-
 fn autopilot_health(state: &AutopilotState) -> Health<'_> {
     let servers = state.servers.iter().map(|server| ServerHealth {
-        id: server.id.as_str(),
-        name: server.name.as_str(),
-        address: server.address.as_str(),
-        serf_status: &server.node_status,
-        version: &server.version,
+        id: server.id.as_str().into(),
+        name: server.name.as_str().into(),
+        address: server.address.as_str().into(),
+        serf_status: server.node_status.as_str().into(),
+        version: server.version.as_str().into(),
         leader: server.role == RaftRole::Leader,
         last_contact: server.last_contact.into(),
         last_term: server.last_term,

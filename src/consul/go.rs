@@ -8,7 +8,8 @@ use std::fmt::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::{SignedDuration, Timestamp, Unit};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;
@@ -19,10 +20,57 @@ const SECOND: u64 = 1_000_000_000;
 const LONGEST: u64 = i64::MAX as u64;
 
 /// A duration in nanoseconds, which JSON holds as a text such as `"200ms"` or as a
-/// number. The name is that of Consul's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename = "api.ReadableDuration")]
-pub(super) struct GoDuration(pub(super) i64);
+/// number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GoDuration(pub(super) i64);
+
+impl GoDuration {
+    /// Consul's name for the type.
+    pub(super) const NAME: &'static str = "api.ReadableDuration";
+
+    /// Returns the duration; a negative one is zero.
+    #[cfg(feature = "client")]
+    pub(crate) fn get(self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0).unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for GoDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = GoDuration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(
+                self,
+                deserializer: D,
+            ) -> Result<GoDuration, D::Error> {
+                deserializer.deserialize_any(self)
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, nanoseconds: i64) -> Result<GoDuration, E> {
+                Ok(GoDuration(nanoseconds))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, nanoseconds: u64) -> Result<GoDuration, E> {
+                i64::try_from(nanoseconds)
+                    .map(GoDuration)
+                    .map_err(E::custom)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<GoDuration, E> {
+                parse_duration(text).map_err(|error| E::custom(error.go(text)))
+            }
+        }
+
+        deserializer.deserialize_newtype_struct(Self::NAME, Reader)
+    }
+}
 
 /// Writes `0s`, `200ms`, `1.5s`, `1m30s` or `1h0m0s`, as `Duration.String`.
 impl fmt::Display for GoDuration {
@@ -314,6 +362,14 @@ pub(super) fn rfc3339_nano(time: SystemTime) -> String {
 pub(super) fn rfc3339_rounded(time: SystemTime) -> String {
     let time = timestamp(time);
     time.round(Unit::Second).unwrap_or(time).to_string()
+}
+
+/// Reads a time; what is not one is the beginning of 1970.
+#[cfg(feature = "client")]
+pub(crate) fn read_rfc3339(text: &str) -> SystemTime {
+    let time = text.parse::<Timestamp>().ok();
+    let since = time.and_then(|time| Duration::try_from(time.as_duration()).ok());
+    UNIX_EPOCH + since.unwrap_or_default()
 }
 
 /// A time after the year 9999 becomes the last one that jiff can express.

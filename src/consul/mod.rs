@@ -59,7 +59,7 @@ mod dialect;
 mod encode;
 mod endpoint;
 mod error;
-mod go;
+pub(crate) mod go;
 mod json;
 mod malformed_key;
 mod message;

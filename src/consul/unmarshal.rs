@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::body_error::{BodyError, Kind, disguise, syntax};
 use super::dialect::BodyRules;
-use super::go::{self, DurationError};
+use super::go::{self, DurationError, GoDuration};
 
 /// Reads a body.
 ///
@@ -369,16 +369,14 @@ impl<'de> Deserializer<'de> for Value<'de> {
         visitor: V,
     ) -> Result<V::Value, BodyError> {
         self.wanted = Some(wanted);
+        if wanted == GoDuration::NAME {
+            return visitor.visit_i64(self.duration()?);
+        }
         visitor.visit_newtype_struct(self)
     }
 
-    /// The one field of a `GoDuration`.
-    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
-        visitor.visit_i64(self.duration()?)
-    }
-
     forward_to_deserialize_any! {
-        i8 i16 i32 i128 u16 u32 u128 f32 f64 char str bytes byte_buf unit unit_struct seq
+        i8 i16 i32 i64 i128 u16 u32 u128 f32 f64 char str bytes byte_buf unit unit_struct seq
         tuple tuple_struct map struct enum identifier ignored_any
     }
 }

@@ -404,3 +404,51 @@ async fn silent_nodes_of_a_ring_are_named() {
     let rings = client.list_keys().await.unwrap();
     assert_eq!(rings[1].silent, ["bob"]);
 }
+
+#[tokio::test]
+async fn autopilot_is_configured_in_every_dialect_that_has_it() {
+    for dialect in [Dialect::Precise, Dialect::Consul1_17, Dialect::Consul1_10] {
+        let federation = federation();
+        let client = serve(&federation, "bob", dialect).await;
+        let mut configuration = client.autopilot_configuration().await.unwrap();
+        let index = configuration.modify_index;
+        configuration.max_trailing_logs = 7;
+        configuration.last_contact_threshold = Duration::from_millis(1500);
+        let set = client.set_autopilot_configuration(&configuration, Some(index));
+        assert!(set.await.unwrap(), "{dialect:?}");
+        let again = client.set_autopilot_configuration(&configuration, Some(index + 99));
+        assert!(!again.await.unwrap(), "{dialect:?}");
+        let mut read = client.autopilot_configuration().await.unwrap();
+        read.create_index = configuration.create_index;
+        read.modify_index = index;
+        assert_eq!(read, configuration, "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_read_also_if_a_server_is_not_healthy() {
+    for dialect in [Dialect::Precise, Dialect::Consul1_17, Dialect::Consul1_10] {
+        let federation = federation();
+        let client = serve(&federation, "bob", dialect).await;
+        let health = client.autopilot_health().await.unwrap();
+        assert!(
+            health.healthy && health.failure_tolerance == 1,
+            "{dialect:?}"
+        );
+        assert_eq!(health.servers.len(), 3);
+        assert_eq!(health.leader, Some(health.voters[0].clone()));
+
+        federation.stop("carol");
+        let health = client.autopilot_health().await.unwrap();
+        assert!(
+            !health.healthy && health.failure_tolerance == 0,
+            "{dialect:?}"
+        );
+        let carol = health.servers.iter().find(|server| server.name == "carol");
+        assert_eq!(
+            carol.map(|server| server.healthy),
+            Some(false),
+            "{dialect:?}"
+        );
+    }
+}
