@@ -125,10 +125,8 @@ impl Federation {
             .id
             .clone();
         let selector = PeerSelector::Id(carol_id);
-        // The first configuration of openraft has the index 0, which the client takes for
-        // no condition, because Consul 1.10 reports it for all of them.
-        let expected = Some(before.index).filter(|index| *index > 0);
-        alice.remove_peer(&selector, expected).await?;
+        // Only if nobody has changed the configuration in the meantime.
+        alice.remove_peer(&selector, Some(before.index)).await?;
         let after = bob
             .client()?
             .raft_configuration(Consistency::Default)

@@ -6,16 +6,17 @@
 //! a joint configuration is in effect, a server that votes in either set is a
 //! voter.
 //!
-//! `Raft::initialize` writes the first configuration at term 0, index 0, where
-//! Consul's begins at 1. So the version 0-0 with servers is a configuration like any
-//! other; 0-0 without servers is the version of a server that is in no cluster.
+//! openraft counts log entries from 0, and Consul from 1, so every index that operators see
+//! is one more than openraft's ([`log_position`]). `Raft::initialize` writes the first
+//! configuration at term 0, which is shown at index 1; index 0 is the version of a server
+//! that is in no cluster.
 //!
 //! A version is a term and an index. Without openraft's feature `single-term-leader`
 //! a term can have several leaders, so in theory a configuration that was never
 //! committed can have the same version as the one that replaced it.
 //!
 //! The leader knows the last log entry of each server that has acknowledged one
-//! since it was elected. A follower knows only its own, so its view shows none.
+//! since it was elected. A follower knows only its own.
 //! openraft does not publish when a follower last answered.
 //!
 //! # Leadership
@@ -75,6 +76,7 @@ use async_trait::async_trait;
 use futures_util::lock::Mutex;
 
 use self::view::Described;
+pub use self::view::log_position;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::raft::{RaftBackend, RaftMember, RaftView, Removal, ServerStatus};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::openraft::error::{CheckIsLeaderError, RaftError};
-use ::openraft::{AsyncRuntime, LogId, Membership as Sets, RaftMetrics, RaftTypeConfig};
+use ::openraft::{AsyncRuntime, LogId, Membership as Sets, NodeId, RaftMetrics, RaftTypeConfig};
 
 use super::OpenraftBackend;
 use cluster_operator::error::{ErrorKind, OperatorError};
@@ -32,12 +32,30 @@ impl<C: RaftTypeConfig> Default for Described<C> {
     }
 }
 
+/// Returns the position of a log entry as operators see it.
+///
+/// openraft counts entries from 0, and Consul from 1. The index is therefore one more than
+/// openraft's, and 0 stands for no entry.
+///
+/// ```
+/// use cluster_operator::raft::LogPosition;
+/// use cluster_operator_openraft::log_position;
+/// use openraft::{CommittedLeaderId, LogId};
+///
+/// let first = LogId::new(CommittedLeaderId::new(0, 1), 0);
+/// assert_eq!(log_position(&first), LogPosition { term: 0, index: 1 });
+/// ```
+pub fn log_position<I: NodeId>(entry: &LogId<I>) -> LogPosition {
+    LogPosition {
+        term: entry.leader_id.term,
+        index: entry.index.saturating_add(1),
+    }
+}
+
 /// The version of the configuration that this log entry holds.
 pub(super) fn version<C: RaftTypeConfig>(entry: &EntryId<C>) -> ConfigVersion {
-    entry.as_ref().map_or_else(ConfigVersion::default, |entry| {
-        let (term, index) = (entry.leader_id.term, entry.index);
-        ConfigVersion { term, index }
-    })
+    let LogPosition { term, index } = entry.as_ref().map(log_position).unwrap_or_default();
+    ConfigVersion { term, index }
 }
 
 impl<C: RaftTypeConfig> OpenraftBackend<C> {
@@ -74,18 +92,19 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         } else {
             None
         };
-        let replication = metrics.replication.as_ref();
-        let replication = replication.filter(|_| view.leadership == Leadership::Local);
+        // A follower knows its own last entry only.
+        let leads = view.leadership == Leadership::Local;
+        let replication = metrics.replication.as_ref().filter(|_| leads);
+        let own_last_log = self.raft.data_metrics().borrow().last_log.clone();
         let status = |(id, node)| {
             let known = self.status.as_ref().map(|status| status(id, node));
             let mut status = known.unwrap_or_default();
-            let last_log = replication.and_then(|matched| matched.get(id)?.as_ref());
-            status.last_log = last_log.map(|entry| LogPosition {
-                term: entry.leader_id.term,
-                index: entry.index,
-            });
             if *id == metrics.id {
+                status.last_log = own_last_log.as_ref().map(log_position);
                 status.last_contact = Some(Duration::ZERO);
+            } else {
+                let last_log = replication.and_then(|matched| matched.get(id)?.as_ref());
+                status.last_log = last_log.map(log_position);
             }
             status
         };

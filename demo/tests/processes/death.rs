@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use cluster_operator::Outcome;
 use cluster_operator::client::ClientError;
 use cluster_operator::raft::{Consistency, PeerSelector, RaftConfiguration};
+use cluster_operator_openraft::log_position;
 use openraft::{Entry, EntryPayload, RaftLogReader};
 
 use crate::datacenter::{Datacenter, ids};
@@ -165,7 +166,7 @@ async fn check_lost_majority(
         up.insert(number(before, name));
         for entry in log(datacenter, name).await {
             if let EntryPayload::Membership(sets) = &entry.payload
-                && entry.log_id.index >= before.index
+                && log_position(&entry.log_id).index >= before.index
             {
                 configurations.extend(sets.get_joint_config().clone());
             }
@@ -216,7 +217,7 @@ async fn log(datacenter: &Datacenter, name: &str) -> Vec<Entry<TypeConfig>> {
 /// Counts the entries of proofs that were written after this configuration.
 fn proofs(log: &[Entry<TypeConfig>], configuration: u64) -> usize {
     let proofs = log.iter().filter(|entry| {
-        entry.log_id.index > configuration
+        log_position(&entry.log_id).index > configuration
             && matches!(entry.payload, EntryPayload::Normal(Request::Noop))
     });
     proofs.count()

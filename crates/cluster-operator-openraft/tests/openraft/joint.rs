@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cluster_operator::raft::{PendingChange, RaftView};
 use cluster_operator::{ErrorKind, Outcome, RaftBackend};
+use cluster_operator_openraft::log_position;
 use openraft::{ChangeMembers, EntryPayload};
 
 use crate::cluster::{NodeId, Raft};
@@ -302,7 +303,7 @@ async fn changed_after(raft: &Raft, before: u64) {
     let mut metrics = raft.metrics();
     let changed = metrics.wait_for(|metrics| {
         let at = metrics.membership_config.log_id();
-        at.is_some_and(|at| at.index > before)
+        at.is_some_and(|at| log_position(&at).index > before)
     });
     drop(changed.await.unwrap());
 }

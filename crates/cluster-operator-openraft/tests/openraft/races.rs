@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cluster_operator::raft::{Leadership, PeerSelector, Removal};
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend};
-use cluster_operator_openraft::OpenraftBackend;
+use cluster_operator_openraft::{OpenraftBackend, log_position};
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
@@ -228,7 +228,8 @@ async fn appended_removal_is_finished_without_its_caller() {
             let _begun = futures_util::poll!(&mut call);
             let raft = cluster.raft(leader);
             let index = raft.with_raft_state(|s| s.membership_state.effective().log_id().unwrap());
-            (index.await.unwrap().index > removal.version.index).then_some(())
+            let at = log_position(&index.await.unwrap());
+            (at.index > removal.version.index).then_some(())
         })
         .await;
     }

@@ -9,7 +9,7 @@ use cluster_operator::raft::{
     ServerStatus,
 };
 use cluster_operator::{ErrorKind, Outcome, RaftBackend};
-use cluster_operator_openraft::OpenraftBackend;
+use cluster_operator_openraft::{OpenraftBackend, log_position};
 use openraft::raft::AppendEntriesRequest;
 use openraft::{RaftMetrics, Vote};
 use tokio::runtime::Handle;
@@ -64,10 +64,7 @@ async fn leader_knows_the_last_entry_of_each_server() {
     let cluster = Cluster::start(3, 1, Elections::Never).await;
     let leader = cluster.leader().await;
     let last = cluster.write(leader).await;
-    let last = Some(LogPosition {
-        term: last.leader_id.term,
-        index: last.index,
-    });
+    let last = Some(log_position(&last));
     until("all to have the last entry", async || {
         (last_logs(&cluster.view(leader).await) == [last; 4]).then_some(())
     })
@@ -89,7 +86,7 @@ async fn leader_knows_the_last_entry_of_each_server() {
 }
 
 #[tokio::test]
-async fn follower_names_the_leader_and_shows_no_last_entry() {
+async fn follower_names_the_leader_and_its_own_last_entry() {
     let cluster = Cluster::start(3, 1, Elections::Soon).await;
     let leader = cluster.leader().await;
     let latest = cluster.view(leader).await;
@@ -103,7 +100,21 @@ async fn follower_names_the_leader_and_shows_no_last_entry() {
         assert_eq!(view.leadership, Leadership::Remote(hint(leader)));
         assert_eq!(view.term, latest.term);
         assert_eq!(view.membership, latest.membership);
-        assert_eq!(last_logs(&view), [None; 4]);
+        let latest = cluster.view(leader).await;
+        let latest = latest.own_status().unwrap().last_log;
+        assert!(latest.is_some());
+        until("the follower's last entry", async || {
+            let logs = last_logs(&cluster.view(follower).await);
+            let own = |(id, log): (NodeId, &Option<_>)| {
+                if id == follower {
+                    *log >= latest
+                } else {
+                    log.is_none()
+                }
+            };
+            (1..).zip(&logs).all(own).then_some(())
+        })
+        .await;
         let confirmed = cluster.backend(follower).confirmed_view(TIMEOUT).await;
         let error = confirmed.unwrap_err();
         let leader = Some(hint(leader));
@@ -117,7 +128,7 @@ async fn follower_names_the_leader_and_shows_no_last_entry() {
 async fn version_is_the_position_of_the_configuration() {
     let cluster = Cluster::voters(1).await;
     let first = cluster.view(1).await;
-    assert_eq!(first.version, ConfigVersion { term: 0, index: 0 });
+    assert_eq!(first.version, ConfigVersion { term: 0, index: 1 });
     assert_eq!(first.change, None);
     cluster.write(1).await;
     assert_eq!(cluster.view(1).await.version, first.version);
@@ -128,7 +139,7 @@ async fn version_is_the_position_of_the_configuration() {
         .await
         .unwrap();
     let confirmed = cluster.backend(1).confirmed_view(TIMEOUT).await.unwrap();
-    let (term, index) = (added.log_id.leader_id.term, added.log_id.index);
+    let LogPosition { term, index } = log_position(&added.log_id);
     assert_eq!(confirmed.version, ConfigVersion { term, index });
     assert!(confirmed.version > first.version);
     assert_eq!(ids(&confirmed), [1, 2]);
