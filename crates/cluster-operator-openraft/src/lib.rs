@@ -16,8 +16,8 @@
 //! committed can have the same version as the one that replaced it.
 //!
 //! The leader knows the last log entry of each server that has acknowledged one
-//! since it was elected. A follower knows only its own.
-//! openraft does not publish when a follower last answered.
+//! since it was elected. A follower knows only its own. openraft does not publish when a
+//! server last answered; [`Contacts`] records it.
 //!
 //! # Leadership
 //! An openraft leader that is cut off stays leader forever. Here it leads as long as a
@@ -50,6 +50,10 @@
 //! openraft cannot compare the version as it appends. The comparison runs inside its
 //! core, so only a change that the core has already queued can come first.
 //!
+//! # Autopilot
+//! [`OpenraftAutopilot`] judges the health of the servers, and keeps the thresholds for it
+//! in the replicated state. It removes no servers and promotes none.
+//!
 //! # Limits
 //! - Leadership cannot be transferred: openraft 0.9 has no call for it.
 //! - Whether a server is up is not known, except from
@@ -61,6 +65,8 @@
 //! - openraft's feature `singlethreaded`, and responders other than
 //!   `OneshotResponder` (the default), are not supported.
 
+mod autopilot;
+mod contacts;
 mod removal;
 mod view;
 
@@ -75,6 +81,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::lock::Mutex;
 
+pub use self::autopilot::{AutopilotStore, OpenraftAutopilot};
+pub use self::contacts::{ContactLink, ContactNetwork, Contacts};
 use self::view::Described;
 pub use self::view::log_position;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
@@ -110,6 +118,7 @@ pub struct OpenraftBackend<C: RaftTypeConfig> {
     describe: Describe<C, RaftMember>,
     status: Option<Describe<C, ServerStatus>>,
     noop: Option<Arc<dyn Fn() -> C::D + Send + Sync>>,
+    contacts: Option<Contacts<C>>,
     described: Arc<ArcSwap<Described<C>>>,
     /// Held by the removal that is running.
     turn: Arc<Mutex<()>>,
@@ -137,6 +146,7 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
             describe: Arc::new(describe),
             status: None,
             noop: None,
+            contacts: None,
             described: Arc::default(),
             turn: Arc::default(),
         }
@@ -159,6 +169,13 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
     #[must_use]
     pub fn with_noop(mut self, noop: impl Fn() -> C::D + Send + Sync + 'static) -> Self {
         self.noop = Some(Arc::new(noop));
+        self
+    }
+
+    /// Sets the record of when each server last answered, which a leader's view then shows.
+    #[must_use]
+    pub fn with_contacts(mut self, contacts: Contacts<C>) -> Self {
+        self.contacts = Some(contacts);
         self
     }
 
@@ -235,6 +252,7 @@ impl<C: RaftTypeConfig> Clone for OpenraftBackend<C> {
             describe: Arc::clone(&self.describe),
             status: self.status.clone(),
             noop: self.noop.clone(),
+            contacts: self.contacts.clone(),
             described: Arc::clone(&self.described),
             turn: Arc::clone(&self.turn),
             lease: self.lease,

@@ -92,9 +92,10 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         } else {
             None
         };
-        // A follower knows its own last entry only.
+        // A follower knows its own last entry only, and nobody answers it.
         let leads = view.leadership == Leadership::Local;
         let replication = metrics.replication.as_ref().filter(|_| leads);
+        let contacts = self.contacts.as_ref().filter(|_| leads);
         let own_last_log = self.raft.data_metrics().borrow().last_log.clone();
         let status = |(id, node)| {
             let known = self.status.as_ref().map(|status| status(id, node));
@@ -105,6 +106,7 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
             } else {
                 let last_log = replication.and_then(|matched| matched.get(id)?.as_ref());
                 status.last_log = last_log.map(log_position);
+                status.last_contact = contacts.and_then(|contacts| contacts.elapsed(id));
             }
             status
         };

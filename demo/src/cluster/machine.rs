@@ -1,12 +1,15 @@
-//! The replicated table, and its snapshots.
+//! The replicated state, which is a table and autopilot's configuration, and its
+//! snapshots.
 //!
-//! The table is in memory. A restarted server restores it, and the Raft
+//! The state is in memory. A restarted server restores it, and the Raft
 //! configuration, from the last snapshot and the log after it, which are on disk.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use cluster_operator::autopilot::{AutopilotChange, AutopilotConfiguration};
+use cluster_operator_openraft::{AutopilotStore, log_position};
 use openraft::storage::RaftStateMachine;
 use openraft::{
     Entry, EntryPayload, LogId, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta,
@@ -19,7 +22,7 @@ use super::types::{Node, NodeId, Reply, Request, TypeConfig};
 
 const SNAPSHOT: &str = "snapshot";
 
-/// The state machine. Clones share the table.
+/// The state machine. Clones share the state.
 #[derive(Debug, Clone)]
 pub struct Machine {
     store: Store,
@@ -31,7 +34,15 @@ pub struct Machine {
 struct State {
     last_applied: Option<LogId<NodeId>>,
     membership: StoredMembership<NodeId, Node>,
+    data: Data,
+}
+
+/// The data of a snapshot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Data {
     table: BTreeMap<String, String>,
+    /// `None` before the first change.
+    autopilot: Option<AutopilotConfiguration>,
 }
 
 /// A snapshot on disk. Its data is sent between servers unchanged.
@@ -58,7 +69,12 @@ impl Machine {
 
     /// Returns this server's value of a key, which may be older than the leader's.
     pub fn get(&self, key: &str) -> Option<String> {
-        self.state().table.get(key).cloned()
+        self.state().data.table.get(key).cloned()
+    }
+
+    /// Returns this server's copy of autopilot's configuration.
+    pub fn autopilot(&self) -> Autopilot {
+        Autopilot(Arc::clone(&self.state))
     }
 
     /// Replaces the stored snapshot, unless that one is newer: one can be built here
@@ -93,23 +109,48 @@ impl State {
         Ok(Self {
             last_applied: meta.last_log_id,
             membership: meta.last_membership.clone(),
-            table: serde_json::from_slice(data)?,
+            data: serde_json::from_slice(data)?,
         })
     }
 
     fn apply(&mut self, entry: Entry<TypeConfig>) -> Reply {
         self.last_applied = Some(entry.log_id);
         match entry.payload {
-            EntryPayload::Blank | EntryPayload::Normal(Request::Noop) => Reply(None),
+            EntryPayload::Blank | EntryPayload::Normal(Request::Noop) => Reply::Done,
             EntryPayload::Normal(Request::Set { key, value }) => {
-                Reply(self.table.insert(key, value))
+                Reply::Previous(self.data.table.insert(key, value))
             }
-            EntryPayload::Normal(Request::Remove { key }) => Reply(self.table.remove(&key)),
+            EntryPayload::Normal(Request::Remove { key }) => {
+                Reply::Previous(self.data.table.remove(&key))
+            }
+            EntryPayload::Normal(Request::SetAutopilot(change)) => {
+                let index = log_position(&entry.log_id).index;
+                Reply::AutopilotSet(change.apply(&mut self.data.autopilot, index))
+            }
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                Reply(None)
+                Reply::Done
             }
         }
+    }
+}
+
+/// Autopilot's configuration in the applied state. It does not keep the database open.
+#[derive(Debug, Clone)]
+pub struct Autopilot(Arc<RwLock<State>>);
+
+impl AutopilotStore<TypeConfig> for Autopilot {
+    fn configuration(&self) -> Option<AutopilotConfiguration> {
+        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        state.data.autopilot.clone()
+    }
+
+    fn command(&self, change: AutopilotChange) -> Request {
+        Request::SetAutopilot(change)
+    }
+
+    fn is_made(&self, reply: &Reply) -> bool {
+        *reply == Reply::AutopilotSet(true)
     }
 }
 
@@ -127,7 +168,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
                 .map_or_else(|| "empty".to_owned(), |id| id.to_string()),
         };
         let failed = |e: io::Error| StorageIOError::write_snapshot(Some(meta.signature()), &e);
-        let data = serde_json::to_string(&state.table).map_err(|e| failed(e.into()))?;
+        let data = serde_json::to_string(&state.data).map_err(|e| failed(e.into()))?;
         self.keep(&meta, data.clone()).await.map_err(failed)?;
         Ok(Snapshot {
             snapshot: Box::new(Cursor::new(data.into_bytes())),

@@ -1,8 +1,9 @@
 //! A cluster without the library: Raft (openraft) with its log on disk and its calls
 //! over HTTP, and two encrypted gossip pools (serf).
 //!
-//! It stands for the server that embeds the library, and uses only two types of
-//! `cluster_operator`: the gossip key and the secret that servers share.
+//! It stands for the server that embeds the library, and uses little of it: the gossip key,
+//! the secret that servers share, autopilot's configuration in the replicated state, and the record of Raft's
+//! contacts.
 //!
 //! | file | content |
 //! |---|---|
@@ -11,7 +12,7 @@
 //! | `types.rs` | the types that Raft replicates |
 //! | `store.rs` | the database for the log and the snapshot |
 //! | `log.rs` | Raft's log and vote |
-//! | `machine.rs` | the replicated key-value table and its snapshots |
+//! | `machine.rs` | the replicated state and its snapshots |
 //! | `network.rs` | Raft's calls to other servers |
 //! | `routes.rs` | the routes that answer them |
 //! | `gossip.rs` | a gossip pool and its members |

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use cluster_operator::peer_http::SharedSecret;
+use cluster_operator_openraft::{ContactNetwork, Contacts};
 use openraft::SnapshotPolicy;
 use openraft::error::{Fatal, InitializeError, RaftError};
 use tokio::net::TcpListener;
@@ -21,7 +22,7 @@ use super::network::Network;
 use super::routes::{self, JoinError, Newcomer};
 use super::settings::{Ports, Settings, StartError};
 use super::store::Store;
-use super::types::{Node, NodeId, Raft};
+use super::types::{Node, NodeId, Raft, TypeConfig};
 
 /// The longest time without a leader before a server starts an election.
 pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,6 +33,7 @@ pub struct Server {
     id: NodeId,
     node: Node,
     raft: Raft,
+    contacts: Contacts<TypeConfig>,
     machine: Machine,
     network: Network,
     secret: SharedSecret,
@@ -77,7 +79,9 @@ impl Server {
         let secret = settings.secret.clone();
         let network = Network::new(&settings.datacenter, settings.id, secret.clone());
         let database = store.downgrade();
-        let raft = start_raft(&settings, network.clone(), store, machine.clone())
+        let contacts = Contacts::new();
+        let recorded = contacts.network(network.clone());
+        let raft = start_raft(&settings, recorded, store, machine.clone())
             .await
             .map_err(StartError::Raft)?;
         let (lan, wan) = match start_gossip(&settings).await {
@@ -100,6 +104,7 @@ impl Server {
             id: settings.id,
             node,
             raft,
+            contacts,
             machine,
             network,
             secret,
@@ -141,7 +146,12 @@ impl Server {
         &self.raft
     }
 
-    /// Returns this server's copy of the replicated table.
+    /// Returns the record of when each other server last answered its Raft.
+    pub fn contacts(&self) -> &Contacts<TypeConfig> {
+        &self.contacts
+    }
+
+    /// Returns this server's copy of the replicated state.
     pub fn machine(&self) -> &Machine {
         &self.machine
     }
@@ -289,7 +299,7 @@ fn open_store(settings: &Settings) -> io::Result<Store> {
 
 async fn start_raft(
     settings: &Settings,
-    network: Network,
+    network: ContactNetwork<TypeConfig, Network>,
     store: Store,
     machine: Machine,
 ) -> io::Result<Raft> {

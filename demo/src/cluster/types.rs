@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::Cursor;
 use std::net::SocketAddr;
 
+use cluster_operator::autopilot::AutopilotChange;
 use serde::{Deserialize, Serialize};
 
 /// A server's number in Raft. It belongs to one server and one data folder forever: a
@@ -51,7 +52,7 @@ impl fmt::Display for Node {
     }
 }
 
-/// A change to the replicated table.
+/// A change to the replicated state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Changes nothing. Before a server is removed, the voters that stay write such an
@@ -69,8 +70,18 @@ pub enum Request {
         /// The key.
         key: String,
     },
+    /// Replaces the configuration of autopilot.
+    SetAutopilot(AutopilotChange),
 }
 
-/// The reply to a change: the previous value.
+/// The reply to a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reply(pub Option<String>);
+pub enum Reply {
+    /// There is nothing to tell.
+    #[default]
+    Done,
+    /// The previous value of a key.
+    Previous(Option<String>),
+    /// True if the configuration of autopilot was replaced.
+    AutopilotSet(bool),
+}

@@ -10,7 +10,7 @@ use cluster_operator::raft::RaftMember;
 use cluster_operator::server::OperatorHttp;
 use cluster_operator::service::BuildError;
 use cluster_operator::{AclAuthorizer, OperatorService, Pool};
-use cluster_operator_openraft::OpenraftBackend;
+use cluster_operator_openraft::{OpenraftAutopilot, OpenraftBackend};
 use cluster_operator_serf::SerfKeyring;
 use tokio::task::AbortHandle;
 
@@ -26,7 +26,8 @@ const DEADLINE: Duration = ELECTION_TIMEOUT.saturating_mul(8);
 pub struct Operator {
     service: OperatorService,
     secret: SharedSecret,
-    following: AbortHandle,
+    /// The tasks that follow the pools and the health of the servers.
+    following: [AbortHandle; 2],
 }
 
 impl fmt::Debug for Operator {
@@ -52,9 +53,17 @@ impl Operator {
             |id: &NodeId, node: &Node| RaftMember::voter(id.to_string(), node.raft.to_string());
         let raft = OpenraftBackend::new(server.raft().clone(), describe)
             .with_status(move |_, node| view.status(node))
+            .with_contacts(server.contacts().clone())
             .with_noop(|| Request::Noop);
+        let autopilot = OpenraftAutopilot::new(
+            raft.clone(),
+            server.contacts().clone(),
+            server.machine().autopilot(),
+        );
+        let watching = tokio::spawn(autopilot.clone().watch()).abort_handle();
         let service = OperatorService::builder(datacenter)
             .raft(raft)
+            .autopilot(autopilot)
             .deadline(DEADLINE)
             .keyring(SerfKeyring::new(
                 Pool::Wan,
@@ -72,7 +81,7 @@ impl Operator {
         Ok(Self {
             service,
             secret,
-            following,
+            following: [following, watching],
         })
     }
 
@@ -90,6 +99,8 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        self.following.abort();
+        for task in &self.following {
+            task.abort();
+        }
     }
 }

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use cluster_operator::DatacenterName;
 use cluster_operator::peer_http::{Directory, ServerUri};
 use cluster_operator::peers::Target;
 use cluster_operator::raft::ServerStatus;
+use cluster_operator::types::ProtocolVersion;
+use cluster_operator::{DatacenterName, NodeName};
 use serf::types::MemberStatus;
 use tokio::task::AbortHandle;
 
@@ -24,6 +25,11 @@ const REFRESH: Duration = Duration::from_millis(250);
 pub(crate) struct View {
     raft: Raft,
     seen: Arc<RwLock<Seen>>,
+    /// The version of Consul's Raft protocol. Consul's command line shows a server without
+    /// one as too old.
+    protocol: ProtocolVersion,
+    /// The version of the program, which all servers of the demo run.
+    version: Arc<str>,
 }
 
 #[derive(Default)]
@@ -31,7 +37,7 @@ struct Seen {
     /// The HTTP addresses of the servers of each datacenter, live servers first.
     datacenters: BTreeMap<DatacenterName, Vec<ServerUri>>,
     /// The servers of this datacenter, by name.
-    servers: BTreeMap<String, Member>,
+    servers: BTreeMap<NodeName, Member>,
 }
 
 impl View {
@@ -40,6 +46,8 @@ impl View {
         let view = Self {
             raft: server.raft().clone(),
             seen: Arc::default(),
+            protocol: "3".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
         };
         let (lan, wan, seen) = (
             server.lan().clone(),
@@ -57,15 +65,24 @@ impl View {
         (view, tokio::spawn(follow).abort_handle())
     }
 
-    /// Returns the status of a server of the Raft configuration, for the quorum guard.
+    /// Returns the status of a server of the Raft configuration, for the quorum guard and
+    /// autopilot.
     pub(crate) fn status(&self, node: &Node) -> ServerStatus {
+        let member = self.look(|seen| {
+            let member = seen.servers.get_key_value(node.name.as_str());
+            member.map(|(name, member)| (name.clone(), member.status))
+        });
         let mut status = ServerStatus::default();
-        status.name = Some(node.name.as_str().into());
-        // That of Consul's servers, which name each other by ids. Consul's command line
-        // shows a server without one as too old.
-        status.protocol_version = Some("3".into());
-        let member = self.look(|seen| seen.servers.get(&node.name).cloned());
-        status.alive = member.map(|member| member.status == MemberStatus::Alive);
+        match member {
+            Some((name, in_gossip)) => {
+                status.name = Some(name);
+                status.alive = Some(in_gossip == MemberStatus::Alive);
+                status.left = in_gossip == MemberStatus::Left;
+            }
+            None => status.name = Some(node.name.as_str().into()),
+        }
+        status.protocol_version = Some(self.protocol.clone());
+        status.software_version = Some(Arc::clone(&self.version));
         status
     }
 
@@ -79,7 +96,7 @@ async fn look(lan: &Gossip, wan: &Gossip) -> Seen {
     Seen {
         datacenters: by_datacenter(gossip::members(wan).await),
         servers: servers
-            .map(|member| (member.name.to_string(), member))
+            .map(|member| (member.name.as_str().into(), member))
             .collect(),
     }
 }
@@ -122,7 +139,7 @@ impl Directory for View {
                 let mut nodes = membership.nodes();
                 let leader = nodes.find(|(id, _)| id.to_string() == leader.id.as_str());
                 let http = leader.map(|(_, node)| {
-                    let member = self.look(|seen| seen.servers.get(&node.name).cloned());
+                    let member = self.look(|seen| seen.servers.get(node.name.as_str()).cloned());
                     member.map_or(node.http, |member| member.about.http)
                 });
                 http.and_then(uri).into_iter().collect()

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use cluster_operator::autopilot::{AutopilotChange, AutopilotConfiguration};
+use cluster_operator_openraft::AutopilotStore;
 use openraft::StorageError;
 use openraft::testing::{StoreBuilder, Suite};
 use tempfile::TempDir;
@@ -48,7 +50,7 @@ async fn noop_is_applied_and_changes_nothing() {
     let server = leader(&servers).await;
     set(server, "colour", "green").await;
     let written = server.raft().client_write(Request::Noop).await.unwrap();
-    assert_eq!(written.data, Reply(None));
+    assert_eq!(written.data, Reply::Done);
     assert!(server.raft().metrics().borrow().last_log_index >= Some(written.log_id.index));
     has(server, "colour", "green").await;
     stop(servers).await;
@@ -82,18 +84,27 @@ async fn restart_keeps_vote_log_membership_and_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn restart_restores_table_from_snapshot() {
+async fn restart_restores_state_from_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let settings = on_disk(folder.path());
     let servers = cluster([settings.clone()]).await;
     let server = leader(&servers).await;
     set(server, "colour", "green").await;
+    let change = AutopilotChange {
+        configuration: AutopilotConfiguration::default(),
+        expected_index: Some(0),
+    };
+    let set = server.raft().client_write(Request::SetAutopilot(change));
+    assert_eq!(set.await.unwrap().data, Reply::AutopilotSet(true));
+    let autopilot = server.machine().autopilot().configuration();
     let membership = server.raft().metrics().borrow().membership_config.clone();
     snapshot(server).await;
     stop(servers).await;
 
     let server = Server::start(settings).await.unwrap();
     assert_eq!(server.machine().get("colour").as_deref(), Some("green"));
+    assert!(autopilot.is_some());
+    assert_eq!(server.machine().autopilot().configuration(), autopilot);
     let after = server.raft().metrics().borrow().clone();
     assert_eq!(after.membership_config, membership);
     stop([server]).await;

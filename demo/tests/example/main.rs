@@ -205,7 +205,15 @@ fn hints_succeed(arguments: &[&str]) -> (Example, Request) {
 
 #[test]
 fn hints_of_the_real_cluster_succeed() {
-    let (example, _) = hints_succeed(&[]);
+    let (example, request) = hints_succeed(&[]);
+    let autopilot = |what: &str| request.of("GET", &format!("/v1/operator/autopilot/{what}"));
+    let state = autopilot("state").succeeds();
+    assert!(state.contains(r#""Status":"leader""#), "{state}");
+    let configuration = autopilot("configuration").succeeds();
+    assert!(
+        configuration.contains(r#""CleanupDeadServers":false,"LastContactThreshold":"1s""#),
+        "{configuration}"
+    );
     assert!(example.terminate().contains("Stopped."));
 }
 

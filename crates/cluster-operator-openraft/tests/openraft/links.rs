@@ -77,6 +77,12 @@ impl Links {
         self.state().cut.contains(&id)
     }
 
+    /// Whether a server runs and is not cut off.
+    pub(crate) fn is_up(&self, id: NodeId) -> bool {
+        let state = self.state();
+        state.rafts.contains_key(&id) && !state.cut.contains(&id)
+    }
+
     /// Cuts off the next server that is about to send such entries.
     pub(crate) fn cut_before(&self, matches: impl Fn(&Append) -> bool + Send + 'static) {
         self.set_fuse(Fused::Sender, matches);

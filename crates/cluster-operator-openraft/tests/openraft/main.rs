@@ -7,6 +7,7 @@
 #[path = "../../../../demo/src/cluster/mod.rs"]
 mod cluster;
 
+mod autopilot;
 mod conformance;
 mod faults;
 mod joint;

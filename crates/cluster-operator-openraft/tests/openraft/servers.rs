@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use cluster_operator::raft::{Leadership, RaftMember, RaftView, Removal, ServerStatus};
 use cluster_operator::{OperatorError, RaftBackend, ServerId};
-use cluster_operator_openraft::OpenraftBackend;
+use cluster_operator_openraft::{Contacts, OpenraftAutopilot, OpenraftBackend};
 use openraft::raft::AppendEntriesRequest;
 use openraft::{Config, EntryPayload};
 
@@ -23,6 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(6);
 
 pub(crate) type Backend = OpenraftBackend<TypeConfig>;
+pub(crate) type Autopilot = OpenraftAutopilot<TypeConfig>;
 
 pub(crate) fn describe(id: &NodeId, node: &Node) -> RaftMember {
     RaftMember::voter(id.to_string(), node.raft.to_string())
@@ -80,25 +81,45 @@ impl Elections {
 pub(crate) struct Server {
     pub(crate) raft: Raft,
     pub(crate) backend: Backend,
+    pub(crate) contacts: Contacts<TypeConfig>,
+    pub(crate) machine: Machine,
 }
 
 impl Server {
     pub(crate) async fn start(id: NodeId, links: &Links, elections: Elections) -> Self {
         let store = Store::in_memory().unwrap();
         let machine = Machine::open(store.clone()).await.unwrap();
+        let contacts = Contacts::new();
         let raft = Raft::new(
             id,
             elections.config(),
-            links.of(id),
+            contacts.network(links.of(id)),
             Log::new(store),
-            machine,
+            machine.clone(),
         );
         let raft = raft.await.unwrap();
         links.connect(id, raft.clone());
         Server {
             backend: backend(&raft),
             raft,
+            contacts,
+            machine,
         }
+    }
+
+    /// Its autopilot, whose failure detector is given here.
+    pub(crate) fn autopilot(
+        &self,
+        detect: impl Fn(NodeId) -> Option<bool> + Send + Sync + 'static,
+    ) -> Autopilot {
+        let status = move |id: &NodeId, _: &Node| {
+            let mut status = ServerStatus::unknown();
+            status.alive = detect(*id);
+            status
+        };
+        let backend = self.backend.clone().with_status(status);
+        let (contacts, store) = (self.contacts.clone(), self.machine.autopilot());
+        OpenraftAutopilot::new(backend, contacts, store)
     }
 }
 
