@@ -17,12 +17,12 @@ use super::error::ClientError;
 use super::replies::RingListing;
 use super::texts::Asked;
 use crate::acl::{Resource, Token};
-use crate::consul::body::Configuration;
+use crate::consul::body::{Configuration, LAST_LOG};
 use crate::error::{ErrorKind, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation};
 use crate::peers::write_wiped;
-use crate::raft::{ConfigVersion, Consistency, PeerSelector, RaftConfiguration};
+use crate::raft::{ConfigVersion, Consistency, LogPosition, PeerSelector, RaftConfiguration};
 use crate::transport::{JSON, ServerUri, Transport, sensitive};
 use crate::types::{DatacenterName, ServerId};
 
@@ -178,8 +178,12 @@ impl OperatorClient {
             Consistency::Consistent => call.with("consistent", ""),
             Consistency::Stale => call.with("stale", ""),
         };
-        let configuration: Configuration<'_> = self.read(&call, begin).await?;
-        Ok(configuration.into())
+        let answer = self.send(&call, begin).await?;
+        let body: Configuration<'_> = read(&answer, &call.operation)?;
+        let mut configuration = RaftConfiguration::from(body);
+        let last_log = answer.headers().get(LAST_LOG);
+        configuration.last_log = last_log.and_then(|text| LogPosition::parse(text.to_str().ok()?));
+        Ok(configuration)
     }
 
     /// Removes a server from the Raft configuration. Consul 0.7 knows addresses

@@ -15,6 +15,10 @@ use crate::keyring::KeyCounts;
 use crate::raft::{RaftConfiguration, RaftServer};
 use crate::types::{NodeName, ServerId};
 
+/// The header with the last log entry of the server that answered a stale read, as
+/// TERM-INDEX.
+pub(crate) const LAST_LOG: &str = "X-Operator-Last-Log";
+
 /// The Raft configuration.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]

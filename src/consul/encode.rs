@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::body::{
-    AutopilotRules, Configuration, Health, Index, IndexedEndpoint, Server, ServerHealth,
+    AutopilotRules, Configuration, Health, Index, IndexedEndpoint, LAST_LOG, Server, ServerHealth,
     ServerState, State, Transferred, UNKNOWN_NODE, UNKNOWN_VERSION,
 };
 use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
@@ -25,9 +25,6 @@ use crate::service::OperatorService;
 const SMALL: usize = 320;
 const RAFT_SERVER: usize = 220;
 const AUTOPILOT_SERVER: usize = 420;
-
-/// The last log entry of the server that answered a stale read, as TERM-INDEX.
-const LAST_LOG: &str = "X-Operator-Last-Log";
 
 pub(super) fn encode(
     view: &View,

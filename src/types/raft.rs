@@ -43,6 +43,18 @@ pub struct LogPosition {
     pub index: u64,
 }
 
+#[cfg(feature = "client")]
+impl LogPosition {
+    /// Reads the text of a position.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (term, index) = text.split_once('-')?;
+        Some(LogPosition {
+            term: term.parse().ok()?,
+            index: index.parse().ok()?,
+        })
+    }
+}
+
 impl fmt::Display for LogPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.term, self.index)

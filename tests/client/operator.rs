@@ -452,3 +452,20 @@ async fn health_is_read_also_if_a_server_is_not_healthy() {
         );
     }
 }
+
+#[tokio::test]
+async fn stale_read_has_the_servers_own_last_entry() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob"])
+        .raft_servers(|server| server.last_index = Some(0))
+        .build();
+    for (dialect, is_known) in [(Dialect::Precise, true), (Dialect::Consul1_10, false)] {
+        let bob = serve(&federation, "bob", dialect).await;
+        let stale = bob.raft_configuration(Consistency::Stale).await.unwrap();
+        let index = federation.configuration("dc1").servers[1].last_index;
+        let last = stale.last_log.map(|last| (last.term, Some(last.index)));
+        assert_eq!(last, is_known.then_some((1, index)));
+        let fresh = bob.raft_configuration(Consistency::Default).await.unwrap();
+        assert_eq!(fresh.last_log, None);
+    }
+}
