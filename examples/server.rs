@@ -21,7 +21,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
@@ -31,8 +31,10 @@ use axum::routing::get;
 use clap::{Parser, ValueEnum};
 use cluster_operator::consul::{Dialect, Wire};
 use cluster_operator::mock::MockFederation;
+use cluster_operator::peer_http::PEER_PATHS;
 use cluster_operator_demo::cluster::{self, Server};
 use cluster_operator_demo::operated::{self, Member, Operator, secrets};
+use cluster_operator_demo::serving::{self, Limits};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -125,6 +127,8 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         stopping.send_replace(true);
     });
 
+    // Written to the end when this is dropped.
+    let _log = serving::log_to_stderr()?;
     let authorizer = access::authorizer(arguments.acl, arguments.acl_file.as_deref())?;
     let started = if arguments.mock {
         simulated::start(&arguments, authorizer).await?
@@ -135,7 +139,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     };
     println!("{}\n\nPress Ctrl-C to stop.", started.introduction);
 
-    let mut serving = JoinSet::new();
+    let mut listeners = JoinSet::new();
     for (listener, endpoints) in started.endpoints {
         // The server's own routes, and Consul's as the fallback.
         let app = Router::new()
@@ -150,15 +154,11 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             // An error means that the sender is gone, which is a stop too.
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        serving.spawn(
-            axum::serve(listener, app)
-                .with_graceful_shutdown(stopped)
-                .into_future(),
-        );
+        listeners.spawn(serving::serve(listener, app, Limits::default(), stopped));
     }
     let served = async {
-        while let Some(served) = serving.join_next().await {
-            served??;
+        while let Some(served) = listeners.join_next().await {
+            served?;
         }
         Ok::<_, Box<dyn Error>>(())
     };
@@ -166,11 +166,12 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let mut stop = stop;
     let overdue = async {
         let _ = stop.wait_for(|stop| *stop).await;
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        tracing::info!("stopping");
+        tokio::time::sleep(Duration::from_secs(5)).await;
     };
     tokio::select! {
         served = served => served?,
-        () = overdue => eprintln!("some connections were cut off"),
+        () = overdue => tracing::warn!("some connections were cut off"),
     }
     for (server, operator) in started.servers {
         drop(operator);
@@ -185,14 +186,15 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 /// mistyped path.
 async fn log(request: Request, next: Next) -> Response {
     let path = match request.uri().path() {
-        path if path == "/" || Wire::new(Dialect::Precise).serves(path) => path,
+        path if path == "/" || PEER_PATHS.contains(&path) => path,
+        path if Wire::new(Dialect::Precise).serves(path) => path,
         _ => "(another path)",
     };
     let line = format!("{} {path}", request.method());
     let start = Instant::now();
     let response = next.run(request).await;
     let took = start.elapsed().as_secs_f64() * 1000.0;
-    eprintln!("{line} {} {took:.1} ms", response.status().as_u16());
+    tracing::info!("{line} {} {took:.1} ms", response.status().as_u16());
     response
 }
 

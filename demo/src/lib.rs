@@ -4,10 +4,12 @@
 //! | module | content |
 //! |---|---|
 //! | [`cluster`] | a server without the library: Raft with its log on disk, and gossip |
+//! | [`serving`] | the listeners and the log of a server program |
 //! | [`operated`] | the library embedded in this server, in one or in several processes |
 
 pub mod cluster;
 pub mod operated;
+pub mod serving;
 
 /// Compiles and runs the programs in the guides. They are tested here because some
 /// need an engine, and the library depends on none.

@@ -40,7 +40,7 @@ pub(crate) fn authorizer(
 
 fn print_warnings(tokens: &TokenStore) {
     for warning in tokens.warnings() {
-        eprintln!("warning: {warning}");
+        tracing::warn!("{warning}");
     }
 }
 
@@ -56,10 +56,10 @@ async fn reload_on_hangup(tokens: Arc<TokenStore>, path: PathBuf) {
         let (tokens, path) = (Arc::clone(&tokens), path.clone());
         std::thread::spawn(move || match tokens.reload_file(&path) {
             Ok(()) => {
-                eprintln!("{} is loaded again", path.display());
+                tracing::info!("{} is loaded again", path.display());
                 print_warnings(&tokens);
             }
-            Err(error) => eprintln!("the old tokens stay in force: {}", chain(&error)),
+            Err(error) => tracing::error!("the old tokens stay in force: {}", chain(&error)),
         });
     }
 }

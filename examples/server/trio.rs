@@ -11,6 +11,7 @@ use openraft::RaftMetrics;
 
 use crate::cluster::{Node, NodeId, Server, Settings, gossip};
 use crate::operated::{self, Operator, secrets};
+use crate::serving::Limits;
 use crate::{Arguments, Started, curls, listen};
 
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
@@ -42,6 +43,7 @@ pub(crate) async fn start(
             data: None,
             key: secrets::gossip_key()?,
             secret: secret.clone(),
+            limits: Limits::default(),
         })
         .await?;
         if let Some((alice, _)) = servers.first() {

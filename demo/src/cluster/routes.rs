@@ -61,6 +61,7 @@ async fn from_a_server(
     if secret.is_presented_in(request.headers()) {
         next.run(request).await
     } else {
+        tracing::warn!("refused a call without the shared secret");
         let challenge = [(WWW_AUTHENTICATE, "Bearer")];
         let text = "the shared secret does not match: give all servers the same one\n";
         (StatusCode::UNAUTHORIZED, challenge, text).into_response()

@@ -23,6 +23,7 @@ use super::routes::{self, JoinError, Newcomer};
 use super::settings::{Ports, Settings, StartError};
 use super::store::Store;
 use super::types::{Node, NodeId, Raft, TypeConfig};
+use crate::serving;
 
 /// The longest time without a leader before a server starts an election.
 pub const ELECTION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ pub struct Server {
     lan: Gossip,
     wan: Gossip,
     stop_listening: oneshot::Sender<()>,
-    listening: JoinHandle<io::Result<()>>,
+    listening: JoinHandle<()>,
     database: Weak<redb::Database>,
 }
 
@@ -96,10 +97,19 @@ impl Server {
         let (datacenter, id) = (&settings.datacenter, settings.id);
         let router = routes::router(raft.clone(), datacenter, id, secret.clone());
         let (stop_listening, stopped) = oneshot::channel();
-        let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+        let serving = serving::serve(listener, router, settings.limits, async {
             // Dropping the sender stops it too.
             let _ = stopped.await;
         });
+        tracing::info!(
+            datacenter,
+            name = settings.name,
+            id,
+            raft = %node.raft,
+            lan = %gossip::address(&lan),
+            wan = %gossip::address(&wan),
+            "the server has started"
+        );
         Ok(Self {
             id: settings.id,
             node,
@@ -112,7 +122,7 @@ impl Server {
             lan,
             wan,
             stop_listening,
-            listening: tokio::spawn(serving.into_future()),
+            listening: tokio::spawn(serving),
             database,
         })
     }
@@ -281,9 +291,11 @@ impl Server {
         lan.map_err(io::Error::other)?;
         wan.map_err(io::Error::other)?;
         if let Ok(served) = served {
-            served??;
+            served?;
         }
-        Ok(released?)
+        released?;
+        tracing::info!(id = self.id, "the server has stopped");
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use cluster_operator::peer_http::SharedSecret;
 
 use super::gossip::Pool;
 use super::types::NodeId;
+use crate::serving::Limits;
 
 /// The settings of a server.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct Settings {
     pub key: GossipKey,
     /// The secret of the calls between servers, the same on all of them.
     pub secret: SharedSecret,
+    /// The limits of the listener for the calls between servers.
+    pub limits: Limits,
 }
 
 /// The ports of a server. 0, the default, selects a free port. Use it only for a server

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::secrets::{self, GOSSIP_KEY, PEER_SECRET};
 use crate::cluster::{Node, NodeId, Ports, Server, Settings, gossip};
+use crate::serving::Limits;
 
 /// Consul's ports.
 pub const HTTP_PORT: u16 = 8500;
@@ -123,6 +124,7 @@ impl Member {
             data: Some(data),
             key: gossip_key(ip)?,
             secret: self.secret()?,
+            limits: Limits::default(),
         })
         .await?;
         self.join_others(&server).await?;

@@ -1,6 +1,7 @@
 //! Server processes, for programs that start and kill them.
 
 use std::error::Error;
+use std::future::pending;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use cluster_operator::consul::Dialect;
 use tokio::net::TcpListener;
 
 use super::{HTTP_PORT, Member, Operator};
+use crate::serving::{self, Limits};
 
 /// The environment variable with the flags of a server process.
 const FLAGS: &str = "CLUSTER_OPERATOR_MEMBER";
@@ -163,10 +165,12 @@ pub fn serve_if_started_by_another() -> Option<Result<(), Box<dyn Error>>> {
 #[tokio::main]
 async fn serve(flags: String) -> Result<(), Box<dyn Error>> {
     let flags = Flags::try_parse_from(std::iter::once("server").chain(flags.lines()))?;
+    let _log = serving::log_to_stderr()?;
     let address = SocketAddr::new(flags.member.ip()?, HTTP_PORT);
     let listener = TcpListener::bind(address).await?;
     let server = flags.member.start(&flags.datacenter, &listener).await?;
     let operator = Operator::new(&server, &flags.datacenter, AllowAll)?;
-    axum::serve(listener, operator.routes(Dialect::Precise)).await?;
+    let routes = operator.routes(Dialect::Precise);
+    serving::serve(listener, routes, Limits::default(), pending()).await;
     Ok(())
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use cluster_operator::GossipKey;
 use cluster_operator::peer_http::SharedSecret;
 use cluster_operator_demo::cluster::{self, NodeId, Ports, Request, Server, Settings};
+use cluster_operator_demo::serving::Limits;
 use openraft::ServerState;
 
 const KEY: &str = "0eK8RjnsGC/+I1fJErQsBA==";
@@ -47,6 +48,7 @@ fn settings(ip: IpAddr, id: NodeId) -> Settings {
         data: None,
         key: KEY.parse::<GossipKey>().unwrap(),
         secret: secret(),
+        limits: Limits::default(),
     }
 }
 

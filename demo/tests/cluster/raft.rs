@@ -212,3 +212,19 @@ async fn repeated_append_of_stranger_does_not_stop_raft() {
     set(server, "colour", "green").await;
     stop(servers).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raft_listener_closes_half_a_header() {
+    let mut settings = settings(own_ip(), 1);
+    settings.limits.header = Duration::from_millis(200);
+    let server = Server::start(settings).await.unwrap();
+    let mut stream = TcpStream::connect(server.node().raft).await.unwrap();
+    stream
+        .write_all(b"POST /raft/append HTTP/1.1\r\nX: ")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let closed = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut answer)).await;
+    closed.expect("a closed connection").unwrap();
+    stop([server]).await;
+}
