@@ -42,10 +42,10 @@ use tokio::task::JoinSet;
 /// Serves Consul's operator endpoints for a cluster of three servers in this process, or
 /// for one server of a cluster of several processes.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = AFTER_HELP)]
 struct Arguments {
-    /// The HTTP address to listen on; port 0 selects a free port. [default: port 8500,
-    /// on 127.0.0.1 or on the server's own address]
+    /// The HTTP address to listen on; port 0 selects a free port. [default: with --name,
+    /// that of the server; otherwise 127.0.0.1:8500]
     #[arg(long)]
     address: Option<SocketAddr>,
     /// The dialect of the HTTP API.
@@ -67,6 +67,26 @@ struct Arguments {
     #[command(flatten)]
     member: Member,
 }
+
+const AFTER_HELP: &str = "\
+SERVER is the address of a server and its ports:
+  127.0.0.1                      Consul's ports: Raft 8300, LAN 8301, WAN 8302, HTTP 8500
+  127.0.0.1:8310                 Raft 8310, LAN 8311, WAN 8312, HTTP 8510
+  127.0.0.1:4001/4002/4003/4004  the ports for Raft, LAN, WAN and HTTP
+Gossip uses TCP and UDP.
+
+Environment:
+  PEER_SECRET  the secret by which servers recognize each other, instead of --secret-file
+  GOSSIP_KEY   the first gossip key, in base64; required beyond the loopback interface
+  RUST_LOG     what is logged to stderr, such as info or error,openraft=debug
+
+Examples:
+  server                      three servers, the first on 127.0.0.1:8500
+  server --mock --acl on      the same, simulated, with access control
+  server --name alice --data alice --secret-file secret \\
+      --peers alice=127.0.0.1:8300,bob=127.0.0.1:8310,carol=127.0.0.1:8320
+  server --name dave --data dave --secret-file secret \\
+      --ip 127.0.0.1:8330 --join 127.0.0.1:8300";
 
 #[derive(Clone, Copy, ValueEnum)]
 enum DialectName {

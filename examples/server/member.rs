@@ -1,13 +1,12 @@
 //! One server of a cluster of several processes.
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use cluster_operator::AclAuthorizer;
 
 use crate::cluster::Server;
-use crate::operated::{self, Operator};
+use crate::operated::Operator;
 use crate::{Arguments, Started, curls, listen};
 
 pub(crate) async fn start(
@@ -15,9 +14,8 @@ pub(crate) async fn start(
     authorizer: Arc<dyn AclAuthorizer>,
 ) -> Result<Started, Box<dyn Error>> {
     let (member, datacenter) = (&arguments.member, arguments.datacenter.as_str());
-    let own = SocketAddr::new(member.ip()?, operated::HTTP_PORT);
     // Before the server starts, because other servers learn this address from it.
-    let listener = listen(arguments.address.unwrap_or(own)).await?;
+    let listener = listen(arguments.address.unwrap_or(member.http()?)).await?;
     let http = listener.local_addr()?;
 
     let server = member.start(datacenter, &listener).await?;

@@ -1,7 +1,7 @@
 //! A cluster of three servers in this process.
 
 use std::error::Error;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,13 +33,18 @@ pub(crate) async fn start(
         } else {
             listen(SocketAddr::new(first.ip(), 0)).await?
         };
+        let mut http = listener.local_addr()?;
+        if http.ip().is_unspecified() {
+            http.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
         let server = Server::start(Settings {
             name: name.into(),
             id,
             datacenter: datacenter.into(),
-            ip: first.ip(),
+            // Raft and gossip are for the servers of this process only.
+            ip: Ipv4Addr::LOCALHOST.into(),
             ports: Default::default(),
-            http: listener.local_addr()?,
+            http,
             data: None,
             key: secrets::gossip_key()?,
             secret: secret.clone(),

@@ -21,7 +21,7 @@ use super::machine::Machine;
 use super::network::Network;
 use super::routes::{self, JoinError, Newcomer};
 use super::settings::{Ports, Settings, StartError};
-use super::store::Store;
+use super::store::{self, Store};
 use super::types::{Node, NodeId, Raft, TypeConfig};
 use crate::serving;
 
@@ -304,7 +304,7 @@ fn open_store(settings: &Settings) -> io::Result<Store> {
         None => Store::in_memory(),
         Some(folder) => {
             std::fs::create_dir_all(folder)?;
-            Store::open(&folder.join("raft.redb"))
+            Store::open(&folder.join(store::FILE))
         }
     }
 }

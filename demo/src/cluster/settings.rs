@@ -39,7 +39,7 @@ pub struct Settings {
 
 /// The ports of a server. 0, the default, selects a free port. Use it only for a server
 /// in memory: a restarted server must have the same ports.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ports {
     /// Raft's calls, TCP.
     pub raft: u16,

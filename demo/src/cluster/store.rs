@@ -12,6 +12,8 @@ use redb::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// The name of the file in a server's data folder.
+pub const FILE: &str = "raft.redb";
 /// Log entries in JSON, by index.
 pub const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries");
 /// Single values in JSON, by name.

@@ -1,96 +1,219 @@
 //! A server that runs as one of several processes, configured by flags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::fs;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::SystemTime;
 
 use cluster_operator::GossipKey;
 use cluster_operator::peer_http::SharedSecret;
 use tokio::net::TcpListener;
 
 use super::secrets::{self, GOSSIP_KEY, PEER_SECRET};
-use crate::cluster::{Node, NodeId, Ports, Server, Settings, gossip};
+use crate::cluster::{Node, NodeId, Ports, Server, Settings, gossip, store};
 use crate::serving::Limits;
 
-/// Consul's ports.
+/// Consul's port for HTTP.
 pub const HTTP_PORT: u16 = 8500;
-const PORTS: Ports = Ports {
-    raft: 8300,
-    lan: 8301,
-    wan: 8302,
-};
+
+/// Consul's port for Raft. The ports for gossip follow it.
+const RAFT_PORT: u16 = 8300;
 
 /// The flags of a server that runs in a process of its own.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "One server of several processes")]
 pub struct Member {
     /// Runs one server of several processes, under this name.
     #[arg(long, requires = "data")]
     pub name: Option<String>,
-    /// The servers that form the cluster, including this one; the same list on each
-    /// server: alice=127.0.0.1,bob=127.0.0.2,carol=127.0.0.3
-    #[arg(
-        long,
-        value_delimiter = ',',
-        requires = "name",
-        conflicts_with = "join"
-    )]
-    pub peers: Vec<Peer>,
-    /// The addresses of servers of a running cluster, to join it as a voter.
-    #[arg(long, value_delimiter = ',', requires_all = ["name", "ip"])]
-    pub join: Vec<IpAddr>,
-    /// The addresses of servers of other datacenters.
-    #[arg(long, value_delimiter = ',', requires = "name")]
-    pub join_wan: Vec<IpAddr>,
-    /// The address of this server. Not needed with --peers.
-    #[arg(long, requires = "name")]
-    pub ip: Option<IpAddr>,
     /// The folder for the Raft log and the keyrings.
     #[arg(long, requires = "name")]
     pub data: Option<PathBuf>,
     /// The file with the secret by which the servers recognize each other. The first
     /// server creates it; copy it to other machines. Or set PEER_SECRET.
-    #[arg(long, requires = "name")]
+    #[arg(long, requires = "name", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
+    /// The servers that form the cluster, including this one; the same list on each
+    /// server: alice=127.0.0.1,bob=127.0.0.2. Their numbers in Raft are 1, 2 and so on;
+    /// alice:7=127.0.0.1 gives alice the number 7.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME=SERVER",
+        requires = "name",
+        conflicts_with = "join"
+    )]
+    pub peers: Vec<Peer>,
+    /// Servers of a running cluster, to join it as a voter.
+    #[arg(long, value_delimiter = ',', value_name = "SERVER", requires_all = ["name", "ip"])]
+    pub join: Vec<Place>,
+    /// Servers of other datacenters.
+    #[arg(long, value_delimiter = ',', value_name = "SERVER", requires = "name")]
+    pub join_wan: Vec<Place>,
+    /// The address of this server, and its ports. Not needed with --peers.
+    #[arg(long, value_name = "SERVER", requires = "name")]
+    pub ip: Option<Place>,
+    /// The number in Raft of a server that joins; no other server may ever have had it.
+    /// By default it comes from the clock.
+    #[arg(long, requires = "join", value_parser = clap::value_parser!(NodeId).range(1..))]
+    pub id: Option<NodeId>,
 }
 
-/// A server's name and address.
-#[derive(Debug, Clone)]
+/// Where a server listens: its address and its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    ip: IpAddr,
+    ports: Ports,
+    http: u16,
+}
+
+impl Place {
+    /// Lays the ports out as Consul's are.
+    fn with_raft_port(ip: IpAddr, raft: u16) -> Option<Self> {
+        let ports = Ports {
+            raft,
+            lan: raft.checked_add(1)?,
+            wan: raft.checked_add(2)?,
+        };
+        let http = raft.checked_add(HTTP_PORT - RAFT_PORT)?;
+        Some(Place { ip, ports, http })
+    }
+
+    fn on(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, port)
+    }
+
+    /// Returns the addresses on which a server listens here.
+    fn addresses(&self) -> [SocketAddr; 4] {
+        let Ports { raft, lan, wan } = self.ports;
+        [raft, lan, wan, self.http].map(|port| self.on(port))
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let malformed =
+            || format!("{text}: write ADDRESS, ADDRESS:PORT or ADDRESS:RAFT/LAN/WAN/HTTP");
+        let too_large = || format!("{text}: the ports that follow are too large: write all four");
+        if let Ok(ip) = text.parse() {
+            return Place::with_raft_port(ip, RAFT_PORT).ok_or_else(too_large);
+        }
+        let mut parts = text.split('/');
+        let first = parts.next().unwrap_or_default();
+        let first: SocketAddr = first.parse().map_err(|_| malformed())?;
+        let ports: Result<Vec<u16>, _> = parts.map(str::parse).collect();
+        let place = match *ports.map_err(|_| malformed())? {
+            [] => Place::with_raft_port(first.ip(), first.port()).ok_or_else(too_large)?,
+            [lan, wan, http] => Place {
+                ip: first.ip(),
+                ports: Ports {
+                    raft: first.port(),
+                    lan,
+                    wan,
+                },
+                http,
+            },
+            _ => return Err(malformed()),
+        };
+        // Other servers could not know which port the system has chosen.
+        if place.addresses().iter().any(|address| address.port() == 0) {
+            return Err(format!("{text}: write ports other than 0"));
+        }
+        Ok(place)
+    }
+}
+
+/// A server's name, place, and number if it is not the position in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     name: String,
-    ip: IpAddr,
+    id: Option<NodeId>,
+    place: Place,
 }
 
 impl FromStr for Peer {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, ip) = text.split_once('=').ok_or("write it as name=address")?;
+        let (name, place) = text.split_once('=').ok_or("write NAME=SERVER")?;
+        let (name, id) = match name.split_once(':') {
+            None => (name, None),
+            Some((name, id)) => match id.parse() {
+                Ok(id) if id > 0 => (name, Some(id)),
+                _ => return Err(format!("{id}: a server's number is 1 or larger")),
+            },
+        };
+        if name.is_empty() {
+            return Err("write NAME=SERVER".into());
+        }
         Ok(Peer {
             name: name.into(),
-            ip: ip.parse().map_err(|error| format!("{ip}: {error}"))?,
+            id,
+            place: place.parse()?,
         })
     }
 }
 
+impl Peer {
+    fn node(&self) -> Node {
+        Node {
+            name: self.name.clone(),
+            raft: self.place.on(self.place.ports.raft),
+            http: self.place.on(self.place.http),
+        }
+    }
+}
+
 impl Member {
-    /// Returns this server's address.
+    /// Returns the HTTP address of this server, unless another one is chosen.
     ///
     /// # Errors
-    /// The flags do not contain it.
-    pub fn ip(&self) -> Result<IpAddr, String> {
-        let listed = self.listed().map(|(_, peer)| peer.ip);
-        self.ip
-            .or(listed)
-            .ok_or_else(|| "this server is not among --peers: give its --ip and --join".into())
+    /// The flags do not contain it, or contradict each other.
+    pub fn http(&self) -> Result<SocketAddr, String> {
+        let place = self.place()?;
+        Ok(place.on(place.http))
     }
 
-    /// Returns this server's entry among the peers, and its position, which is its
-    /// number in Raft.
-    fn listed(&self) -> Option<(NodeId, &Peer)> {
-        let mut numbered = (1..).zip(&self.peers);
-        numbered.find(|(_, peer)| Some(&peer.name) == self.name.as_ref())
+    fn place(&self) -> Result<Place, String> {
+        let listed = self.listed()?.map(|(_, peer)| peer.place);
+        match (self.ip, listed) {
+            (Some(own), Some(listed)) if own != listed => {
+                Err("--peers lists this server with another address: leave --ip out".into())
+            }
+            (own, listed) => own.or(listed).ok_or_else(|| {
+                "this server is not among --peers: add it, or give its --ip and --join".into()
+            }),
+        }
+    }
+
+    /// Returns the peers with their numbers in Raft.
+    fn numbered(&self) -> Result<BTreeMap<NodeId, &Peer>, String> {
+        let (mut numbered, mut seen) = (BTreeMap::new(), BTreeSet::new());
+        for (position, peer) in (1..).zip(&self.peers) {
+            let addresses = peer.place.addresses().map(|address| address.to_string());
+            for text in addresses.into_iter().chain([peer.name.clone()]) {
+                if let Some(twice) = seen.replace(text) {
+                    return Err(format!("--peers contains {twice} twice"));
+                }
+            }
+            let id = peer.id.unwrap_or(position);
+            if numbered.insert(id, peer).is_some() {
+                return Err(format!("--peers contains two servers with the number {id}"));
+            }
+        }
+        Ok(numbered)
+    }
+
+    /// Returns this server's entry among the peers.
+    fn listed(&self) -> Result<Option<(NodeId, &Peer)>, String> {
+        let mut numbered = self.numbered()?.into_iter();
+        Ok(numbered.find(|(_, peer)| Some(&peer.name) == self.name.as_ref()))
     }
 
     /// Starts the server, which then joins the others in the background.
@@ -102,33 +225,42 @@ impl Member {
         datacenter: &str,
         listener: &TcpListener,
     ) -> Result<Server, Box<dyn Error>> {
-        if self.peers.is_empty() && self.join.is_empty() {
-            return Err("a server needs others: give --peers, or --join and --ip".into());
+        let data = self.data()?;
+        if self.peers.is_empty() && self.join.is_empty() && !data.join(store::FILE).exists() {
+            return Err("a new server needs others: give --peers, or --join and --ip".into());
         }
-        let data = self
-            .data
-            .clone()
-            .ok_or("a server needs a folder: give --data")?;
-        let id = match self.listed() {
-            Some((id, _)) => id,
-            None => own_number(&data)?,
+        let place = self.place()?;
+        let key = gossip_key(place.ip)?;
+        let secret = self.secret()?;
+        let mut http = listener.local_addr()?;
+        if http.ip().is_unspecified() {
+            // Other servers cannot connect to "all addresses".
+            http.set_ip(place.ip);
+        }
+        let chosen = match self.listed()? {
+            Some((id, _)) => Some(id),
+            None => self.id,
         };
-        let ip = self.ip()?;
         let server = Server::start(Settings {
             name: self.name.clone().unwrap_or_default(),
-            id,
+            id: own_number(data, chosen)?,
             datacenter: datacenter.into(),
-            ip,
-            ports: PORTS,
-            http: listener.local_addr()?,
-            data: Some(data),
-            key: gossip_key(ip)?,
-            secret: self.secret()?,
+            ip: place.ip,
+            ports: place.ports,
+            http,
+            data: Some(data.to_owned()),
+            key,
+            secret,
             limits: Limits::default(),
         })
         .await?;
         self.join_others(&server).await?;
         Ok(server)
+    }
+
+    fn data(&self) -> Result<&Path, &'static str> {
+        let data = self.data.as_deref();
+        data.ok_or("a server needs a folder: give --data")
     }
 
     fn secret(&self) -> Result<SharedSecret, Box<dyn Error>> {
@@ -141,40 +273,32 @@ impl Member {
     }
 
     async fn join_others(&self, server: &Server) -> Result<(), Box<dyn Error>> {
-        let near = self.peers.iter().map(|peer| peer.ip);
+        let near = self.peers.iter().map(|peer| peer.place);
         let near: Vec<_> = near.chain(self.join.iter().copied()).collect();
-        let on = |port, ips: &[IpAddr]| -> Vec<_> {
-            ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
-        };
+        let lan = |places: &[Place]| places.iter().map(|at| at.on(at.ports.lan)).collect();
+        let wan = |places: &[Place]| places.iter().map(|at| at.on(at.ports.wan)).collect();
         // One answer is enough for each list, so the other datacenters have a list of
         // their own: otherwise a local server's answer would do.
-        for (agent, others) in [
-            (server.lan(), on(PORTS.lan, &near)),
-            (server.wan(), on(PORTS.wan, &near)),
-            (server.wan(), on(PORTS.wan, &self.join_wan)),
-        ] {
+        let lists: [(_, Vec<_>); 3] = [
+            (server.lan(), lan(&near)),
+            (server.wan(), wan(&near)),
+            (server.wan(), wan(&self.join_wan)),
+        ];
+        for (agent, others) in lists {
             let agent = agent.clone();
             tokio::spawn(async move { gossip::join(&agent, &others).await });
         }
 
-        if self.join.is_empty() {
-            let voters: BTreeMap<_, _> = (1..).zip(self.peers.iter().map(Peer::node)).collect();
+        if !self.peers.is_empty() {
+            // Exactly as listed, so that all servers begin with the same configuration.
+            let voters = self.numbered()?.into_iter();
+            let voters = voters.map(|(id, peer)| (id, peer.node())).collect();
             server.bootstrap(voters).await?;
-        } else {
-            let cluster = on(PORTS.raft, &self.join);
-            server.join_raft(&cluster).await?;
+        } else if !self.join.is_empty() {
+            let cluster = self.join.iter().map(|at| at.on(at.ports.raft));
+            server.join_raft(&cluster.collect::<Vec<_>>()).await?;
         }
         Ok(())
-    }
-}
-
-impl Peer {
-    fn node(&self) -> Node {
-        Node {
-            name: self.name.clone(),
-            raft: SocketAddr::new(self.ip, PORTS.raft),
-            http: SocketAddr::new(self.ip, HTTP_PORT),
-        }
     }
 }
 
@@ -189,19 +313,159 @@ fn gossip_key(ip: IpAddr) -> Result<GossipKey, Box<dyn Error>> {
     Ok(key)
 }
 
-/// Returns the number of a server that joins. It is stored next to the Raft log.
-fn own_number(data: &std::path::Path) -> Result<NodeId, Box<dyn Error>> {
+/// Returns the number of the server whose data is in this folder. It is stored next to
+/// the Raft log, because a log with another number can elect two leaders.
+fn own_number(data: &Path, chosen: Option<NodeId>) -> Result<NodeId, Box<dyn Error>> {
     let file = data.join("id");
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Ok(text.trim().parse()?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            // Unique, and larger than the numbers of the first servers.
-            let now = std::time::SystemTime::now();
-            let id = now.duration_since(std::time::UNIX_EPOCH)?.as_micros() as NodeId;
-            std::fs::create_dir_all(data)?;
-            std::fs::write(&file, id.to_string())?;
+    match fs::read_to_string(&file) {
+        Ok(text) => {
+            let text = text.trim();
+            let stored = text
+                .parse()
+                .map_err(|_| format!("{} holds no number: restore it", file.display()))?;
+            match chosen.filter(|chosen| *chosen != stored) {
+                None => Ok(stored),
+                Some(chosen) => Err(format!(
+                    "{} holds the data of the server with the number {stored}, not {chosen}: \
+                     start it without --peers and --id, or choose another folder",
+                    data.display()
+                )
+                .into()),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let id = match chosen {
+                Some(id) => id,
+                None => new_number()?,
+            };
+            store_number(data, id)?;
             Ok(id)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns a number that is unique, and larger than those of the first servers.
+fn new_number() -> Result<NodeId, Box<dyn Error>> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok(NodeId::try_from(now.as_micros())?)
+}
+
+fn store_number(data: &Path, id: NodeId) -> io::Result<()> {
+    fs::create_dir_all(data)?;
+    fs::write(data.join("id"), id.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        member: Member,
+    }
+
+    fn member(flags: &[&str]) -> Member {
+        let flags = [&["server", "--name=bob", "--data=bob"], flags].concat();
+        Flags::try_parse_from(flags).unwrap().member
+    }
+
+    fn addresses(place: &str) -> [String; 4] {
+        let place: Place = place.parse().unwrap();
+        place.addresses().map(|address| address.to_string())
+    }
+
+    #[test]
+    fn ports_follow_the_raft_port_or_are_all_written() {
+        let consul = [
+            "127.0.0.1:8300",
+            "127.0.0.1:8301",
+            "127.0.0.1:8302",
+            "127.0.0.1:8500",
+        ];
+        assert_eq!(addresses("127.0.0.1"), consul);
+        assert_eq!(addresses("127.0.0.1:8300"), consul);
+        let next = ["[::1]:8310", "[::1]:8311", "[::1]:8312", "[::1]:8510"];
+        assert_eq!(addresses("[::1]:8310"), next);
+        let all = ["[::1]:1", "[::1]:2", "[::1]:3", "[::1]:65535"];
+        assert_eq!(addresses("[::1]:1/2/3/65535"), all);
+        assert_eq!(addresses("127.0.0.1:65335")[3], "127.0.0.1:65535");
+        for (malformed, text) in [
+            ("", "write ADDRESS"),
+            ("localhost", "write ADDRESS"),
+            ("127.0.0.1:", "write ADDRESS"),
+            ("127.0.0.1/1/2/3", "write ADDRESS"),
+            ("127.0.0.1:1/2", "write ADDRESS"),
+            ("127.0.0.1:1/2/3/4/5", "write ADDRESS"),
+            ("127.0.0.1:1/2/3/65536", "write ADDRESS"),
+            ("127.0.0.1:65336", "write all four"),
+            ("127.0.0.1:0", "other than 0"),
+            ("127.0.0.1:1/2/0/4", "other than 0"),
+        ] {
+            let error = malformed.parse::<Place>().unwrap_err();
+            assert!(error.contains(text), "{malformed}: {error}");
+        }
+    }
+
+    #[test]
+    fn peers_have_numbers_of_their_own_or_their_position() {
+        let member = member(&["--peers=alice=127.0.0.1,bob:7=127.0.0.1:8310,carol=127.0.0.3"]);
+        let numbered = member.numbered().unwrap();
+        let names: Vec<_> = numbered.iter().map(|(id, p)| (*id, &*p.name)).collect();
+        assert_eq!(names, [(1, "alice"), (3, "carol"), (7, "bob")]);
+        assert_eq!(member.http().unwrap().to_string(), "127.0.0.1:8510");
+        for malformed in ["alice", "=127.0.0.1", ":1=127.0.0.1", "a:0=127.0.0.1"] {
+            assert!(malformed.parse::<Peer>().is_err(), "{malformed}");
+        }
+    }
+
+    #[test]
+    fn peers_that_share_a_name_number_or_port_are_refused() {
+        for (peers, text) in [
+            ("bob=127.0.0.1,bob=127.0.0.2", "bob twice"),
+            ("bob=127.0.0.1,carol=127.0.0.1", "127.0.0.1:8300 twice"),
+            ("bob=127.0.0.1,carol=127.0.0.1:8299", "127.0.0.1:8300 twice"),
+            ("bob=127.0.0.1:1/2/2/4", "127.0.0.1:2 twice"),
+            ("bob:2=127.0.0.1,carol=127.0.0.2", "the number 2"),
+        ] {
+            let error = member(&["--peers", peers]).http().unwrap_err();
+            assert!(error.contains(text), "{peers}: {error}");
+        }
+        let both = member(&["--peers=bob=127.0.0.1", "--ip=127.0.0.2"]);
+        assert!(both.http().unwrap_err().contains("leave --ip out"));
+        let neither = member(&["--peers=alice=127.0.0.1"]);
+        assert!(neither.http().unwrap_err().contains("not among"));
+    }
+
+    #[test]
+    fn folder_keeps_the_number_of_its_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        assert_eq!(own_number(&data, Some(3)).unwrap(), 3);
+        assert_eq!(own_number(&data, None).unwrap(), 3);
+        let other = own_number(&data, Some(4)).unwrap_err().to_string();
+        assert!(other.contains("the number 3, not 4"), "{other}");
+        fs::write(data.join("id"), "three").unwrap();
+        assert!(own_number(&data, None).is_err());
+        // Of two new servers, each has a number of its own.
+        let new = [(); 2].map(|()| new_number().unwrap());
+        assert!(new[0] > 1_000_000 && new[1] >= new[0]);
+    }
+
+    #[test]
+    fn published_gossip_key_is_refused_on_a_network() {
+        if std::env::var_os(GOSSIP_KEY).is_some() {
+            return;
+        }
+        assert!(gossip_key([127, 0, 0, 1].into()).is_ok());
+        for ip in ["0.0.0.0", "10.0.0.1", "::"] {
+            let refused = gossip_key(ip.parse().unwrap()).unwrap_err().to_string();
+            assert!(refused.contains(GOSSIP_KEY), "{refused}");
+        }
     }
 }

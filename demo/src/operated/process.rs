@@ -166,8 +166,7 @@ pub fn serve_if_started_by_another() -> Option<Result<(), Box<dyn Error>>> {
 async fn serve(flags: String) -> Result<(), Box<dyn Error>> {
     let flags = Flags::try_parse_from(std::iter::once("server").chain(flags.lines()))?;
     let _log = serving::log_to_stderr()?;
-    let address = SocketAddr::new(flags.member.ip()?, HTTP_PORT);
-    let listener = TcpListener::bind(address).await?;
+    let listener = TcpListener::bind(flags.member.http()?).await?;
     let server = flags.member.start(&flags.datacenter, &listener).await?;
     let operator = Operator::new(&server, &flags.datacenter, AllowAll)?;
     let routes = operator.routes(Dialect::Precise);

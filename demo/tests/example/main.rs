@@ -9,6 +9,8 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
+mod several;
+
 const TOKENS: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../examples/policies/tokens.json"
@@ -25,6 +27,15 @@ fn binary() -> PathBuf {
     path
 }
 
+/// A command that starts it, without what the environment of the tests may set.
+fn server() -> Command {
+    let mut command = Command::new(binary());
+    for name in ["PEER_SECRET", "GOSSIP_KEY", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// The example, listening on a free port.
 struct Example {
     process: Child,
@@ -36,19 +47,27 @@ struct Example {
 
 impl Example {
     fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(binary())
-            .args(["--address", "127.0.0.1:0"])
-            .args(arguments)
+        let mut server = server();
+        server.args(["--address", "127.0.0.1:0"]).args(arguments);
+        Example::of(server)
+    }
+
+    /// Starts this command and waits until it is ready.
+    fn of(mut server: Command) -> Self {
+        let mut process = server
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
-        let errors = BufReader::new(process.stderr.take().unwrap());
+        let mut errors = BufReader::new(process.stderr.take().unwrap());
         let mut hints = Vec::new();
         loop {
             let mut line = String::new();
-            assert_ne!(output.read_line(&mut line).unwrap(), 0, "{hints:?}");
+            if output.read_line(&mut line).unwrap() == 0 {
+                errors.read_to_string(&mut line).unwrap();
+                panic!("{hints:?} {line}");
+            }
             if line.starts_with("Press ") {
                 break;
             }
@@ -75,13 +94,13 @@ impl Example {
         assert!(sent.success());
     }
 
-    /// Reads errors until a line contains the text.
-    fn wait_for_error(&mut self, text: &str) {
-        let mut line = String::new();
-        while !line.contains(text) {
-            line.clear();
-            assert_ne!(self.errors.read_line(&mut line).unwrap(), 0, "no {text:?}");
+    /// Reads the log until a line contains the text, and returns what was read.
+    fn wait_for_log(&mut self, text: &str) -> String {
+        let mut log = String::new();
+        while !log.contains(text) {
+            assert_ne!(self.errors.read_line(&mut log).unwrap(), 0, "{log}");
         }
+        log
     }
 
     /// Ends it, and returns the rest of its output.
@@ -180,7 +199,11 @@ impl Request {
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
-    for letter in line.replace("$TOKEN", TOKEN).chars() {
+    for letter in line
+        .replace("$TOKEN", TOKEN)
+        .replace("$GOSSIP_KEY", several::KEY)
+        .chars()
+    {
         match letter {
             '\'' | '"' if quote.is_none() => quote = Some(letter),
             letter if quote == Some(letter) => quote = None,
@@ -262,7 +285,7 @@ fn pipe(directory: &Path) -> String {
 #[test]
 fn pipe_in_place_of_a_token_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let Output { status, stderr, .. } = Command::new(binary())
+    let Output { status, stderr, .. } = server()
         .args(["--mock", "--address", "127.0.0.1:0", "--acl-file"])
         .arg(pipe(directory.path()))
         .output()
@@ -282,7 +305,39 @@ fn reload_from_a_pipe_is_refused_and_the_server_goes_on() {
     let mut example = Example::start(&["--mock", "--acl-file", tokens.to_str().unwrap()]);
     std::fs::rename(pipe(directory.path()), &tokens).unwrap();
     example.signal("-HUP");
-    example.wait_for_error("not a regular file");
+    example.wait_for_log("not a regular file");
     example.curls()[0].succeeds();
     assert!(example.terminate().contains("Stopped."));
+}
+
+#[test]
+fn log_has_a_line_for_each_request_and_no_secret() {
+    let mut example = Example::start(&["--mock"]);
+    let request = &example.curls()[0];
+    let configuration = "/v1/operator/raft/configuration";
+    request
+        .of("GET", &format!("{configuration}?token=hidden"))
+        .succeeds();
+    request.of("GET", "/hidden?token=hidden").send();
+    let log = example.wait_for_log("GET (another path) 404 ");
+    assert!(log.contains(&format!("GET {configuration} 200 ")), "{log}");
+    assert!(!log.contains("hidden"), "{log}");
+    example.terminate();
+}
+
+#[test]
+fn client_that_stops_within_a_header_is_disconnected() {
+    let example = Example::start(&["--mock"]);
+    let mut stream = TcpStream::connect(&example.curls()[0].host).unwrap();
+    stream
+        .write_all(b"GET /v1/operator/ HTTP/1.1\r\nX: ")
+        .unwrap();
+    stream
+        .set_read_timeout(Some(std::time::Duration::from_secs(60)))
+        .unwrap();
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .expect("a closed connection");
+    example.terminate();
 }

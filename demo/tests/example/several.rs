@@ -1,0 +1,132 @@
+//! Servers in processes of their own that share one address, as on a machine that has
+//! only 127.0.0.1.
+
+use std::net::{TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{Example, Request, server};
+
+const TIMEOUT: Duration = Duration::from_secs(90);
+const CONFIGURATION: &str = "/v1/operator/raft/configuration";
+const KEYRING: &str = "/v1/operator/keyring";
+
+/// The first gossip key, in base64. It contains a character that a shell has to quote.
+pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0OD/8gISIjJCUmJygpKissLS4=";
+
+/// Returns a port of 127.0.0.1 that is free for TCP and UDP. It is below those that the
+/// system gives to clients, and no other test of this process gets it.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 800) as u16 * 25;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        let address = ("127.0.0.1", port);
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return port;
+        }
+    }
+}
+
+fn place() -> String {
+    let [raft, lan, wan, http] = [(); 4].map(|()| free_port());
+    format!("127.0.0.1:{raft}/{lan}/{wan}/{http}")
+}
+
+/// The Raft address of a place.
+fn raft(place: &str) -> &str {
+    place.split('/').next().unwrap()
+}
+
+/// Starts a server with its data and the secret in this folder.
+fn start(folder: &TempDir, name: &str, flags: &[&str]) -> Example {
+    let mut command = server();
+    command
+        .env("GOSSIP_KEY", KEY)
+        .args(["--name", name])
+        .arg("--data")
+        .arg(folder.path().join(name))
+        .arg("--secret-file")
+        .arg(folder.path().join("secret"))
+        .args(flags);
+    Example::of(command)
+}
+
+/// Repeats a request until it succeeds with an answer that holds all these texts.
+fn eventually(request: &Request, texts: &[&str]) {
+    let start = Instant::now();
+    loop {
+        let answer = request.send();
+        let holds = texts.iter().all(|text| answer.contains(text));
+        if holds && answer.starts_with("HTTP/1.1 200 ") {
+            return;
+        }
+        assert!(start.elapsed() < TIMEOUT, "{request:?} {texts:?}: {answer}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn three_servers_on_one_address_follow_their_hints() {
+    let folder = tempfile::tempdir().unwrap();
+    let places = [(); 3].map(|()| place());
+    let [alice, bob, carol] = &places;
+    let peers = format!("--peers=alice={alice},bob:7={bob},carol={carol}");
+    let mut servers = vec![
+        start(&folder, "alice", &[&peers]),
+        start(&folder, "bob", &[&peers]),
+        // It does not listen where the list says.
+        start(&folder, "carol", &[&peers, "--address=127.0.0.1:0"]),
+    ];
+    let first = servers[0].curls()[0].clone();
+    assert!(alice.ends_with(first.host.split(':').nth(1).unwrap()));
+
+    let nodes: Vec<_> = [("alice", 1, alice), ("bob", 7, bob), ("carol", 3, carol)]
+        .map(|(name, id, place)| {
+            let address = raft(place);
+            format!(r#""ID":"{id}","Node":"{name}","Address":"{address}""#)
+        })
+        .into();
+    let nodes: Vec<_> = nodes.iter().map(String::as_str).collect();
+    for server in &servers {
+        let request = &server.curls()[0];
+        eventually(&request.of("GET", CONFIGURATION), &nodes);
+        let three = r#""NumNodes":3"#;
+        eventually(&request.of("GET", KEYRING), &[three, three, KEY]);
+        let hints = server.hints.concat();
+        assert!(!hints.contains(KEY), "{hints}");
+    }
+    for request in servers[0].curls() {
+        request.succeeds();
+    }
+    let left = first.of("GET", KEYRING).succeeds();
+    assert!(!left.contains(KEY), "{left}");
+
+    let flags = [
+        &format!("--join={alice},{bob}"),
+        &format!("--ip={}", place()),
+        "--id=9",
+    ];
+    servers.push(start(&folder, "dave", &flags.map(|flag| flag as &str)));
+    let dave = servers[3].curls()[0].of("GET", CONFIGURATION);
+    eventually(&dave, &[r#""ID":"9","Node":"dave""#]);
+    for server in servers {
+        assert!(server.terminate().contains("Stopped."));
+    }
+}
+
+#[test]
+fn server_without_a_secret_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = server()
+        .args(["--name=alice", "--data"])
+        .arg(folder.path().join("alice"))
+        .arg(format!("--peers=alice={}", place()))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(text.contains("--secret-file, or PEER_SECRET"), "{text}");
+}
