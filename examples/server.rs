@@ -140,6 +140,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    if let Some(expected) = &arguments.member.recover {
+        println!("{}", arguments.member.recover(expected).await?);
+        return Ok(());
+    }
     // Registered first, so that a Ctrl-C during the start of the cluster is not lost.
     let (stopping, stop) = watch::channel(false);
     tokio::spawn(async move {

@@ -8,6 +8,7 @@
 //! | file | content |
 //! |---|---|
 //! | `server.rs` | [`Server`]: starts, forms or joins a cluster, and stops |
+//! | `recovery.rs` | what to do when a majority is lost for good |
 //! | `settings.rs` | the settings of a server, and its start errors |
 //! | `types.rs` | the types that Raft replicates |
 //! | `store.rs` | the database for the log and the snapshot |
@@ -23,6 +24,7 @@ pub mod keyring;
 pub mod log;
 pub mod machine;
 pub mod network;
+pub mod recovery;
 pub mod routes;
 mod server;
 mod settings;

@@ -14,6 +14,7 @@ use cluster_operator::peer_http::SharedSecret;
 use tokio::net::TcpListener;
 
 use super::secrets::{self, GOSSIP_KEY, PEER_SECRET};
+use crate::cluster::recovery::Survivor;
 use crate::cluster::{Node, NodeId, Ports, Server, Settings, gossip, store};
 use crate::serving::Limits;
 
@@ -61,6 +62,18 @@ pub struct Member {
     /// By default it comes from the clock.
     #[arg(long, requires = "join", value_parser = clap::value_parser!(NodeId).range(1..))]
     pub id: Option<NodeId>,
+    /// Makes this server the only one of its cluster, when a majority is lost for good.
+    /// Shows the position of its log first, and changes nothing without it.
+    #[arg(
+        long,
+        value_name = "POSITION",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        requires_all = ["name", "data"],
+        conflicts_with_all = ["peers", "join", "join_wan"]
+    )]
+    pub recover: Option<String>,
 }
 
 /// Where a server listens: its address and its ports.
@@ -258,6 +271,41 @@ impl Member {
         Ok(server)
     }
 
+    /// Makes this server the only one of its cluster, if `expected` is the position of
+    /// its last entry; otherwise only looks at its log. Returns a text for the operator.
+    ///
+    /// # Errors
+    /// The server cannot be recovered: nothing is changed. Or its data cannot be written:
+    /// repeat the call.
+    pub async fn recover(&self, expected: &str) -> Result<String, Box<dyn Error>> {
+        let (data, name) = (self.data()?, self.name.as_deref().unwrap_or_default());
+        let survivor = Survivor::open(data, name).await?;
+        let (last, folder) = (survivor.position(), data.display());
+        if expected.is_empty() {
+            return Ok(format!(
+                "{name} can become the only server of its cluster. Nothing is changed yet.
+
+  voters      {}
+  last entry  {last}, as term-index; up to index {} it is known to be committed
+
+Look at all servers that are left, and choose the one with the highest term, then the
+highest index. What only the others hold is lost. Keep a copy of {folder}. Then run the
+same command with --recover={last}",
+                survivor.voters(),
+                survivor.committed()
+            ));
+        }
+        let id = new_number()?;
+        survivor
+            .become_only_server(expected, id, || store_number(data, id))
+            .await?;
+        Ok(format!(
+            "{name} is the only server of its cluster, with the number {id}. Start it with
+--name, --data, --secret-file and --ip, and without --peers. Start the others with --join,
+and with new folders: what is in theirs belongs to the old cluster."
+        ))
+    }
+
     fn data(&self) -> Result<&Path, &'static str> {
         let data = self.data.as_deref();
         data.ok_or("a server needs a folder: give --data")
@@ -334,6 +382,9 @@ fn own_number(data: &Path, chosen: Option<NodeId>) -> Result<NodeId, Box<dyn Err
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if chosen.is_none() && data.join(store::FILE).exists() {
+                return Err(format!("{} is missing: restore it", file.display()).into());
+            }
             let id = match chosen {
                 Some(id) => id,
                 None => new_number()?,
@@ -451,6 +502,9 @@ mod tests {
         let other = own_number(&data, Some(4)).unwrap_err().to_string();
         assert!(other.contains("the number 3, not 4"), "{other}");
         fs::write(data.join("id"), "three").unwrap();
+        assert!(own_number(&data, None).is_err());
+        fs::remove_file(data.join("id")).unwrap();
+        fs::write(data.join(store::FILE), "").unwrap();
         assert!(own_number(&data, None).is_err());
         // Of two new servers, each has a number of its own.
         let new = [(); 2].map(|()| new_number().unwrap());

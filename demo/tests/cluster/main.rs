@@ -6,6 +6,7 @@ mod crash;
 mod forwarding;
 mod gossip;
 mod raft;
+mod recovery;
 mod storage;
 
 use std::collections::BTreeMap;

@@ -2,6 +2,7 @@
 //! only 127.0.0.1.
 
 use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,8 @@ fn raft(place: &str) -> &str {
     place.split('/').next().unwrap()
 }
 
-/// Starts a server with its data and the secret in this folder.
-fn start(folder: &TempDir, name: &str, flags: &[&str]) -> Example {
+/// A server with its data and the secret in this folder.
+fn command(folder: &TempDir, name: &str, flags: &[&str]) -> Command {
     let mut command = server();
     command
         .env("GOSSIP_KEY", KEY)
@@ -51,7 +52,11 @@ fn start(folder: &TempDir, name: &str, flags: &[&str]) -> Example {
         .arg("--secret-file")
         .arg(folder.path().join("secret"))
         .args(flags);
-    Example::of(command)
+    command
+}
+
+fn start(folder: &TempDir, name: &str, flags: &[&str]) -> Example {
+    Example::of(command(folder, name, flags))
 }
 
 /// Repeats a request until it succeeds with an answer that holds all these texts.
@@ -129,4 +134,59 @@ fn server_without_a_secret_does_not_start() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(text.contains("--secret-file, or PEER_SECRET"), "{text}");
+}
+
+/// Runs a command that ends, and returns whether it succeeded and its output.
+fn run(mut command: Command) -> (bool, String) {
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn survivor_is_recovered_as_its_output_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let places = [(); 2].map(|()| place());
+    let [alice, bob] = &places;
+    let peers = format!("--peers=alice={alice},bob={bob}");
+    let servers = ["alice", "bob"].map(|name| start(&folder, name, &[&peers]));
+    let both = [r#""Node":"alice""#, r#""Node":"bob""#];
+    let configuration = servers[0].curls()[0].of("GET", CONFIGURATION);
+    eventually(&configuration, &both);
+
+    let recover = |name, flag: &str| run(command(&folder, name, &[flag]));
+    let (done, running) = recover("alice", "--recover");
+    assert!(
+        !done && running.contains("stop the server first"),
+        "{running}"
+    );
+    let [first, second] = servers;
+    // Bob is killed, and never comes back.
+    drop(second);
+    first.terminate();
+
+    let (done, plan) = recover("alice", "--recover");
+    assert!(done && plan.contains("voters      alice, bob"), "{plan}");
+    let (done, wrong) = recover("alice", "--recover=1-0");
+    assert!(
+        !done && wrong.contains("compare the servers again"),
+        "{wrong}"
+    );
+    let (_, flag) = plan.rsplit_once("same command with ").unwrap();
+    let (done, text) = recover("alice", flag.trim());
+    assert!(done && text.contains("the only server"), "{text}");
+
+    let (done, refused) = run(command(&folder, "alice", &[&peers]));
+    assert!(!done && refused.contains("without --peers"), "{refused}");
+    let alone = start(&folder, "alice", &[&format!("--ip={alice}")]);
+    let request = &alone.curls()[0].of("GET", CONFIGURATION);
+    eventually(request, &[r#""Node":"alice""#, r#""Leader":true"#]);
+    assert!(!request.succeeds().contains("bob"));
+
+    let flags = [format!("--join={alice}"), format!("--ip={}", place())];
+    let carol = start(&folder, "carol", &flags.each_ref().map(|flag| flag as &str));
+    eventually(request, &[r#""Node":"alice""#, r#""Node":"carol""#]);
+    for server in [alone, carol] {
+        server.terminate();
+    }
 }
