@@ -1,5 +1,34 @@
 #![doc = include_str!("../README.md")]
 //!
+//! # Starting serf
+//! Start serf with [`start`]. A program that calls serf's constructors by itself has to
+//! avoid two defects of serf-core 0.5.2 and memberlist-core 0.8.5:
+//!
+//! - **A pool that stays split.** Serf starts memberlist, which listens at once, and only
+//!   then lets it announce members. A member that joins in between is never in serf's table,
+//!   since memberlist announces a living member once: `Serf::members` lacks it, and no
+//!   query waits for it. Joining again does not help. It happens when servers start
+//!   at the same moment on busy machines. So start serf with a random key that no other
+//!   member has; when the constructor has returned, insert the pool's keys into
+//!   `memberlist().keyring()`, use the primary, and remove the random key.
+//! - **A partition that does not heal.** Memberlist forgets a member that has been dead for
+//!   `gossip_to_the_dead_time` (15 to 60 s by default), and then its index of the other
+//!   members can be wrong. A later message about one of them panics, and with it ends for
+//!   good the task that handles packets, or the one that reconnects. So set this time
+//!   to more than `reconnect_timeout`, after which serf gives a member up (24 h).
+//!
+//! That longer time has side effects:
+//!
+//! - A dead member keeps its name, and one that returns under that name at another address is
+//!   refused. `dead_node_reclaim_time` allows it after that time; by default it never does.
+//!   Until then, both seem to have the same name, and serf would turn off the one at the new
+//!   address: set `enable_id_conflict_resolution` to false.
+//! - Gossip goes to the dead members too. If most of a pool is dead, a query may miss a
+//!   living one: repeat it, or set a higher `retransmit_mult`.
+//!
+//! A partition heals when a member reconnects to one that it has found dead, which it tries
+//! about every `reconnect_interval` (30 s by default).
+//!
 //! # Who is asked
 //! The members that serf considers alive, including those that have announced to leave
 //! but have not left. A node that has just died is asked until the pool notices, and is
@@ -39,10 +68,8 @@
 //!   name begins with `_serf_`. The other nodes' events do not show them.
 //! - A node whose keyring file cannot be written fails with
 //!   [`Other`](cluster_operator::keyring::NodeFailure::Other), although its ring has changed.
-//! - The crate writes the keyring file and never reads it. Your program reads it before it
-//!   starts a node, and passes the first key to `MemberlistOptions::with_primary_key` and
-//!   all of them to `with_secret_keys`.
-//! - The crate does not wipe its keys from memory, and memberlist logs every
+//! - The serf crate writes the keyring file and never reads it. [`start`] does.
+//! - The serf crate does not wipe its keys from memory, and memberlist logs every
 //!   message that it has decrypted, keys and all, at the level `trace`.
 //! - A node reads encrypted gossip only if it encrypts its own. So encryption
 //!   cannot be introduced into a pool that runs without it.
@@ -54,6 +81,7 @@
 
 mod query;
 mod ring;
+mod start;
 mod wording;
 
 use std::fmt;
@@ -72,6 +100,8 @@ use futures_util::future::{BoxFuture, Shared, WeakShared};
 use self::query::{Audience, Request, check_running, within};
 use cluster_operator::error::{OperatorError, Outcome};
 use cluster_operator::keyring::{GossipQuery, KeyChange, KeyringBackend, Pool, RelayFactor};
+
+pub use self::start::{StartError, start};
 
 /// The longest time for which a query is open.
 const LONGEST: Duration = Duration::from_secs(60);

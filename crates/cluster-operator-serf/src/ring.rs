@@ -4,7 +4,7 @@
 //! what those handlers do.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use ::serf::Serf;
@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 
 use super::wording;
 use cluster_operator::keyring::{GossipKey, KeyChange, NodeFailure, NodeKeys};
+
+/// The size of the largest keyring file that is read, more than a thousand keys.
+const LONGEST_FILE: usize = 64 * 1024;
 
 /// Lists the ring.
 pub(super) fn list<T, D>(serf: &Serf<T, D>) -> Result<NodeKeys, NodeFailure>
@@ -76,6 +79,41 @@ pub(super) fn distinct(keys: impl Iterator<Item = impl AsRef<[u8]>>) -> Vec<Goss
     ring
 }
 
+/// Reads the keys that serf or [`save`] has written, the primary first. `None` if there is
+/// no file.
+pub(super) fn load(file: &Path) -> io::Result<Option<Vec<GossipKey>>> {
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+    match fs::metadata(file) {
+        // A pipe would have to be waited for.
+        Ok(about) if !about.is_file() => return Err(invalid("it is not a regular file")),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    // Large enough for all, since a buffer that grows leaves a copy behind.
+    let mut json = Zeroizing::new(vec![0; LONGEST_FILE + 1]);
+    let mut length = 0;
+    let mut reading = fs::File::open(file)?;
+    loop {
+        match reading.read(&mut json[length..])? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    if length > LONGEST_FILE {
+        return Err(invalid("it is too large"));
+    }
+    let json = &json[..length];
+    // The parser's message might quote a key.
+    let malformed = || invalid("it holds no gossip keys");
+    let texts: Vec<&str> = serde_json::from_slice(json).map_err(|_| malformed())?;
+    let keys: Result<Vec<_>, _> = texts.into_iter().map(GossipKey::from_base64).collect();
+    match keys {
+        Ok(keys) if !keys.is_empty() => Ok(Some(keys)),
+        _ => Err(malformed()),
+    }
+}
+
 /// Writes the keys as serf does: a JSON list of base64 texts, the primary first, readable
 /// by the owner only. The file is replaced in one step, so that neither a crash nor serf's
 /// own writing can leave a part of it.
@@ -113,6 +151,53 @@ mod tests {
 
     fn keys() -> [GossipKey; 1] {
         [GossipKey::from_bytes(&[1; 16]).unwrap()]
+    }
+
+    #[test]
+    fn saved_keys_are_loaded_in_their_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keyring.json");
+        assert_eq!(load(&file).unwrap(), None);
+        let keys = [3, 1, 2].map(|n| GossipKey::from_bytes(&[n; 32]).unwrap());
+        save(&keys, &file).unwrap();
+        assert_eq!(load(&file).unwrap().unwrap(), keys);
+    }
+
+    #[test]
+    fn error_for_a_malformed_keyring_file_shows_no_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keyring.json");
+        for malformed in ["", "[]", "[\"5K9Otf", "[\"5K9OtfP7\"]", "[5]", "\"5K9Otf\""] {
+            fs::write(&file, malformed).unwrap();
+            let error = load(&file).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(!format!("{error:?}").contains("5K9Otf"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn size_of_a_keyring_file_is_bounded() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keyring.json");
+        let text = GossipKey::from_bytes(&[7; 32]).unwrap().to_base64();
+        let text = format!("[\"{}\"]", &*text);
+        let padded = |length: usize| text.clone() + &" ".repeat(length - text.len());
+        fs::write(&file, padded(LONGEST_FILE)).unwrap();
+        assert_eq!(load(&file).unwrap().unwrap().len(), 1);
+        fs::write(&file, padded(LONGEST_FILE + 1)).unwrap();
+        assert!(load(&file).unwrap_err().to_string().contains("too large"));
+    }
+
+    #[test]
+    fn pipe_in_place_of_a_keyring_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for file in [&pipe, directory.path()] {
+            let error = load(file).unwrap_err();
+            assert!(error.to_string().contains("regular file"), "{error}");
+        }
     }
 
     fn mode(file: &Path) -> u32 {

@@ -11,7 +11,7 @@ use serf::types::{Member, MemberStatus, SmolStr};
 use serf::{Options, SerfState};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::pool::{Node, encrypted, join, keyring, patient, ring, transport};
+use crate::pool::{Node, encrypted, join, keyring, node, patient, ring};
 
 /// A node that runs on a thread of its own.
 struct Run {
@@ -27,7 +27,7 @@ impl Run {
             .enable_all()
             .build()
             .unwrap();
-        let starting = runtime.spawn(async { Node::new(transport(name), options).await.unwrap() });
+        let starting = runtime.spawn(node(name, options));
         Run {
             name: name.into(),
             node: starting.await.unwrap(),

@@ -4,6 +4,9 @@
 mod changes;
 mod conformance;
 mod faults;
+mod links;
+mod partition;
 mod pool;
 mod service;
+mod start;
 mod turns;

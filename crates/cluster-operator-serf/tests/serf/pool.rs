@@ -1,5 +1,6 @@
 //! A gossip pool on the loopback device.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster_operator::keyring::{GossipQuery, KeyChange, RingReport};
@@ -12,6 +13,13 @@ use serf::{MemberlistOptions, Options, Serf};
 
 pub(crate) type Transport = TokioNetTransport<SmolStr, TokioSocketAddrResolver, TokioTcp>;
 pub(crate) type Node = Serf<Transport>;
+
+/// A transport of nodes that have a name and a socket.
+pub(crate) trait Reached:
+    serf::transport::Transport<Id = SmolStr, ResolvedAddress = SocketAddr>
+{
+}
+impl<T: serf::transport::Transport<Id = SmolStr, ResolvedAddress = SocketAddr>> Reached for T {}
 
 pub(crate) fn key(n: u8) -> GossipKey {
     GossipKey::from_bytes(&[n; 32]).unwrap()
@@ -61,18 +69,40 @@ pub(crate) fn transport(
     transport
 }
 
+/// The keys in the options, the primary first.
+pub(crate) fn keys(options: &Options) -> Vec<GossipKey> {
+    let options = options.memberlist_options();
+    let keys = options.primary_key().into_iter();
+    let keys = keys.chain(options.secret_keys());
+    keys.map(|key| GossipKey::from_bytes(key).unwrap())
+        .collect()
+}
+
+/// Starts a node with the keys in its options, if there are any.
+pub(crate) async fn node(name: &str, options: Options) -> Node {
+    let keys = keys(&options);
+    let new = |options| Node::new(transport(name), options);
+    if keys.is_empty() {
+        new(options).await.unwrap()
+    } else {
+        cluster_operator_serf::start(options, &keys, new)
+            .await
+            .unwrap()
+    }
+}
+
 /// Starts a node for each of the options, named a, b, c, and so on, and waits until all
 /// know each other.
 pub(crate) async fn start(all: impl IntoIterator<Item = Options>) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
     for (name, options) in ["a", "b", "c", "d", "e"].into_iter().zip(all) {
-        nodes.push(Node::new(transport(name), options).await.unwrap());
+        nodes.push(node(name, options).await);
     }
     join(&nodes).await;
     nodes
 }
 
-pub(crate) async fn join(nodes: &[Node]) {
+pub(crate) async fn join<T: Reached>(nodes: &[Serf<T>]) {
     let first = *nodes[0].advertise_node().address();
     for node in &nodes[1..] {
         let first = MaybeResolvedAddress::resolved(first);
@@ -88,7 +118,7 @@ pub(crate) async fn three(ring: &[GossipKey]) -> Vec<Node> {
     start((0..3).map(|_| options(encrypted(patient(), ring)))).await
 }
 
-pub(crate) fn keyring(node: &Node) -> SerfKeyring<Transport> {
+pub(crate) fn keyring<T: Reached>(node: &Serf<T>) -> SerfKeyring<T> {
     SerfKeyring::new(Pool::Lan, node.clone(), None)
 }
 
@@ -102,12 +132,12 @@ pub(crate) fn brief() -> GossipQuery {
     GossipQuery::new(Duration::from_millis(1500))
 }
 
-pub(crate) async fn list_with(lan: &SerfKeyring<Transport>, query: GossipQuery) -> RingReport {
+pub(crate) async fn list_with<T: Reached>(lan: &SerfKeyring<T>, query: GossipQuery) -> RingReport {
     lan.list(&query).await.unwrap();
     query.answers.report().unwrap()
 }
 
-pub(crate) async fn list(lan: &SerfKeyring<Transport>) -> RingReport {
+pub(crate) async fn list<T: Reached>(lan: &SerfKeyring<T>) -> RingReport {
     list_with(lan, query()).await
 }
 
@@ -132,7 +162,8 @@ pub(crate) async fn remove(lan: &SerfKeyring<Transport>, key: &GossipKey) -> Rin
     change_with(lan, KeyChange::Remove(key.clone()), query()).await
 }
 
-pub(crate) async fn living(node: &Node) -> usize {
+/// The number of living members that a node sees.
+pub(crate) async fn living<T: Reached>(node: &Serf<T>) -> usize {
     let members = node.members().await;
     let alive = members
         .iter()

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use cluster_operator::keyring::{GossipQuery, KeyChange};
 use cluster_operator::{KeyringBackend, Outcome};
+use cluster_operator_serf::start;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
 use serf::event::{Event, EventProducer};
 
 use crate::pool::{
-    Node, all_done, brief, encrypted, install, join, key, keyring, list, list_with, options,
+    Node, all_done, brief, encrypted, install, join, key, keyring, list, list_with, node, options,
     patient, query, ring, three, transport, until,
 };
 
@@ -64,11 +65,14 @@ async fn listings_at_once_share_queries() {
 async fn change_waits_for_two_queries_beside_looping_listings() {
     let (producer, events) = EventProducer::unbounded();
     let ring = || options(encrypted(patient(), &[key(1)]));
-    let watched = Node::with_event_producer(transport("a"), ring(), producer);
+    let keys = [key(1)];
+    let watched = start(ring(), &keys, |options| {
+        Node::with_event_producer(transport("a"), options, producer)
+    });
     let nodes = [
         watched.await.unwrap(),
-        Node::new(transport("b"), ring()).await.unwrap(),
-        Node::new(transport("c"), ring()).await.unwrap(),
+        node("b", ring()).await,
+        node("c", ring()).await,
     ];
     join(&nodes).await;
     let sent = || {
