@@ -1,6 +1,5 @@
 //! An encrypted gossip pool and its members.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,20 +7,12 @@ use std::time::Duration;
 
 use cluster_operator::GossipKey;
 use serf::net::NetTransportOptions;
-use serf::tokio::{TokioSocketAddrResolver, TokioTcp, TokioTcpSerf};
-use serf::types::{EncryptionAlgorithm, MaybeResolvedAddress, MemberStatus, SecretKey, SmolStr};
-use serf::{DefaultDelegate, MemberlistOptions, Options};
-
-use super::keyring;
-
-type Transport =
-    serf::net::NetTransport<SmolStr, TokioSocketAddrResolver, TokioTcp, serf::tokio::TokioRuntime>;
+use serf::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};
+use serf::types::{MaybeResolvedAddress, MemberStatus, SmolStr};
+use serf::{MemberlistOptions, Options, Serf};
 
 /// An agent of a pool. Clones are the same agent.
-pub type Gossip = TokioTcpSerf<SmolStr, TokioSocketAddrResolver, DefaultDelegate<Transport>>;
-
-/// An error of the agent.
-pub type GossipError = serf::error::Error<Transport, DefaultDelegate<Transport>>;
+pub type Gossip = Serf<TokioNetTransport<SmolStr, TokioSocketAddrResolver, TokioTcp>>;
 
 /// The pool of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,47 +62,28 @@ pub struct Member {
 
 /// Starts an agent.
 ///
-/// serf listens before it can record what it hears: a member that joins in between is
-/// missing from its table for good. The agent therefore starts with a key that nobody
-/// has, so that nobody can join it, and gets its own keys afterwards. Others retry.
+/// The keyring file takes precedence over the configured key, as in Consul, because the
+/// key may have been rotated.
 ///
 /// # Errors
-/// The address is in use, or the keyring file cannot be read.
+/// The address is in use, or the keyring file cannot be read. serf does not replace the
+/// file atomically, so a crash during a rotation can truncate it. Copy the file of another
+/// server of the pool in this case.
 pub async fn start(settings: AgentSettings) -> io::Result<Gossip> {
     let mut transport = NetTransportOptions::new(SmolStr::new(&settings.name));
     transport.add_bind_address(settings.bind);
-
-    let keys = keyring::load(settings.keyring.as_deref(), &settings.key)?;
-    let temporary = random_key()?;
     let options = Options::default()
-        .with_memberlist_options(encrypted(tuned(settings.pool), temporary))
+        .with_memberlist_options(tuned(settings.pool))
         .with_keyring_file(settings.keyring)
         // Failed servers are local and restart soon, so reconnect often.
         .with_reconnect_interval(Duration::from_secs(1))
         .with_leave_propagate_delay(Duration::from_millis(300))
         .with_tags(settings.about.tags().into_iter());
-    let agent = Gossip::new(transport, options)
-        .await
-        .map_err(io::Error::other)?;
-
-    let ring = agent.memberlist().keyring();
-    let ring = ring.ok_or_else(|| io::Error::other("gossip is not encrypted"))?;
-    for key in &keys {
-        ring.insert(*key);
-    }
-    if let Some(primary) = keys.first() {
-        ring.use_key(primary.as_ref()).map_err(io::Error::other)?;
-    }
-    ring.remove(temporary.as_ref()).map_err(io::Error::other)?;
-    Ok(agent)
-}
-
-/// Returns a key from the random numbers that the standard library takes from the
-/// operating system.
-fn random_key() -> io::Result<SecretKey> {
-    let number = || RandomState::new().hash_one(0).to_ne_bytes();
-    let bytes = [number(), number(), number(), number()].concat();
-    SecretKey::try_from(bytes.as_slice()).map_err(io::Error::other)
+    cluster_operator_serf::start(options, &[settings.key], |options| {
+        Gossip::new(transport, options)
+    })
+    .await
+    .map_err(io::Error::other)
 }
 
 /// Returns the address at which other agents reach this one.
@@ -190,13 +162,4 @@ fn tuned(pool: Pool) -> MemberlistOptions {
         Pool::Lan => options.with_probe_interval(Duration::from_millis(500)),
         Pool::Wan => options,
     }
-}
-
-/// Enables encryption in both directions: setting a key alone does not encrypt.
-fn encrypted(options: MemberlistOptions, key: SecretKey) -> MemberlistOptions {
-    options
-        .with_encryption_algo(EncryptionAlgorithm::NoPadding)
-        .with_gossip_verify_outgoing(true)
-        .with_gossip_verify_incoming(true)
-        .with_primary_key(key)
 }

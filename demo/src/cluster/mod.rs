@@ -2,8 +2,8 @@
 //! over HTTP, and two encrypted gossip pools (serf).
 //!
 //! It stands for the server that embeds the library, and uses little of it: the gossip key,
-//! the secret that servers share, autopilot's configuration in the replicated state, and the record of Raft's
-//! contacts.
+//! the secret that servers share, autopilot's configuration in the replicated state, the
+//! record of Raft's contacts, and the start of a gossip agent.
 //!
 //! | file | content |
 //! |---|---|
@@ -17,10 +17,8 @@
 //! | `network.rs` | Raft's calls to other servers |
 //! | `routes.rs` | the routes that answer them |
 //! | `gossip.rs` | a gossip pool and its members |
-//! | `keyring.rs` | the keyring file of a pool |
 
 pub mod gossip;
-pub mod keyring;
 pub mod log;
 pub mod machine;
 pub mod network;

@@ -1,9 +1,7 @@
-use cluster_operator::GossipKey;
 use serf::key_manager::KeyResponse;
 use serf::types::{MaybeResolvedAddress, MemberStatus, SecretKey, SmolStr};
 
 use super::cluster::gossip::{address, join, members};
-use super::cluster::keyring::load;
 use super::cluster::{Gossip, Server, Settings};
 use super::{KEY, eventually, own_ip, settings, stop, text};
 
@@ -160,27 +158,16 @@ fn all_of(nodes: usize, response: KeyResponse<SmolStr>) {
     assert_eq!(response.num_err(), 0);
 }
 
-#[test]
-fn keyring_file_takes_precedence_over_configured_key() {
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_keyring_file_prevents_start() {
+    let ip = own_ip();
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("keyring");
-    let configured: GossipKey = KEY.parse().unwrap();
-    assert_eq!(load(None, &configured).unwrap(), [secret(KEY)]);
-    assert_eq!(load(Some(&file), &configured).unwrap(), [secret(KEY)]);
-    std::fs::write(&file, format!(r#"["{NEXT_KEY}"]"#)).unwrap();
-    assert_eq!(load(Some(&file), &configured).unwrap(), [secret(NEXT_KEY)]);
-}
-
-#[test]
-fn error_for_malformed_keyring_file_shows_no_key() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("keyring");
-    let configured: GossipKey = KEY.parse().unwrap();
-    for broken in ["", "[]", "[\"5K9Otf", "[\"5K9OtfP7\"]", "[5]"] {
-        std::fs::write(&file, broken).unwrap();
-        let error = load(Some(&file), &configured).unwrap_err();
-        assert!(!text(&error).contains("5K9Otf"), "{error:?}");
-    }
-    // The path is a folder.
-    load(Some(folder.path()), &configured).unwrap_err();
+    std::fs::write(folder.path().join("wan.keyring"), "[\"5K9Otf").unwrap();
+    let settings = Settings {
+        data: Some(folder.path().to_owned()),
+        ..settings(ip, 1)
+    };
+    let error = text(&Server::start(settings).await.unwrap_err());
+    assert!(error.contains("no gossip keys"), "{error}");
+    assert!(!error.contains("5K9Otf"), "{error}");
 }
