@@ -1,8 +1,8 @@
-//! Tests with real server processes, in which the leader or another server is killed
+//! Tests with real server processes: they start at once, answer at once, and are killed
 //! during an operation.
 //!
-//! `KILL_ROUNDS` sets the number of rounds of each test. The default is small, to keep
-//! the tests quick:
+//! `KILL_ROUNDS`, `START_ROUNDS` and `KEYRING_ROUNDS` set the number of rounds. The
+//! default is small, to keep the tests quick:
 //!
 //! ```text
 //! KILL_ROUNDS=15 cargo test --all-features --test processes -- --nocapture
@@ -13,6 +13,8 @@
 
 mod datacenter;
 mod death;
+mod formation;
+mod keyring;
 mod leaderless;
 mod removal;
 mod rotation;
@@ -27,8 +29,15 @@ use cluster_operator_demo::{cluster, operated};
 const DEADLINE: Duration = cluster::ELECTION_TIMEOUT.saturating_mul(10);
 
 fn rounds() -> u32 {
-    let rounds = std::env::var("KILL_ROUNDS").ok();
-    rounds.map_or(3, |rounds| rounds.parse().expect("KILL_ROUNDS is a number"))
+    rounds_of("KILL_ROUNDS", 3)
+}
+
+/// Returns the number of rounds in a variable of the environment.
+fn rounds_of(variable: &str, default: u32) -> u32 {
+    let rounds = std::env::var(variable).ok();
+    rounds.map_or(default, |rounds| {
+        rounds.parse().expect("a number of rounds")
+    })
 }
 
 /// Returns a moment during an operation that takes about `total`, a different one in
