@@ -380,6 +380,7 @@ pub(super) fn advice(kind: &ErrorKind, operation: &Operation) -> Option<String> 
         ErrorKind::LastVoter => "a cluster needs one voter: add another one first",
         ErrorKind::AlreadyLeader { .. } => "name another voter",
         ErrorKind::NoTransferTarget => "add a voter, or bring one back",
+        ErrorKind::TransferredElsewhere { .. } => "check that the target is up, then repeat it",
         ErrorKind::EncryptionOff => "start every node with a gossip key first",
         ErrorKind::RingsFailed { .. } => match operation {
             Operation::Keyring {

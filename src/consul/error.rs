@@ -29,6 +29,7 @@ pub(super) fn of(error: &OperatorError) -> u16 {
         | ErrorKind::AlreadyLeader { .. }
         | ErrorKind::NotVoter { .. }
         | ErrorKind::NoTransferTarget
+        | ErrorKind::TransferredElsewhere { .. }
         | ErrorKind::EncryptionOff => 409,
         ErrorKind::Unsupported { .. } => 501,
         ErrorKind::Unreachable { .. }

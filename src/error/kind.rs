@@ -162,6 +162,12 @@ pub enum ErrorKind {
     /// No other voter is available as the target of a leadership transfer.
     #[error("no other voter is up that could lead: add a voter, or bring one back")]
     NoTransferTarget,
+    /// A leadership transfer ended with another leader than its target.
+    #[error("server {leader} leads now, not the target of the transfer: repeat it")]
+    TransferredElsewhere {
+        /// The leader's id, which may be that of the old leader.
+        leader: ServerId,
+    },
     /// The nodes gossip in clear text and have no keyring.
     #[error("gossip encryption is off: start every node with a gossip key first")]
     EncryptionOff,
@@ -300,6 +306,7 @@ impl ErrorKind {
             ErrorKind::AlreadyLeader { .. } => "already-leader",
             ErrorKind::NotVoter { .. } => "not-voter",
             ErrorKind::NoTransferTarget => "no-transfer-target",
+            ErrorKind::TransferredElsewhere { .. } => "transferred-elsewhere",
             ErrorKind::EncryptionOff => "encryption-off",
             ErrorKind::RingsFailed { .. } => "rings-failed",
             ErrorKind::Unsupported { .. } => "unsupported",

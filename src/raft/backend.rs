@@ -122,11 +122,22 @@ pub trait RaftBackend: Send + Sync {
     /// Transfers leadership to this server. The service has checked that it is another
     /// voter. Returns within `timeout`.
     ///
+    /// `Ok` means that the target was seen leading in a later term. While writes are held
+    /// back for it, they wait for the smaller of one election timeout and a quarter of
+    /// `timeout` before this server gives up its leadership.
+    ///
     /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) by default.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) by default
+    /// - [`TransferredElsewhere`](crate::ErrorKind::TransferredElsewhere) if another server
+    ///   leads in a later term
+    /// - An error with the outcome [`NotApplied`](crate::Outcome::NotApplied) if this
+    ///   server has not given up its leadership
+    /// - An error with the outcome [`Unknown`](crate::Outcome::Unknown) if it has, and no
+    ///   leader is known yet
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the old or the new leader in place.
+    /// Dropping the future leaves the old or the new leader in place, not a cluster
+    /// without one.
     async fn transfer_leadership(
         &self,
         to: &ServerId,

@@ -369,6 +369,7 @@ fn each_kind_of_error_has_its_status() {
         (409, ErrorKind::AlreadyLeader { id: "a".into() }),
         (409, ErrorKind::NotVoter { id: "a".into() }),
         (409, ErrorKind::NoTransferTarget),
+        (409, ErrorKind::TransferredElsewhere { leader: "a".into() }),
         (409, ErrorKind::EncryptionOff),
         (502, ErrorKind::IncompatibleServer { reason: text() }),
         (502, ErrorKind::InvalidReply { reason: text() }),

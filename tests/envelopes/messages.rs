@@ -320,6 +320,9 @@ fn errors() -> Vec<OperatorError> {
         ErrorKind::InvalidReply { reason: text() },
         ErrorKind::Unavailable { reason: text() },
         ErrorKind::Backend { message: text() },
+        ErrorKind::TransferredElsewhere {
+            leader: "frank".into(),
+        },
     ];
     let mut errors: Vec<_> = kinds.into_iter().map(OperatorError::new).collect();
     errors[12] = errors[12].clone().with_outcome(Outcome::Applied);

@@ -184,6 +184,7 @@ fn kinds() -> Vec<ErrorKind> {
         ErrorKind::AlreadyLeader { id: "z".into() },
         ErrorKind::NotVoter { id: "z".into() },
         ErrorKind::NoTransferTarget,
+        ErrorKind::TransferredElsewhere { leader: "z".into() },
         ErrorKind::EncryptionOff,
         ErrorKind::IncompatibleServer { reason: text() },
         ErrorKind::InvalidReply { reason: text() },

@@ -204,9 +204,8 @@ impl RaftBackend for RaftRsBackend {
         match self.until(deadline, over).await {
             Ok(state) if state.leader == target => Ok(()),
             Ok(state) => {
-                let leader = state.leader;
-                let message = format!("server {leader} leads now, not {to}: transfer it again");
-                Err(OperatorError::backend(message))
+                let leader = state.leader.to_string().into();
+                Err(ErrorKind::TransferredElsewhere { leader }.into())
             }
             Err(_) => Err(late(&server, timeout).into()),
         }
