@@ -54,8 +54,77 @@
 //! [`OpenraftAutopilot`] judges the health of the servers, and keeps the thresholds for it
 //! in the replicated state. It removes no servers and promotes none.
 //!
+//! # Leadership transfer
+//! openraft 0.9 has no call for it. With the channel and the gate of
+//! [`with_transfer`](OpenraftBackend::with_transfer) the leader holds client writes back
+//! until the target has its whole log, resigns by voting for the target, ends the lease
+//! that the other voters give to a leader, and lets the target stand for election. An
+//! embedder carries [`TransferRequest`]s between its servers, as it does openraft's own
+//! calls, and answers them with [`TransferRequest::serve`]:
+//!
+//! ```
+//! use std::error::Error;
+//!
+//! use async_trait::async_trait;
+//! use cluster_operator_openraft::{
+//!     OpenraftBackend, TransferChannel, TransferReply, TransferRequest, Ungated, basic_node,
+//! };
+//! use openraft::{BasicNode, Raft};
+//! # use std::io::Cursor;
+//! # openraft::declare_raft_types!(pub MyTypes: D = String, R = String, Node = BasicNode);
+//!
+//! /// The connections to the other servers.
+//! struct Network;
+//! # impl Network {
+//! #     async fn post(&self, _: &str, _: TransferRequest<u64>)
+//! #     -> Result<TransferReply<u64>, Box<dyn Error + Send + Sync>> { todo!() }
+//! # }
+//!
+//! #[async_trait]
+//! impl TransferChannel<MyTypes> for Network {
+//!     async fn send(
+//!         &self,
+//!         _: &u64,
+//!         node: &BasicNode,
+//!         request: TransferRequest<u64>,
+//!     ) -> Result<TransferReply<u64>, Box<dyn Error + Send + Sync>> {
+//!         self.post(&format!("http://{}/raft/transfer", node.addr), request)
+//!             .await
+//!     }
+//! }
+//!
+//! /// The route `/raft/transfer` of every server.
+//! async fn transfer(
+//!     raft: &Raft<MyTypes>,
+//!     request: TransferRequest<u64>,
+//! ) -> Result<TransferReply<u64>, Box<dyn Error + Send + Sync>> {
+//!     Ok(request.serve(raft).await?)
+//! }
+//!
+//! fn backend(raft: Raft<MyTypes>) -> OpenraftBackend<MyTypes> {
+//!     // See `WriteGate` for a gate.
+//!     OpenraftBackend::new(raft, basic_node).with_transfer(Network, Ungated)
+//! }
+//! ```
+//!
+//! The waiting times, with the election timeout `election_timeout_max`:
+//!
+//! | wait | at most |
+//! |---|---|
+//! | for another removal or transfer | one election timeout |
+//! | until this leader has led for an election timeout, no change of the membership is in progress, and the target has caught up | together with the first one, two election timeouts |
+//! | with the gate closed, until the target has the whole log and the leader resigns | one election timeout |
+//! | for an answer of another server | one heartbeat interval |
+//! | until there is a new leader, with the gate closed | three election timeouts |
+//!
+//! A quarter of the call's timeout replaces the election timeout in the first three, if it
+//! is shorter. Before the leader resigns, every failure leaves it in place. Afterwards the
+//! transfer continues without its caller. It shares the lock of the removals.
+//!
+//! A candidate with the whole log could also win before the target, so another leader is
+//! possible, if rare.
+//!
 //! # Limits
-//! - Leadership cannot be transferred: openraft 0.9 has no call for it.
 //! - Whether a server is up is not known, except from
 //!   [`with_status`](OpenraftBackend::with_status).
 //! - Calls other than `view` go through openraft's core. A timeout is not kept while
@@ -66,8 +135,10 @@
 //!   `OneshotResponder` (the default), are not supported.
 
 mod autopilot;
+mod channel;
 mod contacts;
 mod removal;
+mod transfer;
 mod view;
 
 use std::fmt;
@@ -82,9 +153,14 @@ use async_trait::async_trait;
 use futures_util::lock::Mutex;
 
 pub use self::autopilot::{AutopilotStore, OpenraftAutopilot};
+pub use self::channel::{
+    GateGuard, TransferChannel, TransferReply, TransferRequest, Ungated, WriteGate,
+};
 pub use self::contacts::{ContactLink, ContactNetwork, Contacts};
+use self::transfer::Transport;
 use self::view::Described;
 pub use self::view::log_position;
+use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::raft::{RaftBackend, RaftMember, RaftView, Removal, ServerStatus};
 
@@ -119,8 +195,9 @@ pub struct OpenraftBackend<C: RaftTypeConfig> {
     status: Option<Describe<C, ServerStatus>>,
     noop: Option<Arc<dyn Fn() -> C::D + Send + Sync>>,
     contacts: Option<Contacts<C>>,
+    transport: Option<Arc<Transport<C>>>,
     described: Arc<ArcSwap<Described<C>>>,
-    /// Held by the removal that is running.
+    /// Held by the removal or transfer that is running.
     turn: Arc<Mutex<()>>,
     /// The time for which a leader leads without an answer of a majority.
     lease: Duration,
@@ -147,6 +224,7 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
             status: None,
             noop: None,
             contacts: None,
+            transport: None,
             described: Arc::default(),
             turn: Arc::default(),
         }
@@ -176,6 +254,23 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
     #[must_use]
     pub fn with_contacts(mut self, contacts: Contacts<C>) -> Self {
         self.contacts = Some(contacts);
+        self
+    }
+
+    /// Sets the channel to the other servers, and the gate for client writes, with which
+    /// leadership is [transferred](crate#leadership-transfer). Without them, a transfer is
+    /// [`Unsupported`](ErrorKind::Unsupported). [`Ungated`] is for an application that
+    /// cannot hold its writes back.
+    #[must_use]
+    pub fn with_transfer(
+        mut self,
+        channel: impl TransferChannel<C> + 'static,
+        gate: impl WriteGate + 'static,
+    ) -> Self {
+        self.transport = Some(Arc::new(Transport {
+            channel: Box::new(channel),
+            gate: Box::new(gate),
+        }));
         self
     }
 
@@ -243,6 +338,36 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for Openraf
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
         self.remove(removal).await
     }
+
+    /// See [Leadership transfer](crate#leadership-transfer).
+    ///
+    /// # Errors
+    /// Not applied, and this server still leads unless the error is one of the last two:
+    /// - [`Unsupported`](ErrorKind::Unsupported) without
+    ///   [`with_transfer`](OpenraftBackend::with_transfer)
+    /// - [`UnknownServer`](ErrorKind::UnknownServer),
+    ///   [`AlreadyLeader`](ErrorKind::AlreadyLeader), [`NotVoter`](ErrorKind::NotVoter)
+    /// - [`ChangeInProgress`](ErrorKind::ChangeInProgress) while the membership changes
+    /// - [`Unreachable`](ErrorKind::Unreachable) or
+    ///   [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the target does not answer
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the target does not catch up in time,
+    ///   because it or the cluster is too busy, and during another transfer or removal
+    /// - [`TransferredElsewhere`](ErrorKind::TransferredElsewhere) if another server
+    ///   leads in a later term, which may be this one
+    /// - [`NotLeader`](ErrorKind::NotLeader) or [`NoLeader`](ErrorKind::NoLeader)
+    ///
+    /// Unknown: [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if no leader was seen
+    /// after this one had resigned.
+    ///
+    /// # Cancel safety
+    /// A transfer whose future is dropped is completed.
+    async fn transfer_leadership(
+        &self,
+        to: &ServerId,
+        timeout: Duration,
+    ) -> Result<(), OperatorError> {
+        self.transfer(to, timeout).await
+    }
 }
 
 impl<C: RaftTypeConfig> Clone for OpenraftBackend<C> {
@@ -253,6 +378,7 @@ impl<C: RaftTypeConfig> Clone for OpenraftBackend<C> {
             status: self.status.clone(),
             noop: self.noop.clone(),
             contacts: self.contacts.clone(),
+            transport: self.transport.clone(),
             described: Arc::clone(&self.described),
             turn: Arc::clone(&self.turn),
             lease: self.lease,

@@ -20,12 +20,14 @@ use futures_util::lock::OwnedMutexGuard;
 
 use super::view::{Metrics, version};
 use super::{Answer, OpenraftBackend};
+use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::raft::{ConfigVersion, PeerSelector, Removal};
 
 type Ids<C> = BTreeSet<<C as RaftTypeConfig>::NodeId>;
-type Latest<C> = EffectiveMembership<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
-type State<C> = RaftState<
+pub(super) type Latest<C> =
+    EffectiveMembership<<C as RaftTypeConfig>::NodeId, <C as RaftTypeConfig>::Node>;
+pub(super) type State<C> = RaftState<
     <C as RaftTypeConfig>::NodeId,
     <C as RaftTypeConfig>::Node,
     <<C as RaftTypeConfig>::AsyncRuntime as AsyncRuntime>::Instant,
@@ -81,6 +83,33 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
             let _given_up = Abortable::new(task.run(answer), registration).await;
         })
         .await
+    }
+}
+
+impl<C: RaftTypeConfig> OpenraftBackend<C> {
+    /// The node that operators know by this id.
+    pub(super) fn find(
+        &self,
+        latest: &Latest<C>,
+        wanted: &ServerId,
+    ) -> Result<C::NodeId, OperatorError> {
+        let sets = latest.membership();
+        let described = self.described(latest.log_id(), sets);
+        let members = sets.nodes().zip(&described.servers);
+        let mut named = members.filter(|(_, member)| member.id == *wanted);
+        match (named.next(), named.next()) {
+            (Some(((id, _), _)), None) => Ok(id.clone()),
+            (None, _) => {
+                let selector = PeerSelector::Id(wanted.clone());
+                Err(ErrorKind::UnknownServer(selector).into())
+            }
+            (Some(((one, _), _)), Some(((other, _), _))) => {
+                Err(OperatorError::invalid_request(format!(
+                    "the nodes {one} and {other} both have the id {wanted:?}: give each node an \
+                     id of its own"
+                )))
+            }
+        }
     }
 }
 
@@ -220,7 +249,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
 
     fn plan(&self, latest: &Latest<C>) -> Result<Plan<C>, OperatorError> {
         let sets = latest.membership();
-        let id = self.find(latest)?;
+        let id = self.backend.find(latest, &self.removal.id)?;
         let only = BTreeSet::from([id.clone()]);
         let configs = sets.get_joint_config();
         let last = configs.last().cloned().unwrap_or_default();
@@ -252,27 +281,6 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             ends_another,
             stayers,
         })
-    }
-
-    fn find(&self, latest: &Latest<C>) -> Result<C::NodeId, OperatorError> {
-        let sets = latest.membership();
-        let described = self.backend.described(latest.log_id(), sets);
-        let members = sets.nodes().zip(&described.servers);
-        let mut named = members.filter(|(_, member)| member.id == self.removal.id);
-        match (named.next(), named.next()) {
-            (Some(((id, _), _)), None) => Ok(id.clone()),
-            (None, _) => {
-                let selector = PeerSelector::Id(self.removal.id.clone());
-                Err(ErrorKind::UnknownServer(selector).into())
-            }
-            (Some(((one, _), _)), Some(((other, _), _))) => {
-                Err(OperatorError::invalid_request(format!(
-                    "the nodes {one} and {other} both have the id {:?}: give each node an id of \
-                     its own",
-                    self.removal.id
-                )))
-            }
-        }
     }
 
     /// Proves with a new entry that enough of these voters are alive. By what openraft
@@ -447,7 +455,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     }
 }
 
-fn is_committed<C: RaftTypeConfig>(state: &State<C>) -> bool {
+pub(super) fn is_committed<C: RaftTypeConfig>(state: &State<C>) -> bool {
     let sets = &state.membership_state;
     sets.effective().log_id() == sets.committed().log_id()
 }

@@ -3,7 +3,7 @@
 //!
 //! It stands for the server that embeds the library, and uses little of it: the gossip key,
 //! the secret that servers share, autopilot's configuration in the replicated state, the
-//! record of Raft's contacts, and the start of a gossip agent.
+//! record of Raft's contacts, leadership transfer, and the start of a gossip agent.
 //!
 //! | file | content |
 //! |---|---|
@@ -16,6 +16,7 @@
 //! | `machine.rs` | the replicated state and its snapshots |
 //! | `network.rs` | Raft's calls to other servers |
 //! | `routes.rs` | the routes that answer them |
+//! | `transfer.rs` | leadership transfer: its calls, and the gate for writes |
 //! | `gossip.rs` | a gossip pool and its members |
 
 pub mod gossip;
@@ -27,6 +28,7 @@ pub mod routes;
 mod server;
 mod settings;
 pub mod store;
+pub mod transfer;
 mod types;
 
 pub use gossip::{Gossip, Pool};

@@ -19,6 +19,7 @@ use openraft::raft::{
 use serde::{Deserialize, Serialize};
 
 use super::network::TARGET;
+use super::transfer::{self, Gate};
 use super::types::{Node, NodeId, Raft, TypeConfig};
 
 // Larger than any call with `max_payload_entries` or `snapshot_max_chunk_size`.
@@ -38,12 +39,19 @@ pub type JoinError = RaftError<NodeId, ClientWriteError<NodeId, Node>>;
 
 /// Returns the routes of a server's Raft address. They answer only calls that present
 /// the secret, and do not read the others' bodies.
-pub fn router(raft: Raft, datacenter: &str, id: NodeId, secret: SharedSecret) -> Router {
+pub fn router(
+    raft: Raft,
+    gate: Gate,
+    datacenter: &str,
+    id: NodeId,
+    secret: SharedSecret,
+) -> Router {
     let target = format!("{datacenter}/{id}");
     Router::new()
         .route("/raft/append", post(append))
         .route("/raft/vote", post(vote))
         .route("/raft/snapshot", post(snapshot))
+        .merge(transfer::routes(gate))
         .route_layer(middleware::from_fn_with_state(target, for_this_server))
         // Without a target, because a new server knows only an address.
         .route("/raft/join", post(join))

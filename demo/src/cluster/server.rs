@@ -22,6 +22,7 @@ use super::network::Network;
 use super::routes::{self, JoinError, Newcomer};
 use super::settings::{Ports, Settings, StartError};
 use super::store::{self, Store};
+use super::transfer::Gate;
 use super::types::{Node, NodeId, Raft, TypeConfig};
 use crate::serving;
 
@@ -38,6 +39,7 @@ pub struct Server {
     machine: Machine,
     network: Network,
     secret: SharedSecret,
+    gate: Gate,
     data: Option<PathBuf>,
     lan: Gossip,
     wan: Gossip,
@@ -95,7 +97,8 @@ impl Server {
         };
 
         let (datacenter, id) = (&settings.datacenter, settings.id);
-        let router = routes::router(raft.clone(), datacenter, id, secret.clone());
+        let gate = Gate::default();
+        let router = routes::router(raft.clone(), gate.clone(), datacenter, id, secret.clone());
         let (stop_listening, stopped) = oneshot::channel();
         let serving = serving::serve(listener, router, settings.limits, async {
             // Dropping the sender stops it too.
@@ -118,6 +121,7 @@ impl Server {
             machine,
             network,
             secret,
+            gate,
             data: settings.data,
             lan,
             wan,
@@ -159,6 +163,16 @@ impl Server {
     /// Returns the record of when each other server last answered its Raft.
     pub fn contacts(&self) -> &Contacts<TypeConfig> {
         &self.contacts
+    }
+
+    /// Returns its connections to the other servers.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Returns the gate that its writes pass.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Returns this server's copy of the replicated state.

@@ -54,7 +54,8 @@ impl Operator {
         let raft = OpenraftBackend::new(server.raft().clone(), describe)
             .with_status(move |_, node| view.status(node))
             .with_contacts(server.contacts().clone())
-            .with_noop(|| Request::Noop);
+            .with_noop(|| Request::Noop)
+            .with_transfer(server.network().clone(), server.gate().clone());
         let autopilot = OpenraftAutopilot::new(
             raft.clone(),
             server.contacts().clone(),

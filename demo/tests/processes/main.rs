@@ -18,6 +18,7 @@ mod keyring;
 mod leaderless;
 mod removal;
 mod rotation;
+mod transfer;
 
 use std::time::Duration;
 

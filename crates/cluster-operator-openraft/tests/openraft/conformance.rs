@@ -130,8 +130,4 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 cluster_operator_conformance::raft_tests! {
     factory = cluster,
     block_on = block_on,
-    skip = {
-        transfer_makes_the_target_lead: "openraft 0.9 has no leadership transfer",
-        transfer_to_an_unreachable_server_fails: "openraft 0.9 has no leadership transfer",
-    }
 }

@@ -1,10 +1,14 @@
-//! Raft's calls in one process, over links that can be cut.
+//! Raft's calls, and those of a leadership transfer, in one process, over links that can
+//! be cut.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use std::{fmt, io};
 
+use async_trait::async_trait;
+use cluster_operator_openraft::{TransferChannel, TransferReply, TransferRequest};
 use openraft::error::{Fatal, InstallSnapshotError, RPCError, RaftError, RemoteError, Unreachable};
 use openraft::network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
@@ -15,6 +19,8 @@ use openraft::raft::{
 use crate::cluster::{Node, NodeId, Raft, TypeConfig};
 
 type Append = AppendEntriesRequest<TypeConfig>;
+/// Decides whether a request of a transfer to this server is lost.
+type Loses = Box<dyn FnMut(NodeId, &TransferRequest<NodeId>) -> bool + Send>;
 
 /// Cuts a server off at the first message of a kind.
 struct Fuse {
@@ -41,6 +47,7 @@ struct State {
     rafts: BTreeMap<NodeId, Raft>,
     cut: BTreeSet<NodeId>,
     fuse: Option<Fuse>,
+    loses: Option<Loses>,
 }
 
 impl Links {
@@ -103,6 +110,14 @@ impl Links {
         self.set_fuse(Fused::Receiver(id), matches);
     }
 
+    /// Loses these requests of leadership transfers from now on.
+    pub(crate) fn lose(
+        &self,
+        loses: impl FnMut(NodeId, &TransferRequest<NodeId>) -> bool + Send + 'static,
+    ) {
+        self.state().loses = Some(Box::new(loses));
+    }
+
     fn set_fuse(&self, target: Fused, matches: impl Fn(&Append) -> bool + Send + 'static) {
         self.state().fuse = Some(Fuse {
             matches: Box::new(matches),
@@ -140,7 +155,7 @@ impl fmt::Debug for Links {
 }
 
 /// One server's ends of its links.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ends {
     links: Links,
     from: NodeId,
@@ -155,6 +170,34 @@ impl RaftNetworkFactory<TypeConfig> for Ends {
             from: self.from,
             to,
         }
+    }
+}
+
+#[async_trait]
+impl TransferChannel<TypeConfig> for Ends {
+    async fn send(
+        &self,
+        to: &NodeId,
+        _: &Node,
+        request: TransferRequest<NodeId>,
+    ) -> Result<TransferReply<NodeId>, Box<dyn Error + Send + Sync>> {
+        // Taken out, so that it can use the links.
+        let loses = self.links.state().loses.take();
+        if let Some(mut loses) = loses {
+            let lost = loses(*to, &request);
+            self.links.state().loses.get_or_insert(loses);
+            if lost {
+                return Err("lost".into());
+            }
+        }
+        let link = Link {
+            links: self.links.clone(),
+            from: self.from,
+            to: *to,
+        };
+        let served = link.call(async |raft| request.serve(&raft).await.map_err(RaftError::from));
+        let served: Result<_, RPCError<NodeId, Node, RaftError<NodeId>>> = served.await;
+        Ok(served?)
     }
 }
 

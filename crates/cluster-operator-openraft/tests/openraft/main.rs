@@ -18,4 +18,6 @@ mod removals;
 mod runtime;
 mod servers;
 mod service;
+mod transfer_faults;
+mod transfers;
 mod views;

@@ -212,12 +212,3 @@ async fn id_that_two_nodes_share_is_refused() {
     assert_eq!(ids(&cluster.view(leader).await), [1, 2, 3]);
     cluster.close().await;
 }
-
-#[tokio::test]
-async fn leadership_transfer_is_not_supported() {
-    let cluster = Cluster::voters(1).await;
-    let (backend, to) = (cluster.backend(1), name(1));
-    let error = backend.transfer_leadership(&to, TIMEOUT).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }));
-    cluster.close().await;
-}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster_operator::raft::{Leadership, RaftMember, RaftView, Removal, ServerStatus};
-use cluster_operator::{OperatorError, RaftBackend, ServerId};
+use cluster_operator::{OperatorError, Outcome, RaftBackend, ServerId};
 use cluster_operator_openraft::{Contacts, OpenraftAutopilot, OpenraftBackend};
 use openraft::raft::AppendEntriesRequest;
 use openraft::{Config, EntryPayload};
@@ -14,6 +14,7 @@ use openraft::{Config, EntryPayload};
 use crate::cluster::log::Log;
 use crate::cluster::machine::Machine;
 use crate::cluster::store::Store;
+use crate::cluster::transfer::Gate;
 use crate::cluster::{Node, NodeId, Raft, Request, TypeConfig};
 use crate::links::Links;
 
@@ -29,7 +30,7 @@ pub(crate) fn describe(id: &NodeId, node: &Node) -> RaftMember {
     RaftMember::voter(id.to_string(), node.raft.to_string())
 }
 
-pub(crate) fn backend(raft: &Raft) -> Backend {
+fn backend(raft: &Raft) -> Backend {
     let named = |_: &NodeId, node: &Node| {
         let mut status = ServerStatus::default();
         status.name = Some(node.name.as_str().into());
@@ -64,12 +65,13 @@ pub(crate) enum Elections {
 
 impl Elections {
     fn config(self) -> Arc<Config> {
-        let (min, max) = match self {
-            Elections::Soon => (300, 600),
-            Elections::Never => (60_000, 61_000),
+        // A call of a transfer may take one heartbeat interval.
+        let (heartbeat_interval, min, max) = match self {
+            Elections::Soon => (100, 300, 600),
+            Elections::Never => (50, 60_000, 61_000),
         };
         let config = Config {
-            heartbeat_interval: 50,
+            heartbeat_interval,
             election_timeout_min: min,
             election_timeout_max: max,
             ..Config::default()
@@ -83,6 +85,7 @@ pub(crate) struct Server {
     pub(crate) backend: Backend,
     pub(crate) contacts: Contacts<TypeConfig>,
     pub(crate) machine: Machine,
+    pub(crate) gate: Gate,
 }
 
 impl Server {
@@ -99,11 +102,13 @@ impl Server {
         );
         let raft = raft.await.unwrap();
         links.connect(id, raft.clone());
+        let gate = Gate::default();
         Server {
-            backend: backend(&raft),
+            backend: backend(&raft).with_transfer(links.of(id), gate.clone()),
             raft,
             contacts,
             machine,
+            gate,
         }
     }
 
@@ -220,6 +225,22 @@ impl Cluster {
         Removal::new(name(id), &self.view(at).await, TIMEOUT)
     }
 
+    /// Transfers leadership from this server.
+    pub(crate) async fn transfer(&self, at: NodeId, to: NodeId) -> Result<(), OperatorError> {
+        transfer(self.backend(at), to).await
+    }
+
+    /// Transfers leadership, however long this machine takes for the calls.
+    pub(crate) async fn transferred(&self, at: NodeId, to: NodeId) {
+        until("the transfer", async || {
+            let answer = self.transfer(at, to).await;
+            answer
+                .inspect_err(|error| assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}"))
+                .ok()
+        })
+        .await;
+    }
+
     /// Writes an entry, which shows that the cluster has its majority.
     pub(crate) async fn write(&self, leader: NodeId) -> openraft::LogId<NodeId> {
         let key = "key".to_owned();
@@ -238,6 +259,12 @@ impl Cluster {
             self.stop(*id).await;
         }
     }
+}
+
+/// Transfers leadership to this server.
+pub(crate) async fn transfer(backend: &Backend, to: NodeId) -> Result<(), OperatorError> {
+    let to = name(to);
+    soon("a transfer", backend.transfer_leadership(&to, TIMEOUT)).await
 }
 
 /// The id by which operators know a server.

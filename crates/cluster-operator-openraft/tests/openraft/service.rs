@@ -14,7 +14,7 @@ use cluster_operator::{
 use futures_util::future::join_all;
 
 use crate::cluster::NodeId;
-use crate::servers::{Cluster, Elections, TIMEOUT, address, backend, name, soon, until};
+use crate::servers::{Cluster, Elections, TIMEOUT, address, name, soon, until};
 
 type Services = Arc<OnceLock<BTreeMap<ServerId, OperatorService>>>;
 
@@ -45,7 +45,7 @@ fn services(cluster: &Cluster) -> Services {
     let services = Services::default();
     let service = |id: &NodeId| {
         OperatorService::builder("dc1")
-            .raft(backend(cluster.raft(*id)))
+            .raft(cluster.backend(*id).clone())
             .peers(Neighbours(Arc::downgrade(&services)))
             .authorizer(AllowAll)
             .deadline(TIMEOUT)
@@ -166,5 +166,29 @@ async fn refusal_after_a_death_says_what_to_do() {
     let dead = PeerSelector::Id(name(followers[0]));
     service.remove_peer(&caller, dead, None).await.unwrap();
     cluster.write(leader).await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn transfer_without_target_goes_to_the_longest_log() {
+    let cluster = Cluster::voters(3).await;
+    let services = services(&cluster);
+    let leader = cluster.leader().await;
+    let followers = cluster.followers_of(leader);
+    let (behind, best) = (followers[0], followers[1]);
+    cluster.links.cut(behind);
+    let written = cluster.write(leader).await;
+    until("the follower to confirm the entry", async || {
+        let metrics = cluster.raft(leader).metrics().borrow().clone();
+        let matched = metrics.replication?.get(&best).copied().flatten();
+        (matched >= Some(written)).then_some(())
+    })
+    .await;
+    // A follower forwards the request.
+    let service = &services.get().unwrap()[&name(best)];
+    let caller = Caller::anonymous();
+    let transfer = service.transfer_leadership(&caller, None);
+    soon("the transfer", transfer).await.unwrap();
+    assert_eq!(cluster.leader_of([leader, best]).await, best);
     cluster.close().await;
 }

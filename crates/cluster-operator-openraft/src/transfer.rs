@@ -1,0 +1,451 @@
+//! Transfers leadership, for which openraft 0.9 has no call.
+//!
+//! The leader resigns in favour of the target by voting for it, as soon as the target
+//! has its whole log, and then lets the target stand for election:
+//!
+//! 1. Wait until the leader's own lease is over (it begins with its election), and the
+//!    target has the log up to now.
+//! 2. Close the gate for client writes, and wait until the target has the whole log.
+//! 3. Ask the target whether it follows this leader.
+//! 4. Vote for the target in the next term. openraft grants the vote only if the target
+//!    has the whole log, and resigns.
+//! 5. End the lease of the other voters, so that they vote for it too. Not before 4, or
+//!    they would depose a leader that has not resigned.
+//! 6. Ask the target to stand for election.
+//! 7. Wait until there is a leader in a later term.
+//!
+//! Until 4, a failure changes nothing. After it, 5 and 6 are repeated, in case that a
+//! message was lost, and the outcome is that of 7.
+//!
+//! Source: experiments with openraft 0.9.25, in which other ways (an election of the
+//! target at once, paused heartbeats) lost the lead to other servers.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ::openraft::async_runtime::AsyncOneshotSendExt;
+use ::openraft::raft::VoteRequest;
+use ::openraft::raft::responder::OneshotResponder;
+use ::openraft::{AsyncRuntime, Instant as _, RaftTypeConfig, Vote};
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::channel::{TransferChannel, TransferReply, TransferRequest, WriteGate};
+use super::removal::{Latest, is_committed};
+use super::view::{EntryId, Metrics};
+use super::{Answer, OpenraftBackend};
+use cluster_operator::ServerId;
+use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
+
+/// What the embedder provides for transfers.
+pub(super) struct Transport<C: RaftTypeConfig> {
+    pub(super) channel: Box<dyn TransferChannel<C>>,
+    pub(super) gate: Box<dyn WriteGate>,
+}
+
+/// The voters of a transfer from this server.
+struct Servers<C: RaftTypeConfig> {
+    own: C::NodeId,
+    target: (C::NodeId, C::Node),
+    /// The voters that are neither of them.
+    others: BTreeMap<C::NodeId, C::Node>,
+}
+
+/// The part of the log that the target has to have.
+#[derive(Clone, Copy)]
+enum Log {
+    UpTo(Option<u64>),
+    Whole,
+}
+
+/// The state of this server in openraft's core.
+struct State<C: RaftTypeConfig> {
+    term: u64,
+    is_leader: bool,
+    latest: Arc<Latest<C>>,
+    /// Whether no change of the membership is in progress.
+    is_settled: bool,
+    /// The time since the election of this server, if it leads.
+    elected: Option<Duration>,
+}
+
+struct Task<C: RaftTypeConfig> {
+    backend: OpenraftBackend<C>,
+    transport: Arc<Transport<C>>,
+    to: ServerId,
+    timeout: Duration,
+    arrived: Instant,
+    /// Whether this server may have resigned.
+    resigned: AtomicBool,
+}
+
+impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
+    pub(super) async fn transfer(
+        &self,
+        to: &ServerId,
+        timeout: Duration,
+    ) -> Result<(), OperatorError> {
+        let Some(transport) = &self.transport else {
+            return Err(OperatorError::unsupported(
+                "leadership transfer without a channel (see `OpenraftBackend::with_transfer`)",
+            ));
+        };
+        let task = Task {
+            backend: self.clone(),
+            transport: Arc::clone(transport),
+            to: to.clone(),
+            timeout,
+            arrived: Instant::now(),
+            resigned: AtomicBool::new(false),
+        };
+        // It does not end with its caller, or the cluster could be left without a leader.
+        self.in_runtime(|answer| task.run(answer)).await
+    }
+}
+
+impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
+    async fn run(self, answer: Answer<C, ()>) {
+        // The rest is for the answer to arrive.
+        let allowed = self.timeout - self.timeout / 8;
+        let left = C::AsyncRuntime::sleep(allowed.saturating_sub(self.arrived.elapsed()));
+        // The caller may have dropped the call, so sending may fail.
+        match select(pin!(self.work()), pin!(left)).await {
+            Either::Left((result, _)) => {
+                let _ = answer.send(result);
+            }
+            Either::Right(((), work)) => {
+                let late = self.late(allowed);
+                if self.resigned.load(Ordering::Relaxed) {
+                    let _ = answer.send(Err(late));
+                    // Nobody else would continue it.
+                    let _ = work.await;
+                } else {
+                    let _ = answer.send(Err(late.with_outcome(Outcome::NotApplied)));
+                }
+            }
+        }
+    }
+
+    async fn work(&self) -> Result<(), OperatorError> {
+        let bound = self.bound();
+        let soon = Instant::now() + 2 * bound;
+        let turn = Arc::clone(&self.backend.turn).lock_owned();
+        let Ok(_turn) = C::AsyncRuntime::timeout(bound, turn).await else {
+            return Err(unavailable(
+                "another removal or transfer is running: repeat it once that has ended",
+            ));
+        };
+        let (term, servers) = self.begin().await?;
+        // Before the gate is closed, so that a target that is far behind holds no write back.
+        let known = self.backend.raft.metrics().borrow().last_log_index;
+        self.ready(term, &servers, Log::UpTo(known), soon).await?;
+
+        let closing = Instant::now();
+        let gate = self.transport.gate.close();
+        let Ok(_gate) = C::AsyncRuntime::timeout(bound, gate).await else {
+            return Err(unavailable(format!(
+                "the writes in flight did not end within {} ms: repeat it when the cluster is \
+                 less busy",
+                bound.as_millis()
+            )));
+        };
+        let gated = closing + bound;
+        self.ready(term, &servers, Log::Whole, gated).await?;
+        self.check_target(term, &servers).await?;
+        self.resign(term, &servers, gated).await?;
+
+        let began = Instant::now();
+        let limit = 3 * self.election_timeout();
+        let elected = pin!(self.elected(term, &servers));
+        let elections = pin!(self.elections(term, &servers));
+        let elected = select(elected, elections);
+        match C::AsyncRuntime::timeout(limit, elected).await {
+            Ok(Either::Left((result, _))) => result,
+            Ok(Either::Right((never, _))) => match never {},
+            Err(_) => Err(self.late(began.elapsed())),
+        }
+    }
+
+    fn election_timeout(&self) -> Duration {
+        Duration::from_millis(self.backend.raft.config().election_timeout_max)
+    }
+
+    fn heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(self.backend.raft.config().heartbeat_interval)
+    }
+
+    /// The time for which the gate is closed before this server resigns, and for which a
+    /// transfer waits for its turn.
+    fn bound(&self) -> Duration {
+        self.election_timeout().min(self.timeout / 4)
+    }
+
+    fn late(&self, after: Duration) -> OperatorError {
+        let target = format!("server {}", self.to);
+        OperatorError::new(ErrorKind::DeadlineExceeded { target, after })
+    }
+}
+
+/// Reads and checks.
+impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
+    async fn state(&self) -> Result<State<C>, OperatorError> {
+        let state = self.backend.raft.with_raft_state(|state| {
+            let latest = Arc::clone(state.membership_state.effective());
+            let is_joint = latest.membership().get_joint_config().len() > 1;
+            State {
+                term: state.vote_ref().leader_id().get_term(),
+                is_leader: state.server_state.is_leader(),
+                is_settled: !is_joint && is_committed::<C>(state),
+                latest,
+                elected: state.vote_last_modified().map(|at| at.elapsed()),
+            }
+        });
+        let state = state.await;
+        state.map_err(|fatal| self.backend.not_leader().with_source(fatal))
+    }
+
+    /// The term in which this server leads, and the servers of the transfer.
+    async fn begin(&self) -> Result<(u64, Servers<C>), OperatorError> {
+        let state = self.state().await?;
+        let metrics = self.backend.raft.metrics().borrow().clone();
+        if !state.is_leader || !self.backend.leads(&metrics) {
+            return Err(self.backend.not_leader());
+        }
+        let own = metrics.id;
+        let target = self.backend.find(&state.latest, &self.to)?;
+        if target == own {
+            let id = self.to.clone();
+            return Err(ErrorKind::AlreadyLeader { id }.into());
+        }
+        let sets = state.latest.membership();
+        let node = |id: C::NodeId| {
+            let node = sets.get_node(&id).cloned();
+            node.map(|node| (id, node))
+        };
+        let mut others: BTreeMap<_, _> = sets.voter_ids().filter_map(node).collect();
+        others.remove(&own);
+        let Some(target) = others.remove_entry(&target) else {
+            let id = self.to.clone();
+            return Err(ErrorKind::NotVoter { id }.into());
+        };
+        let servers = Servers {
+            own,
+            target,
+            others,
+        };
+        Ok((state.term, servers))
+    }
+
+    /// Waits until no change of the membership is in progress, the lease of this server is
+    /// over, and the target has this part of the log. Returns the last entry of the target.
+    ///
+    /// # Errors
+    /// What is still missing at the deadline, or that this server does not lead any more.
+    async fn ready(
+        &self,
+        term: u64,
+        servers: &Servers<C>,
+        log: Log,
+        deadline: Instant,
+    ) -> Result<EntryId<C>, OperatorError> {
+        let began = Instant::now();
+        let lease = self.election_timeout();
+        let mut metrics = self.backend.raft.metrics();
+        loop {
+            let seen = metrics.borrow_and_update().clone();
+            let state = self.state().await?;
+            if !state.is_leader || state.term != term || !self.backend.leads(&seen) {
+                return Err(self.backend.not_leader());
+            }
+            let matched = matched::<C>(&seen, &servers.target.0);
+            let index = matched.as_ref().map(|entry| entry.index);
+            let has_log = match log {
+                Log::UpTo(known) => index >= known,
+                Log::Whole => index == seen.last_log_index,
+            };
+            let leading = state.elected.unwrap_or_default();
+            let missing = if !state.is_settled {
+                ErrorKind::ChangeInProgress.into()
+            } else if leading <= lease {
+                unavailable("this server has led for less than an election timeout: repeat it")
+            } else if !has_log {
+                unavailable(format!(
+                    "server {} did not catch up with the log within {} ms: check that it is up, \
+                     or repeat it when the cluster is less busy",
+                    self.to,
+                    began.elapsed().as_millis()
+                ))
+            } else {
+                return Ok(matched);
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(missing);
+            }
+            // Nothing reports the end of the lease.
+            let pause = left.min(self.heartbeat_interval());
+            let _changed = C::AsyncRuntime::timeout(pause, metrics.changed()).await;
+        }
+    }
+
+    /// Checks that the target answers and follows this leader.
+    async fn check_target(&self, term: u64, servers: &Servers<C>) -> Result<(), OperatorError> {
+        let vote = self.ask(&servers.target, TransferRequest::Vote).await;
+        let vote = vote.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
+        let (leader, elected) = (Some(servers.own.clone()), true);
+        if vote
+            == (TransferReply {
+                term,
+                leader,
+                elected,
+            })
+        {
+            return Ok(());
+        }
+        Err(unavailable(format!(
+            "server {} does not follow this leader: repeat it",
+            self.to
+        )))
+    }
+
+    /// Sends a request of the transfer, and waits one heartbeat interval for the answer.
+    async fn ask(
+        &self,
+        (id, node): &(C::NodeId, C::Node),
+        request: TransferRequest<C::NodeId>,
+    ) -> Result<TransferReply<C::NodeId>, OperatorError> {
+        let limit = self.heartbeat_interval();
+        let answer = self.transport.channel.send(id, node, request);
+        let target = format!("server {id}");
+        match C::AsyncRuntime::timeout(limit, answer).await {
+            Ok(Ok(vote)) => Ok(vote),
+            Ok(Err(error)) => {
+                let reason = error.to_string();
+                let error = OperatorError::new(ErrorKind::Unreachable { target, reason });
+                Err(error)
+            }
+            Err(_) => {
+                let after = limit;
+                Err(ErrorKind::DeadlineExceeded { target, after }.into())
+            }
+        }
+    }
+}
+
+/// The change of the leader.
+impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
+    /// Resigns, as soon as the target has the whole log.
+    async fn resign(
+        &self,
+        term: u64,
+        servers: &Servers<C>,
+        deadline: Instant,
+    ) -> Result<(), OperatorError> {
+        loop {
+            let last_log = self.ready(term, servers, Log::Whole, deadline).await?;
+            let vote = Vote::new(term.saturating_add(1), servers.target.0.clone());
+            self.resigned.store(true, Ordering::Relaxed);
+            // openraft refuses the vote if an entry was appended since, or another server
+            // stands for election.
+            let request = VoteRequest::new(vote, last_log);
+            match self.backend.raft.vote(request).await {
+                Ok(answer) if answer.vote_granted => return Ok(()),
+                Ok(_) => self.resigned.store(false, Ordering::Relaxed),
+                Err(fatal) => {
+                    let stopped = OperatorError::backend("the server's Raft stopped");
+                    return Err(stopped.with_source(fatal));
+                }
+            }
+        }
+    }
+
+    /// Lets the target stand for election, again and again.
+    async fn elections(&self, term: u64, servers: &Servers<C>) -> Infallible {
+        let target = &servers.target.0;
+        let mut protecting = servers.others.clone();
+        // The target and so many others elect it, even if this server dies now.
+        let voters = servers.others.len() + 2;
+        let mut needed = voters / 2;
+        let mut pause = self.heartbeat_interval();
+        loop {
+            for id in self.end_leases(term, target, &protecting, needed).await {
+                protecting.remove(&id);
+            }
+            needed = protecting.len();
+            // The result shows whether it has arrived.
+            let _ = self
+                .ask(&servers.target, TransferRequest::Elect { term })
+                .await;
+            C::AsyncRuntime::sleep(pause).await;
+            // An election needs time.
+            pause *= 2;
+        }
+    }
+
+    /// Ends the lease of these voters. Returns those that have confirmed it, as soon as so
+    /// many are needed have.
+    async fn end_leases(
+        &self,
+        term: u64,
+        target: &C::NodeId,
+        voters: &BTreeMap<C::NodeId, C::Node>,
+        needed: usize,
+    ) -> Vec<C::NodeId> {
+        let end = |(id, node): (&C::NodeId, &C::Node)| {
+            let voter = (id.clone(), node.clone());
+            let target = target.clone();
+            async move {
+                let request = TransferRequest::EndLease { term, target };
+                let answer = self.ask(&voter, request).await;
+                answer.is_ok().then_some(voter.0)
+            }
+        };
+        let mut ends: FuturesUnordered<_> = voters.iter().map(end).collect();
+        let mut ended = Vec::new();
+        while ended.len() < needed
+            && let Some(end) = ends.next().await
+        {
+            ended.extend(end);
+        }
+        ended
+    }
+
+    /// Waits for a leader in a later term. It has to be the target.
+    async fn elected(&self, term: u64, servers: &Servers<C>) -> Result<(), OperatorError> {
+        let backend = &self.backend;
+        let mut leader = None;
+        let elected = |metrics: &Metrics<C>| {
+            if metrics.current_term > term {
+                leader.clone_from(&metrics.current_leader);
+            }
+            leader.is_some()
+        };
+        backend.until(elected).await;
+        let Some(leader) = leader else {
+            return Err(OperatorError::backend("the server's Raft stopped"));
+        };
+        if leader == servers.target.0 {
+            return Ok(());
+        }
+        let metrics = backend.raft.metrics().borrow().clone();
+        let node = metrics.membership_config.membership().get_node(&leader);
+        let described = node.map(|node| (backend.describe)(&leader, node).id);
+        let leader = described.unwrap_or_else(|| leader.to_string().into());
+        Err(ErrorKind::TransferredElsewhere { leader }.into())
+    }
+}
+
+fn unavailable(reason: impl Into<String>) -> OperatorError {
+    let reason = reason.into();
+    ErrorKind::Unavailable { reason }.into()
+}
+
+/// The last entry of a server that this leader knows.
+fn matched<C: RaftTypeConfig>(metrics: &Metrics<C>, id: &C::NodeId) -> EntryId<C> {
+    let replication = metrics.replication.as_ref()?;
+    replication.get(id)?.clone()
+}

@@ -1,0 +1,88 @@
+//! Leadership transfer: the calls between the servers, and the gate that holds writes
+//! back meanwhile.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Extension, Json, Router};
+use cluster_operator_openraft::{
+    GateGuard, TransferChannel, TransferReply, TransferRequest, WriteGate,
+};
+use openraft::error::{ClientWriteError, Fatal, RaftError};
+use tokio::sync::RwLock;
+
+use super::network::Network;
+use super::types::{Node, NodeId, Raft, Reply, Request, TypeConfig};
+
+const TRANSFER: &str = "/raft/transfer";
+/// The path of a write. Only the leader accepts it; a follower's error names the leader.
+pub const WRITE: &str = "/raft/write";
+
+/// The reason why a write failed.
+pub type WriteError = RaftError<NodeId, ClientWriteError<NodeId, Node>>;
+
+/// The gate for writes. Clones are the same gate.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<RwLock<()>>);
+
+impl Gate {
+    /// Writes to the replicated table, unless leadership is being transferred: then the
+    /// write waits.
+    ///
+    /// # Errors
+    /// This server does not lead, or Raft has stopped.
+    ///
+    /// # Cancel safety
+    /// A write whose future is dropped may be applied.
+    pub async fn write(&self, raft: &Raft, request: Request) -> Result<Reply, WriteError> {
+        let _open = self.0.read().await;
+        raft.client_write(request).await.map(|written| written.data)
+    }
+}
+
+#[async_trait]
+impl WriteGate for Gate {
+    async fn close(&self) -> GateGuard {
+        Box::new(Arc::clone(&self.0).write_owned().await)
+    }
+}
+
+#[async_trait]
+impl TransferChannel<TypeConfig> for Network {
+    async fn send(
+        &self,
+        to: &NodeId,
+        node: &Node,
+        request: TransferRequest<NodeId>,
+    ) -> Result<TransferReply<NodeId>, Box<dyn Error + Send + Sync>> {
+        let call = self.post(node.raft, Some(*to), TRANSFER, &request);
+        let answer: Result<_, Fatal<NodeId>> = call.await?;
+        Ok(answer?)
+    }
+}
+
+/// Returns the routes that answer the calls.
+pub(super) fn routes(gate: Gate) -> Router<Raft> {
+    Router::new()
+        .route(TRANSFER, post(transfer))
+        .route(WRITE, post(write))
+        .layer(Extension(gate))
+}
+
+async fn transfer(
+    State(raft): State<Raft>,
+    Json(request): Json<TransferRequest<NodeId>>,
+) -> Json<Result<TransferReply<NodeId>, Fatal<NodeId>>> {
+    Json(request.serve(&raft).await)
+}
+
+async fn write(
+    State(raft): State<Raft>,
+    Extension(gate): Extension<Gate>,
+    Json(request): Json<Request>,
+) -> Json<Result<Reply, WriteError>> {
+    Json(gate.write(&raft, request).await)
+}
