@@ -8,6 +8,7 @@ mod gossip;
 mod raft;
 mod recovery;
 mod storage;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

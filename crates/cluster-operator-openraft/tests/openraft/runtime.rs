@@ -5,7 +5,7 @@ use std::time::Duration;
 use cluster_operator::{Outcome, RaftBackend};
 use futures_executor::block_on;
 
-use crate::servers::{Cluster, Elections, TIMEOUT, ids};
+use crate::servers::{Cluster, Elections, TIMEOUT, ids, name};
 
 #[test]
 fn backend_needs_no_runtime_of_its_callers() {
@@ -15,7 +15,16 @@ fn backend_needs_no_runtime_of_its_callers() {
         .build()
         .unwrap();
     let cluster = runtime.block_on(Cluster::start(3, 0, Elections::Soon));
-    let leader = runtime.block_on(cluster.leader());
+    let first = runtime.block_on(cluster.leader());
+    let leader = cluster.followers_of(first)[0];
+    while let Err(error) = block_on(
+        cluster
+            .backend(first)
+            .transfer_leadership(&name(leader), TIMEOUT),
+    ) {
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
+    }
+    assert_eq!(runtime.block_on(cluster.leader()), leader);
     let victim = runtime.block_on(cluster.followers())[0];
     let backend = cluster.backend(leader);
 

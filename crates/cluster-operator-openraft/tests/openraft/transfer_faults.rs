@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cluster_operator::raft::Leadership;
 use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 use cluster_operator_openraft::{OpenraftBackend, TransferChannel, TransferReply, TransferRequest};
 
-use crate::cluster::{Node, NodeId, Request, TypeConfig};
+use crate::cluster::{Node, NodeId, Raft, Request, TypeConfig};
 use crate::links::Ends;
 use crate::servers::{Cluster, Elections, TIMEOUT, describe, name, soon, transfer, until};
 use crate::transfers::{assert_refused, write};
@@ -62,6 +63,63 @@ async fn target_that_answers_but_follows_nobody_is_refused() {
         .with_transfer(Behind(ends), gate);
     let answer = transfer(&backend, target).await;
     assert_refused(&cluster, &before, answer, "unavailable").await;
+    cluster.close().await;
+}
+
+/// Notes the requests of a leader, and whether it still led when it sent them.
+struct Noting {
+    ends: Ends,
+    raft: Raft,
+    sent: Arc<Mutex<Vec<(NodeId, TransferRequest<NodeId>, bool)>>>,
+}
+
+#[async_trait]
+impl TransferChannel<TypeConfig> for Noting {
+    async fn send(
+        &self,
+        to: &NodeId,
+        node: &Node,
+        request: TransferRequest<NodeId>,
+    ) -> Result<TransferReply<NodeId>, Box<dyn Error + Send + Sync>> {
+        let leads = self
+            .raft
+            .with_raft_state(|state| state.server_state.is_leader());
+        let leads = leads.await?;
+        let sent = (*to, request.clone(), leads);
+        self.sent.lock().unwrap().push(sent);
+        self.ends.send(to, node, request).await
+    }
+}
+
+#[tokio::test]
+async fn leases_end_between_resignation_and_election() {
+    let cluster = Cluster::voters(5).await;
+    let leader = cluster.leader().await;
+    let followers = cluster.followers_of(leader);
+    let (target, others) = (followers[0], &followers[1..]);
+    let term = cluster.view(leader).await.term;
+    let sent = Arc::default();
+    let noting = Noting {
+        ends: cluster.links.of(leader),
+        raft: cluster.raft(leader).clone(),
+        sent: Arc::clone(&sent),
+    };
+    let gate = cluster.servers[&leader].gate.clone();
+    let backend =
+        OpenraftBackend::new(cluster.raft(leader).clone(), describe).with_transfer(noting, gate);
+    until("the transfer", async || {
+        sent.lock().unwrap().clear();
+        transfer(&backend, target).await.ok()
+    })
+    .await;
+    let mut sent = sent.lock().unwrap().clone();
+    assert_eq!(sent[0], (target, TransferRequest::Vote, true));
+    // A slow machine repeats the last ones.
+    let end = |id: &NodeId| (*id, TransferRequest::EndLease { term, target }, false);
+    let ends: Vec<_> = others.iter().map(end).collect();
+    sent[1..4].sort_by_key(|(to, ..)| *to);
+    assert_eq!(sent[1..4], ends);
+    assert_eq!(sent[4], (target, TransferRequest::Elect { term }, false));
     cluster.close().await;
 }
 

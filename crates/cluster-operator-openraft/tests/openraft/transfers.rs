@@ -2,8 +2,8 @@
 //! changes.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::cluster::transfer::Gate;
 use crate::cluster::{NodeId, Raft, Request};
 use crate::servers::{
-    Cluster, Elections, TIMEOUT, describe, name, node, soon, transfer, until, voters,
+    Backend, Cluster, Elections, TIMEOUT, describe, name, node, soon, transfer, until, voters,
 };
 
 fn assert_kept(before: &RaftView, after: &RaftView) {
@@ -225,7 +225,8 @@ async fn one_of_two_transfers_at_once_is_done() {
         both => panic!("not one success and one error: {both:?}"),
     };
     assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
-    assert_eq!(error.kind().name(), "not-leader");
+    // The latter if the first one had to wait for the end of the lease.
+    assert!(["not-leader", "unavailable"].contains(&error.kind().name()));
     assert_eq!(cluster.leader().await, target);
     cluster.close().await;
 }
@@ -299,47 +300,49 @@ async fn membership_change_at_once_is_done_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn removal_and_transfer_take_turns() {
-    let cluster = Cluster::voters(4).await;
-    let leader = cluster.leader().await;
-    let followers = cluster.followers_of(leader);
-    let removal = cluster.removal(leader, followers[1]).await;
-    let both = async {
-        tokio::join!(
-            cluster.backend(leader).remove_server(&removal),
-            cluster.transfer(leader, followers[0]),
-        )
-    };
-    let (removed, transferred) = soon("both", both).await;
-    // The removal has the first turn.
-    removed.unwrap();
-    transferred.unwrap();
-    let new = cluster
-        .leader_of([leader, followers[0], followers[2]])
-        .await;
-    assert_eq!(new, followers[0]);
-    assert!(!voters(&cluster.view(new).await).contains(&followers[1]));
-
-    let removal = cluster.removal(new, followers[2]).await;
-    until("the lease to be over", async || {
-        // A transfer that has to wait would let the removal go first.
-        let led = cluster
-            .raft(new)
-            .with_raft_state(|state| state.vote_last_modified());
-        let since = led.await.unwrap()?.elapsed();
-        (since > Duration::from_millis(600)).then_some(())
-    })
-    .await;
-    let both = async {
-        tokio::join!(
-            cluster.transfer(new, leader),
-            cluster.backend(new).remove_server(&removal),
-        )
-    };
-    let (transferred, removed) = soon("both", both).await;
-    transferred.unwrap();
-    let error = removed.unwrap_err();
-    assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
-    assert_eq!(error.kind().name(), "not-leader");
+    let cluster = Cluster::voters(5).await;
+    let mut gone = Vec::new();
+    for transfer_first in [false, true] {
+        let there = |id: &NodeId| !gone.contains(id);
+        let ids: Vec<_> = cluster.servers.keys().copied().filter(there).collect();
+        let leader = cluster.leader_of(ids.clone()).await;
+        let mut followers = ids.into_iter().filter(|id| *id != leader);
+        let (target, victim) = (followers.next().unwrap(), followers.next().unwrap());
+        let before = cluster.view(leader).await;
+        let removal = cluster.removal(leader, victim).await;
+        let backend = cluster.backend(leader);
+        let both = async {
+            if transfer_first {
+                tokio::join!(
+                    cluster.transfer(leader, target),
+                    backend.remove_server(&removal)
+                )
+            } else {
+                let remove = backend.remove_server(&removal);
+                let (removed, transferred) = tokio::join!(remove, cluster.transfer(leader, target));
+                (transferred, removed)
+            }
+        };
+        let (transferred, removed) = soon("both", both).await;
+        println!("transferred: {transferred:?}, removed: {removed:?}");
+        for error in [&transferred, &removed]
+            .into_iter()
+            .filter_map(|a| a.as_ref().err())
+        {
+            assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
+        }
+        assert!(transferred.is_ok() || removed.is_ok());
+        let rest = voters(&before).into_iter().filter(|id| *id != victim);
+        let now = cluster.leader_of(rest).await;
+        assert_eq!(now == target, transferred.is_ok());
+        let after = cluster.view(now).await;
+        assert_eq!(voters(&after).contains(&victim), removed.is_err());
+        assert_eq!(after.change, None);
+        if removed.is_ok() {
+            cluster.links.disconnect(victim);
+            gone.push(victim);
+        }
+    }
     cluster.close().await;
 }
 
@@ -363,6 +366,68 @@ async fn gate_that_does_not_close_ends_the_transfer() {
         .with_transfer(cluster.links.of(leader), Stuck);
     let answer = transfer(&backend, target).await;
     assert_refused(&cluster, &before, answer, "unavailable").await;
+    cluster.close().await;
+}
+
+/// A gate that is closed at once, and notes how long its server has led then.
+#[derive(Clone)]
+struct Noting {
+    raft: Raft,
+    closed: Arc<Mutex<Vec<Duration>>>,
+}
+
+#[async_trait]
+impl WriteGate for Noting {
+    async fn close(&self) -> GateGuard {
+        let elected = self
+            .raft
+            .with_raft_state(|state| state.vote_last_modified());
+        let elected = elected.await.unwrap().unwrap();
+        self.closed.lock().unwrap().push(elected.elapsed());
+        Box::new(())
+    }
+}
+
+fn noting(cluster: &Cluster, id: NodeId) -> (Backend, Noting) {
+    let gate = Noting {
+        raft: cluster.raft(id).clone(),
+        closed: Arc::default(),
+    };
+    let backend = OpenraftBackend::new(gate.raft.clone(), describe)
+        .with_transfer(cluster.links.of(id), gate.clone());
+    (backend, gate)
+}
+
+#[tokio::test]
+async fn gate_stays_open_while_the_target_is_behind() {
+    let cluster = Cluster::voters(3).await;
+    let leader = cluster.leader().await;
+    let target = cluster.followers_of(leader)[0];
+    let before = cluster.view(leader).await;
+    cluster.links.cut(target);
+    cluster.write(leader).await;
+    let (backend, gate) = noting(&cluster, leader);
+    let answer = transfer(&backend, target).await;
+    assert_refused(&cluster, &before, answer, "unavailable").await;
+    assert!(gate.closed.lock().unwrap().is_empty());
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn gate_stays_open_during_the_lease_of_the_leader() {
+    let cluster = Cluster::voters(3).await;
+    let first = cluster.leader().await;
+    let second = cluster.followers_of(first)[0];
+    cluster.transferred(first, second).await;
+    let (backend, gate) = noting(&cluster, second);
+    until("the transfer back", async || {
+        transfer(&backend, first).await.ok()
+    })
+    .await;
+    let lease = Duration::from_millis(600);
+    let closed = gate.closed.lock().unwrap().clone();
+    assert!(!closed.is_empty());
+    assert!(closed.iter().all(|led| *led > lease), "{closed:?}");
     cluster.close().await;
 }
 
