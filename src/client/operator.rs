@@ -17,6 +17,8 @@ use super::error::ClientError;
 use super::replies::RingListing;
 use super::texts::Asked;
 use crate::acl::{Resource, Token};
+use crate::consul::PRECISE_NAME;
+
 use crate::consul::body::{Configuration, LAST_LOG};
 use crate::error::{ErrorKind, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
@@ -224,9 +226,9 @@ impl OperatorClient {
     /// before 1.17 cannot do it.
     ///
     /// Consul ignores the [datacenter](OperatorClient::in_datacenter) and would
-    /// transfer the leadership of the server's own one. So the client reads both
-    /// configurations first. It transfers the leadership of another datacenter only to
-    /// a server that is named, and that is not in the server's own datacenter.
+    /// transfer the leadership of the server's own one. So the client asks first what the
+    /// server is, and refuses to send it unless the server answers in
+    /// [`Precise`](crate::consul::Dialect::Precise) or is in that datacenter itself.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -244,7 +246,7 @@ impl OperatorClient {
             call = call.with("id", id.as_str());
         }
         if self.datacenter.is_some() {
-            self.check_datacenter(to, &call.operation, begin).await?;
+            self.check_datacenter(&call.operation, begin).await?;
         }
         let transferred: Transferred = self.read(&call, begin).await?;
         if transferred.success {
@@ -262,25 +264,36 @@ impl OperatorClient {
     /// its own one instead.
     async fn check_datacenter(
         &self,
-        to: Option<&ServerId>,
         operation: &Operation,
         begin: Instant,
     ) -> Result<(), ClientError> {
+        /// The list of endpoints, which only this library has.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Index {
+            dialect: String,
+        }
+
         let local = OperatorClient {
             datacenter: None,
             ..self.clone()
         };
+        let call = Call::new(Method::GET, "", operation.clone());
+        let index: Result<Index, _> = local.read(&call, begin).await;
+        if index.is_ok_and(|index| index.dialect == PRECISE_NAME) {
+            return Ok(());
+        }
         let ids = |configuration: RaftConfiguration| {
             let servers = configuration.servers.into_iter();
             servers.map(|server| server.id).collect::<BTreeSet<_>>()
         };
         let here = ids(local.configuration(Consistency::Default, begin).await?);
         let there = ids(self.configuration(Consistency::Default, begin).await?);
-        if here == there || to.is_some_and(|id| !here.contains(id)) {
+        if here == there {
             return Ok(());
         }
-        let reason = "the server may ignore the datacenter and transfer the leadership of its own \
-                      one: name the server to transfer to, or ask a server of that datacenter";
+        let reason = "the server is not known to honour the datacenter, and may transfer the \
+                      leadership of its own one: ask a server of that datacenter";
         let kind = ErrorKind::InvalidRequest {
             reason: reason.into(),
         };

@@ -110,16 +110,8 @@ const TEXTS: &[Text] = &[
     text("emote DC has no server", Raft, unreachable_datacenter)
         .advise("check that a server of it is up and joined to the WAN"),
     text("not found in the Raft configuration", Raft, unknown_server),
-    // Consul 1.17 ignores the datacenter of a transfer.
-    text(
-        "ould not find address for server id",
-        Raft,
-        |asked, text| match asked.datacenter {
-            Some(_) => unsupported(asked, text),
-            None => unknown_server(asked, text),
-        },
-    )
-    .advise("check its id, that it is up, and that a server of its own datacenter is asked"),
+    text("ould not find address for server id", Raft, unknown_server)
+        .advise("check its id, that it is up, and that a server of its own datacenter is asked"),
     text("cannot find replication state", Raft, unknown_server),
     text("transfer leadership to itself", Raft, already_leader),
     text("cannot find peer", Raft, |_, _| ErrorKind::NoTransferTarget),

@@ -180,8 +180,11 @@ pub(super) enum Presence {
     Never,
 }
 
+/// The name of `Precise`, in the list of endpoints.
+pub(crate) const PRECISE_NAME: &str = "precise";
+
 static PRECISE: Rules = Rules {
-    name: "precise",
+    name: PRECISE_NAME,
     version: "1.17.0",
     index: true,
     autopilot: true,

@@ -77,6 +77,8 @@ use crate::service::{Caller, OperatorService};
 
 pub use decode::Call;
 pub use dialect::Dialect;
+#[cfg(feature = "client")]
+pub(crate) use dialect::PRECISE_NAME;
 pub use endpoint::View;
 pub use message::{Headers, Request, Response};
 pub use rejection::{Permission, Rejection};

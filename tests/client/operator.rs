@@ -16,7 +16,12 @@ use tokio::net::TcpListener;
 use super::key;
 use super::socket::{Scripted, Turn, http, nobody};
 
-const DIALECTS: [Dialect; 3] = [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7];
+const DIALECTS: [Dialect; 4] = [
+    Dialect::Precise,
+    Dialect::Consul1_17,
+    Dialect::Consul1_10,
+    Dialect::Consul0_7,
+];
 
 /// Alice, who leads, bob and carol in dc1, and dave in dc2.
 fn federation() -> MockFederation {
@@ -62,8 +67,13 @@ async fn configuration_is_read_in_every_dialect() {
                     server.protocol_version = None;
                 }
             }
-            if dialect == Dialect::Consul1_10 {
+            if matches!(dialect, Dialect::Consul1_17 | Dialect::Consul1_10) {
                 expected.index = 0;
+            }
+            if dialect == Dialect::Consul1_17 {
+                for server in &mut expected.servers {
+                    server.last_index = Some(0);
+                }
             }
             let there = client.clone().in_datacenter(datacenter);
             let read = there.raft_configuration(consistency).await.unwrap();
@@ -110,7 +120,7 @@ async fn removal_on_a_condition_holds_or_is_refused() {
         let error = client.remove_peer(&carol, Some(21)).await.unwrap_err();
         assert_eq!(error.outcome(), Outcome::NotApplied);
         assert_eq!(federation.configuration("dc1").servers.len(), 3);
-        if dialect == Dialect::Consul1_10 {
+        if matches!(dialect, Dialect::Consul1_17 | Dialect::Consul1_10) {
             // It hides the index.
             assert_eq!(error.kind().name(), "unsupported");
             continue;
@@ -132,7 +142,7 @@ async fn leadership_is_transferred_where_the_server_can() {
         let client = serve(&federation, "alice", dialect).await;
         let bob = federation.raft("bob").id().clone();
         let result = client.transfer_leadership(Some(&bob)).await;
-        if dialect == Dialect::Precise {
+        if matches!(dialect, Dialect::Precise | Dialect::Consul1_17) {
             result.unwrap();
             assert_eq!(federation.leader("dc1"), Some("bob".into()));
             client.transfer_leadership(None).await.unwrap();
@@ -467,5 +477,37 @@ async fn stale_read_has_the_servers_own_last_entry() {
         assert_eq!(last, is_known.then_some((1, index)));
         let fresh = bob.raft_configuration(Consistency::Default).await.unwrap();
         assert_eq!(fresh.last_log, None);
+    }
+}
+
+#[tokio::test]
+async fn transfer_elsewhere_is_sent_to_a_precise_server_only() {
+    for dialect in [Dialect::Precise, Dialect::Consul1_17] {
+        let federation = MockFederation::builder()
+            .datacenter("dc1", ["alice", "bob"])
+            .datacenter("dc2", ["dave", "erin"])
+            .authorizer(
+                MockAcl::new(DefaultPolicy::Allow).with_token(MockToken::management("root")),
+            )
+            .build();
+        let leaders = || ["dc1", "dc2"].map(|name| federation.leader(name).unwrap().to_string());
+        // A follower, which forwards it.
+        let client = serve(&federation, "bob", dialect).await;
+        let there = client.clone().in_datacenter("dc2");
+        let result = there.transfer_leadership(None).await;
+        if dialect == Dialect::Precise {
+            result.unwrap();
+            assert_eq!(leaders(), ["alice", "erin"]);
+            let nowhere = client.in_datacenter("dc9").transfer_leadership(None).await;
+            assert_eq!(nowhere.unwrap_err().kind().name(), "no-path-to-datacenter");
+            continue;
+        }
+        let error = result.unwrap_err();
+        assert_eq!(error.kind().name(), "invalid-request", "{error}");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+        assert_eq!(leaders(), ["alice", "dave"]);
+        let here = client.in_datacenter("dc1");
+        here.transfer_leadership(None).await.unwrap();
+        assert_eq!(leaders(), ["bob", "dave"]);
     }
 }

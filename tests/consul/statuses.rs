@@ -92,8 +92,33 @@ fn unknown_server_is_a_404() {
         let answer = ask("DELETE", target).send(&alice);
         assert_eq!(answer.error(), (404, text));
     }
-    let answer = ask("POST", "raft/transfer-leader?id=nobody").send(&alice);
-    assert_eq!(answer.error().0, 404);
+}
+
+#[test]
+fn refused_transfer_has_the_kind_of_its_reason() {
+    let federation = two_datacenters()
+        .nonvoters(["carol"])
+        .raft_servers(|server| server.id = server.name.as_ref().unwrap().as_str().into())
+        .build();
+    let alice = federation.service("alice");
+    for (query, status, kind, text) in [
+        (
+            "id=nobody",
+            404,
+            "unknown-server",
+            "was not found in the Raft configuration",
+        ),
+        ("id=alice", 409, "already-leader", "leads already"),
+        ("id=carol", 409, "not-voter", "name a voter"),
+        ("dc=dc2", 409, "no-transfer-target", "add a voter"),
+    ] {
+        let answer = ask("POST", &format!("raft/transfer-leader?{query}")).send(&alice);
+        assert_eq!(answer.header("X-Operator-Error"), Some(kind));
+        let (code, message) = answer.error();
+        assert_eq!(code, status, "{query}");
+        assert!(message.contains(text), "{message}");
+    }
+    assert_eq!(federation.leader("dc1"), Some("alice".into()));
 }
 
 #[test]
