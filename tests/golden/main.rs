@@ -9,6 +9,8 @@
 mod deviations;
 mod normalise;
 mod recording;
+#[cfg(feature = "http")]
+mod socket;
 mod world;
 
 use std::path::PathBuf;
@@ -29,6 +31,16 @@ struct Tally {
 
 #[test]
 fn recorded_exchanges_are_answered_as_recorded() {
+    replay_all(|world| world);
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn recorded_exchanges_are_the_same_over_a_socket() {
+    replay_all(World::over_sockets);
+}
+
+fn replay_all(connect: fn(World) -> World) {
     let folder = std::env::var_os("GOLDEN_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"),
         PathBuf::from,
@@ -42,7 +54,7 @@ fn recorded_exchanges_are_answered_as_recorded() {
     let mut bad = Vec::new();
     let (mut equal, mut cases) = (0, 0);
     for (file, recording) in &recordings {
-        let tally = replay(file, recording, &mut bad);
+        let tally = replay(file, recording, connect, &mut bad);
         println!(
             "{file}: {} cases, {} equal ({} of them in status and shape), {} deviating, {} failing",
             tally.cases, tally.equal, tally.alike, tally.deviating, tally.failing
@@ -56,10 +68,15 @@ fn recorded_exchanges_are_answered_as_recorded() {
     assert!(bad.is_empty(), "{}", bad.join("\n\n"));
 }
 
-fn replay(file: &str, recording: &Recording, bad: &mut Vec<String>) -> Tally {
+fn replay(
+    file: &str,
+    recording: &Recording,
+    connect: fn(World) -> World,
+    bad: &mut Vec<String>,
+) -> Tally {
     let mut tally = Tally::default();
     for scenario in &recording.scenarios {
-        let mut world = World::new(&recording.consul, scenario);
+        let mut world = connect(World::new(&recording.consul, scenario));
         for case in &scenario.cases {
             tally.cases += 1;
             let (verdict, ours) = answer(&mut world, case, scenario.name.contains("three servers"));

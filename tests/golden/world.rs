@@ -24,6 +24,9 @@ pub(crate) struct World {
     recorded_ids: Vec<(String, String)>,
     /// What to add to a recorded Raft index to get ours.
     index_offset: i64,
+    /// How requests are sent, if not by a call.
+    #[cfg(feature = "http")]
+    sockets: Option<super::socket::Sockets>,
 }
 
 impl World {
@@ -70,7 +73,17 @@ impl World {
             many,
             recorded_ids: recorded_ids(scenario),
             index_offset: 0,
+            #[cfg(feature = "http")]
+            sockets: None,
         }
+    }
+
+    /// Sends requests over sockets.
+    #[cfg(feature = "http")]
+    pub(crate) fn over_sockets(mut self) -> Self {
+        let dialect = self.wire.dialect();
+        self.sockets = Some(super::socket::Sockets::open(&self.federation, dialect));
+        self
     }
 
     /// Our servers' ids and their names.
@@ -192,6 +205,10 @@ impl World {
 
     pub(crate) fn send(&mut self, server: &str, request: &Request) -> Response {
         let target = self.ours(&request.target);
+        #[cfg(feature = "http")]
+        if let Some(sockets) = &self.sockets {
+            return sockets.send(server, &target, request);
+        }
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (target.as_str(), None),

@@ -252,6 +252,7 @@ fn hints_of_the_simulated_federation_succeed() {
         &[][..],
         &["--acl", "on"],
         &["--acl-file", TOKENS],
+        &["--dialect", "consul-1.17"],
         &["--dialect", "consul-1.10"],
         &["--dialect", "consul-0.7"],
     ] {
