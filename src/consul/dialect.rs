@@ -101,7 +101,7 @@ pub(super) struct Rules {
 
 impl Rules {
     /// The text of a 404 for a path with or without `/v1/` in it.
-    pub(super) fn unknown_path(&self, is_api: bool) -> &'static str {
+    pub(super) fn not_found(&self, is_api: bool) -> &'static str {
         if is_api {
             self.unknown_path
         } else {

@@ -180,7 +180,7 @@ impl Reason {
             // net/http and its mux answer these before Consul sees the request.
             Reason::MalformedTarget if is_consul => return Response::text(400, "400 Bad Request"),
             Reason::UnknownPath { is_api, .. } if is_consul => {
-                return match rules.unknown_path(*is_api) {
+                return match rules.not_found(*is_api) {
                     "" => Response::empty(404),
                     text => Response::text(404, text),
                 };
@@ -193,7 +193,7 @@ impl Reason {
                 text(400, "Invalid URL path: check its % escapes")
             }
             Reason::UnknownPath { nearest, is_api } => {
-                let mut what = rules.unknown_path(*is_api).to_owned();
+                let mut what = rules.not_found(*is_api).to_owned();
                 if let Some(nearest) = nearest {
                     what += &format!(": did you mean {PREFIX}{nearest}?");
                 }

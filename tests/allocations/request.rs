@@ -12,7 +12,12 @@ fn request_allocates_ten_times_at_most() {
     let service = service();
     let token = secret(TOKENS / 2);
     let headers = [("accept", "*/*"), ("x-consul-token", token.as_str())];
-    for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [
+        Dialect::Precise,
+        Dialect::Consul1_17,
+        Dialect::Consul1_10,
+        Dialect::Consul0_7,
+    ] {
         let wire = Wire::new(dialect);
         let serve = || {
             let request = Request {

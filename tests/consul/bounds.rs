@@ -1,6 +1,6 @@
 //! The bounds of a request, on both sides.
 
-use cluster_operator::consul::Dialect::{Consul0_7, Consul1_10, Precise};
+use cluster_operator::consul::Dialect::{Consul0_7, Consul1_10, Consul1_17, Precise};
 use cluster_operator::consul::Request;
 
 use crate::support::{Ask, ask, two_datacenters};
@@ -9,7 +9,7 @@ use crate::support::{Ask, ask, two_datacenters};
 fn check(at: impl Fn(usize) -> Ask, bound: usize, status: u16, text: &str) {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
-    for dialect in [Precise, Consul1_10, Consul0_7] {
+    for dialect in [Precise, Consul1_17, Consul1_10, Consul0_7] {
         let answer = at(bound).dialect(dialect).send(&alice);
         assert!(!answer.text().contains(text), "{dialect:?}: {text}");
         let answer = at(bound + 1).dialect(dialect).send(&alice);

@@ -134,7 +134,12 @@ fn malformed_path_is_a_400_that_says_so() {
 fn line_break_in_a_request_reaches_no_response_header() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
-    for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [
+        Dialect::Precise,
+        Dialect::Consul1_17,
+        Dialect::Consul1_10,
+        Dialect::Consul0_7,
+    ] {
         for target in [
             "/v1//operator/keyring?a\r\nSet-Cookie: b",
             "/v1/operator//\r\nSet-Cookie: b",

@@ -11,7 +11,12 @@ use proptest::sample::select;
 
 use crate::support::two_datacenters;
 
-const DIALECTS: [Dialect; 3] = [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7];
+const DIALECTS: [Dialect; 4] = [
+    Dialect::Precise,
+    Dialect::Consul1_17,
+    Dialect::Consul1_10,
+    Dialect::Consul0_7,
+];
 
 #[derive(Debug, Clone)]
 struct Parts {

@@ -272,13 +272,15 @@ fn path_is_served_only_as_it_is_written() {
 fn consul_decodes_a_path_and_redirects_to_the_clean_one() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
-    for dialect in [Dialect::Consul0_7, Dialect::Consul1_10] {
+    for dialect in [Dialect::Consul0_7, Dialect::Consul1_10, Dialect::Consul1_17] {
         let get = |path| ask("GET", path).dialect(dialect).send(&alice);
         assert_eq!(get("/v1/operator/%6beyring").status(), 200);
         let unclean = get("/v1//operator/./raft/configuration?pretty");
         assert_eq!(unclean.status(), 301);
         let location = "/v1/operator/raft/configuration?pretty";
         assert_eq!(unclean.header("location"), Some(location));
+        let outside = get("//evil.example/../v1//status");
+        assert_eq!(outside.header("location"), Some("/v1/status"));
     }
 }
 
@@ -286,7 +288,7 @@ fn consul_decodes_a_path_and_redirects_to_the_clean_one() {
 fn redirect_does_not_repeat_a_token() {
     let federation = two_datacenters().build();
     let alice = federation.service("alice");
-    for dialect in [Dialect::Consul0_7, Dialect::Consul1_10] {
+    for dialect in [Dialect::Consul0_7, Dialect::Consul1_10, Dialect::Consul1_17] {
         for (query, kept) in [
             ("?token=SECRET", ""),
             ("?token=SECRET&pretty", "?pretty"),

@@ -22,7 +22,12 @@ use super::messages::replies;
 use super::seal::{concluded, reply};
 use super::{REPLIES_2, committed, lines, text};
 
-const DIALECTS: [Dialect; 3] = [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7];
+const DIALECTS: [Dialect; 4] = [
+    Dialect::Precise,
+    Dialect::Consul1_17,
+    Dialect::Consul1_10,
+    Dialect::Consul0_7,
+];
 
 /// Requests to dc1 that dc2 serves, or whose rings include those of dc2.
 const REQUESTS: [(&str, &str, &str, &str); 11] = [

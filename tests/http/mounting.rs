@@ -178,7 +178,12 @@ async fn unreadable_token_is_an_unknown_one() {
         .datacenter("dc1", ["alice"])
         .authorizer(MockAcl::new(DefaultPolicy::Allow))
         .build();
-    for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [
+        Dialect::Precise,
+        Dialect::Consul1_17,
+        Dialect::Consul1_10,
+        Dialect::Consul0_7,
+    ] {
         let endpoints = OperatorHttp::new(federation.service("alice")).with_dialect(dialect);
         let app = Router::new().fallback_service(endpoints);
         for (name, value) in [

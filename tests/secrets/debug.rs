@@ -484,7 +484,12 @@ fn debug_of_requests_and_rejections_shows_no_secret() {
     let bearer = format!("Bearer {TOKEN}");
     let headers = [("X-Consul-Token", TOKEN), ("Authorization", &bearer)];
     let mut refused = 0;
-    for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [
+        Dialect::Precise,
+        Dialect::Consul1_17,
+        Dialect::Consul1_10,
+        Dialect::Consul0_7,
+    ] {
         assert_debug_is_safe(&Wire::new(dialect));
         for path in [
             "/v1/operator/keyring",

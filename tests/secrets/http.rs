@@ -10,7 +10,12 @@ use futures_executor::block_on;
 
 use crate::search::{TOKEN, assert_no_secret, escaped, found_in, key, key_text};
 
-const DIALECTS: [Dialect; 3] = [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7];
+const DIALECTS: [Dialect; 4] = [
+    Dialect::Precise,
+    Dialect::Consul1_17,
+    Dialect::Consul1_10,
+    Dialect::Consul0_7,
+];
 
 /// A federation in which the token has this grant.
 fn federation(grant: Option<Grant>) -> MockFederation {
