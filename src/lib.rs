@@ -60,6 +60,7 @@
 //! | [`timer`] | the clock of the service |
 //! | [`types`] | names and other small values |
 //! | [`rotation`] | the replacement of a federation's gossip key |
+//! | [`diagnosis`] | the state of a federation, and what is wrong with it |
 //! | [`consul`] | Consul's HTTP API on plain values, in three dialects |
 //! | `server` (feature `http`) | the same API as a tower service |
 //! | `peer_http` (feature `peer-http`) | servers that reach each other over HTTP |
@@ -99,6 +100,7 @@ mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod consul;
+pub mod diagnosis;
 pub mod error;
 // Its programs are tested by the demo, since some need an engine.
 #[cfg(not(doctest))]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::acl::{Access, Resource, Token};
 use crate::autopilot::{AutopilotConfiguration, AutopilotState};
+use crate::diagnosis::{AskedServer, Diagnosis, ServerView};
 use crate::error::Outcome;
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::raft::{Consistency, PeerSelector, RaftConfiguration};
@@ -188,15 +189,25 @@ pub enum Operation {
     },
     /// Read autopilot's state of the servers.
     AutopilotState(Consistency),
+    /// Read the own view of the server that receives the request.
+    OwnView,
+    /// Read the own view of every server of the datacenter.
+    ServerViews,
+    /// Diagnose all datacenters and rings. It needs to read the keyring too.
+    Diagnose,
 }
 
 impl Operation {
     /// Returns the resource and the access that the operation needs.
+    /// [`Diagnose`](Operation::Diagnose) needs to read the keyring as well.
     pub fn permission(&self) -> (Resource, Access) {
         match self {
             Operation::RaftConfiguration(_)
             | Operation::AutopilotConfiguration(_)
-            | Operation::AutopilotState(_) => (Resource::Operator, Access::Read),
+            | Operation::AutopilotState(_)
+            | Operation::OwnView
+            | Operation::ServerViews
+            | Operation::Diagnose => (Resource::Operator, Access::Read),
             Operation::RemovePeer { .. }
             | Operation::TransferLeadership { .. }
             | Operation::SetAutopilotConfiguration { .. } => (Resource::Operator, Access::Write),
@@ -263,6 +274,12 @@ pub enum OperatorReply {
     AutopilotConfigurationSet(bool),
     /// Autopilot's state of the servers.
     AutopilotState(AutopilotState),
+    /// The server's own view of its Raft.
+    OwnView(ServerView),
+    /// The servers of the datacenter, each with its own view.
+    ServerViews(Vec<AskedServer>),
+    /// The state of the federation, and what is wrong with it.
+    Diagnosis(Diagnosis),
 }
 
 impl OperatorReply {
@@ -287,6 +304,9 @@ impl OperatorReply {
                     Reply::AutopilotConfigurationSet(_)
                 )
                 | (Operation::AutopilotState(_), Reply::AutopilotState(_))
+                | (Operation::OwnView, Reply::OwnView(_))
+                | (Operation::ServerViews, Reply::ServerViews(_))
+                | (Operation::Diagnose, Reply::Diagnosis(_))
         )
     }
 }

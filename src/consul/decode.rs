@@ -243,6 +243,7 @@ fn asked(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Asked, Mistake> {
         Endpoint::Keyring => return keyring(parts),
         Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
         Endpoint::RaftPeer => remove_peer(parts)?,
+        Endpoint::Diagnosis => Operation::Diagnose,
         Endpoint::TransferLeader => transfer_leadership(parts)?,
         Endpoint::AutopilotConfiguration if parts.method == "PUT" => {
             Operation::SetAutopilotConfiguration {

@@ -32,6 +32,8 @@ pub(super) struct Rules {
     /// `GET /v1/operator/`, which lists the endpoints.
     pub(super) index: bool,
     pub(super) autopilot: bool,
+    /// `GET /v1/operator/diagnosis`.
+    pub(super) diagnosis: bool,
     pub(super) leadership_transfer: bool,
     /// A transfer of the leadership is forwarded to the datacenter that the request names;
     /// otherwise the local leader is deposed, a defect of Consul 1.17.
@@ -188,6 +190,7 @@ static PRECISE: Rules = Rules {
     version: "1.17.0",
     index: true,
     autopilot: true,
+    diagnosis: true,
     leadership_transfer: true,
     transfer_elsewhere: true,
     peer_by_id: true,
@@ -286,6 +289,7 @@ static CONSUL_1_10: Rules = Rules {
     version: "1.10.0",
     index: false,
     autopilot: true,
+    diagnosis: false,
     leadership_transfer: false,
     transfer_elsewhere: false,
     peer_by_id: true,
@@ -335,6 +339,7 @@ static CONSUL_0_7: Rules = Rules {
     version: "0.7.3",
     index: false,
     autopilot: false,
+    diagnosis: false,
     leadership_transfer: false,
     transfer_elsewhere: false,
     peer_by_id: false,

@@ -72,6 +72,9 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
             respond(view, SMALL, &AutopilotRules::from(rules))
         }
         OperatorReply::AutopilotConfigurationSet(replaced) => respond(view, SMALL, replaced),
+        OperatorReply::Diagnosis(diagnosis) => respond(view, 16 * SMALL, diagnosis),
+        // Servers ask each other only.
+        OperatorReply::OwnView(_) | OperatorReply::ServerViews(_) => Response::empty(200),
         OperatorReply::AutopilotState(state) => {
             let size = SMALL + state.servers.len() * AUTOPILOT_SERVER;
             if view.endpoint != Endpoint::AutopilotHealth {
@@ -96,7 +99,7 @@ pub(super) fn index(
 ) -> Response {
     let (raft, autopilot) = (service.has_raft(), service.has_autopilot());
     let is_served = |endpoint: &Endpoint| match endpoint {
-        Endpoint::Index => true,
+        Endpoint::Index | Endpoint::Diagnosis => true,
         // A backend does not say whether it transfers the leadership, and one that does not
         // answers 501.
         Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::TransferLeader => raft,
@@ -114,6 +117,7 @@ pub(super) fn index(
                 parameters: endpoint.parameters(method),
                 permission: match endpoint {
                     Endpoint::Index => "operator:read or keyring:read".into(),
+                    Endpoint::Diagnosis => "operator:read and keyring:read".into(),
                     _ => format!("{resource}:{access}"),
                 },
             }

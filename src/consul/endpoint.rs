@@ -16,6 +16,7 @@ pub(super) enum Endpoint {
     AutopilotConfiguration,
     AutopilotHealth,
     AutopilotState,
+    Diagnosis,
 }
 
 /// The common prefix of all paths.
@@ -55,7 +56,7 @@ const EFFECTIVE: [&str; 7] = [
 ];
 
 impl Endpoint {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Endpoint::Index,
         Endpoint::RaftConfiguration,
         Endpoint::RaftPeer,
@@ -64,12 +65,14 @@ impl Endpoint {
         Endpoint::AutopilotConfiguration,
         Endpoint::AutopilotHealth,
         Endpoint::AutopilotState,
+        Endpoint::Diagnosis,
     ];
 
     /// The endpoints of a dialect.
     pub(super) fn of(rules: &Rules) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(|endpoint| match endpoint {
             Endpoint::Index => rules.index,
+            Endpoint::Diagnosis => rules.diagnosis,
             Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::Keyring => true,
             Endpoint::TransferLeader => rules.leadership_transfer,
             Endpoint::AutopilotConfiguration
@@ -95,6 +98,7 @@ impl Endpoint {
             Endpoint::AutopilotConfiguration => "autopilot/configuration",
             Endpoint::AutopilotHealth => "autopilot/health",
             Endpoint::AutopilotState => "autopilot/state",
+            Endpoint::Diagnosis => "diagnosis",
         }
     }
 
@@ -104,7 +108,8 @@ impl Endpoint {
             Endpoint::Index
             | Endpoint::RaftConfiguration
             | Endpoint::AutopilotHealth
-            | Endpoint::AutopilotState => &["GET"],
+            | Endpoint::AutopilotState
+            | Endpoint::Diagnosis => &["GET"],
             Endpoint::RaftPeer => &["DELETE"],
             Endpoint::TransferLeader => &["POST"],
             Endpoint::Keyring => &["GET", "POST", "PUT", "DELETE"],
@@ -135,7 +140,7 @@ impl Endpoint {
     /// The [common parameters](COMMON_PARAMETERS) that have an effect.
     pub(super) fn effective(self, method: &str) -> &'static [&'static str] {
         match (self, method) {
-            (Endpoint::Index | Endpoint::Keyring, _) => &EFFECTIVE[..4],
+            (Endpoint::Index | Endpoint::Keyring | Endpoint::Diagnosis, _) => &EFFECTIVE[..4],
             (_, "GET") => &EFFECTIVE,
             _ => &EFFECTIVE[..4],
         }

@@ -330,6 +330,7 @@ fn denied(endpoint: Endpoint, access: Access) -> String {
             format!("Permission denied: Missing operator:{access} permissions")
         }
         Endpoint::Index
+        | Endpoint::Diagnosis
         | Endpoint::RaftConfiguration
         | Endpoint::RaftPeer
         | Endpoint::TransferLeader => "Permission denied".into(),

@@ -254,6 +254,16 @@ impl<'a> Serializer for &'a mut Json {
         Ok(())
     }
 
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        variant: &'static str,
+    ) -> Result<(), Error> {
+        self.string(variant);
+        Ok(())
+    }
+
     fn serialize_newtype_struct<T: ?Sized + Serialize>(
         self,
         _: &'static str,
@@ -279,7 +289,6 @@ impl<'a> Serializer for &'a mut Json {
         serialize_u8(u8), serialize_u16(u16), serialize_u32(u32), serialize_f32(f32),
         serialize_f64(f64), serialize_char(char), serialize_bytes(&[u8]),
         serialize_unit_struct(&'static str),
-        serialize_unit_variant(&'static str, u32, &'static str),
         serialize_tuple(usize) -> Self::SerializeTuple,
         serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct,
         serialize_tuple_variant(&'static str, u32, &'static str, usize)

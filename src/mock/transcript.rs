@@ -303,6 +303,9 @@ pub(super) fn describe(request: &OperatorRequest) -> String {
             format!("transfer the leadership to {to}")
         }
         Operation::TransferLeadership { to: None } => "transfer the leadership".into(),
+        Operation::OwnView => "read its own view of Raft".into(),
+        Operation::ServerViews => "read the views of its servers".into(),
+        Operation::Diagnose => "diagnose the federation".into(),
         Operation::Keyring { action, scope, .. } => {
             let scope = match scope {
                 KeyringScope::Federation => "",

@@ -21,7 +21,8 @@ pub use envelope::{Envelope, EnvelopeReply};
 /// The destination of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// The leader of the same datacenter, as reported by Raft.
+    /// A server of the same datacenter, by its id and address in the Raft configuration:
+    /// the leader, or for a diagnosis any server.
     Server(LeaderHint),
     /// Any reachable server of a datacenter.
     Datacenter(DatacenterName),

@@ -200,7 +200,7 @@ impl Inner {
         rings.map(|ring| accepted(ring, unread)).collect()
     }
 
-    fn other_datacenters(&self) -> Vec<DatacenterName> {
+    pub(super) fn other_datacenters(&self) -> Vec<DatacenterName> {
         let mut datacenters = self.peers.datacenters();
         datacenters.retain(|datacenter| *datacenter != self.datacenter);
         datacenters.sort();

@@ -2,6 +2,7 @@
 //! executes it.
 
 mod builder;
+mod diagnosis;
 mod keyring;
 mod raft;
 mod route;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Identity, Resource, Token};
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
+use crate::diagnosis::Diagnosis;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, KeyringBackend, Pool, RelayFactor};
 use crate::operation::{
@@ -31,7 +33,8 @@ pub use builder::{BuildError, OperatorServiceBuilder};
 ///
 /// # Routing
 /// - A request for another datacenter is forwarded to any server there.
-/// - A stale read is served by the server that receives it.
+/// - A stale read is served by the server that receives it, and so is a diagnosis, which
+///   asks all other servers.
 /// - All other Raft and autopilot operations are forwarded to the leader. If there is
 ///   none, the request fails at once, or after
 ///   [`leader_wait`](OperatorServiceBuilder::leader_wait).
@@ -313,6 +316,22 @@ impl OperatorService {
     pub async fn autopilot_state(&self, caller: &Caller) -> Result<AutopilotState, OperatorError> {
         let operation = Operation::AutopilotState(Consistency::Default);
         value_of!(self.ask(caller, operation).await?, AutopilotState)
+    }
+
+    /// Asks every known server for its own view of Raft and every ring for its keys, and
+    /// returns the state of the federation with what is wrong with it.
+    ///
+    /// A server, a ring or a datacenter that cannot be asked is a
+    /// [finding](crate::diagnosis::Finding), and the rest stays. It needs no leader. The
+    /// caller has to be allowed to read the operator and the keyring.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    ///
+    /// # Cancel safety
+    /// The call only reads; the future can be dropped.
+    pub async fn diagnose(&self, caller: &Caller) -> Result<Diagnosis, OperatorError> {
+        value_of!(self.ask(caller, Operation::Diagnose).await?, Diagnosis)
     }
 
     async fn keyring(

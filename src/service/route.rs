@@ -227,6 +227,15 @@ impl Inner {
             }
             (Operation::AutopilotConfiguration(_), _) => self.autopilot_configuration().await,
             (Operation::AutopilotState(_), _) => self.autopilot_state().await,
+            (Operation::OwnView, _) => self.own_view().await.map(OperatorReply::OwnView),
+            (Operation::ServerViews, _) => {
+                let views = Box::pin(self.server_views(call, budget)).await;
+                views.map(OperatorReply::ServerViews)
+            }
+            (Operation::Diagnose, _) => {
+                let diagnosis = Box::pin(self.diagnose(call, budget)).await;
+                diagnosis.map(OperatorReply::Diagnosis)
+            }
             (
                 Operation::RemovePeer {
                     server,
@@ -320,6 +329,9 @@ fn is_stale(operation: &Operation) -> bool {
         Operation::RaftConfiguration(Consistency::Stale)
             | Operation::AutopilotConfiguration(Consistency::Stale)
             | Operation::AutopilotState(Consistency::Stale)
+            | Operation::OwnView
+            | Operation::ServerViews
+            | Operation::Diagnose
     )
 }
 

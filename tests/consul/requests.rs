@@ -378,8 +378,13 @@ fn index_lists_only_what_the_server_has() {
     );
     let endpoints = index["Endpoints"].as_array().unwrap().iter();
     let paths: Vec<_> = endpoints.map(|it| it["Path"].as_str().unwrap()).collect();
-    let raft = ["configuration", "peer", "transfer-leader"];
-    let raft = raft.map(|name| format!("/v1/operator/raft/{name}"));
+    let raft = [
+        "raft/configuration",
+        "raft/peer",
+        "raft/transfer-leader",
+        "diagnosis",
+    ];
+    let raft = raft.map(|name| format!("/v1/operator/{name}"));
     assert_eq!(paths[1..], raft);
 
     let key = FIRST.parse().unwrap();
@@ -395,8 +400,11 @@ fn index_lists_only_what_the_server_has() {
         (&json!(["LAN"]), &false.into())
     );
     let endpoints = index["Endpoints"].as_array().unwrap().iter();
-    let mut paths = endpoints.skip(1).map(|it| it["Path"].as_str().unwrap());
-    assert!(paths.all(|path| path == "/v1/operator/keyring"));
+    let paths = endpoints.skip(1).map(|it| it["Path"].as_str().unwrap());
+    let (diagnosis, keyring): (Vec<_>, Vec<_>) =
+        paths.partition(|path| *path == "/v1/operator/diagnosis");
+    assert_eq!((diagnosis.len(), keyring.len()), (1, 4));
+    assert!(keyring.iter().all(|path| *path == "/v1/operator/keyring"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use cluster_operator::acl::{Access, AccessorId, Identity, Resource};
 use cluster_operator::autopilot::{
     AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
 };
+use cluster_operator::diagnosis::{AskedServer, Diagnosis, ServerView};
 use cluster_operator::keyring::{InvalidKey, NodeFailure, RelayFactor, RingReport};
 use cluster_operator::operation::{
     KeyringAction, KeyringReply, KeyringScope, RequestId, RingOutcome,
@@ -19,6 +20,7 @@ use cluster_operator::{
     ErrorKind, GossipKey, Operation, OperatorError, OperatorReply, OperatorRequest, Outcome, Pool,
     Token,
 };
+use serde_json::json;
 
 fn key() -> GossipKey {
     GossipKey::from_bytes(&[7; 16]).unwrap()
@@ -120,7 +122,86 @@ pub(crate) fn requests() -> Vec<(&'static str, OperatorRequest)> {
             "autopilot-state",
             to_dc2(Operation::AutopilotState(Consistency::Consistent)),
         ),
+        ("own-view", to_dc2(Operation::OwnView)),
+        ("server-views", to_dc2(Operation::ServerViews)),
+        ("diagnose", to_dc2(Operation::Diagnose)),
     ]
+}
+
+/// A server's own view of its Raft.
+fn own_view() -> ServerView {
+    let seen = configuration().servers.into_iter().map(|server| {
+        json!({
+            "server": server,
+            "last_log": {"term": 3, "index": u64::MAX},
+            "last_contact": Duration::from_millis(7),
+        })
+    });
+    let view = json!({
+        "id": "alice",
+        "leader": null,
+        "term": 3,
+        "version": ConfigVersion { term: 3, index: 22 },
+        "unfinished_change": true,
+        "servers": seen.collect::<Vec<_>>(),
+    });
+    serde_json::from_value(view).unwrap()
+}
+
+fn server_views() -> Vec<AskedServer> {
+    let lost = OperatorError::new(ErrorKind::Unreachable {
+        target: "server 10.0.0.2:8300".into(),
+        reason: "connection refused".into(),
+    });
+    let views = json!([
+        {"id": "alice", "address": "10.0.0.1:8300", "view": {"Ok": own_view()}},
+        {"id": null, "address": "10.0.0.2:8300", "view": {"Err": lost}},
+    ]);
+    serde_json::from_value(views).unwrap()
+}
+
+fn diagnosis() -> Diagnosis {
+    let diagnosis = json!({
+        "Findings": [{
+            "Severity": "critical",
+            "Kind": "no-leader",
+            "Datacenter": "dc2",
+            "Subject": "alice",
+            "Message": "no server leads",
+            "NextStep": "start one",
+        }],
+        "Datacenters": [{
+            "Name": "dc2",
+            "Leader": null,
+            "Voters": 3,
+            "Quorum": 2,
+            "FailureTolerance": 0,
+            "Servers": [{
+                "ID": "alice",
+                "Name": "alice",
+                "Address": "10.0.0.1:8300",
+                "Leader": false,
+                "Voter": true,
+                "Health": "unknown",
+                "Answered": true,
+                "LastContactMs": 7,
+                "LastLog": {"Term": 3, "Index": u64::MAX},
+                "Lag": 0,
+            }],
+            "Error": null,
+        }],
+        "Rings": [{
+            "Datacenter": "dc2",
+            "Pool": "LAN",
+            "Nodes": 3,
+            "Responses": 2,
+            "Silent": ["bob"],
+            "Failed": ["carol"],
+            "Keys": [{"Fingerprint": "6c0ed429", "Nodes": 2, "Primary": null}],
+            "Error": "late",
+        }],
+    });
+    serde_json::from_value(diagnosis).unwrap()
 }
 
 fn configuration() -> RaftConfiguration {
@@ -237,6 +318,23 @@ pub(crate) fn replies() -> Vec<(
         keyring(KeyringAction::List),
         Ok(OperatorReply::Keyring(rings)),
     ));
+    replies.extend([
+        (
+            "own-view",
+            to_dc2(Operation::OwnView),
+            Ok(OperatorReply::OwnView(own_view())),
+        ),
+        (
+            "server-views",
+            to_dc2(Operation::ServerViews),
+            Ok(OperatorReply::ServerViews(server_views())),
+        ),
+        (
+            "diagnosis",
+            to_dc2(Operation::Diagnose),
+            Ok(OperatorReply::Diagnosis(diagnosis())),
+        ),
+    ]);
     for error in errors() {
         let name = error.kind().name();
         replies.push((name, removal(), Err(error)));
