@@ -15,11 +15,12 @@ use tokio::time::Instant;
 use super::answer::{empty, read};
 use super::error::ClientError;
 use super::replies::RingListing;
+use super::rings::Member;
 use super::texts::Asked;
 use crate::acl::{Resource, Token};
 use crate::consul::PRECISE_NAME;
-
 use crate::consul::body::{Configuration, LAST_LOG};
+use crate::diagnosis::Diagnosis;
 use crate::error::{ErrorKind, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation};
@@ -309,7 +310,7 @@ impl OperatorClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn list_keys(&self) -> Result<Vec<RingListing>, ClientError> {
-        self.list(KeyringScope::Federation).await
+        self.listing(KeyringScope::Federation).await
     }
 
     /// Lists the gossip keys of the rings of the server's own datacenter, without
@@ -318,7 +319,7 @@ impl OperatorClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn list_local_keys(&self) -> Result<Vec<RingListing>, ClientError> {
-        self.list(KeyringScope::LocalOnly).await
+        self.listing(KeyringScope::LocalOnly).await
     }
 
     /// Adds a key to every ring of every datacenter. `Ok` means that every node that
@@ -328,7 +329,7 @@ impl OperatorClient {
     /// [`ClientError`], unless every ring confirmed it.
     pub async fn install_key(&self, key: &GossipKey) -> Result<(), ClientError> {
         let action = KeyringAction::Install(key.clone());
-        self.change(Method::POST, key, action).await
+        self.change_key(Method::POST, key, action).await
     }
 
     /// Makes a key the primary of every ring of every datacenter. A node that does not
@@ -338,7 +339,7 @@ impl OperatorClient {
     /// [`ClientError`], unless every ring confirmed it.
     pub async fn use_key(&self, key: &GossipKey) -> Result<(), ClientError> {
         let action = KeyringAction::Use(key.clone());
-        self.change(Method::PUT, key, action).await
+        self.change_key(Method::PUT, key, action).await
     }
 
     /// Removes a key from every ring of every datacenter. A node that does not
@@ -349,10 +350,10 @@ impl OperatorClient {
     /// [`ClientError`], unless every ring confirmed it.
     pub async fn remove_key(&self, key: &GossipKey) -> Result<(), ClientError> {
         let action = KeyringAction::Remove(key.clone());
-        self.change(Method::DELETE, key, action).await
+        self.change_key(Method::DELETE, key, action).await
     }
 
-    async fn list(&self, scope: KeyringScope) -> Result<Vec<RingListing>, ClientError> {
+    async fn listing(&self, scope: KeyringScope) -> Result<Vec<RingListing>, ClientError> {
         let mut call = self.keyring(Method::GET, KeyringAction::List, scope);
         if scope == KeyringScope::LocalOnly {
             call = call.with("local-only", "true");
@@ -361,7 +362,35 @@ impl OperatorClient {
         Ok(rings.unwrap_or_default())
     }
 
-    async fn change(
+    /// Reads the diagnosis that the server makes of the federation. Only
+    /// [`Precise`](crate::consul::Dialect::Precise) servers make one; for the others,
+    /// [`Servers::diagnose`](super::Servers::diagnose) does it here.
+    ///
+    /// # Errors
+    /// [`ClientError`]; of the kind [`Unsupported`](ErrorKind::Unsupported) for a server
+    /// that makes none.
+    pub async fn diagnosis(&self) -> Result<Diagnosis, ClientError> {
+        let call = Call::new(Method::GET, "diagnosis", Operation::Diagnose);
+        self.read(&call, Instant::now()).await
+    }
+
+    /// Reads the members of the LAN or of the WAN that a Consul agent knows.
+    pub(super) async fn agent_members(&self, wan: bool) -> Result<Vec<Member>, ClientError> {
+        // The listing of a ring's nodes, for the text of an error.
+        let scope = KeyringScope::LocalOnly;
+        let mut call = self.keyring(Method::GET, KeyringAction::List, scope);
+        call.path = "/v1/agent/members".into();
+        call.query = if wan { "?wan=1" } else { "" }.into();
+        let members: Option<Vec<Member>> = self.read(&call, Instant::now()).await?;
+        Ok(members.unwrap_or_default())
+    }
+
+    /// Returns the server's address.
+    pub(super) fn server(&self) -> &ServerUri {
+        &self.server
+    }
+
+    async fn change_key(
         &self,
         method: Method,
         key: &GossipKey,

@@ -34,6 +34,9 @@ pub struct RingListing {
     /// The nodes that have not answered, the first 100 of them by name. Only
     /// [`Precise`](crate::consul::Dialect::Precise) servers name them.
     pub silent: Vec<NodeName>,
+    /// The members that gossip has declared failed, the first 100 of them by name. Only
+    /// [`Precise`](crate::consul::Dialect::Precise) servers name them.
+    pub absent: Vec<NodeName>,
     /// What went wrong in this ring. Only [`Precise`](crate::consul::Dialect::Precise)
     /// servers say it for each ring.
     pub error: Option<String>,
@@ -61,6 +64,7 @@ impl From<Ring<'_>> for RingListing {
                 .map(|(node, message)| (text(node).into(), text(message)))
                 .collect(),
             silent: ring.silent.unwrap_or_default().into_owned(),
+            absent: ring.absent.unwrap_or_default().into_owned(),
             error: ring.error.map(text).filter(|error| !error.is_empty()),
             outcome: ring.outcome.as_deref().map(outcome),
         }

@@ -97,6 +97,8 @@ pub(crate) struct Ring<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) silent: Option<Cow<'a, [NodeName]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) absent: Option<Cow<'a, [NodeName]>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outcome: Option<Cow<'a, str>>,

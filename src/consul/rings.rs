@@ -12,6 +12,7 @@ use crate::acl::Access;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{KeyCounts, Pool, RingReport};
 use crate::operation::{KeyringReply, RingOutcome};
+use crate::types::NodeName;
 
 /// The estimated size of a ring of three keys in bytes.
 const RING_SIZE: usize = 320;
@@ -90,6 +91,11 @@ fn ring<'a>(ring: &'a RingOutcome, view: &View, rules: &Rules) -> Ring<'a> {
         .flat_map(|report| &report.messages)
         .map(|(node, message)| (node.as_str().into(), error::message(message, view.access)))
         .collect();
+    let names = |names: Option<&'a Vec<NodeName>>| {
+        let named =
+            names.filter(|names| rules.ring.errors == Aggregation::Rings && !names.is_empty());
+        named.map(|names| names.as_slice().into())
+    };
     let error = ring_error(ring, rules);
     let failed_write = error.is_some() && view.access == Access::Write;
     Ring {
@@ -101,10 +107,8 @@ fn ring<'a>(ring: &'a RingOutcome, view: &View, rules: &Rules) -> Ring<'a> {
         primary_keys: is_present(rules.ring.primary_keys, !primary_keys.is_empty())
             .then_some(primary_keys),
         num_nodes: report.map_or(0, |report| report.nodes),
-        silent: report
-            .map(|report| &report.silent)
-            .filter(|silent| rules.ring.errors == Aggregation::Rings && !silent.is_empty())
-            .map(|silent| silent.as_slice().into()),
+        silent: names(report.map(|report| &report.silent)),
+        absent: names(report.map(|report| &report.absent)),
         error: error.map(Cow::Owned),
         outcome: failed_write.then(|| ring.outcome().name().into()),
     }

@@ -375,18 +375,19 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
         let (reply, mut rings) = self.ask(step, None).await?;
         let members = self.watched.rings.members().await;
         let members = members.map_err(|error| refused(step, error))?;
+        self.members_known = members.as_ref().map(|_| Vec::new());
         for ring in &mut rings {
             let mut known = members.iter().flatten();
-            if let Some(known) = known.find(|known| ring.is(&known.datacenter, &known.pool)) {
-                ring.add_absent(known.failed.iter().cloned());
+            let Some(known) = known.find(|known| ring.is(&known.datacenter, &known.pool)) else {
+                continue;
+            };
+            ring.add_absent(known.failed.iter().cloned());
+            // A token that may not read all nodes sees only some members.
+            if known.alive.len() >= ring.nodes {
+                let name = (ring.datacenter.clone(), ring.pool.clone());
+                self.members_known.get_or_insert_default().push(name);
             }
         }
-        let known = members.as_ref().map(|members| members.iter());
-        self.members_known = known.map(|known| {
-            known
-                .map(|ring| (ring.datacenter.clone(), ring.pool.clone()))
-                .collect()
-        });
         self.watched.show(&rings);
         if step == RotationStep::Look {
             self.remember(&rings);

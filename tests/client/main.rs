@@ -13,6 +13,7 @@ mod operator;
 #[allow(dead_code, reason = "the golden tests read more of a recording")]
 #[path = "../golden/recording.rs"]
 mod recording;
+mod rotation;
 mod routing;
 #[path = "../envelopes/seal.rs"]
 mod seal;
