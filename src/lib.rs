@@ -50,6 +50,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`service`] | the service, its builder and its callers |
+//! | [`observer`] | observers of operations, for audits |
 //! | [`operation`] | operations, requests and replies |
 //! | [`error`] | the error, its kinds, and what each ring did |
 //! | [`raft`] | the Raft configuration, the quorum guard, and the backend's trait |
@@ -109,6 +110,7 @@ pub mod guide {}
 pub mod keyring;
 #[cfg(feature = "mock")]
 pub mod mock;
+pub mod observer;
 pub mod operation;
 #[cfg(feature = "peer-http")]
 pub mod peer_http;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::acl::{Access, Resource, Token};
 use crate::autopilot::{AutopilotConfiguration, AutopilotState};
 use crate::diagnosis::{AskedServer, Diagnosis, ServerView};
-use crate::error::Outcome;
+use crate::error::{OperatorError, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::raft::{Consistency, PeerSelector, RaftConfiguration};
 use crate::types::{DatacenterName, ServerId};
@@ -198,6 +198,36 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// Returns the name of the operation, for logs and metrics. Names do not change.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Operation::RaftConfiguration(_) => "raft-configuration",
+            Operation::RemovePeer { .. } => "remove-peer",
+            Operation::TransferLeadership { .. } => "transfer-leadership",
+            Operation::Keyring { action, .. } => match action {
+                KeyringAction::List => "list-keys",
+                KeyringAction::Install(_) => "install-key",
+                KeyringAction::Use(_) => "use-key",
+                KeyringAction::Remove(_) => "remove-key",
+            },
+            Operation::AutopilotConfiguration(_) => "autopilot-configuration",
+            Operation::SetAutopilotConfiguration { .. } => "set-autopilot-configuration",
+            Operation::AutopilotState(_) => "autopilot-state",
+            Operation::Diagnose => "diagnose",
+            Operation::OwnView => "own-view",
+            Operation::ServerViews => "server-views",
+        }
+    }
+
+    /// Returns the server that the operation is about, for audits.
+    pub(crate) fn subject(&self) -> Option<PeerSelector> {
+        match self {
+            Operation::RemovePeer { server, .. } => Some(server.clone()),
+            Operation::TransferLeadership { to } => to.clone().map(PeerSelector::Id),
+            _ => None,
+        }
+    }
+
     /// Returns the resource and the access that the operation needs.
     /// [`Diagnose`](Operation::Diagnose) needs to read the keyring as well.
     pub fn permission(&self) -> (Resource, Access) {
@@ -253,6 +283,16 @@ pub enum KeyringScope {
     LocalOnly,
     /// The rings of this datacenter, at the request of another datacenter.
     Remote,
+}
+
+/// Returns whether an operation changed anything. A read changes nothing.
+pub(crate) fn outcome(access: Access, answer: &Result<OperatorReply, OperatorError>) -> Outcome {
+    match answer {
+        _ if access == Access::Read => Outcome::NotApplied,
+        Ok(OperatorReply::AutopilotConfigurationSet(false)) => Outcome::NotApplied,
+        Ok(_) => Outcome::Applied,
+        Err(error) => error.outcome(),
+    }
 }
 
 /// The reply to an [`Operation`], with one variant for each operation.

@@ -10,6 +10,7 @@ use super::{Inner, OperatorService};
 use crate::acl::AclAuthorizer;
 use crate::autopilot::AutopilotBackend;
 use crate::keyring::{KeyringBackend, Pool};
+use crate::observer::Observer;
 use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
 use crate::raft::{QuorumGuard, RaftBackend};
 use crate::timer::Timer;
@@ -37,6 +38,7 @@ pub struct OperatorServiceBuilder {
     pub(crate) authorizer: Option<Arc<dyn AclAuthorizer>>,
     peers: Option<Arc<dyn Peers>>,
     timer: Option<Arc<dyn Timer>>,
+    observers: Vec<Arc<dyn Observer>>,
     quorum_guard: QuorumGuard,
     deadline: Duration,
     keyring_deadline: Duration,
@@ -75,6 +77,7 @@ impl OperatorServiceBuilder {
             authorizer: None,
             peers: None,
             timer: default_timer(),
+            observers: Vec::new(),
             quorum_guard: QuorumGuard::default(),
             deadline: Duration::from_secs(10),
             keyring_deadline: Duration::from_secs(5),
@@ -116,6 +119,13 @@ impl OperatorServiceBuilder {
     /// Sets the timer. Default: `TokioTimer`, with the feature `tokio`.
     pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
         self.timer = Some(Arc::new(timer));
+        self
+    }
+
+    /// Adds an observer of the operations, for an audit, traces or metrics. There can be
+    /// several. Default: none, which costs nothing.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.push(Arc::new(observer));
         self
     }
 
@@ -188,6 +198,7 @@ impl OperatorServiceBuilder {
                 authorizer,
                 peers: self.peers.unwrap_or_else(|| Arc::new(NoPeers)),
                 timer: self.timer.ok_or(BuildError::NoTimer)?,
+                observers: self.observers,
                 quorum_guard: self.quorum_guard,
                 deadline: self.deadline,
                 keyring_deadline: self.keyring_deadline,

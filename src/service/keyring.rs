@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::raft::Progress;
 use super::{Inner, deadline_exceeded, mismatched};
 use crate::error::{OperatorError, Outcome};
 use crate::keyring::{GossipQuery, KeyChange, KeyringBackend, Pool, RelayFactor, RingReport};
@@ -30,13 +31,14 @@ impl Inner {
         action: &KeyringAction,
         scope: KeyringScope,
         relay: RelayFactor,
+        progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let budget = self.budget(self.keyring_deadline, call);
         let mut deadline = budget.deadline();
         let request = &call.request;
         let (token, permission) = (request.token.as_ref(), request.operation.permission());
-        self.authorize_within(budget, &mut deadline, token, permission)
-            .await?;
+        let caller = self.authorize_within(budget, &mut deadline, token, permission);
+        let _ = progress.identity.set(caller.await?);
         if self.rings.is_empty() {
             return Err(OperatorError::unsupported("gossip"));
         }
@@ -49,6 +51,7 @@ impl Inner {
         if parts.is_empty() && scope == KeyringScope::Remote {
             return Err(OperatorError::unsupported("gossip inside this datacenter"));
         }
+        progress.begin();
         let asked = parts.iter().map(async |part| match part {
             Part::Ring(ring, query) => {
                 let result = ask(*ring, action, query).await;

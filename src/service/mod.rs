@@ -16,6 +16,7 @@ use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState}
 use crate::diagnosis::Diagnosis;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, KeyringBackend, Pool, RelayFactor};
+use crate::observer::{Observer, Source};
 use crate::operation::{
     KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply, OperatorRequest,
 };
@@ -63,6 +64,7 @@ struct Inner {
     authorizer: Arc<dyn AclAuthorizer>,
     peers: Arc<dyn Peers>,
     timer: Arc<dyn Timer>,
+    observers: Vec<Arc<dyn Observer>>,
     quorum_guard: QuorumGuard,
     deadline: Duration,
     keyring_deadline: Duration,
@@ -133,7 +135,7 @@ impl OperatorService {
     /// # Cancel safety
     /// The future can be dropped; the outcome of a write is then unknown.
     pub async fn call(&self, request: OperatorRequest) -> Result<OperatorReply, OperatorError> {
-        self.inner.route(request.into()).await
+        self.inner.route(request.into(), Source::FrontEnd).await
     }
 
     /// Answers an envelope that another server sent with
@@ -146,7 +148,7 @@ impl OperatorService {
     /// As [`call`](OperatorService::call).
     pub async fn answer(&self, envelope: &Envelope) -> EnvelopeReply {
         let result = match envelope.open() {
-            Ok(call) => self.inner.route(call).await,
+            Ok(call) => self.inner.route(call, Source::Peer).await,
             Err(error) => Err(error),
         };
         EnvelopeReply::new(&result)

@@ -1,8 +1,10 @@
 //! Raft and autopilot operations on the server that serves them.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Inner;
+use crate::acl::Identity;
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::operation::{Operation, OperatorReply};
@@ -17,28 +19,35 @@ use crate::types::ServerId;
 /// after the view that it was based on.
 const REMOVAL_ATTEMPTS: usize = 4;
 
-/// True while a write may have taken effect: it was passed to a backend or to another
-/// server, which has not answered that nothing changed. A call that times out otherwise
-/// has changed nothing.
+/// The progress of a call, as far as its timeout and the observers have to know it.
 #[derive(Default)]
-pub(super) struct Progress(AtomicBool);
+pub(super) struct Progress {
+    /// True while a write may have taken effect: it was passed to a backend or to another
+    /// server, which has not answered that nothing changed. A call that times out
+    /// otherwise has changed nothing.
+    begun: AtomicBool,
+    /// True if it was forwarded.
+    pub(super) forwarded: AtomicBool,
+    /// The caller, once this server has authorized it.
+    pub(super) identity: OnceLock<Identity>,
+}
 
 impl Progress {
     pub(super) fn begin(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Relaxed);
     }
 
     /// Resets the progress if the result says that nothing changed.
     pub(super) fn note<T>(&self, result: &Result<T, OperatorError>) {
         let undone = |error: &OperatorError| error.outcome() == Outcome::NotApplied;
         if result.as_ref().is_err_and(undone) {
-            self.0.store(false, Ordering::Relaxed);
+            self.begun.store(false, Ordering::Relaxed);
         }
     }
 
     /// Returns the outcome of an operation that times out now.
     pub(super) fn outcome(&self, operation: &Operation) -> Outcome {
-        if self.0.load(Ordering::Relaxed) {
+        if self.begun.load(Ordering::Relaxed) {
             operation.unanswered()
         } else {
             Outcome::NotApplied

@@ -1,16 +1,19 @@
 //! The routing of operations to the server that serves them.
 
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::raft::{Progress, not_leading, unchanged};
 use super::{Inner, deadline_exceeded, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::observer::{Source, Started, watch};
 use crate::operation::{Operation, OperatorReply, RequestId};
 use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
-use crate::raft::{Consistency, LeaderHint, Leadership, RaftView};
+use crate::raft::{Consistency, LeaderHint, Leadership, PeerSelector, RaftView};
 use crate::timer::{Budget, Deadline};
+use crate::types::cut_name;
 
 /// The interval at which the service looks for a leader while there is none.
 const LEADER_POLL: Duration = Duration::from_millis(50);
@@ -18,18 +21,72 @@ const LEADER_POLL: Duration = Duration::from_millis(50);
 /// The future of a plain read is moved several times, so futures that it does not need
 /// are boxed to keep it small.
 impl Inner {
-    pub(super) async fn route(&self, call: Forwarded) -> Result<OperatorReply, OperatorError> {
+    /// Executes a call, and reports it to the observers if there are any.
+    pub(super) async fn route(
+        &self,
+        call: Forwarded,
+        source: Source,
+    ) -> Result<OperatorReply, OperatorError> {
+        if self.observers.is_empty() {
+            self.execute(&call, &Progress::default()).await
+        } else {
+            Box::pin(self.observe(call, source)).await
+        }
+    }
+
+    async fn observe(
+        &self,
+        mut call: Forwarded,
+        source: Source,
+    ) -> Result<OperatorReply, OperatorError> {
+        let id = &mut call.request.request_id;
+        let request_id = id.get_or_insert_with(RequestId::generate).clone();
+        let request = &call.request;
+        let (resource, access) = request.operation.permission();
+        // Another server's names may be long.
+        let subject = request.operation.subject().map(|subject| match subject {
+            PeerSelector::Id(id) => PeerSelector::Id(cut_name(id)),
+            PeerSelector::Address(address) => PeerSelector::Address(cut_name(address)),
+        });
+        let datacenter = match (&request.operation, &request.datacenter) {
+            (Operation::Keyring { .. }, _) | (_, None) => self.datacenter.clone(),
+            (_, Some(datacenter)) => cut_name(datacenter.clone()),
+        };
+        let started = Started {
+            operation: request.operation.name(),
+            resource,
+            access,
+            subject: subject.as_ref(),
+            datacenter: &datacenter,
+            source,
+            request_id: &request_id,
+            hops: call.hops,
+        };
+        let progress = Progress::default();
+        let ended = || {
+            let forwarded = progress.forwarded.load(Ordering::Relaxed);
+            (forwarded, progress.outcome(&request.operation))
+        };
+        let (observers, timer, identity) = (&self.observers, &*self.timer, &progress.identity);
+        let operation = self.execute(&call, &progress);
+        watch(observers, timer, started, identity, ended, operation).await
+    }
+
+    async fn execute(
+        &self,
+        call: &Forwarded,
+        progress: &Progress,
+    ) -> Result<OperatorReply, OperatorError> {
         if let Operation::Keyring {
             action,
             scope,
             relay_factor,
         } = &call.request.operation
         {
-            let answer = self.keyring(&call, action, *scope, *relay_factor);
+            let answer = self.keyring(call, action, *scope, *relay_factor, progress);
             return Box::pin(answer).await;
         }
-        let budget = self.budget(self.deadline, &call);
-        let progress = Progress::default();
+        let budget = self.budget(self.deadline, call);
         let answer = async {
             match &call.request.datacenter {
                 Some(datacenter) if *datacenter != self.datacenter => {
@@ -37,18 +94,18 @@ impl Inner {
                         return Err(self.no_path(&Target::Datacenter(datacenter.clone())));
                     }
                     let target = Target::Datacenter(datacenter.clone());
-                    Box::pin(self.forward(&target, &call, budget, &progress)).await
+                    Box::pin(self.forward(&target, call, budget, progress)).await
                 }
                 _ if is_stale(&call.request.operation) => {
-                    self.serve(&call, None, budget, &progress).await
+                    self.serve(call, None, budget, progress).await
                 }
-                _ => self.at_leader(&call, budget, &progress).await,
+                _ => self.at_leader(call, budget, progress).await,
             }
         };
         // Pinned here, because `bound` would reserve space for a second copy.
         match budget.deadline().bound(pin!(answer)).await {
             Some(result) => result,
-            None => Err(self.timed_out(&call, budget, &progress)),
+            None => Err(self.timed_out(call, budget, progress)),
         }
     }
 
@@ -113,6 +170,7 @@ impl Inner {
     ) -> Result<OperatorReply, OperatorError> {
         let to_leader = matches!(target, Target::Server(_));
         let envelope = self.envelope(call.clone(), to_leader, budget)?;
+        progress.forwarded.store(true, Ordering::Relaxed);
         progress.begin();
         let result = self
             .send(target, envelope, &call.request.operation, budget.left())
@@ -219,8 +277,9 @@ impl Inner {
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let request = &call.request;
-        self.authorize(request.token.as_ref(), request.operation.permission())
-            .await?;
+        let caller = self.authorize(request.token.as_ref(), request.operation.permission());
+        // A call may be served twice, by the same caller.
+        let _ = progress.identity.set(caller.await?);
         match (&request.operation, view) {
             (Operation::RaftConfiguration(consistency), view) => {
                 self.raft_configuration(*consistency, view, budget).await

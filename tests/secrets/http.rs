@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 
 use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
-use cluster_operator::mock::{Calls, Fault, Grant, MockAcl, MockFederation, MockToken, NodeFault};
+use cluster_operator::mock::{
+    Calls, Fault, Grant, MockAcl, MockFederation, MockFederationBuilder, MockToken, NodeFault,
+};
 use cluster_operator::{OperatorService, Pool};
 use futures_executor::block_on;
 
 use crate::search::{TOKEN, assert_no_secret, escaped, found_in, key, key_text};
 
-const DIALECTS: [Dialect; 4] = [
+pub(crate) const DIALECTS: [Dialect; 4] = [
     Dialect::Precise,
     Dialect::Consul1_17,
     Dialect::Consul1_10,
@@ -19,6 +21,10 @@ const DIALECTS: [Dialect; 4] = [
 
 /// A federation in which the token has this grant.
 fn federation(grant: Option<Grant>) -> MockFederation {
+    builder(grant).build()
+}
+
+pub(crate) fn builder(grant: Option<Grant>) -> MockFederationBuilder {
     let acl = MockAcl::new(DefaultPolicy::Deny);
     if let Some(grant) = grant {
         acl.add(
@@ -33,12 +39,11 @@ fn federation(grant: Option<Grant>) -> MockFederation {
         .gossip_key(key())
         .notices_failures(false)
         .authorizer(acl)
-        .build()
 }
 
 /// Returns the answers to a request with its token in each of the three ways, and with
 /// errors requested in both forms.
-fn answers(
+pub(crate) fn answers(
     service: &OperatorService,
     dialect: Dialect,
     method: &str,

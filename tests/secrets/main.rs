@@ -5,4 +5,5 @@
 
 mod debug;
 mod http;
+mod observers;
 mod search;
