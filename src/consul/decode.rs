@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::body::{AutopilotRules, KeyringArgs, OldKeyringArgs};
 use super::dialect::{BodyRules, ErrorRules, Rules};
-use super::endpoint::{Endpoint, Form, PREFIX, View};
+use super::endpoint::{Endpoint, Form, Offer, PREFIX, View};
 use super::go::{GoDuration, atoi, parse_bool, parse_uint};
 use super::malformed_key::{Change, MalformedKey};
 use super::message::{self, Headers, JSON, PROBLEM, Request};
@@ -66,6 +66,7 @@ enum Asked {
 pub(super) fn decode(
     request: &Request<'_>,
     rules: &'static Rules,
+    offer: Offer,
     body_limit: usize,
     autopilot: &AutopilotConfiguration,
 ) -> Result<Decoded, Rejection> {
@@ -78,10 +79,10 @@ pub(super) fn decode(
     if request.headers.count() > Request::MAX_HEADERS {
         return Err(reject(Reason::TooManyHeaders));
     }
-    let endpoint = endpoint(request, rules).map_err(reject)?;
+    let endpoint = endpoint(request, rules, offer).map_err(reject)?;
     let query =
         Query::parse(request.query.unwrap_or("")).map_err(|_| reject(Reason::MalformedQuery))?;
-    let method = method(request, endpoint, rules).map_err(reject)?;
+    let method = method(request, endpoint, rules, offer).map_err(reject)?;
     let bounded = query.check_bounds();
     let checked = bounded.and_then(|()| {
         if rules.check_parameters {
@@ -170,13 +171,13 @@ pub(super) fn form(method: &str, headers: &dyn Headers, rules: &Rules) -> Form {
 
 /// Finds the endpoint of a path. Go's mux decodes the path and redirects to its clean
 /// form.
-fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
+fn endpoint(request: &Request<'_>, rules: &Rules, offer: Offer) -> Result<Endpoint, Reason> {
     let is_control = |text: &str| text.bytes().any(|byte| byte.is_ascii_control());
     if request.query.is_some_and(is_control) {
         return Err(Reason::MalformedTarget);
     }
     // A known path needs no decoding and no cleaning.
-    if let Some(endpoint) = Endpoint::at(request.path, rules) {
+    if let Some(endpoint) = Endpoint::at(request.path, rules, offer) {
         return Ok(endpoint);
     }
     if is_control(request.path) {
@@ -192,7 +193,7 @@ fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
     };
     let clean = path::clean(&decoded);
     if rules.literal_paths {
-        let known: Vec<_> = Endpoint::of(rules).map(Endpoint::name).collect();
+        let known: Vec<_> = Endpoint::served(rules, offer).map(Endpoint::name).collect();
         let nearest = match clean.strip_prefix(PREFIX) {
             Some(name) => nearest(name.trim_end_matches('/'), &known),
             None => (*clean == *PREFIX.trim_end_matches('/')).then_some(""),
@@ -203,20 +204,26 @@ fn endpoint(request: &Request<'_>, rules: &Rules) -> Result<Endpoint, Reason> {
         let redirect = Redirect::new(request.method, &clean, request.query);
         return Err(Reason::Moved(redirect));
     }
-    Endpoint::at(&decoded, rules).ok_or(unknown(None))
+    Endpoint::at(&decoded, rules, offer).ok_or(unknown(None))
 }
 
 /// Returns the method, if the endpoint has it. HEAD may be GET.
-fn method<'a>(request: &Request<'a>, endpoint: Endpoint, rules: &Rules) -> Result<&'a str, Reason> {
+fn method<'a>(
+    request: &Request<'a>,
+    endpoint: Endpoint,
+    rules: &Rules,
+    offer: Offer,
+) -> Result<&'a str, Reason> {
     let method = match request.method {
         "HEAD" if rules.head => "GET",
         method => method,
     };
     match method {
-        _ if endpoint.methods().contains(&method) => Ok(method),
-        "OPTIONS" if rules.allow => Err(Reason::Options(endpoint)),
+        _ if offer.methods(endpoint).any(|offered| offered == method) => Ok(method),
+        "OPTIONS" if rules.allow => Err(Reason::Options(endpoint, offer)),
         _ => Err(Reason::Method {
             endpoint,
+            offer,
             method: method.to_owned(),
         }),
     }

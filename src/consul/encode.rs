@@ -9,7 +9,7 @@ use super::body::{
     ServerState, State, Transferred, UNKNOWN_NODE, UNKNOWN_VERSION,
 };
 use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
-use super::endpoint::{COMMON_PARAMETERS, Endpoint, PREFIX, View};
+use super::endpoint::{COMMON_PARAMETERS, Endpoint, Offer, PREFIX, View};
 use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
 use super::{error, json, rings};
@@ -95,6 +95,7 @@ pub(super) fn index(
     view: &View,
     service: &OperatorService,
     rules: &Rules,
+    offer: Offer,
     policy: DefaultPolicy,
 ) -> Response {
     let (raft, autopilot) = (service.has_raft(), service.has_autopilot());
@@ -109,7 +110,7 @@ pub(super) fn index(
         }
     };
     let methods = |endpoint: Endpoint| {
-        endpoint.methods().iter().map(move |method| {
+        offer.methods(endpoint).map(move |method| {
             let (resource, access) = endpoint.permission(method);
             IndexedEndpoint {
                 method,
@@ -130,7 +131,7 @@ pub(super) fn index(
         raft,
         autopilot,
         rings: service.pools().map(ToString::to_string).collect(),
-        endpoints: Endpoint::of(rules)
+        endpoints: Endpoint::served(rules, offer)
             .filter(is_served)
             .flat_map(methods)
             .collect(),

@@ -4,19 +4,66 @@ use super::dialect::Rules;
 use super::malformed_key::MalformedKey;
 use crate::acl::{Access, Resource};
 
-/// A path that is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Endpoint {
+/// A path of the API.
+///
+/// ```
+/// use cluster_operator::consul::Endpoint;
+///
+/// let endpoint = Endpoint::of("DELETE", "/v1/operator/raft/peer");
+/// assert_eq!(endpoint, Some(Endpoint::RaftPeer));
+/// assert_eq!(Endpoint::RaftPeer.label(), "raft/peer");
+/// assert_eq!(Endpoint::of("GET", "/v1/operator/raft/peer"), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Endpoint {
     /// The list of endpoints.
     Index,
+    /// The Raft configuration.
     RaftConfiguration,
+    /// The removal of a server from the Raft configuration.
     RaftPeer,
+    /// The transfer of leadership.
     TransferLeader,
+    /// The gossip keys.
     Keyring,
+    /// Autopilot's configuration.
     AutopilotConfiguration,
+    /// The health of the servers.
     AutopilotHealth,
+    /// Autopilot's state of the servers.
     AutopilotState,
     Diagnosis,
+}
+
+/// What a listener offers of a dialect's endpoints: the switches of a
+/// [`Wire`](super::Wire).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Offer {
+    /// One bit for each endpoint that is switched off.
+    off: u64,
+    /// Only methods that read are offered.
+    pub(super) read_only: bool,
+}
+
+impl Offer {
+    pub(super) fn without(self, endpoint: Endpoint) -> Self {
+        Offer {
+            off: self.off | 1 << endpoint as u64,
+            ..self
+        }
+    }
+
+    fn has(self, endpoint: Endpoint) -> bool {
+        self.off & (1 << endpoint as u64) == 0
+    }
+
+    /// The methods that are offered, in the order of the header `Allow`.
+    pub(super) fn methods(self, endpoint: Endpoint) -> impl Iterator<Item = &'static str> {
+        let methods = endpoint.methods().iter().copied();
+        methods
+            .filter(move |method| !self.read_only || endpoint.permission(method).1 == Access::Read)
+    }
 }
 
 /// The common prefix of all paths.
@@ -68,9 +115,32 @@ impl Endpoint {
         Endpoint::Diagnosis,
     ];
 
-    /// The endpoints of a dialect.
-    pub(super) fn of(rules: &Rules) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|endpoint| match endpoint {
+    /// Returns the endpoint of a request, of any dialect. `path` is that of the request,
+    /// as it is written. Another path, or a method that the endpoint does not have, has
+    /// none; `HEAD` counts as `GET`.
+    pub fn of(method: &str, path: &str) -> Option<Self> {
+        let method = if method == "HEAD" { "GET" } else { method };
+        let name = path.strip_prefix(PREFIX)?;
+        let mut all = Self::ALL.into_iter();
+        let endpoint = all.find(|endpoint| endpoint.name() == name)?;
+        endpoint.methods().contains(&method).then_some(endpoint)
+    }
+
+    /// Returns the name of the endpoint for logs and metrics: the path behind
+    /// `/v1/operator/`, such as `raft/peer`, and `index` for the list of endpoints.
+    pub fn label(self) -> &'static str {
+        match self {
+            Endpoint::Index => "index",
+            endpoint => endpoint.name(),
+        }
+    }
+
+    /// The endpoints that are offered of a dialect.
+    pub(super) fn served(rules: &Rules, offer: Offer) -> impl Iterator<Item = Self> {
+        let offered = Self::ALL
+            .into_iter()
+            .filter(move |endpoint| offer.has(*endpoint));
+        offered.filter(|endpoint| match endpoint {
             Endpoint::Index => rules.index,
             Endpoint::Diagnosis => rules.diagnosis,
             Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::Keyring => true,
@@ -82,9 +152,9 @@ impl Endpoint {
     }
 
     /// Finds the endpoint at a decoded, clean path.
-    pub(super) fn at(path: &str, rules: &Rules) -> Option<Self> {
+    pub(super) fn at(path: &str, rules: &Rules, offer: Offer) -> Option<Self> {
         let name = path.strip_prefix(PREFIX)?;
-        Self::of(rules).find(|endpoint| endpoint.name() == name)
+        Self::served(rules, offer).find(|endpoint| endpoint.name() == name)
     }
 
     /// The path behind the [prefix](PREFIX).

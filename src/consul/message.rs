@@ -6,7 +6,10 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::dialect::Rules;
+use super::endpoint::Endpoint;
 use crate::acl::DefaultPolicy;
+use crate::error::Outcome;
+use crate::operation::RequestId;
 
 /// A request with nothing decoded.
 pub struct Request<'a> {
@@ -124,6 +127,37 @@ impl fmt::Debug for Response {
             .field("status", &self.status)
             .field("headers", &headers)
             .finish_non_exhaustive()
+    }
+}
+
+/// What became of a request, for logs, metrics and outer layers. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestSummary {
+    /// The endpoint; `None` for a path that is not served.
+    pub endpoint: Option<Endpoint>,
+    /// The [name](crate::Operation::name) of the operation; `None` if there was none,
+    /// because the request was rejected.
+    pub operation: Option<&'static str>,
+    /// Whether the request changed anything.
+    pub outcome: Outcome,
+    /// The [name](crate::ErrorKind::name) of the error's kind; `None` if it succeeded.
+    pub error: Option<&'static str>,
+    /// The id of the request; `None` if it has none, see
+    /// [`Wire::with_request_ids`](super::Wire::with_request_ids).
+    pub request_id: Option<RequestId>,
+}
+
+impl RequestSummary {
+    /// Creates the summary of a request without an operation.
+    pub(crate) fn rejected(endpoint: Option<Endpoint>, error: Option<&'static str>) -> Self {
+        RequestSummary {
+            endpoint,
+            operation: None,
+            outcome: Outcome::NotApplied,
+            error,
+            request_id: None,
+        }
     }
 }
 

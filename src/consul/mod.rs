@@ -69,14 +69,21 @@ mod rejection;
 mod rings;
 mod unmarshal;
 
+<<<<<<< HEAD
 use crate::acl::{DefaultPolicy, Resource};
 use crate::autopilot::AutopilotConfiguration;
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
+=======
+use crate::acl::{Access, DefaultPolicy, Resource};
+use crate::error::{ErrorKind, OperatorError};
+use crate::operation::{OperatorReply, RequestId, outcome};
+>>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
 use crate::service::{Caller, OperatorService};
 
 pub use decode::Call;
 pub use dialect::Dialect;
+<<<<<<< HEAD
 #[cfg(feature = "client")]
 pub(crate) use dialect::PRECISE_NAME;
 pub use endpoint::View;
@@ -85,6 +92,13 @@ pub use rejection::{Permission, Rejection};
 
 use decode::Decoded;
 use endpoint::Endpoint;
+=======
+pub use endpoint::{Endpoint, View};
+pub use message::{Headers, Request, RequestSummary, Response};
+pub use rejection::{Permission, Rejection};
+
+use endpoint::Offer;
+>>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
 use rejection::{Mistake, Reason};
 
 /// Translates between Consul's HTTP API and the service.
@@ -95,6 +109,8 @@ pub struct Wire {
     dialect: Dialect,
     body_limit: usize,
     default_policy: DefaultPolicy,
+    offer: Offer,
+    request_ids: bool,
 }
 
 impl Wire {
@@ -104,7 +120,47 @@ impl Wire {
             dialect,
             body_limit: 64 * 1024,
             default_policy: DefaultPolicy::Deny,
+            offer: Offer::default(),
+            request_ids: dialect == Dialect::Precise,
         }
+    }
+
+    /// Sets the dialect, and request ids as is its default. Other settings are kept.
+    #[must_use]
+    pub fn with_dialect(self, dialect: Dialect) -> Self {
+        Wire {
+            dialect,
+            request_ids: dialect == Dialect::Precise,
+            ..self
+        }
+    }
+
+    /// Serves only methods that read. Others are answered with 405, whatever the token.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.offer.read_only = true;
+        self
+    }
+
+    /// Switches an endpoint off. It is answered like an unknown path, and is not in the
+    /// list of endpoints.
+    #[must_use]
+    pub fn without(mut self, endpoint: Endpoint) -> Self {
+        self.offer = self.offer.without(endpoint);
+        self
+    }
+
+    /// Sets whether requests have ids: the header `X-Request-Id` of a request, or a new id
+    /// if there is none and an [observer](crate::observer) would see it. The response has
+    /// it in the same header. Default: only in [`Precise`](Dialect::Precise), because
+    /// Consul sends no such header.
+    ///
+    /// An id that is not a [`RequestId`] counts as none, because proxies may have their
+    /// own rules for ids; the response shows the one that was used.
+    #[must_use]
+    pub fn with_request_ids(mut self, request_ids: bool) -> Self {
+        self.request_ids = request_ids;
+        self
     }
 
     /// Sets the largest body that is read, in bytes. Consul has no limit.
@@ -140,19 +196,32 @@ impl Wire {
     /// Tells whether the body of such a request is read. If not, a transport need not wait
     /// for it.
     pub fn wants_body(&self, method: &str, path: &str) -> bool {
-        self.endpoint(path)
-            .is_some_and(|endpoint| endpoint.wants_body(method))
+        self.endpoint(path).is_some_and(|endpoint| {
+            endpoint.wants_body(method)
+                && self
+                    .offer
+                    .methods(endpoint)
+                    .any(|offered| offered == method)
+        })
     }
 
-    fn endpoint(&self, path: &str) -> Option<Endpoint> {
+    pub(crate) fn endpoint(&self, path: &str) -> Option<Endpoint> {
         let rules = self.dialect.rules();
-        Endpoint::at(path, rules).or_else(|| {
+        Endpoint::at(path, rules, self.offer).or_else(|| {
             if rules.literal_paths {
                 None
             } else {
-                Endpoint::at(&path::unescape(path).ok()?, rules)
+                Endpoint::at(&path::unescape(path).ok()?, rules, self.offer)
             }
         })
+    }
+
+    /// Returns the valid id that a request has.
+    fn given_id(&self, headers: &dyn Headers) -> Option<RequestId> {
+        let given = headers
+            .value("x-request-id", 0)
+            .filter(|_| self.request_ids);
+        std::str::from_utf8(given?).ok()?.parse().ok()
     }
 
     /// Answers a request: decodes it, asks the service, encodes the answer.
@@ -160,11 +229,24 @@ impl Wire {
     /// # Cancel safety
     /// As [`OperatorService::call`].
     pub async fn serve(&self, service: &OperatorService, request: Request<'_>) -> Response {
+        self.answer(service, request).await.0
+    }
+
+    /// Answers a request as [`serve`](Wire::serve) does, and sums up what became of it.
+    ///
+    /// # Cancel safety
+    /// As [`OperatorService::call`].
+    pub async fn answer(
+        &self,
+        service: &OperatorService,
+        request: Request<'_>,
+    ) -> (Response, RequestSummary) {
         let wire = if self.dialect.rules().consul_headers {
             self.with_default_policy(service.default_policy())
         } else {
             *self
         };
+<<<<<<< HEAD
         let (call, view) = match wire.decoded(&request, service.autopilot_defaults()) {
             Ok(Decoded::Call(Call { request, view })) => (request, view),
             Ok(Decoded::Index { caller, view }) => {
@@ -182,13 +264,67 @@ impl Wire {
             // The rings are listed for a change, so the caller has to be allowed to write.
             if let Err(error) = authorize().await {
                 return wire.encode(&view, Err(error));
-            }
+=======
+        let mut id = wire.given_id(request.headers);
+        if id.is_none() && wire.request_ids && service.is_observed() {
+            id = Some(RequestId::generate());
         }
+        let (response, mut summary) = wire.executed(service, request, &id).await;
+        summary.request_id = id;
+        (named(response, summary.request_id.as_ref()), summary)
+    }
+
+    async fn executed(
+        &self,
+        service: &OperatorService,
+        original: Request<'_>,
+        id: &Option<RequestId>,
+    ) -> (Response, RequestSummary) {
+        let Call { mut request, view } = match self.decode(&original) {
+            Ok(call) => call,
+            Err(rejection) => {
+                let (response, error) = self.rejected(service, &rejection).await;
+                let endpoint = self.endpoint(original.path);
+                return (response, RequestSummary::rejected(endpoint, error));
+            }
+        };
+        let mut summary = RequestSummary::rejected(Some(view.endpoint), None);
+        if let Some(malformed) = &view.malformed_key {
+            summary.error = Some(ErrorKind::InvalidKey(malformed.error).name());
+            // The rings are listed for a change, so the caller has to be allowed to write.
+            let caller = Caller::of(request.token.clone());
+            let asked = service.authorize(&caller, Resource::Keyring, Access::Write);
+            if let Err(error) = asked.await {
+                summary.error = Some(error.kind().name());
+                return (self.encode(&view, Err(error)), summary);
+>>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
+            }
+        } else {
+            summary.operation = Some(request.operation.name());
+        }
+<<<<<<< HEAD
         let result = service.call(call).await;
         if result.as_ref().is_err_and(error::names_server) && authorize().await.is_ok() {
             return wire.encode(&view.with_addresses(), result);
         }
         wire.encode(&view, result)
+=======
+        request.request_id.clone_from(id);
+        let result = service.call(request).await;
+        let view = match &result {
+            Err(error) if error::names_server(error) => {
+                self.shown_to(service, view, &original).await
+            }
+            _ => view,
+        };
+        if let Err(error) = &result {
+            summary.error = Some(error.kind().name());
+        }
+        if view.malformed_key.is_none() {
+            summary.outcome = outcome(view.access, &result);
+        }
+        (self.encode(&view, result), summary)
+>>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
     }
 
     /// Lists the endpoints.
@@ -213,12 +349,55 @@ impl Wire {
     }
 
     /// Answers a rejected request, with a denial if the caller may not know the reason.
+<<<<<<< HEAD
     async fn rejected(&self, service: &OperatorService, rejection: &Rejection) -> Response {
         if let Some(asked) = rejection.only_for() {
             let allowed = service.authorize(&asked.caller, asked.resource, asked.access);
             if let Err(error) = allowed.await {
                 return self.encode(&asked.view, Err(error));
             }
+=======
+    /// Returns the name of the error, too.
+    async fn rejected(
+        &self,
+        service: &OperatorService,
+        rejection: &Rejection,
+    ) -> (Response, Option<&'static str>) {
+        let reject = |rejection: &Rejection| {
+            let response = self.reject(rejection);
+            let error = (response.status >= 400).then(|| rejection.reason.kind());
+            (response, error)
+        };
+        let Some(asked) = rejection.only_for() else {
+            return reject(rejection);
+        };
+        let is_index = matches!(rejection.reason, Reason::Index { .. });
+        let authorize = |resource| service.authorize(&asked.caller, resource, asked.access);
+        let mut allowed = authorize(asked.resource).await;
+        if is_index && allowed.is_err() {
+            // One of the two permissions is enough.
+            allowed = authorize(Resource::Keyring).await.or(allowed);
+        }
+        if let Err(error) = allowed {
+            let name = error.kind().name();
+            return (self.encode(&asked.view, Err(error)), Some(name));
+        }
+        match &rejection.reason {
+            Reason::Index {
+                datacenter: Some(name),
+            } if name != service.datacenter() => reject(&Rejection {
+                reason: Reason::Mistake(Mistake::IndexElsewhere),
+                form: rejection.form,
+                only_for: None,
+            }),
+            Reason::Index { .. } => {
+                let rules = self.dialect.rules();
+                let policy = self.default_policy;
+                let index = encode::index(&asked.view, service, rules, self.offer, policy);
+                (index, None)
+            }
+            _ => reject(rejection),
+>>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
         }
         self.reject(rejection)
     }
@@ -230,6 +409,7 @@ impl Wire {
     ///
     /// # Errors
     /// [`Rejection`], if the service cannot be asked.
+<<<<<<< HEAD
     pub fn decode(
         &self,
         request: &Request<'_>,
@@ -251,6 +431,10 @@ impl Wire {
         autopilot: &AutopilotConfiguration,
     ) -> Result<Decoded, Rejection> {
         decode::decode(request, self.dialect.rules(), self.body_limit, autopilot)
+=======
+    pub fn decode(&self, request: &Request<'_>) -> Result<Call, Rejection> {
+        decode::decode(request, self.dialect.rules(), self.offer, self.body_limit)
+>>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
     }
 
     /// Writes the service's answer.
@@ -282,12 +466,26 @@ impl Wire {
         self.unread(headers, Reason::BodyTooLate)
     }
 
-    /// Rejects a request with a body, which is never a HEAD.
+    /// Returns the answer of a transport that executes as many requests as it may.
+    pub fn too_many_requests(&self, headers: &dyn Headers) -> Response {
+        self.unread(headers, Reason::TooManyRequests)
+    }
+
+    /// Rejects a request that was not read as a whole.
     fn unread(&self, headers: &dyn Headers, reason: Reason) -> Response {
-        self.reject(&Rejection {
+        let response = self.reject(&Rejection {
             reason,
             form: decode::form("", headers, self.dialect.rules()),
             only_for: None,
-        })
+        });
+        named(response, self.given_id(headers).as_ref())
+    }
+}
+
+/// Adds the id of the request.
+fn named(response: Response, id: Option<&RequestId>) -> Response {
+    match id {
+        Some(id) => response.with("X-Request-Id", id.as_str().to_owned()),
+        None => response,
     }
 }

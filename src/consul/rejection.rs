@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::body_error::{self, BodyError};
 use super::dialect::{Dialect, ErrorRules, Rules};
-use super::endpoint::{Endpoint, Form, PREFIX, View};
+use super::endpoint::{Endpoint, Form, Offer, PREFIX, View};
 use super::error;
 use super::go::{atoi, parse_bool, parse_uint, told};
 use super::message::{Request, Response};
@@ -52,14 +52,16 @@ pub(super) enum Reason {
     },
     MalformedQuery,
     /// OPTIONS, which is no mistake.
-    Options(Endpoint),
+    Options(Endpoint, Offer),
     /// The list of endpoints, which only a service has.
     Index,
     Method {
         endpoint: Endpoint,
+        offer: Offer,
         method: String,
     },
     TooManyHeaders,
+    TooManyRequests,
     Mistake(Mistake),
     BodyTooLarge {
         limit: usize,
@@ -163,11 +165,12 @@ impl Rejection {
 
 impl Reason {
     /// The name of the kind of error.
-    fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         let reason = String::new();
         let kind = match self {
             Reason::Mistake(Mistake::Key(error)) => ErrorKind::InvalidKey(*error),
             Reason::Index => ErrorKind::Unsupported { what: reason },
+            Reason::TooManyRequests => ErrorKind::Unavailable { reason },
             _ => ErrorKind::InvalidRequest { reason },
         };
         kind.name()
@@ -204,11 +207,27 @@ impl Reason {
                 "Invalid query string: check its % escapes and semicolons",
             ),
             Reason::Index => text(501, "the list of endpoints needs the service"),
-            Reason::Options(endpoint) => Response::empty(200).with("Allow", allow(*endpoint)),
+            Reason::Options(endpoint, offer) => {
+                Response::empty(200).with("Allow", allow(*endpoint, *offer))
+            }
             Reason::Method { .. } if !rules.allow => Response::empty(405),
-            Reason::Method { endpoint, method } => {
-                let text = text(405, &format!("method {method} not allowed"));
-                text.with("Allow", allow(*endpoint))
+            Reason::Method {
+                endpoint,
+                offer,
+                method,
+            } => {
+                let only_reads = endpoint.methods().contains(&method.as_str());
+                let why = if only_reads {
+                    ": this address only serves reads"
+                } else {
+                    ""
+                };
+                let text = text(405, &format!("method {method} not allowed{why}"));
+                text.with("Allow", allow(*endpoint, *offer))
+            }
+            Reason::TooManyRequests => {
+                let text = text(503, "this server is executing too many requests: try again");
+                text.with("Retry-After", "1")
             }
             Reason::TooManyHeaders => text(
                 431,
@@ -225,8 +244,9 @@ impl Reason {
     }
 }
 
-fn allow(endpoint: Endpoint) -> String {
-    format!("OPTIONS,{}", endpoint.methods().join(","))
+fn allow(endpoint: Endpoint, offer: Offer) -> String {
+    let methods = std::iter::once("OPTIONS").chain(offer.methods(endpoint));
+    methods.collect::<Vec<_>>().join(",")
 }
 
 impl Mistake {

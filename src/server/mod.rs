@@ -21,6 +21,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ use http_body::Body;
 use http_body_util::Full;
 
 use crate::body::{self, Unread};
-use crate::consul::{Dialect, Headers, Request, Response, Wire};
+use crate::consul::{Dialect, Endpoint, Headers, Request, RequestSummary, Response, Wire};
 use crate::service::OperatorService;
 use crate::timer::Deadline;
 
@@ -39,7 +40,8 @@ use crate::timer::Deadline;
 /// Cheap to clone. It is always ready, never fails, and starts no task. A body is read
 /// only if the endpoint needs it, up to the [limit](Wire::with_body_limit) and within [a
 /// timeout](OperatorHttp::with_body_deadline); a later or larger one is answered with 408
-/// or 413.
+/// or 413. More requests at once than [a limit](OperatorHttp::with_concurrency_limit) are
+/// answered with 503.
 ///
 /// # Mounting
 /// - As the fallback of a router: it gets the whole path, and answers 404 to unknown ones.
@@ -58,6 +60,10 @@ struct Shared {
     wire: Wire,
     body_deadline: Duration,
     prefix: String,
+    concurrency_limit: usize,
+    /// The number of requests that are executed.
+    executing: Arc<AtomicUsize>,
+    summaries: bool,
 }
 
 impl OperatorHttp {
@@ -69,6 +75,9 @@ impl OperatorHttp {
                 wire: Wire::new(Dialect::default()),
                 body_deadline: Duration::from_secs(10),
                 prefix: String::new(),
+                concurrency_limit: 1024,
+                executing: Arc::default(),
+                summaries: false,
             }),
         }
     }
@@ -80,11 +89,59 @@ impl OperatorHttp {
         self
     }
 
-    /// Sets the dialect.
+    /// Sets the dialect. See [`Wire::with_dialect`].
     #[must_use]
     pub fn with_dialect(self, dialect: Dialect) -> Self {
-        let limit = self.shared.wire.body_limit();
-        self.with_wire(Wire::new(dialect).with_body_limit(limit))
+        let wire = self.shared.wire.with_dialect(dialect);
+        self.with_wire(wire)
+    }
+
+    /// Serves only methods that read. See [`Wire::read_only`].
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        let wire = self.shared.wire.read_only();
+        self.with_wire(wire)
+    }
+
+    /// Switches an endpoint off. See [`Wire::without`].
+    #[must_use]
+    pub fn without(self, endpoint: Endpoint) -> Self {
+        let wire = self.shared.wire.without(endpoint);
+        self.with_wire(wire)
+    }
+
+    /// Sets how many requests are executed at once, by this value and its clones. One more
+    /// is answered with 503 and `Retry-After`. Default: 1,024.
+    #[must_use]
+    pub fn with_concurrency_limit(mut self, requests: usize) -> Self {
+        Arc::make_mut(&mut self.shared).concurrency_limit = requests;
+        self
+    }
+
+    /// Puts a [`RequestSummary`] into the extensions of each response, so that outer
+    /// layers know the operation and its outcome.
+    ///
+    /// ```
+    /// # use cluster_operator::OperatorService;
+    /// use axum::response::Response;
+    /// use cluster_operator::consul::RequestSummary;
+    /// use cluster_operator::server::OperatorHttp;
+    ///
+    /// # fn mount(service: OperatorService) -> axum::Router {
+    /// axum::Router::new()
+    ///     .fallback_service(OperatorHttp::new(service).with_summaries())
+    ///     .layer(axum::middleware::map_response(|response: Response| async {
+    ///         if let Some(summary) = response.extensions().get::<RequestSummary>() {
+    ///             println!("{:?}: {}", summary.operation, summary.outcome.name());
+    ///         }
+    ///         response
+    ///     }))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_summaries(mut self) -> Self {
+        Arc::make_mut(&mut self.shared).summaries = true;
+        self
     }
 
     /// Sets how long a client may take to send a body, by default 10 s.
@@ -105,7 +162,20 @@ impl OperatorHttp {
 }
 
 impl Shared {
-    async fn answer<B>(&self, request: http::Request<B>) -> Response
+    async fn respond<B>(&self, request: http::Request<B>) -> http::Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let (response, summary) = self.answer(request).await;
+        let mut response = http::Response::from(response);
+        if self.summaries {
+            response.extensions_mut().insert(summary);
+        }
+        response
+    }
+
+    async fn answer<B>(&self, request: http::Request<B>) -> (Response, RequestSummary)
     where
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -116,10 +186,15 @@ impl Shared {
             prefix => Cow::Owned(format!("{prefix}{}", head.uri.path())),
         };
         let method = head.method.as_str();
+        let rejected = |error| RequestSummary::rejected(self.wire.endpoint(&path), Some(error));
+        let Some(_slot) = Slot::take(&self.executing, self.concurrency_limit) else {
+            let response = self.own_wire().too_many_requests(&head.headers);
+            return (response, rejected("unavailable"));
+        };
         let body = if self.wire.wants_body(method, &path) {
             match self.read(&head.headers, body).await {
                 Ok(body) => body,
-                Err(response) => return *response,
+                Err(response) => return (*response, rejected("invalid-request")),
             }
         } else {
             Bytes::new()
@@ -131,7 +206,12 @@ impl Shared {
             headers: &head.headers,
             body,
         };
-        self.wire.serve(&self.service, request).await
+        self.wire.answer(&self.service, request).await
+    }
+
+    /// Returns the wire for responses that it writes without the service.
+    fn own_wire(&self) -> Wire {
+        self.wire.with_default_policy(self.service.default_policy())
     }
 
     async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Bytes, Box<Response>>
@@ -139,7 +219,7 @@ impl Shared {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let wire = self.wire.with_default_policy(self.service.default_policy());
+        let wire = self.own_wire();
         let mut deadline = Deadline::new(self.service.timer(), self.body_deadline);
         match deadline.bound(body::read(body, wire.body_limit())).await {
             Some(Ok(body)) => Ok(body),
@@ -147,6 +227,23 @@ impl Shared {
             Some(Err(Unread::Broken(_))) => Err(Box::new(wire.body_unreadable(headers))),
             None => Err(Box::new(wire.body_too_late(headers))),
         }
+    }
+}
+
+/// A place among the requests that are executed at once.
+struct Slot<'a>(&'a AtomicUsize);
+
+impl<'a> Slot<'a> {
+    fn take(executing: &'a AtomicUsize, limit: usize) -> Option<Self> {
+        let before = executing.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(executing);
+        (before < limit).then_some(slot)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -166,7 +263,7 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        Box::pin(async move { Ok(shared.answer(request).await.into()) })
+        Box::pin(async move { Ok(shared.respond(request).await) })
     }
 }
 
@@ -180,6 +277,7 @@ impl fmt::Debug for OperatorHttp {
 }
 
 const X_CONSUL_TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Headers for HeaderMap {
     fn value(&self, name: &str, at: usize) -> Option<&[u8]> {
@@ -189,6 +287,7 @@ impl Headers for HeaderMap {
             "authorization" => self.get_all(header::AUTHORIZATION),
             "cache-control" => self.get_all(header::CACHE_CONTROL),
             "x-consul-token" => self.get_all(X_CONSUL_TOKEN),
+            "x-request-id" => self.get_all(X_REQUEST_ID),
             name => self.get_all(name),
         };
         values.into_iter().nth(at).map(HeaderValue::as_bytes)

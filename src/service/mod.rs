@@ -102,6 +102,11 @@ impl OperatorService {
         &*self.inner.timer
     }
 
+    /// Tells whether operations are observed, so that requests should have an id.
+    pub(crate) fn is_observed(&self) -> bool {
+        !self.inner.observers.is_empty()
+    }
+
     /// Tells whether the server has a Raft.
     pub fn has_raft(&self) -> bool {
         self.inner.raft.is_some()

@@ -5,6 +5,7 @@
 
 mod bodies;
 mod mounting;
+mod serving;
 mod socket;
 
 use axum::Router;
