@@ -50,7 +50,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`service`] | the service, its builder and its callers |
-//! | [`observer`] | observers of operations, for audits |
+//! | [`observer`] | observers of operations, for audits, traces and metrics |
 //! | [`operation`] | operations, requests and replies |
 //! | [`error`] | the error, its kinds, and what each ring did |
 //! | [`raft`] | the Raft configuration, the quorum guard, and the backend's trait |
@@ -80,6 +80,7 @@
 //! | `http` | `server::OperatorHttp`, a tower service | no |
 //! | `client` | `client::OperatorClient`, for programs, over hyper without TLS | no |
 //! | `peer-http` | `peer_http::HttpPeers` and `PeerHttp`, for servers that reach each other over HTTP | no |
+//! | `tracing` | `observer::TracingObserver`: a span for each operation, and an audit event for each attempted write | no |
 //! | `hcl` | policies and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
 //!

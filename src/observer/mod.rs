@@ -27,6 +27,8 @@
 //! }
 //! ```
 //!
+//! The feature `tracing` adds `TracingObserver`.
+//!
 //! # A forwarded operation
 //! Every server on the path of an operation observes it, under the same
 //! [request id](Started::request_id): the first one with the source
@@ -39,6 +41,8 @@
 //!
 //! Without an observer, the service reads no clock and makes no id for this.
 
+#[cfg(feature = "tracing")]
+mod trace;
 mod watch;
 
 use std::fmt;
@@ -49,6 +53,8 @@ use crate::error::{ErrorKind, Outcome};
 use crate::operation::RequestId;
 use crate::types::{Access, DatacenterName, Identity, PeerSelector, Resource};
 
+#[cfg(feature = "tracing")]
+pub use trace::{AUDIT_TARGET, TracingObserver};
 pub(crate) use watch::watch;
 
 /// Observes the operations of a service.

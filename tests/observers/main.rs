@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod stories;
+#[cfg(feature = "tracing")]
+mod tracing;
 
 use std::sync::{Arc, Mutex};
 

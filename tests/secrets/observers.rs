@@ -98,3 +98,42 @@ fn observers_see_no_key_no_fingerprint_and_no_token() {
     }
     assert_no_key_or_token(&seen);
 }
+
+#[cfg(feature = "tracing")]
+mod tracing {
+    use std::io;
+
+    use cluster_operator::observer::TracingObserver;
+    use tracing_subscriber::fmt::format::FmtSpan;
+
+    use super::*;
+
+    impl io::Write for Seen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            *self.0.lock().unwrap() += &String::from_utf8_lossy(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn spans_and_events_show_no_secret() {
+        let seen = Seen::default();
+        let writer = seen.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(::tracing::Level::TRACE)
+            .with_span_events(FmtSpan::FULL)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish();
+        ::tracing::subscriber::with_default(subscriber, || {
+            serve_everything(Some(Grant::Write), TracingObserver);
+        });
+        let seen = seen.0.lock().unwrap();
+        assert!(seen.contains("cluster_operator::audit"));
+        assert_no_key_or_token(&seen);
+    }
+}
