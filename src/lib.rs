@@ -81,6 +81,7 @@
 //! | `client` | `client::OperatorClient`, for programs, over hyper without TLS | no |
 //! | `peer-http` | `peer_http::HttpPeers` and `PeerHttp`, for servers that reach each other over HTTP | no |
 //! | `tracing` | `observer::TracingObserver`: a span for each operation, and an audit event for each attempted write | no |
+//! | `metrics` | `observer::MetricsObserver`: counters and histograms through the `metrics` facade | no |
 //! | `hcl` | policies and token files in HCL; JSON is always read | no |
 //! | `mock` | `mock`, a simulated federation for tests | no |
 //!

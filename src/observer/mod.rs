@@ -27,7 +27,8 @@
 //! }
 //! ```
 //!
-//! The feature `tracing` adds `TracingObserver`.
+//! The feature `tracing` adds `TracingObserver`, and the feature `metrics` adds
+//! `MetricsObserver`.
 //!
 //! # A forwarded operation
 //! Every server on the path of an operation observes it, under the same
@@ -41,6 +42,8 @@
 //!
 //! Without an observer, the service reads no clock and makes no id for this.
 
+#[cfg(feature = "metrics")]
+mod meter;
 #[cfg(feature = "tracing")]
 mod trace;
 mod watch;
@@ -53,6 +56,10 @@ use crate::error::{ErrorKind, Outcome};
 use crate::operation::RequestId;
 use crate::types::{Access, DatacenterName, Identity, PeerSelector, Resource};
 
+#[cfg(all(feature = "metrics", feature = "http"))]
+pub(crate) use meter::count_request;
+#[cfg(feature = "metrics")]
+pub use meter::{MetricsObserver, describe_metrics};
 #[cfg(feature = "tracing")]
 pub use trace::{AUDIT_TARGET, TracingObserver};
 pub(crate) use watch::watch;

@@ -64,6 +64,8 @@ struct Shared {
     /// The number of requests that are executed.
     executing: Arc<AtomicUsize>,
     summaries: bool,
+    #[cfg(feature = "metrics")]
+    metrics: bool,
 }
 
 impl OperatorHttp {
@@ -78,6 +80,8 @@ impl OperatorHttp {
                 concurrency_limit: 1024,
                 executing: Arc::default(),
                 summaries: false,
+                #[cfg(feature = "metrics")]
+                metrics: false,
             }),
         }
     }
@@ -144,6 +148,16 @@ impl OperatorHttp {
         self
     }
 
+    /// Counts and times the requests. See
+    /// [`MetricsObserver`](crate::observer::MetricsObserver) for the names of the metrics.
+    /// A request whose client goes away before the response is not counted.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn with_metrics(mut self) -> Self {
+        Arc::make_mut(&mut self.shared).metrics = true;
+        self
+    }
+
     /// Sets how long a client may take to send a body, by default 10 s.
     #[must_use]
     pub fn with_body_deadline(mut self, deadline: Duration) -> Self {
@@ -167,7 +181,22 @@ impl Shared {
         B: Body,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
+        #[cfg(feature = "metrics")]
+        let metered = self.metrics.then(|| {
+            let timer = self.service.timer();
+            (timer, timer.now(), request.method().clone())
+        });
         let (response, summary) = self.answer(request).await;
+        #[cfg(feature = "metrics")]
+        if let Some((timer, began, method)) = metered {
+            crate::observer::count_request(
+                summary.endpoint.map_or("other", Endpoint::label),
+                method.as_str(),
+                response.status,
+                summary.error,
+                timer.now().saturating_duration_since(began),
+            );
+        }
         let mut response = http::Response::from(response);
         if self.summaries {
             response.extensions_mut().insert(summary);

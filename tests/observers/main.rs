@@ -2,6 +2,8 @@
 #![cfg(all(feature = "mock", feature = "tokio"))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[cfg(all(feature = "metrics", feature = "http"))]
+mod metrics;
 mod stories;
 #[cfg(feature = "tracing")]
 mod tracing;

@@ -137,3 +137,22 @@ mod tracing {
         assert_no_key_or_token(&seen);
     }
 }
+
+#[cfg(feature = "metrics")]
+#[test]
+fn labels_of_metrics_show_no_secret() {
+    use cluster_operator::observer::MetricsObserver;
+    use metrics_util::debugging::DebuggingRecorder;
+
+    let recorder = DebuggingRecorder::new();
+    metrics::with_local_recorder(&recorder, || {
+        for grant in GRANTS {
+            serve_everything(grant, MetricsObserver);
+        }
+    });
+    let snapshot = recorder.snapshotter().snapshot().into_vec();
+    assert!(snapshot.len() > 20, "{}", snapshot.len());
+    for (key, ..) in snapshot {
+        assert_no_key_or_token(&format!("{key:?}"));
+    }
+}
