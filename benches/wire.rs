@@ -10,9 +10,10 @@ mod fixture;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use cluster_operator::OperatorService;
 use cluster_operator::consul::{Dialect, Request, Wire};
+use cluster_operator::observer::Observer;
 use cluster_operator::raft::RaftConfiguration;
+use cluster_operator::{OperatorService, OperatorServiceBuilder};
 use criterion::{Criterion, criterion_group, criterion_main};
 use fixture::{Leader, configuration, secret, tokens};
 use futures_util::FutureExt;
@@ -57,12 +58,14 @@ fn floor(configuration: &RaftConfiguration) -> Floor<'_> {
     }
 }
 
-fn service(configuration: &RaftConfiguration) -> OperatorService {
+fn builder(configuration: &RaftConfiguration) -> OperatorServiceBuilder {
     OperatorService::builder("dc1")
         .raft(Leader::new(configuration))
         .authorizer(tokens(10_000))
-        .build()
-        .expect("a whole service")
+}
+
+fn service(configuration: &RaftConfiguration) -> OperatorService {
+    builder(configuration).build().expect("a whole service")
 }
 
 /// Serves one request. Nothing in it waits, so one poll ends it.
@@ -135,5 +138,42 @@ fn configurations(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, configurations);
+/// An observer that has nothing to do.
+struct Idle;
+
+impl Observer for Idle {}
+
+/// The cost of observers: none, one that does nothing, and the feature `tracing` without a
+/// subscriber and with one that throws its text away.
+fn observers(criterion: &mut Criterion) {
+    let configuration = configuration(5);
+    let wire = Wire::new(Dialect::Precise);
+    let token = secret(4711);
+    let mut group = criterion.benchmark_group("5 servers, observed");
+    let mut bench = |name, service: &OperatorService| {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| black_box(serve(&wire, service, &token)));
+        });
+    };
+    bench("by nobody", &service(&configuration));
+    let idle = builder(&configuration).observer(Idle).build();
+    bench(
+        "by an observer that does nothing",
+        &idle.expect("a whole service"),
+    );
+    #[cfg(feature = "tracing")]
+    {
+        use cluster_operator::observer::TracingObserver;
+        let traced = builder(&configuration).observer(TracingObserver).build();
+        let traced = traced.expect("a whole service");
+        bench("by tracing, off", &traced);
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(std::io::sink)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || bench("by tracing, on", &traced));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, configurations, observers);
 criterion_main!(benches);
