@@ -240,6 +240,7 @@ static CONSUL_1_17: Rules = Rules {
     version: "1.17.0",
     index: false,
     autopilot: true,
+    diagnosis: false,
     leadership_transfer: true,
     transfer_elsewhere: false,
     peer_by_id: true,

@@ -33,6 +33,7 @@ pub enum Endpoint {
     AutopilotHealth,
     /// Autopilot's state of the servers.
     AutopilotState,
+    /// `diagnosis`.
     Diagnosis,
 }
 

@@ -69,36 +69,22 @@ mod rejection;
 mod rings;
 mod unmarshal;
 
-<<<<<<< HEAD
 use crate::acl::{DefaultPolicy, Resource};
 use crate::autopilot::AutopilotConfiguration;
-use crate::error::OperatorError;
-use crate::operation::OperatorReply;
-=======
-use crate::acl::{Access, DefaultPolicy, Resource};
 use crate::error::{ErrorKind, OperatorError};
 use crate::operation::{OperatorReply, RequestId, outcome};
->>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
 use crate::service::{Caller, OperatorService};
 
 pub use decode::Call;
 pub use dialect::Dialect;
-<<<<<<< HEAD
 #[cfg(feature = "client")]
 pub(crate) use dialect::PRECISE_NAME;
-pub use endpoint::View;
-pub use message::{Headers, Request, Response};
-pub use rejection::{Permission, Rejection};
-
-use decode::Decoded;
-use endpoint::Endpoint;
-=======
 pub use endpoint::{Endpoint, View};
 pub use message::{Headers, Request, RequestSummary, Response};
 pub use rejection::{Permission, Rejection};
 
+use decode::Decoded;
 use endpoint::Offer;
->>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
 use rejection::{Mistake, Reason};
 
 /// Translates between Consul's HTTP API and the service.
@@ -246,25 +232,6 @@ impl Wire {
         } else {
             *self
         };
-<<<<<<< HEAD
-        let (call, view) = match wire.decoded(&request, service.autopilot_defaults()) {
-            Ok(Decoded::Call(Call { request, view })) => (request, view),
-            Ok(Decoded::Index { caller, view }) => {
-                return wire.index(service, &caller, &view).await;
-            }
-            Err(rejection) => return wire.rejected(service, &rejection).await,
-        };
-        let (resource, _) = call.operation.permission();
-        // The token is read again, since a copy would cost each request an allocation.
-        let authorize = async || {
-            let caller = decode::caller(&request, wire.dialect.rules());
-            service.authorize(&caller, resource, view.access).await
-        };
-        if view.malformed_key.is_some() {
-            // The rings are listed for a change, so the caller has to be allowed to write.
-            if let Err(error) = authorize().await {
-                return wire.encode(&view, Err(error));
-=======
         let mut id = wire.given_id(request.headers);
         if id.is_none() && wire.request_ids && service.is_observed() {
             id = Some(RequestId::generate());
@@ -277,58 +244,62 @@ impl Wire {
     async fn executed(
         &self,
         service: &OperatorService,
-        original: Request<'_>,
+        request: Request<'_>,
         id: &Option<RequestId>,
     ) -> (Response, RequestSummary) {
-        let Call { mut request, view } = match self.decode(&original) {
-            Ok(call) => call,
+        let (mut call, view) = match self.decoded(&request, service.autopilot_defaults()) {
+            Ok(Decoded::Call(Call { request, view })) => (request, view),
+            Ok(Decoded::Index { caller, view }) => {
+                let (response, error) = self.index(service, &caller, &view).await;
+                return (
+                    response,
+                    RequestSummary::rejected(Some(view.endpoint), error),
+                );
+            }
             Err(rejection) => {
                 let (response, error) = self.rejected(service, &rejection).await;
-                let endpoint = self.endpoint(original.path);
+                let endpoint = self.endpoint(request.path);
                 return (response, RequestSummary::rejected(endpoint, error));
             }
+        };
+        let (resource, _) = call.operation.permission();
+        // The token is read again, since a copy would cost each request an allocation.
+        let authorize = async || {
+            let caller = decode::caller(&request, self.dialect.rules());
+            service.authorize(&caller, resource, view.access).await
         };
         let mut summary = RequestSummary::rejected(Some(view.endpoint), None);
         if let Some(malformed) = &view.malformed_key {
             summary.error = Some(ErrorKind::InvalidKey(malformed.error).name());
             // The rings are listed for a change, so the caller has to be allowed to write.
-            let caller = Caller::of(request.token.clone());
-            let asked = service.authorize(&caller, Resource::Keyring, Access::Write);
-            if let Err(error) = asked.await {
+            if let Err(error) = authorize().await {
                 summary.error = Some(error.kind().name());
                 return (self.encode(&view, Err(error)), summary);
->>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
             }
         } else {
-            summary.operation = Some(request.operation.name());
+            summary.operation = Some(call.operation.name());
         }
-<<<<<<< HEAD
+        call.request_id.clone_from(id);
         let result = service.call(call).await;
-        if result.as_ref().is_err_and(error::names_server) && authorize().await.is_ok() {
-            return wire.encode(&view.with_addresses(), result);
-        }
-        wire.encode(&view, result)
-=======
-        request.request_id.clone_from(id);
-        let result = service.call(request).await;
-        let view = match &result {
-            Err(error) if error::names_server(error) => {
-                self.shown_to(service, view, &original).await
-            }
-            _ => view,
-        };
         if let Err(error) = &result {
             summary.error = Some(error.kind().name());
         }
         if view.malformed_key.is_none() {
             summary.outcome = outcome(view.access, &result);
         }
+        if result.as_ref().is_err_and(error::names_server) && authorize().await.is_ok() {
+            return (self.encode(&view.with_addresses(), result), summary);
+        }
         (self.encode(&view, result), summary)
->>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
     }
 
-    /// Lists the endpoints.
-    async fn index(&self, service: &OperatorService, caller: &Caller, view: &View) -> Response {
+    /// Lists the endpoints. Returns the name of the error, too.
+    async fn index(
+        &self,
+        service: &OperatorService,
+        caller: &Caller,
+        view: &View,
+    ) -> (Response, Option<&'static str>) {
         let authorize = |resource| service.authorize(caller, resource, view.access);
         let mut allowed = authorize(Resource::Operator).await;
         if allowed.is_err() {
@@ -336,70 +307,44 @@ impl Wire {
             allowed = authorize(Resource::Keyring).await.or(allowed);
         }
         if let Err(error) = allowed {
-            return self.encode(view, Err(error));
+            let name = error.kind().name();
+            return (self.encode(view, Err(error)), Some(name));
         }
         match &caller.datacenter {
-            Some(name) if name != service.datacenter() => self.reject(&Rejection {
+            Some(name) if name != service.datacenter() => self.refused(&Rejection {
                 reason: Reason::Mistake(Mistake::IndexElsewhere),
                 form: view.form,
                 only_for: None,
             }),
-            _ => encode::index(view, service, self.dialect.rules(), self.default_policy),
+            _ => {
+                let rules = self.dialect.rules();
+                let index = encode::index(view, service, rules, self.offer, self.default_policy);
+                (index, None)
+            }
         }
     }
 
+    fn refused(&self, rejection: &Rejection) -> (Response, Option<&'static str>) {
+        let response = self.reject(rejection);
+        let error = (response.status >= 400).then(|| rejection.reason.kind());
+        (response, error)
+    }
+
     /// Answers a rejected request, with a denial if the caller may not know the reason.
-<<<<<<< HEAD
-    async fn rejected(&self, service: &OperatorService, rejection: &Rejection) -> Response {
-        if let Some(asked) = rejection.only_for() {
-            let allowed = service.authorize(&asked.caller, asked.resource, asked.access);
-            if let Err(error) = allowed.await {
-                return self.encode(&asked.view, Err(error));
-            }
-=======
     /// Returns the name of the error, too.
     async fn rejected(
         &self,
         service: &OperatorService,
         rejection: &Rejection,
     ) -> (Response, Option<&'static str>) {
-        let reject = |rejection: &Rejection| {
-            let response = self.reject(rejection);
-            let error = (response.status >= 400).then(|| rejection.reason.kind());
-            (response, error)
-        };
-        let Some(asked) = rejection.only_for() else {
-            return reject(rejection);
-        };
-        let is_index = matches!(rejection.reason, Reason::Index { .. });
-        let authorize = |resource| service.authorize(&asked.caller, resource, asked.access);
-        let mut allowed = authorize(asked.resource).await;
-        if is_index && allowed.is_err() {
-            // One of the two permissions is enough.
-            allowed = authorize(Resource::Keyring).await.or(allowed);
-        }
-        if let Err(error) = allowed {
-            let name = error.kind().name();
-            return (self.encode(&asked.view, Err(error)), Some(name));
-        }
-        match &rejection.reason {
-            Reason::Index {
-                datacenter: Some(name),
-            } if name != service.datacenter() => reject(&Rejection {
-                reason: Reason::Mistake(Mistake::IndexElsewhere),
-                form: rejection.form,
-                only_for: None,
-            }),
-            Reason::Index { .. } => {
-                let rules = self.dialect.rules();
-                let policy = self.default_policy;
-                let index = encode::index(&asked.view, service, rules, self.offer, policy);
-                (index, None)
+        if let Some(asked) = rejection.only_for() {
+            let allowed = service.authorize(&asked.caller, asked.resource, asked.access);
+            if let Err(error) = allowed.await {
+                let name = error.kind().name();
+                return (self.encode(&asked.view, Err(error)), Some(name));
             }
-            _ => reject(rejection),
->>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
         }
-        self.reject(rejection)
+        self.refused(rejection)
     }
 
     /// Reads a request. A change of autopilot's configuration takes from `autopilot` the
@@ -409,7 +354,6 @@ impl Wire {
     ///
     /// # Errors
     /// [`Rejection`], if the service cannot be asked.
-<<<<<<< HEAD
     pub fn decode(
         &self,
         request: &Request<'_>,
@@ -430,11 +374,13 @@ impl Wire {
         request: &Request<'_>,
         autopilot: &AutopilotConfiguration,
     ) -> Result<Decoded, Rejection> {
-        decode::decode(request, self.dialect.rules(), self.body_limit, autopilot)
-=======
-    pub fn decode(&self, request: &Request<'_>) -> Result<Call, Rejection> {
-        decode::decode(request, self.dialect.rules(), self.offer, self.body_limit)
->>>>>>> 0c32d54 (Give requests ids, and let an embedder switch off and limit what is served)
+        decode::decode(
+            request,
+            self.dialect.rules(),
+            self.offer,
+            self.body_limit,
+            autopilot,
+        )
     }
 
     /// Writes the service's answer.

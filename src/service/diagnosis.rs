@@ -2,6 +2,7 @@
 
 use futures_util::future::join3;
 
+use super::raft::Progress;
 use super::{Inner, deadline_exceeded, mismatched};
 use crate::acl::{Access, Resource};
 use crate::diagnosis::{AskedServer, Diagnosis, Observations, ObservedDatacenter, ServerView};
@@ -144,7 +145,10 @@ impl Inner {
             scope,
             relay_factor,
         };
-        let reply = self.keyring(&call, &action, scope, relay_factor).await;
+        let progress = Progress::default();
+        let reply = self
+            .keyring(&call, &action, scope, relay_factor, &progress)
+            .await;
         Some(match reply {
             Ok(OperatorReply::Keyring(reply)) => Ok(reply),
             Ok(_) => Err(mismatched()),
