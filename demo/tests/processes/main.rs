@@ -11,6 +11,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod autopilot;
 mod datacenter;
 mod death;
 mod formation;
