@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::raft::Leadership;
@@ -212,6 +213,37 @@ async fn leader_that_is_cut_off_after_resigning_knows_nothing() {
         cluster.leader().await;
         cluster.close().await;
     }
+}
+
+#[tokio::test]
+async fn timeout_after_the_resignation_is_unknown() {
+    let cluster = Cluster::voters(3).await;
+    let leader = cluster.leader().await;
+    let target = cluster.followers_of(leader)[0];
+    let to = name(target);
+    cut_at(&cluster, leader, elects);
+    let error = until("the resignation", async || {
+        // Shorter than the time for an election.
+        let timeout = Duration::from_millis(1200);
+        let transfer = cluster.backend(leader);
+        let transfer = transfer.transfer_leadership(&to, timeout);
+        let error = soon("a transfer", transfer).await.unwrap_err();
+        let resigned = cluster.links.is_cut(leader);
+        assert_eq!(error.outcome() == Outcome::Unknown, resigned, "{error:?}");
+        resigned.then_some(error)
+    });
+    let error = error.await;
+    let ErrorKind::DeadlineExceeded { after, .. } = error.kind() else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*after, Duration::from_millis(1050));
+    // The gate is opened without the caller, and the next transfer gets its turn.
+    let server = &cluster.servers[&leader];
+    let write = server.gate.write(&server.raft, Request::Noop);
+    soon("a write", write).await.unwrap_err();
+    cluster.links.mend();
+    cluster.leader().await;
+    cluster.close().await;
 }
 
 #[tokio::test]
