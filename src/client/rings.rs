@@ -91,9 +91,9 @@ impl Rings for OperatorClient {
             }
             Err(error) => return Err(error.into()),
         };
-        let datacenters = members.iter().filter_map(|member| member.tags.get("dc"));
+        let mut datacenters = members.iter().filter_map(|member| member.tags.get("dc"));
         // A token that may read no node sees no member.
-        let Some(datacenter) = datacenters.cloned().next() else {
+        let Some(datacenter) = datacenters.next().cloned() else {
             return Ok(Some(Vec::new()));
         };
         let ring = |pool, members: Vec<Member>| {

@@ -199,7 +199,10 @@ impl Raft<'_> {
     }
 
     fn find_longest_log(&self, findings: &mut Findings) {
-        let known = self.servers.iter().filter(|server| server.answered);
+        let answered = self.servers.iter().filter(|server| server.answered);
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            answered.partition(|server| server.last_log.is_some());
+        let known = known.iter();
         let known: Vec<_> = known
             .filter_map(|server| Some((server.last_log?, &server.id)))
             .collect();
@@ -212,12 +215,17 @@ impl Raft<'_> {
         };
         let holders = known.iter().filter(|(position, _)| *position == longest);
         let holders: Vec<_> = holders.map(|(_, id)| self.title(id)).collect();
-        let message = format!(
+        let mut message = format!(
             "the longest log of the servers that answered ends at index {} of term {}: {}",
             longest.index,
             longest.term,
             names(&holders)
         );
+        if !unknown.is_empty() {
+            let unknown = unknown.iter().map(|server| self.title(&server.id));
+            let unknown: Vec<_> = unknown.collect();
+            message += &format!("; the end of the log of {} is not known", names(&unknown));
+        }
         let next = "prefer such a server if the cluster has to be recovered; a server that did \
                     not answer may hold more";
         findings.add((Info, LongestLog), Some(self.name), None, message, next);

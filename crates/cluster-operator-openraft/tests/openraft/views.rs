@@ -125,6 +125,42 @@ async fn follower_names_the_leader_and_its_own_last_entry() {
 }
 
 #[tokio::test]
+async fn server_without_leader_shows_its_own_last_entry() {
+    let cluster = Cluster::start(3, 0, Elections::Soon).await;
+    let leader = cluster.leader().await;
+    let last = cluster.write(leader).await;
+    let last = LogPosition {
+        term: last.leader_id.term,
+        index: last.index,
+    };
+    let followers = cluster.followers().await;
+    let [alone, other] = followers[..] else {
+        panic!("{followers:?}");
+    };
+    until("all to have applied it", async || {
+        let applied = |metrics: &RaftMetrics<_, _>| metrics.last_applied.map(|entry| entry.index);
+        let metrics = cluster.raft(alone).metrics();
+        let applied = applied(&metrics.borrow());
+        (applied >= Some(last.index)).then_some(())
+    })
+    .await;
+    // The other one must not lead for a moment.
+    cluster.only_elects(|id| id == alone);
+    cluster.stop(other).await;
+    cluster.stop(leader).await;
+    let view = until("it to know no leader", async || {
+        let view = cluster.view(alone).await;
+        (view.leadership == Leadership::Unknown).then_some(view)
+    })
+    .await;
+    let mut servers = view.servers();
+    let own = servers.find(|(member, _)| member.id == view.id).unwrap();
+    let shown = own.1.unwrap().last_log;
+    assert!(shown >= Some(last), "{shown:?}");
+    cluster.close().await;
+}
+
+#[tokio::test]
 async fn version_is_the_position_of_the_configuration() {
     let cluster = Cluster::voters(1).await;
     let first = cluster.view(1).await;
