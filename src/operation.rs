@@ -12,7 +12,7 @@ use crate::autopilot::{AutopilotConfiguration, AutopilotState};
 use crate::diagnosis::{AskedServer, Diagnosis, ServerView};
 use crate::error::{OperatorError, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
-use crate::raft::{Consistency, PeerSelector, RaftConfiguration};
+use crate::raft::{ConfigVersion, Consistency, PeerSelector, RaftConfiguration, RemovalPlan};
 use crate::types::{DatacenterName, ServerId};
 
 pub use crate::error::{KeyringReply, RingOutcome};
@@ -195,6 +195,32 @@ pub enum Operation {
     ServerViews,
     /// Diagnose all datacenters and rings. It needs to read the keyring too.
     Diagnose,
+    /// Plan the removal of a server: show what it would do, and change nothing.
+    PlanRemoval {
+        /// The server.
+        server: PeerSelector,
+    },
+    /// Remove a server as planned: only from the configuration that the plan was made
+    /// for.
+    RemovePlanned {
+        /// The server to remove.
+        id: ServerId,
+        /// The version that the configuration must have.
+        version: ConfigVersion,
+    },
+    /// Remove a server whatever the quorum guard says. The leader still proves that a
+    /// majority of the voters that stay is alive.
+    ForceRemoval {
+        /// The server to remove.
+        id: ServerId,
+    },
+    /// Replace a voter with a server that has no vote, in one change.
+    ReplacePeer {
+        /// The voter to remove.
+        id: ServerId,
+        /// The server that becomes a voter in its place.
+        with: ServerId,
+    },
 }
 
 impl Operation {
@@ -216,13 +242,22 @@ impl Operation {
             Operation::Diagnose => "diagnose",
             Operation::OwnView => "own-view",
             Operation::ServerViews => "server-views",
+            Operation::PlanRemoval { .. } => "plan-removal",
+            Operation::RemovePlanned { .. } => "remove-planned",
+            Operation::ForceRemoval { .. } => "force-removal",
+            Operation::ReplacePeer { .. } => "replace-peer",
         }
     }
 
     /// Returns the server that the operation is about, for audits.
     pub(crate) fn subject(&self) -> Option<PeerSelector> {
         match self {
-            Operation::RemovePeer { server, .. } => Some(server.clone()),
+            Operation::RemovePeer { server, .. } | Operation::PlanRemoval { server } => {
+                Some(server.clone())
+            }
+            Operation::RemovePlanned { id, .. }
+            | Operation::ForceRemoval { id }
+            | Operation::ReplacePeer { id, .. } => Some(PeerSelector::Id(id.clone())),
             Operation::TransferLeadership { to } => to.clone().map(PeerSelector::Id),
             _ => None,
         }
@@ -237,8 +272,12 @@ impl Operation {
             | Operation::AutopilotState(_)
             | Operation::OwnView
             | Operation::ServerViews
-            | Operation::Diagnose => (Resource::Operator, Access::Read),
+            | Operation::Diagnose
+            | Operation::PlanRemoval { .. } => (Resource::Operator, Access::Read),
             Operation::RemovePeer { .. }
+            | Operation::RemovePlanned { .. }
+            | Operation::ForceRemoval { .. }
+            | Operation::ReplacePeer { .. }
             | Operation::TransferLeadership { .. }
             | Operation::SetAutopilotConfiguration { .. } => (Resource::Operator, Access::Write),
             Operation::Keyring { action, .. } => (
@@ -295,7 +334,7 @@ pub(crate) fn outcome(access: Access, answer: &Result<OperatorReply, OperatorErr
     }
 }
 
-/// The reply to an [`Operation`], with one variant for each operation.
+/// The reply to an [`Operation`]. All removals have the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum OperatorReply {
@@ -320,6 +359,10 @@ pub enum OperatorReply {
     ServerViews(Vec<AskedServer>),
     /// The state of the federation, and what is wrong with it.
     Diagnosis(Diagnosis),
+    /// The plan of a removal.
+    RemovalPlan(RemovalPlan),
+    /// The voter was replaced in the Raft configuration.
+    PeerReplaced,
 }
 
 impl OperatorReply {
@@ -329,7 +372,12 @@ impl OperatorReply {
         matches!(
             (operation, self),
             (Operation::RaftConfiguration(_), Reply::RaftConfiguration(_))
-                | (Operation::RemovePeer { .. }, Reply::PeerRemoved)
+                | (
+                    Operation::RemovePeer { .. }
+                        | Operation::RemovePlanned { .. }
+                        | Operation::ForceRemoval { .. },
+                    Reply::PeerRemoved
+                )
                 | (
                     Operation::TransferLeadership { .. },
                     Reply::LeadershipTransferred
@@ -347,6 +395,8 @@ impl OperatorReply {
                 | (Operation::OwnView, Reply::OwnView(_))
                 | (Operation::ServerViews, Reply::ServerViews(_))
                 | (Operation::Diagnose, Reply::Diagnosis(_))
+                | (Operation::PlanRemoval { .. }, Reply::RemovalPlan(_))
+                | (Operation::ReplacePeer { .. }, Reply::PeerReplaced)
         )
     }
 }

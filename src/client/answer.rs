@@ -14,6 +14,7 @@ use super::texts::{self, Asked, Excludes, Meaning, Reasons};
 use crate::acl::{Access, Resource};
 use crate::error::{ErrorKind, Outcome};
 use crate::operation::{KeyringAction, Operation};
+use crate::raft::RemovalPlan;
 use crate::transport::{Cause, Failure, JSON, media_type};
 use crate::types::cut_text;
 
@@ -90,13 +91,14 @@ impl Asked<'_> {
 
     /// Reads a problem document, which says what to do and what has changed.
     fn of_problem(&self, document: &Value, answer: &Response<Bytes>) -> Option<ClientError> {
-        /// RFC 9457, with two of the members that this library's servers add. With
-        /// the third, `kind` and `data` are an [`ErrorKind`].
+        /// RFC 9457, with the members that this library's servers add: `kind` and `data`
+        /// are an [`ErrorKind`].
         #[derive(Deserialize)]
         struct Problem {
             detail: String,
             outcome: Option<String>,
             kind: Option<String>,
+            plan: Option<Value>,
         }
 
         let problem = Problem::deserialize(document).ok()?;
@@ -111,7 +113,12 @@ impl Asked<'_> {
             None => self.concluded(answer, Excludes::Nothing, &message),
         };
         let error = ClientError::new(kind, self.operation);
-        Some(error.with_outcome(outcome).complete(message))
+        // A newer server's plan may not be readable.
+        let plan = problem
+            .plan
+            .and_then(|plan| RemovalPlan::deserialize(plan).ok());
+        let error = error.with_outcome(outcome).complete(message);
+        Some(error.with_plan(plan))
     }
 
     /// Reads a listing of rings some of which have failed.

@@ -9,6 +9,7 @@ use super::replies::RingListing;
 use super::texts;
 use crate::error::{ErrorKind, Outcome};
 use crate::operation::Operation;
+use crate::raft::RemovalPlan;
 
 /// Why an operation failed, and whether it was applied all the same.
 ///
@@ -41,6 +42,7 @@ pub struct ClientError {
     complete: bool,
     outcome: Outcome,
     rings: Vec<RingListing>,
+    plan: Option<Box<RemovalPlan>>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -54,6 +56,7 @@ impl ClientError {
             complete: false,
             outcome: Outcome::NotApplied,
             rings: Vec::new(),
+            plan: None,
             source: None,
             kind: Box::new(kind),
         }
@@ -95,6 +98,11 @@ impl ClientError {
         self
     }
 
+    pub(super) fn with_plan(mut self, plan: Option<RemovalPlan>) -> Self {
+        self.plan = plan.map(Box::new);
+        self
+    }
+
     pub(super) fn with_source(mut self, source: Option<Box<dyn Error + Send + Sync>>) -> Self {
         self.source = source;
         self
@@ -130,6 +138,12 @@ impl ClientError {
     /// [`Precise`](crate::consul::Dialect::Precise); otherwise empty.
     pub fn rings(&self) -> &[RingListing] {
         &self.rings
+    }
+
+    /// Returns the plan of a removal that was rejected by it, if the server answers in
+    /// [`Precise`](crate::consul::Dialect::Precise).
+    pub fn plan(&self) -> Option<&RemovalPlan> {
+        self.plan.as_deref()
     }
 
     /// Returns what to do about it, if the [message](ClientError::message) does not

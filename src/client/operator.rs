@@ -25,7 +25,9 @@ use crate::error::{ErrorKind, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation};
 use crate::peers::write_wiped;
-use crate::raft::{ConfigVersion, Consistency, LogPosition, PeerSelector, RaftConfiguration};
+use crate::raft::{
+    ConfigVersion, Consistency, LogPosition, PeerSelector, RaftConfiguration, RemovalPlan,
+};
 use crate::transport::{JSON, ServerUri, Transport, sensitive};
 use crate::types::{DatacenterName, ServerId};
 
@@ -210,17 +212,72 @@ impl OperatorClient {
             server: server.clone(),
             expected_index,
         };
-        let mut call = Call::new(Method::DELETE, "raft/peer", operation);
-        call = match server {
-            PeerSelector::Id(id) => call.with("id", id.as_str()),
-            PeerSelector::Address(address) => call.with("address", address.as_str()),
-        };
+        let mut call = Call::new(Method::DELETE, "raft/peer", operation).with_server(server);
         if let Some(expected) = expected_index {
             let configuration = self.configuration(Consistency::Default, begin).await?;
             check_index(&call.operation, expected, configuration.index)?;
             call = call.with("cas", &expected.to_string());
         }
         self.execute(&call, begin).await
+    }
+
+    /// Plans the removal of a server: returns what it would do, and changes nothing.
+    /// Consul cannot do it, and neither can this library's servers in a Consul dialect.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plan_removal(&self, server: &PeerSelector) -> Result<RemovalPlan, ClientError> {
+        let operation = Operation::PlanRemoval {
+            server: server.clone(),
+        };
+        let call = Call::new(Method::GET, "raft/removal-plan", operation).with_server(server);
+        self.read(&call, Instant::now()).await
+    }
+
+    /// Removes a server as [planned](OperatorClient::plan_removal). If the configuration
+    /// has changed since, the error is a [`Conflict`](ErrorKind::Conflict), and nothing
+    /// changes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove_planned(&self, plan: &RemovalPlan) -> Result<(), ClientError> {
+        let (id, version) = (plan.id(), plan.version());
+        let operation = Operation::RemovePlanned {
+            id: id.clone(),
+            version,
+        };
+        let call = Call::new(Method::POST, "raft/planned-removal", operation)
+            .with("id", id.as_str())
+            .with("version", &version.to_string());
+        self.execute(&call, Instant::now()).await
+    }
+
+    /// Removes a server whatever the quorum guard of the servers says. The leader still
+    /// proves that a majority of the voters that stay is alive. Consul cannot do it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn force_removal(&self, id: &ServerId) -> Result<(), ClientError> {
+        let operation = Operation::ForceRemoval { id: id.clone() };
+        let call = Call::new(Method::POST, "raft/forced-removal", operation);
+        let call = call.with("id", id.as_str());
+        self.execute(&call, Instant::now()).await
+    }
+
+    /// Replaces a voter with a server that has no vote and the whole log, in one change.
+    /// Consul cannot do it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn replace_peer(&self, id: &ServerId, with: &ServerId) -> Result<(), ClientError> {
+        let operation = Operation::ReplacePeer {
+            id: id.clone(),
+            with: with.clone(),
+        };
+        let call = Call::new(Method::POST, "raft/replacement", operation)
+            .with("id", id.as_str())
+            .with("with", with.as_str());
+        self.execute(&call, Instant::now()).await
     }
 
     /// Transfers the leadership to this voter, or to the best suited one. Consul
@@ -528,6 +585,13 @@ impl Call {
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         push(&mut self.query, name, value);
         self
+    }
+
+    fn with_server(self, server: &PeerSelector) -> Self {
+        match server {
+            PeerSelector::Id(id) => self.with("id", id.as_str()),
+            PeerSelector::Address(address) => self.with("address", address.as_str()),
+        }
     }
 }
 

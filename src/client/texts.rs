@@ -220,7 +220,9 @@ fn not_leader(_: &Asked<'_>, _: &str) -> ErrorKind {
 
 fn unknown_server(asked: &Asked<'_>, text: &str) -> ErrorKind {
     match asked.operation {
-        Operation::RemovePeer { server, .. } => ErrorKind::UnknownServer(server.clone()),
+        Operation::RemovePeer { server, .. } | Operation::PlanRemoval { server } => {
+            ErrorKind::UnknownServer(server.clone())
+        }
         Operation::TransferLeadership { to: Some(id) } => {
             ErrorKind::UnknownServer(PeerSelector::Id(id.clone()))
         }
@@ -371,6 +373,9 @@ pub(super) fn advice(kind: &ErrorKind, operation: &Operation) -> Option<String> 
         ErrorKind::UnknownServer(_) => "read the Raft configuration for ids and addresses",
         ErrorKind::LastVoter => "a cluster needs one voter: add another one first",
         ErrorKind::AlreadyLeader { .. } => "name another voter",
+        ErrorKind::NothingToReplace { .. } => "remove it instead",
+        ErrorKind::AlreadyVoter { .. } => "name a server without a vote",
+        ErrorKind::NotCaughtUp { .. } => "wait until it has the whole log",
         ErrorKind::NoTransferTarget => "add a voter, or bring one back",
         ErrorKind::TransferredElsewhere { .. } => "check that the target is up, then repeat it",
         ErrorKind::EncryptionOff => "start every node with a gossip key first",

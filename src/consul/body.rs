@@ -247,6 +247,8 @@ pub(super) struct Index<'a> {
     pub(super) dialect: &'static str,
     pub(super) datacenter: &'a str,
     pub(super) raft: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) quorum_guard: Option<&'static str>,
     pub(super) autopilot: bool,
     pub(super) rings: Vec<String>,
     pub(super) endpoints: Vec<IndexedEndpoint>,

@@ -21,8 +21,9 @@ use super::{error, unmarshal};
 use crate::autopilot::AutopilotConfiguration;
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
-use crate::raft::PeerSelector;
+use crate::raft::{ConfigVersion, PeerSelector};
 use crate::service::Caller;
+use crate::types::ServerId;
 
 /// A request that the service can be asked.
 #[derive(Debug)]
@@ -252,6 +253,20 @@ fn asked(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Asked, Mistake> {
         Endpoint::RaftPeer => remove_peer(parts)?,
         Endpoint::Diagnosis => Operation::Diagnose,
         Endpoint::TransferLeader => transfer_leadership(parts)?,
+        Endpoint::RemovalPlan => Operation::PlanRemoval {
+            server: peer(parts)?,
+        },
+        Endpoint::PlannedRemoval => Operation::RemovePlanned {
+            id: required(parts, "id")?,
+            version: version(parts)?,
+        },
+        Endpoint::ForcedRemoval => Operation::ForceRemoval {
+            id: required(parts, "id")?,
+        },
+        Endpoint::Replacement => Operation::ReplacePeer {
+            id: required(parts, "id")?,
+            with: required(parts, "with")?,
+        },
         Endpoint::AutopilotConfiguration if parts.method == "PUT" => {
             Operation::SetAutopilotConfiguration {
                 configuration: autopilot_rules(parts)?,
@@ -303,14 +318,33 @@ fn transfer_leadership(parts: &Parts<'_>) -> Result<Operation, Mistake> {
     })
 }
 
-fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Mistake> {
+/// Reads a parameter that has to name a server.
+fn required(parts: &Parts<'_>, name: &'static str) -> Result<ServerId, Mistake> {
+    let id = named(parts, name)?.ok_or(Mistake::MissingName(name))?;
+    Ok(id.into_owned().into())
+}
+
+/// Reads `?version`, which has to be a version.
+fn version(parts: &Parts<'_>) -> Result<ConfigVersion, Mistake> {
+    let version = parts.query.get("version").unwrap_or_default();
+    version
+        .parse()
+        .map_err(|_| Mistake::Version(version.into_owned()))
+}
+
+/// Reads the server that `?id` or `?address` names.
+fn peer(parts: &Parts<'_>) -> Result<PeerSelector, Mistake> {
     let id = named(parts, "id")?.filter(|_| parts.rules.peer_by_id);
-    let server = match (id, named(parts, "address")?) {
-        (None, None) => return Err(Mistake::NoPeer),
-        (Some(_), Some(_)) => return Err(Mistake::TwoPeers),
-        (Some(id), None) => PeerSelector::Id(id.into_owned().into()),
-        (None, Some(address)) => PeerSelector::Address(address.into_owned().into()),
-    };
+    match (id, named(parts, "address")?) {
+        (None, None) => Err(Mistake::NoPeer),
+        (Some(_), Some(_)) => Err(Mistake::TwoPeers),
+        (Some(id), None) => Ok(PeerSelector::Id(id.into_owned().into())),
+        (None, Some(address)) => Ok(PeerSelector::Address(address.into_owned().into())),
+    }
+}
+
+fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Mistake> {
+    let server = peer(parts)?;
     let expected_index = if parts.rules.peer_cas {
         cas(parts)?
     } else {

@@ -29,7 +29,8 @@ pub(super) struct Rules {
     pub(super) version: &'static str,
 
     // What is served.
-    /// `GET /v1/operator/`, which lists the endpoints.
+    /// `GET /v1/operator/`, which lists the endpoints, and the others that Consul does not
+    /// have: the plan of a removal, and the changes of Raft beside `raft/peer`.
     pub(super) index: bool,
     pub(super) autopilot: bool,
     /// `GET /v1/operator/diagnosis`.

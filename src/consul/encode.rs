@@ -63,7 +63,8 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
                 _ => response,
             }
         }
-        OperatorReply::PeerRemoved => Response::empty(200),
+        OperatorReply::PeerRemoved | OperatorReply::PeerReplaced => Response::empty(200),
+        OperatorReply::RemovalPlan(plan) => respond(view, 2 * SMALL, plan),
         OperatorReply::LeadershipTransferred => {
             respond(view, SMALL, &Transferred { success: true })
         }
@@ -101,9 +102,15 @@ pub(super) fn index(
     let (raft, autopilot) = (service.has_raft(), service.has_autopilot());
     let is_served = |endpoint: &Endpoint| match endpoint {
         Endpoint::Index | Endpoint::Diagnosis => true,
-        // A backend does not say whether it transfers the leadership, and one that does not
-        // answers 501.
-        Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::TransferLeader => raft,
+        // A backend does not say whether it transfers the leadership or replaces a voter, and
+        // one that does not answers 501.
+        Endpoint::RaftConfiguration
+        | Endpoint::RaftPeer
+        | Endpoint::TransferLeader
+        | Endpoint::RemovalPlan
+        | Endpoint::PlannedRemoval
+        | Endpoint::ForcedRemoval
+        | Endpoint::Replacement => raft,
         Endpoint::Keyring => service.pools().next().is_some(),
         Endpoint::AutopilotConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
             autopilot
@@ -129,6 +136,7 @@ pub(super) fn index(
         dialect: rules.name,
         datacenter: service.datacenter().as_str(),
         raft,
+        quorum_guard: raft.then(|| service.quorum_guard().name()),
         autopilot,
         rings: service.pools().map(ToString::to_string).collect(),
         endpoints: Endpoint::served(rules, offer)

@@ -25,6 +25,14 @@ pub enum Endpoint {
     RaftPeer,
     /// The transfer of leadership.
     TransferLeader,
+    /// The plan of a removal.
+    RemovalPlan,
+    /// The removal of a server as planned.
+    PlannedRemoval,
+    /// The removal of a server past the quorum guard.
+    ForcedRemoval,
+    /// The replacement of a voter.
+    Replacement,
     /// The gossip keys.
     Keyring,
     /// Autopilot's configuration.
@@ -104,11 +112,15 @@ const EFFECTIVE: [&str; 7] = [
 ];
 
 impl Endpoint {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 13] = [
         Endpoint::Index,
         Endpoint::RaftConfiguration,
         Endpoint::RaftPeer,
         Endpoint::TransferLeader,
+        Endpoint::RemovalPlan,
+        Endpoint::PlannedRemoval,
+        Endpoint::ForcedRemoval,
+        Endpoint::Replacement,
         Endpoint::Keyring,
         Endpoint::AutopilotConfiguration,
         Endpoint::AutopilotHealth,
@@ -142,7 +154,11 @@ impl Endpoint {
             .into_iter()
             .filter(move |endpoint| offer.has(*endpoint));
         offered.filter(|endpoint| match endpoint {
-            Endpoint::Index => rules.index,
+            Endpoint::Index
+            | Endpoint::RemovalPlan
+            | Endpoint::PlannedRemoval
+            | Endpoint::ForcedRemoval
+            | Endpoint::Replacement => rules.index,
             Endpoint::Diagnosis => rules.diagnosis,
             Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::Keyring => true,
             Endpoint::TransferLeader => rules.leadership_transfer,
@@ -165,6 +181,10 @@ impl Endpoint {
             Endpoint::RaftConfiguration => "raft/configuration",
             Endpoint::RaftPeer => "raft/peer",
             Endpoint::TransferLeader => "raft/transfer-leader",
+            Endpoint::RemovalPlan => "raft/removal-plan",
+            Endpoint::PlannedRemoval => "raft/planned-removal",
+            Endpoint::ForcedRemoval => "raft/forced-removal",
+            Endpoint::Replacement => "raft/replacement",
             Endpoint::Keyring => "keyring",
             Endpoint::AutopilotConfiguration => "autopilot/configuration",
             Endpoint::AutopilotHealth => "autopilot/health",
@@ -178,11 +198,15 @@ impl Endpoint {
         match self {
             Endpoint::Index
             | Endpoint::RaftConfiguration
+            | Endpoint::RemovalPlan
             | Endpoint::AutopilotHealth
             | Endpoint::AutopilotState
             | Endpoint::Diagnosis => &["GET"],
             Endpoint::RaftPeer => &["DELETE"],
-            Endpoint::TransferLeader => &["POST"],
+            Endpoint::TransferLeader
+            | Endpoint::PlannedRemoval
+            | Endpoint::ForcedRemoval
+            | Endpoint::Replacement => &["POST"],
             Endpoint::Keyring => &["GET", "POST", "PUT", "DELETE"],
             Endpoint::AutopilotConfiguration => &["GET", "PUT"],
         }
@@ -201,7 +225,10 @@ impl Endpoint {
     pub(super) fn parameters(self, method: &str) -> &'static [&'static str] {
         match (self, method) {
             (Endpoint::RaftPeer, _) => &["id", "address", "cas"],
-            (Endpoint::TransferLeader, _) => &["id"],
+            (Endpoint::RemovalPlan, _) => &["id", "address"],
+            (Endpoint::PlannedRemoval, _) => &["id", "version"],
+            (Endpoint::TransferLeader | Endpoint::ForcedRemoval, _) => &["id"],
+            (Endpoint::Replacement, _) => &["id", "with"],
             (Endpoint::Keyring, _) => &["relay-factor", "local-only"],
             (Endpoint::AutopilotConfiguration, "PUT") => &["cas"],
             _ => &[],
@@ -211,7 +238,10 @@ impl Endpoint {
     /// The [common parameters](COMMON_PARAMETERS) that have an effect.
     pub(super) fn effective(self, method: &str) -> &'static [&'static str] {
         match (self, method) {
-            (Endpoint::Index | Endpoint::Keyring | Endpoint::Diagnosis, _) => &EFFECTIVE[..4],
+            (
+                Endpoint::Index | Endpoint::RemovalPlan | Endpoint::Keyring | Endpoint::Diagnosis,
+                _,
+            ) => &EFFECTIVE[..4],
             (_, "GET") => &EFFECTIVE,
             _ => &EFFECTIVE[..4],
         }

@@ -12,7 +12,7 @@ use crate::acl::{Access, Identity};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{NodeFailure, NodeMessage};
 use crate::operation::RingOutcome;
-use crate::raft::PeerSelector;
+use crate::raft::{PeerSelector, RemovalPlan};
 
 /// Returns the status of an error in `Precise`.
 pub(super) fn of(error: &OperatorError) -> u16 {
@@ -26,6 +26,9 @@ pub(super) fn of(error: &OperatorError) -> u16 {
         | ErrorKind::Conflict { .. }
         | ErrorKind::TermChanged { .. }
         | ErrorKind::ChangeInProgress
+        | ErrorKind::NothingToReplace { .. }
+        | ErrorKind::AlreadyVoter { .. }
+        | ErrorKind::NotCaughtUp { .. }
         | ErrorKind::AlreadyLeader { .. }
         | ErrorKind::NotVoter { .. }
         | ErrorKind::NoTransferTarget
@@ -82,6 +85,9 @@ pub(super) fn respond(error: &OperatorError, view: &View) -> Response {
     let outcome = (view.access == Access::Write).then(|| error.outcome());
     let kind = shown(error.kind(), view.addresses);
     let mut text = precise_text(&kind);
+    if let Some(plan) = error.plan() {
+        text.push_str(&plan.ways_around());
+    }
     match outcome {
         Some(Outcome::Applied) => text.push_str(" (the change has been made)"),
         Some(Outcome::Unknown) => {
@@ -90,7 +96,7 @@ pub(super) fn respond(error: &OperatorError, view: &View) -> Response {
         Some(Outcome::NotApplied) | None => {}
     }
     let response = if view.form.problem {
-        problem_response(status, &text, outcome, Some(&kind))
+        problem_response(status, &text, outcome, Some(&kind), error.plan())
     } else {
         Response::text(status, text)
     };
@@ -118,13 +124,14 @@ pub(super) fn described(response: Response, error: &OperatorError) -> Response {
 
 pub(super) fn error_response(status: u16, text: &str, problem: bool) -> Response {
     if problem {
-        problem_response(status, text, None, None)
+        problem_response(status, text, None, None, None)
     } else {
         Response::text(status, text.to_owned())
     }
 }
 
-/// A problem document (RFC 9457) with the outcome, and the kind of the error with its data.
+/// A problem document (RFC 9457) with the outcome, the kind of the error with its data, and
+/// the plan of a removal that was rejected.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: &'static str,
@@ -135,6 +142,8 @@ struct Problem<'a> {
     outcome: Option<Outcome>,
     #[serde(flatten)]
     kind: Option<&'a ErrorKind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a RemovalPlan>,
 }
 
 fn problem_response(
@@ -142,6 +151,7 @@ fn problem_response(
     detail: &str,
     outcome: Option<Outcome>,
     kind: Option<&ErrorKind>,
+    plan: Option<&RemovalPlan>,
 ) -> Response {
     let problem = Problem {
         r#type: "about:blank",
@@ -150,6 +160,7 @@ fn problem_response(
         detail,
         outcome,
         kind,
+        plan,
     };
     match serde_json::to_vec(&problem) {
         Ok(body) => Response::new(status, PROBLEM, body),
@@ -333,7 +344,11 @@ fn denied(endpoint: Endpoint, access: Access) -> String {
         | Endpoint::Diagnosis
         | Endpoint::RaftConfiguration
         | Endpoint::RaftPeer
-        | Endpoint::TransferLeader => "Permission denied".into(),
+        | Endpoint::TransferLeader
+        | Endpoint::RemovalPlan
+        | Endpoint::PlannedRemoval
+        | Endpoint::ForcedRemoval
+        | Endpoint::Replacement => "Permission denied".into(),
     }
 }
 

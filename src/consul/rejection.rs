@@ -115,6 +115,10 @@ pub(super) enum Mistake {
     RepeatedHeader(&'static str),
     /// A name that is given without a value.
     EmptyName(&'static str),
+    /// A name that has to be given and is not.
+    MissingName(&'static str),
+    /// `?version` is not a version.
+    Version(String),
     /// A bound of [`Request`](super::Request).
     TooLong {
         what: String,
@@ -337,6 +341,14 @@ impl Mistake {
             Mistake::EmptyName(name) => {
                 format!("the query parameter {name:?} is empty: name a server")
             }
+            Mistake::MissingName(name) => {
+                format!("the query parameter {name:?} is missing: name a server")
+            }
+            Mistake::Version(value) => format!(
+                "the query parameter \"version\" must be a version such as 3-17{}: take it from \
+                 the removal's plan",
+                told(", not ", value)
+            ),
             Mistake::TooLong { what, limit } => format!("{what} is longer than {limit} bytes"),
             Mistake::TooMany { what, limit } => format!("there are more than {limit} {what}"),
             Mistake::NegativeDuration(field) => format!("{field:?} must not be negative"),

@@ -147,6 +147,30 @@ pub enum ErrorKind {
         "another change of the Raft configuration is in progress: repeat it once that is committed"
     )]
     ChangeInProgress,
+    /// The server to replace has no vote.
+    #[error("server {id} has no vote, so there is nothing to replace: remove it instead")]
+    NothingToReplace {
+        /// The server's id.
+        id: ServerId,
+    },
+    /// The server that should become a voter is one already.
+    #[error("server {id} has a vote already: name a server without one that has the whole log")]
+    AlreadyVoter {
+        /// The server's id.
+        id: ServerId,
+    },
+    /// The server that should become a voter does not have the whole log.
+    #[error(
+        "server {id} did not confirm a new log entry within {} ms, so nothing was changed: check \
+         that it is up, and wait until it has the whole log",
+        after.as_millis()
+    )]
+    NotCaughtUp {
+        /// The server's id.
+        id: ServerId,
+        /// The timeout of the proof.
+        after: Duration,
+    },
     /// The target of a leadership transfer is already the leader.
     #[error("server {id} leads already")]
     AlreadyLeader {
@@ -303,6 +327,9 @@ impl ErrorKind {
             ErrorKind::Conflict { .. } => "conflict",
             ErrorKind::TermChanged { .. } => "term-changed",
             ErrorKind::ChangeInProgress => "change-in-progress",
+            ErrorKind::NothingToReplace { .. } => "nothing-to-replace",
+            ErrorKind::AlreadyVoter { .. } => "already-voter",
+            ErrorKind::NotCaughtUp { .. } => "not-caught-up",
             ErrorKind::AlreadyLeader { .. } => "already-leader",
             ErrorKind::NotVoter { .. } => "not-voter",
             ErrorKind::NoTransferTarget => "no-transfer-target",

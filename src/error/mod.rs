@@ -7,9 +7,10 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::types::{InvalidKey, TEXT_LIMIT, cut_text};
+use crate::types::{InvalidKey, RemovalPlan, TEXT_LIMIT, cut_text};
 
 pub use kind::ErrorKind;
 pub use rings::{KeyringReply, RingOutcome};
@@ -37,6 +38,8 @@ pub struct OperatorError {
     outcome: Outcome,
     /// The outcome of each ring, if rings were asked.
     reply: Option<Box<KeyringReply>>,
+    /// The plan of the removal, if it was rejected by it.
+    plan: Option<Box<RemovalPlan>>,
     /// The number of servers that have forwarded this error.
     forwards: u8,
     source: Option<Arc<dyn Error + Send + Sync>>,
@@ -52,6 +55,8 @@ impl Serialize for OperatorError {
             outcome: Outcome,
             #[serde(skip_serializing_if = "Option::is_none")]
             reply: Option<&'a KeyringReply>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            plan: Option<&'a RemovalPlan>,
             forwards: u8,
         }
         let written = Written {
@@ -59,6 +64,7 @@ impl Serialize for OperatorError {
             text: self.kind.to_string(),
             outcome: self.outcome,
             reply: self.reply.as_deref(),
+            plan: self.plan.as_deref(),
             forwards: self.forwards,
         };
         written.serialize(serializer)
@@ -67,6 +73,14 @@ impl Serialize for OperatorError {
 
 impl<'de> Deserialize<'de> for OperatorError {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// A newer server's plan may have a guard that this version does not know.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Plan {
+            Known(Box<RemovalPlan>),
+            Unknown(IgnoredAny),
+        }
+
         #[derive(Deserialize)]
         struct Read {
             /// `None` if this version does not know the kind.
@@ -75,6 +89,7 @@ impl<'de> Deserialize<'de> for OperatorError {
             text: String,
             outcome: Outcome,
             reply: Option<Box<KeyringReply>>,
+            plan: Option<Plan>,
             #[serde(default)]
             forwards: u8,
         }
@@ -84,6 +99,10 @@ impl<'de> Deserialize<'de> for OperatorError {
             kind: read.kind.unwrap_or_else(unknown),
             outcome: read.outcome,
             reply: read.reply,
+            plan: match read.plan {
+                Some(Plan::Known(plan)) => Some(plan),
+                Some(Plan::Unknown(_)) | None => None,
+            },
             forwards: read.forwards,
             source: None,
         })
@@ -134,6 +153,7 @@ impl OperatorError {
             outcome: kind.outcome(),
             kind: Box::new(kind),
             reply: None,
+            plan: None,
             forwards: 0,
             source: None,
         }
@@ -186,6 +206,13 @@ impl OperatorError {
         self
     }
 
+    /// Adds the plan by which a removal was rejected.
+    #[must_use]
+    pub fn with_plan(mut self, plan: RemovalPlan) -> Self {
+        self.plan = Some(Box::new(plan));
+        self
+    }
+
     /// Counts one more server that forwards this error.
     #[must_use]
     pub(crate) fn forwarded(mut self) -> Self {
@@ -193,12 +220,14 @@ impl OperatorError {
         self
     }
 
-    /// Limits the size of an error of another server: drops the outcomes of rings, and
+    /// Limits the size of an error of another server: drops the outcomes of rings and the
+    /// plan, and
     /// replaces a kind of more than [`TEXT_LIMIT`] bytes with its text, cut to the
     /// limit.
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
         self.reply = None;
+        self.plan = None;
         let size = serde_json::to_vec(&self.kind).map(|kind| kind.len());
         if size.is_ok_and(|size| size > TEXT_LIMIT) {
             let message = cut_text(self.to_string());
@@ -221,6 +250,13 @@ impl OperatorError {
     /// not confirm.
     pub fn reply(&self) -> Option<&KeyringReply> {
         self.reply.as_deref()
+    }
+
+    /// Returns the plan of a removal that was rejected by its arithmetic: a
+    /// [`QuorumLoss`](ErrorKind::QuorumLoss) or a [`LastVoter`](ErrorKind::LastVoter)
+    /// of the service.
+    pub fn plan(&self) -> Option<&RemovalPlan> {
+        self.plan.as_deref()
     }
 
     /// Converts the error into the outcome of each ring.
@@ -248,7 +284,11 @@ impl OperatorError {
 
 impl fmt::Display for OperatorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.kind, f)
+        fmt::Display::fmt(&self.kind, f)?;
+        match &self.plan {
+            Some(plan) => f.write_str(&plan.ways_around()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -264,7 +304,10 @@ impl Error for OperatorError {
 impl PartialEq for OperatorError {
     fn eq(&self, other: &Self) -> bool {
         let parts = |error: &Self| (error.outcome, error.forwards);
-        self.kind == other.kind && parts(self) == parts(other) && self.reply == other.reply
+        self.kind == other.kind
+            && parts(self) == parts(other)
+            && self.reply == other.reply
+            && self.plan == other.plan
     }
 }
 
@@ -294,6 +337,14 @@ mod tests {
         let back: OperatorError = serde_json::from_str(&json).unwrap();
         assert_eq!(back, error);
         assert!(back.source().is_none());
+    }
+
+    #[test]
+    fn unreadable_plan_leaves_the_rest_of_the_error() {
+        let json = r#"{"kind":"last-voter","text":"","outcome":"not-applied","forwards":0,
+            "plan":{"ID":"a","QuorumGuard":"astrology"}}"#;
+        let error: OperatorError = serde_json::from_str(json).unwrap();
+        assert_eq!(error, OperatorError::new(ErrorKind::LastVoter));
     }
 
     #[test]

@@ -13,13 +13,15 @@ use crate::raft::{
 };
 use crate::types::ServerId;
 
-/// A removal that was made, with the configuration before and after it. Each shows
-/// which servers the leader saw alive at that moment.
+/// A removal or a replacement that was made, with the configuration before and after
+/// it. Each shows which servers the leader saw alive at that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RaftChange {
     /// The server that was removed.
     pub removed: ServerId,
+    /// The server that became a voter in its place, if it was replaced.
+    pub added: Option<ServerId>,
     /// The configuration before.
     pub before: RaftConfiguration,
     /// The configuration after.

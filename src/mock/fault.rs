@@ -231,9 +231,9 @@ impl Fault {
         Fault::new(text, FaultKind::StaleHint(server, leader))
     }
 
-    /// The datacenter's next removal fails with this outcome; it is made unless
-    /// the outcome is [`NotApplied`](Outcome::NotApplied). Several such faults
-    /// affect as many removals, in order.
+    /// The datacenter's next removal or replacement fails with this outcome; it is made
+    /// unless the outcome is [`NotApplied`](Outcome::NotApplied). Several such faults
+    /// affect as many changes, in order.
     pub fn fail_removal(datacenter: impl Into<DatacenterName>, outcome: Outcome) -> Self {
         let datacenter = datacenter.into();
         let text = format!("the next removal in {datacenter} fails: {outcome:?}");
@@ -244,7 +244,7 @@ impl Fault {
     }
 
     /// The server is cut off from the others' Raft in the middle of the next
-    /// removal in its datacenter: after the proof, and before it has the entry, or,
+    /// removal or replacement in its datacenter: after the proof, and before it has the entry, or,
     /// if it leads, before any other server has.
     ///
     /// If the other voters that stay are a majority, the removal succeeds. If they

@@ -1,21 +1,59 @@
-//! The changes of a simulated Raft cluster: removals, joins and transfers.
+//! The changes of a simulated Raft cluster: removals, replacements, joins and transfers.
 
 use std::time::Duration;
 
 use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::RaftFault;
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::raft::{ConfigVersion, PeerSelector, PendingChange, Proof, Removal};
+use crate::raft::{
+    ConfigVersion, PeerSelector, PendingChange, Proof, RaftServer, Removal, Replacement, Suffrage,
+};
 use crate::types::ServerId;
 
+/// A removal, or a replacement if a server gets the vote of the one that is removed.
+pub(super) struct Change<'a> {
+    id: &'a ServerId,
+    with: Option<&'a ServerId>,
+    term: u64,
+    version: ConfigVersion,
+    proof: Proof,
+    timeout: Duration,
+}
+
+impl<'a> From<&'a Removal> for Change<'a> {
+    fn from(removal: &'a Removal) -> Self {
+        Change {
+            id: &removal.id,
+            with: None,
+            term: removal.term,
+            version: removal.version,
+            proof: removal.proof,
+            timeout: removal.timeout,
+        }
+    }
+}
+
+impl<'a> From<&'a Replacement> for Change<'a> {
+    fn from(replacement: &'a Replacement) -> Self {
+        Change {
+            id: &replacement.id,
+            with: Some(&replacement.with),
+            term: replacement.term,
+            version: replacement.version,
+            proof: replacement.proof,
+            timeout: replacement.timeout,
+        }
+    }
+}
+
 impl Cluster {
-    /// Executes a removal. The caller has checked that its server leads.
-    pub(super) fn remove(&mut self, removal: &Removal) -> Result<(), OperatorError> {
-        let (expected, actual) = (removal.term, self.log.term);
+    /// Executes a change. The caller has checked that its server leads.
+    pub(super) fn execute(&mut self, change: Change<'_>) -> Result<(), OperatorError> {
+        let (expected, actual) = (change.term, self.log.term);
         if expected != actual {
             return Err(ErrorKind::TermChanged { expected, actual }.into());
         }
-        let (expected, actual) = (removal.version, self.version());
+        let (expected, actual) = (change.version, self.version());
         if expected != actual {
             return Err(ErrorKind::Conflict { expected, actual }.into());
         }
@@ -24,11 +62,15 @@ impl Cluster {
                 return Err(ErrorKind::ChangeInProgress.into());
             }
             Some((fault, joint, _)) => {
-                self.prove(&joint, removal)?;
+                self.prove(&Change {
+                    id: &joint,
+                    with: None,
+                    ..change
+                })?;
                 self.faults.retain(|active| active.by != fault);
-                self.commit_removal(&joint)?;
+                self.commit(&joint, None)?;
                 let actual = self.version();
-                return if joint == removal.id {
+                return if joint == *change.id && change.with.is_none() {
                     Ok(())
                 } else {
                     Err(ErrorKind::Conflict { expected, actual }.into())
@@ -36,31 +78,44 @@ impl Cluster {
             }
             None => {}
         }
-        let servers = &self.log.configuration.servers;
-        let removed = servers.iter().find(|server| server.id == removal.id);
-        let is_voter = removed
-            .ok_or_else(|| ErrorKind::UnknownServer(PeerSelector::Id(removal.id.clone())))?
-            .is_voter();
-        if is_voter && self.voters().count() == 1 {
-            return Err(ErrorKind::LastVoter.into());
-        }
-        self.prove(&removal.id, removal)?;
+        self.check_servers(&change)?;
+        self.prove(&change)?;
         let fails = |active: &Active| matches!(active.fault, RaftFault::FailRemoval(_));
         let failed = self.faults.iter().position(fails);
         let failed = failed.map(|at| self.faults.remove(at).fault);
         let Some(RaftFault::FailRemoval(outcome)) = failed else {
-            return self.commit_removal(&removal.id);
+            return self.commit(change.id, change.with);
         };
         if outcome != Outcome::NotApplied {
             // The fault decides the outcome.
-            self.commit_removal(&removal.id).ok();
+            self.commit(change.id, change.with).ok();
         }
         Err(OperatorError::backend("a fault of the test").with_outcome(outcome))
     }
 
-    /// Appends a removal and commits it, if the voters that stay are still a
-    /// majority.
-    fn commit_removal(&mut self, id: &ServerId) -> Result<(), OperatorError> {
+    fn check_servers(&self, change: &Change<'_>) -> Result<(), OperatorError> {
+        let is_voter = |id: &ServerId| {
+            let mut servers = self.log.configuration.servers.iter();
+            let server = servers.find(|server| server.id == *id);
+            server.map(RaftServer::is_voter).ok_or_else(|| {
+                OperatorError::from(ErrorKind::UnknownServer(PeerSelector::Id(id.clone())))
+            })
+        };
+        let id = || change.id.clone();
+        match (is_voter(change.id)?, change.with) {
+            (true, None) if self.voters().count() == 1 => Err(ErrorKind::LastVoter.into()),
+            (_, None) => Ok(()),
+            (false, Some(_)) => Err(ErrorKind::NothingToReplace { id: id() }.into()),
+            (true, Some(with)) if is_voter(with)? => {
+                Err(ErrorKind::AlreadyVoter { id: with.clone() }.into())
+            }
+            (true, Some(_)) => Ok(()),
+        }
+    }
+
+    /// Appends a change and commits it, if the voters after it that the leader reaches
+    /// are still a majority.
+    fn commit(&mut self, id: &ServerId, with: Option<&ServerId>) -> Result<(), OperatorError> {
         for active in &mut self.faults {
             if active.fault == RaftFault::LoseAtRemoval {
                 active.fault = RaftFault::Lost;
@@ -74,11 +129,17 @@ impl Cluster {
             let before = self.known_to(&leader)?;
             let servers = &mut self.log.configuration.servers;
             servers.retain(|server| server.id != *id);
+            for server in servers {
+                if with == Some(&server.id) {
+                    server.suffrage = Suffrage::Voter;
+                }
+            }
             self.append_configuration();
             self.replicate(&leader, Some(id));
             let after = self.known_to(&leader)?;
             self.changes.push(RaftChange {
                 removed: id.clone(),
+                added: with.cloned(),
                 before,
                 after,
             });
@@ -136,7 +197,7 @@ impl Cluster {
                 timeout: Duration::MAX,
             };
             let count = self.log.configuration.servers.len() as u64;
-            count > self.autopilot.min_quorum && self.remove(&removal).is_ok()
+            count > self.autopilot.min_quorum && self.execute(Change::from(&removal)).is_ok()
         });
         dead
     }
@@ -159,18 +220,17 @@ impl Cluster {
         }
     }
 
-    /// Counts the voters that stay and that the leader reaches. Replication takes no
+    /// Counts the voters after the change that the leader reaches. Replication takes no
     /// time here, so that no entry has to be written for the proof.
-    fn prove(&self, removed: &ServerId, removal: &Removal) -> Result<(), OperatorError> {
-        let stayers = self.voters().filter(|voter| voter.id != *removed);
+    fn prove(&self, change: &Change<'_>) -> Result<(), OperatorError> {
         let leader = self.leader.as_ref();
-        let confirmed = stayers
-            .clone()
-            .filter(|voter| leader.is_some_and(|leader| self.hears(leader, &voter.id)))
-            .count();
-        let needed = removal.proof.needed(stayers.count());
+        let confirms = |id: &ServerId| leader.is_some_and(|leader| self.hears(leader, id));
+        let stayers = self.voters().map(|voter| &voter.id);
+        let voters = stayers.filter(|id| *id != change.id).chain(change.with);
+        let confirmed = voters.clone().filter(|id| confirms(id)).count();
+        let needed = change.proof.needed(voters.count());
+        let after = change.timeout / 4;
         if confirmed < needed {
-            let after = removal.timeout / 4;
             let unproven = ErrorKind::QuorumUnproven {
                 confirmed,
                 needed,
@@ -178,6 +238,12 @@ impl Cluster {
             };
             return Err(unproven.into());
         }
-        Ok(())
+        match change.with {
+            Some(with) if !confirms(with) => {
+                let id = with.clone();
+                Err(ErrorKind::NotCaughtUp { id, after }.into())
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -10,7 +10,7 @@ use super::clock::{Gate, MockClock, lock};
 use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::{FaultId, RaftFault};
 use crate::error::OperatorError;
-use crate::raft::{RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal};
+use crate::raft::{RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal, Replacement};
 use crate::timer::Timer;
 use crate::types::{ServerAddress, ServerId};
 
@@ -146,7 +146,7 @@ impl MockRaft {
         self.cluster(|cluster| cluster.join(&id.into()))
     }
 
-    /// Returns all removals so far.
+    /// Returns all removals and replacements so far.
     pub fn changes(&self) -> Vec<RaftChange> {
         self.cluster(|cluster| cluster.changes.clone())
     }
@@ -223,7 +223,13 @@ impl RaftBackend for MockRaft {
     }
 
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.call_leader(|cluster| cluster.remove(removal)).await
+        self.call_leader(|cluster| cluster.execute(removal.into()))
+            .await
+    }
+
+    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
+        self.call_leader(|cluster| cluster.execute(replacement.into()))
+            .await
     }
 
     async fn transfer_leadership(&self, to: &ServerId, _: Duration) -> Result<(), OperatorError> {

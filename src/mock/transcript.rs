@@ -326,6 +326,10 @@ pub(super) fn describe(request: &OperatorRequest) -> String {
             format!("set the autopilot configuration{condition}")
         }
         Operation::AutopilotState(_) => "read the autopilot state".into(),
+        Operation::PlanRemoval { server } => format!("plan the removal of {server}"),
+        Operation::RemovePlanned { id, version } => format!("remove {id} if at version {version}"),
+        Operation::ForceRemoval { id } => format!("force the removal of {id}"),
+        Operation::ReplacePeer { id, with } => format!("replace {id} with {with}"),
     };
     if let Some(datacenter) = &request.datacenter {
         text.push_str(&format!(" in {datacenter}"));

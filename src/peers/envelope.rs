@@ -151,7 +151,7 @@ fn read<T: DeserializeOwned>(
 /// which can be a key.
 fn malformed(error: serde_json::Error) -> String {
     format!(
-        "unexpected JSON at line {}, column {}",
+        "unexpected JSON at line {}, column {}: check that all servers run the same version",
         error.line(),
         error.column()
     )

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{RaftView, Removal};
+use super::{RaftView, Removal, Replacement};
 use crate::error::OperatorError;
 use crate::types::ServerId;
 
@@ -70,9 +70,33 @@ use crate::types::ServerId;
 /// [`Proof::Margin`](crate::raft::Proof::Margin) closes the window if there are enough
 /// voters.
 ///
+/// ## Replacement
+/// [`replace_server`](RaftBackend::replace_server) removes a voter and makes a server
+/// without a vote a voter in its place, in one change. There is never a configuration
+/// with one voter less or more than before, so the cluster tolerates as many failures
+/// as before, also in the window between the proof and the commit. The steps are those
+/// of a removal, with these differences:
+///
+/// 1. The new voter must be a server without a vote, and the old one a voter. If a joint
+///    configuration is committed and its change is not in progress any more, finish it
+///    first. If that makes exactly the requested change, return `Ok`, otherwise a
+///    conflict with the new version.
+/// 2. The proof is made on the voters after the change: the old voter does not count,
+///    the new one does. In addition, the new voter itself must hold the entry, and so
+///    the whole log. If it does not, return
+///    [`NotCaughtUp`](crate::ErrorKind::NotCaughtUp) and append nothing.
+/// 3. The change replaces the set of voters at once, for example as one joint
+///    configuration. Do not add the new voter first or remove the old one first.
+/// 4. Return `Ok` when a majority of the new voters holds the final entry, and no joint
+///    configuration is in force any more. The old voter is not in the configuration, not
+///    even as a server without a vote.
+///
+/// A backend that cannot change two servers at once leaves the default, which is
+/// unsupported. Do not emulate the change with two.
+///
 /// Source: the Raft thesis, sections 4.1 to 4.3, and experiments with openraft 0.9
 /// and raft-rs 0.7, in which leaving out any of the steps left clusters without a
-/// leader.
+/// leader. A replacement in one change never did.
 #[async_trait]
 pub trait RaftBackend: Send + Sync {
     /// Returns this server's own view at one moment.
@@ -119,6 +143,30 @@ pub trait RaftBackend: Send + Sync {
     /// not block the next change.
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError>;
 
+    /// Replaces a voter with a server that has no vote, in one change, as described in
+    /// the [contract](RaftBackend#replacement). The leader can be replaced too. Returns
+    /// within [`Replacement::timeout`].
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) by default. Otherwise those of
+    /// [`remove_server`](RaftBackend::remove_server) except
+    /// [`LastVoter`](crate::ErrorKind::LastVoter), and
+    /// - [`NothingToReplace`](crate::ErrorKind::NothingToReplace) if the old server has
+    ///   no vote
+    /// - [`AlreadyVoter`](crate::ErrorKind::AlreadyVoter) if the new server has one
+    /// - [`NotCaughtUp`](crate::ErrorKind::NotCaughtUp) if the new server does not have
+    ///   the whole log
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either the old or the new configuration, and does
+    /// not block the next change.
+    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
+        let _ = replacement;
+        Err(OperatorError::unsupported(
+            "replacing a voter in one change",
+        ))
+    }
+
     /// Transfers leadership to this server. The service has checked that it is another
     /// voter. Returns within `timeout`.
     ///
@@ -162,6 +210,10 @@ macro_rules! forward {
 
             async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
                 (**self).remove_server(removal).await
+            }
+
+            async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
+                (**self).replace_server(replacement).await
             }
 
             async fn transfer_leadership(

@@ -1,19 +1,23 @@
-//! The Raft configuration, the removal of servers, and leadership transfer.
+//! The Raft configuration, the removal and replacement of servers, and leadership
+//! transfer.
 
 mod backend;
 mod configuration;
-mod guard;
+mod plan;
+mod selection;
 mod view;
 
 pub use backend::RaftBackend;
 pub use configuration::{RaftConfiguration, RaftServer};
-pub use guard::QuorumGuard;
 pub use view::{
-    Leadership, Membership, PendingChange, Proof, RaftMember, RaftView, Removal, ServerStatus,
+    Leadership, Membership, PendingChange, Proof, RaftMember, RaftView, Removal, Replacement,
+    ServerStatus,
 };
 
 pub use crate::types::{
-    ConfigVersion, Consistency, LeaderHint, LogPosition, PeerSelector, Suffrage,
+    ConfigVersion, Consistency, InvalidConfigVersion, LeaderHint, LogPosition, PeerSelector,
+    QuorumGuard, RemovalPlan, RemovalVerdict, Suffrage, VoterCount,
 };
 
-pub(crate) use guard::{selected, transfer_target};
+pub(crate) use plan::proof_of;
+pub(crate) use selection::{check_replacement, selected, transfer_target};

@@ -1,11 +1,11 @@
-//! A server's view of its Raft cluster, and the removal of a server.
+//! A server's view of its Raft cluster, and the changes of its configuration.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::types::{
     ConfigVersion, LeaderHint, LogPosition, NodeName, PeerSelector, ProtocolVersion, ServerAddress,
-    ServerId, Suffrage,
+    ServerId, Suffrage, majority,
 };
 
 /// The leader in the view of one server.
@@ -279,7 +279,7 @@ impl Proof {
     /// assert_eq!(Proof::Margin.needed(2), 3);
     /// ```
     pub fn needed(self, stayers: usize) -> usize {
-        let majority = stayers / 2 + 1;
+        let majority = majority(stayers);
         match self {
             Proof::Majority => majority,
             Proof::Margin => majority + 1,
@@ -309,6 +309,52 @@ impl Removal {
     pub fn new(id: impl Into<ServerId>, view: &RaftView, timeout: Duration) -> Self {
         Removal {
             id: id.into(),
+            term: view.term,
+            version: view.version,
+            proof: Proof::default(),
+            timeout,
+        }
+    }
+
+    /// Sets the proof.
+    #[must_use]
+    pub fn with_proof(mut self, proof: Proof) -> Self {
+        self.proof = proof;
+        self
+    }
+}
+
+/// The replacement of a voter in one change, valid only for the view that it is based
+/// on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replacement {
+    /// The voter to remove.
+    pub id: ServerId,
+    /// The server without a vote that becomes a voter in its place.
+    pub with: ServerId,
+    /// The leader's term in that view.
+    pub term: u64,
+    /// The configuration's version in that view.
+    pub version: ConfigVersion,
+    /// The proof to make on the new voters before the change is appended.
+    pub proof: Proof,
+    /// The timeout of the whole call.
+    pub timeout: Duration,
+}
+
+impl Replacement {
+    /// Creates the replacement of a voter of the cluster in this view, with the proof of
+    /// a majority.
+    pub fn new(
+        id: impl Into<ServerId>,
+        with: impl Into<ServerId>,
+        view: &RaftView,
+        timeout: Duration,
+    ) -> Self {
+        Replacement {
+            id: id.into(),
+            with: with.into(),
             term: view.term,
             version: view.version,
             proof: Proof::default(),

@@ -21,7 +21,9 @@ use crate::operation::{
     KeyringAction, KeyringReply, KeyringScope, Operation, OperatorReply, OperatorRequest,
 };
 use crate::peers::{Envelope, EnvelopeReply, Peers};
-use crate::raft::{Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration};
+use crate::raft::{
+    Consistency, PeerSelector, QuorumGuard, RaftBackend, RaftConfiguration, RemovalPlan,
+};
 use crate::timer::{Budget, Timer};
 use crate::types::{DatacenterName, ServerId};
 
@@ -110,6 +112,11 @@ impl OperatorService {
     /// Tells whether the server has a Raft.
     pub fn has_raft(&self) -> bool {
         self.inner.raft.is_some()
+    }
+
+    /// Returns the rule by which removals of voters are rejected while this server leads.
+    pub fn quorum_guard(&self) -> QuorumGuard {
+        self.inner.quorum_guard
     }
 
     /// Tells whether the server has an autopilot.
@@ -208,6 +215,63 @@ impl OperatorService {
             server,
             expected_index,
         };
+        self.ask(caller, operation).await.map(drop)
+    }
+
+    /// Plans the removal of a server: returns what it would do, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn plan_removal(
+        &self,
+        caller: &Caller,
+        server: PeerSelector,
+    ) -> Result<RemovalPlan, OperatorError> {
+        let operation = Operation::PlanRemoval { server };
+        value_of!(self.ask(caller, operation).await?, RemovalPlan)
+    }
+
+    /// Removes a server as planned. If the configuration has changed since, the error is
+    /// a [`Conflict`](ErrorKind::Conflict), and nothing changes. The quorum guard decides
+    /// again, because the health of the voters may have changed.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn remove_planned(
+        &self,
+        caller: &Caller,
+        plan: &RemovalPlan,
+    ) -> Result<(), OperatorError> {
+        let operation = Operation::RemovePlanned {
+            id: plan.id().clone(),
+            version: plan.version(),
+        };
+        self.ask(caller, operation).await.map(drop)
+    }
+
+    /// Removes a server whatever the quorum guard says. The leader still proves that a
+    /// majority of the voters that stay is alive, and the last voter stays.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call).
+    pub async fn force_removal(&self, caller: &Caller, id: ServerId) -> Result<(), OperatorError> {
+        let operation = Operation::ForceRemoval { id };
+        self.ask(caller, operation).await.map(drop)
+    }
+
+    /// Replaces a voter with a server that has no vote and the whole log, in one change.
+    /// The cluster tolerates as many failures as before at every moment.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call). [`Unsupported`](ErrorKind::Unsupported) if the
+    /// Raft cannot do it.
+    pub async fn replace_peer(
+        &self,
+        caller: &Caller,
+        id: ServerId,
+        with: ServerId,
+    ) -> Result<(), OperatorError> {
+        let operation = Operation::ReplacePeer { id, with };
         self.ask(caller, operation).await.map(drop)
     }
 

@@ -1,5 +1,6 @@
 //! Raft and autopilot operations on the server that serves them.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,15 +10,62 @@ use crate::autopilot::{AutopilotBackend, AutopilotConfiguration};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::operation::{Operation, OperatorReply};
 use crate::raft::{
-    ConfigVersion, Consistency, Leadership, PeerSelector, RaftBackend, RaftConfiguration, RaftView,
-    Removal, selected, transfer_target,
+    ConfigVersion, Consistency, Leadership, PeerSelector, QuorumGuard, RaftBackend,
+    RaftConfiguration, RaftView, Removal, RemovalPlan, Replacement, check_replacement, proof_of,
+    transfer_target,
 };
 use crate::timer::Budget;
 use crate::types::ServerId;
 
-/// The largest number of attempts of a removal. It is retried if the cluster changed
+/// The largest number of attempts of a change. It is retried if the cluster changed
 /// after the view that it was based on.
-const REMOVAL_ATTEMPTS: usize = 4;
+const CHANGE_ATTEMPTS: usize = 4;
+
+/// A change of the Raft configuration.
+pub(super) enum Change<'a> {
+    Remove {
+        server: Cow<'a, PeerSelector>,
+        expected: Expected,
+        guard: QuorumGuard,
+    },
+    Replace {
+        id: &'a ServerId,
+        with: &'a ServerId,
+    },
+}
+
+/// The version that a request expects the configuration to have.
+pub(super) enum Expected {
+    Any,
+    /// An index of any term.
+    Index(u64),
+    Version(ConfigVersion),
+}
+
+impl Change<'_> {
+    /// Returns true if the change may be made to a newer configuration too.
+    fn fits_any_version(&self) -> bool {
+        match self {
+            Change::Remove { expected, .. } => matches!(expected, Expected::Any),
+            Change::Replace { .. } => true,
+        }
+    }
+}
+
+impl Expected {
+    fn check(&self, actual: ConfigVersion) -> Result<(), OperatorError> {
+        let expected = match *self {
+            Expected::Any => actual,
+            Expected::Index(index) => ConfigVersion { index, ..actual },
+            Expected::Version(version) => version,
+        };
+        if expected == actual {
+            Ok(())
+        } else {
+            Err(ErrorKind::Conflict { expected, actual }.into())
+        }
+    }
+}
 
 /// The progress of a call, as far as its timeout and the observers have to know it.
 #[derive(Default)]
@@ -104,10 +152,20 @@ impl Inner {
         Ok(OperatorReply::RaftConfiguration(configuration))
     }
 
-    pub(super) async fn remove_peer(
+    /// `view` is the leader's view.
+    pub(super) fn plan_removal(
         &self,
         server: &PeerSelector,
-        expected_index: Option<u64>,
+        view: &RaftView,
+    ) -> Result<OperatorReply, OperatorError> {
+        let plan = RemovalPlan::new(view, server, self.quorum_guard)?;
+        Ok(OperatorReply::RemovalPlan(plan))
+    }
+
+    /// Changes the configuration. `view` is the leader's view.
+    pub(super) async fn change(
+        &self,
+        change: Change<'_>,
         mut view: RaftView,
         budget: Budget<'_>,
         progress: &Progress,
@@ -116,23 +174,37 @@ impl Inner {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let actual = view.version;
-            if let Some(index) = expected_index.filter(|index| *index != actual.index) {
-                let expected = ConfigVersion { index, ..actual };
-                return Err(ErrorKind::Conflict { expected, actual }.into());
-            }
-            let server = selected(&view, server)?;
-            let proof = self.quorum_guard.check(&view, server)?;
-            let removal = Removal::new(server.id.clone(), &view, budget.share()).with_proof(proof);
-            progress.begin();
-            let result = raft.remove_server(&removal).await;
+            let (result, reply) = match &change {
+                Change::Remove {
+                    server,
+                    expected,
+                    guard,
+                } => {
+                    expected.check(view.version)?;
+                    let plan = RemovalPlan::new(&view, server, *guard)?;
+                    let removal = Removal::new(plan.id().clone(), &view, budget.share())
+                        .with_proof(plan.proof()?);
+                    progress.begin();
+                    let result = raft.remove_server(&removal).await;
+                    (result, OperatorReply::PeerRemoved)
+                }
+                Change::Replace { id, with } => {
+                    check_replacement(&view, id, with)?;
+                    let replacement =
+                        Replacement::new((*id).clone(), (*with).clone(), &view, budget.share())
+                            .with_proof(proof_of(self.quorum_guard));
+                    progress.begin();
+                    let result = raft.replace_server(&replacement).await;
+                    (result, OperatorReply::PeerReplaced)
+                }
+            };
             progress.note(&result);
             match result {
-                Ok(()) => return Ok(OperatorReply::PeerRemoved),
+                Ok(()) => return Ok(reply),
                 Err(error)
                     if is_out_of_date(&error)
-                        && expected_index.is_none()
-                        && attempts < REMOVAL_ATTEMPTS => {}
+                        && change.fits_any_version()
+                        && attempts < CHANGE_ATTEMPTS => {}
                 Err(error) => return Err(error),
             }
             view = raft.view().await.map_err(unchanged)?;

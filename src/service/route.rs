@@ -1,17 +1,18 @@
 //! The routing of operations to the server that serves them.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::raft::{Progress, not_leading, unchanged};
+use super::raft::{Change, Expected, Progress, not_leading, unchanged};
 use super::{Inner, deadline_exceeded, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::observer::{Source, Started, watch};
 use crate::operation::{Operation, OperatorReply, RequestId};
 use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
-use crate::raft::{Consistency, LeaderHint, Leadership, PeerSelector, RaftView};
+use crate::raft::{Consistency, LeaderHint, Leadership, PeerSelector, QuorumGuard, RaftView};
 use crate::timer::{Budget, Deadline};
 use crate::types::cut_name;
 
@@ -295,6 +296,7 @@ impl Inner {
                 let diagnosis = Box::pin(self.diagnose(call, budget)).await;
                 diagnosis.map(OperatorReply::Diagnosis)
             }
+            (Operation::PlanRemoval { server }, Some(view)) => self.plan_removal(server, &view),
             (
                 Operation::RemovePeer {
                     server,
@@ -302,8 +304,32 @@ impl Inner {
                 },
                 Some(view),
             ) => {
-                let removal = self.remove_peer(server, *expected_index, view, budget, progress);
-                Box::pin(removal).await
+                let change = Change::Remove {
+                    server: Cow::Borrowed(server),
+                    expected: expected_index.map_or(Expected::Any, Expected::Index),
+                    guard: self.quorum_guard,
+                };
+                Box::pin(self.change(change, view, budget, progress)).await
+            }
+            (Operation::RemovePlanned { id, version }, Some(view)) => {
+                let change = Change::Remove {
+                    server: Cow::Owned(PeerSelector::Id(id.clone())),
+                    expected: Expected::Version(*version),
+                    guard: self.quorum_guard,
+                };
+                Box::pin(self.change(change, view, budget, progress)).await
+            }
+            (Operation::ForceRemoval { id }, Some(view)) => {
+                let change = Change::Remove {
+                    server: Cow::Owned(PeerSelector::Id(id.clone())),
+                    expected: Expected::Any,
+                    guard: QuorumGuard::Off,
+                };
+                Box::pin(self.change(change, view, budget, progress)).await
+            }
+            (Operation::ReplacePeer { id, with }, Some(view)) => {
+                let change = Change::Replace { id, with };
+                Box::pin(self.change(change, view, budget, progress)).await
             }
             (Operation::TransferLeadership { to }, Some(view)) => {
                 let transfer = self.transfer_leadership(to.as_ref(), &view, budget, progress);

@@ -6,6 +6,7 @@ mod gossip;
 mod key;
 mod name;
 mod raft;
+mod removal;
 
 pub use access::{Access, AccessorId, DefaultPolicy, Identity, Resource};
 pub use gossip::{
@@ -14,6 +15,11 @@ pub use gossip::{
 };
 pub use key::{GossipKey, InvalidKey, exposed};
 pub use name::{DatacenterName, NodeName, ProtocolVersion, SegmentName, ServerAddress, ServerId};
-pub use raft::{ConfigVersion, Consistency, LeaderHint, LogPosition, PeerSelector, Suffrage};
+pub use raft::{
+    ConfigVersion, Consistency, InvalidConfigVersion, LeaderHint, LogPosition, PeerSelector,
+    Suffrage,
+};
+pub use removal::{QuorumGuard, RemovalPlan, RemovalVerdict, VoterCount};
 
 pub(crate) use name::{TEXT_LIMIT, cut_name, cut_text};
+pub(crate) use removal::majority;

@@ -1,6 +1,7 @@
 //! Positions in the Raft log, and how requests name servers and choose consistency.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ use super::{ServerAddress, ServerId};
 ///
 /// let version = ConfigVersion { term: 3, index: 17 };
 /// assert_eq!(version.to_string(), "3-17");
+/// assert_eq!("3-17".parse(), Ok(version));
+/// assert!("17".parse::<ConfigVersion>().is_err());
 /// ```
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -29,6 +32,25 @@ pub struct ConfigVersion {
 impl fmt::Display for ConfigVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.term, self.index)
+    }
+}
+
+/// The error for a text that is not a [`ConfigVersion`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a version of the Raft configuration is a term and an index, such as 3-17")]
+pub struct InvalidConfigVersion;
+
+impl FromStr for ConfigVersion {
+    type Err = InvalidConfigVersion;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConfigVersion> {
+        // `u64::from_str` accepts a plus sign.
+        let number = |digits: &str| digits.parse().ok().filter(|_| !digits.starts_with('+'));
+        let (term, index) = text.split_once('-').ok_or(InvalidConfigVersion)?;
+        match (number(term), number(index)) {
+            (Some(term), Some(index)) => Ok(ConfigVersion { term, index }),
+            _ => Err(InvalidConfigVersion),
+        }
     }
 }
 
@@ -117,6 +139,31 @@ pub enum Consistency {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn version_is_two_numbers() {
+        let largest = ConfigVersion {
+            term: u64::MAX,
+            index: 0,
+        };
+        assert_eq!(largest.to_string().parse(), Ok(largest));
+        for text in [
+            "",
+            "3",
+            "3-",
+            "-3",
+            "3-+4",
+            "3-4-5",
+            "3 - 4",
+            "99999999999999999999-1",
+        ] {
+            assert_eq!(
+                text.parse::<ConfigVersion>(),
+                Err(InvalidConfigVersion),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn selector_displays_as_in_consul() {

@@ -8,8 +8,9 @@ use cluster_operator::client::{ClientError, OperatorClient};
 use cluster_operator::consul::Dialect;
 use cluster_operator::keyring::RelayFactor;
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
-use cluster_operator::raft::{Consistency, PeerSelector};
+use cluster_operator::raft::{Consistency, PeerSelector, RemovalVerdict};
 use cluster_operator::server::OperatorHttp;
+use cluster_operator::service::Caller;
 use cluster_operator::{ErrorKind, Outcome, Pool, ServerId, Token};
 use tokio::net::TcpListener;
 
@@ -378,6 +379,7 @@ async fn precise_errors_arrive_with_all_their_data() {
         panic!("{error}");
     };
     assert_eq!((voters, alive), (2, 1));
+    assert_eq!(error.plan().unwrap().after().alive, 1);
     assert_eq!(error.advice(), None);
     assert_eq!(error.outcome(), Outcome::NotApplied);
 
@@ -397,6 +399,87 @@ async fn precise_errors_arrive_with_all_their_data() {
     };
     assert_eq!((failed.len(), *rings), (3, 3));
     assert_eq!(failed[0], ("dc1".into(), Pool::Wan));
+}
+
+#[tokio::test]
+async fn removal_is_planned_and_made_as_planned() {
+    let federation = federation();
+    let client = serve(&federation, "bob", Dialect::Precise).await;
+    let id = |name: &str| federation.raft(name).id().clone();
+    let plan = |name| {
+        let (client, server) = (client.clone(), PeerSelector::Id(id(name)));
+        async move { client.plan_removal(&server).await }
+    };
+    let (bob, carol) = (plan("bob").await.unwrap(), plan("carol").await.unwrap());
+    assert_eq!(carol.version().index, 22);
+    assert_eq!(carol.verdict(), RemovalVerdict::ReducesTolerance);
+    let direct = federation.service("alice");
+    let selector = PeerSelector::Id(id("carol"));
+    let caller = Caller::with_token(Token::new("root"));
+    assert_eq!(
+        direct.plan_removal(&caller, selector).await,
+        Ok(carol.clone())
+    );
+
+    client.remove_planned(&carol).await.unwrap();
+    let error = client.remove_planned(&bob).await.unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Conflict { expected, .. } if *expected == bob.version())
+    );
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    client.force_removal(&id("bob")).await.unwrap();
+    assert_eq!(federation.configuration("dc1").servers.len(), 1);
+}
+
+#[tokio::test]
+async fn voter_is_replaced_over_http() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .nonvoters(["carol"])
+        .build();
+    let client = serve(&federation, "alice", Dialect::Precise).await;
+    let id = |name: &str| federation.raft(name).id().clone();
+    let error = client.replace_peer(&id("carol"), &id("bob")).await;
+    let error = error.unwrap_err();
+    assert_eq!(
+        *error.kind(),
+        ErrorKind::NothingToReplace { id: id("carol") }
+    );
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    client.replace_peer(&id("bob"), &id("carol")).await.unwrap();
+    let servers = federation.configuration("dc1").servers;
+    assert_eq!(servers.len(), 2);
+    assert!(servers.iter().all(|server| server.is_voter()));
+}
+
+#[tokio::test]
+async fn plans_are_unsupported_in_a_consul_dialect() {
+    let federation = federation();
+    let id = federation.raft("bob").id().clone();
+    let precise = serve(&federation, "alice", Dialect::Precise).await;
+    let plan = precise.plan_removal(&PeerSelector::Id(id.clone())).await;
+    let plan = plan.unwrap();
+    for dialect in [Dialect::Consul1_10, Dialect::Consul0_7] {
+        let client = serve(&federation, "alice", dialect).await;
+        let planned = client
+            .plan_removal(&PeerSelector::Id(id.clone()))
+            .await
+            .map(drop);
+        for result in [
+            planned,
+            client.remove_planned(&plan).await,
+            client.force_removal(&id).await,
+            client.replace_peer(&id, &id).await,
+        ] {
+            let error = result.unwrap_err();
+            assert!(
+                matches!(error.kind(), ErrorKind::Unsupported { .. }),
+                "{error}"
+            );
+            assert_eq!(error.outcome(), Outcome::NotApplied);
+        }
+    }
+    assert_eq!(federation.configuration("dc1").servers.len(), 3);
 }
 
 #[tokio::test]

@@ -14,11 +14,23 @@ use cluster_operator::{
 
 use crate::support::{AtOnce, Never, SECOND, ask, key, two_datacenters};
 
-const ENDPOINTS: [(&str, &str, &str); 10] = [
+const ENDPOINTS: [(&str, &str, &str); 14] = [
     ("GET", "raft/configuration", "operator:read"),
     ("GET", "raft/configuration?stale", "operator:read"),
     ("DELETE", "raft/peer?id=nobody", "operator:write"),
     ("POST", "raft/transfer-leader", "operator:write"),
+    ("GET", "raft/removal-plan?id=nobody", "operator:read"),
+    (
+        "POST",
+        "raft/planned-removal?id=nobody&version=1-2",
+        "operator:write",
+    ),
+    ("POST", "raft/forced-removal?id=nobody", "operator:write"),
+    (
+        "POST",
+        "raft/replacement?id=nobody&with=x",
+        "operator:write",
+    ),
     ("GET", "keyring", "keyring:read"),
     ("POST", "keyring", "keyring:write"),
     ("PUT", "keyring", "keyring:write"),
@@ -77,7 +89,8 @@ fn denial_names_accessor_and_missing_permission() {
                 let want = lacks(permission);
                 assert_eq!(answer.error(), (403, want.as_str()), "{method} {target}");
             } else {
-                assert_eq!(answer.status(), 200, "{method} {target}");
+                let found = if target.contains("nobody") { 404 } else { 200 };
+                assert_eq!(answer.status(), found, "{method} {target}");
             }
         }
     }

@@ -346,6 +346,15 @@ fn additions_of_precise_are_unknown_to_consul() {
         // Other endpoints, ?datacenter, ?cas on a peer, problems.
         let answer = ask(dialect, "POST", "raft/transfer-leader");
         assert_eq!((answer.status(), answer.text()), (404, ""));
+        for (method, target) in [
+            ("GET", "raft/removal-plan?id=x"),
+            ("POST", "raft/planned-removal?id=x&version=1-22"),
+            ("POST", "raft/forced-removal?id=x"),
+            ("POST", "raft/replacement?id=x&with=y"),
+        ] {
+            let answer = ask(dialect, method, target);
+            assert_eq!((answer.status(), answer.text()), (404, ""), "{target}");
+        }
         assert_eq!(
             ask(dialect, "GET", "raft/configuration?datacenter=nope").status(),
             200

@@ -12,6 +12,7 @@ mod bounds;
 mod denials;
 mod dialects;
 mod parameters;
+mod plans;
 mod properties;
 mod requests;
 mod rings;

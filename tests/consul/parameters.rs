@@ -73,6 +73,39 @@ fn malformed_parameter_is_a_400_that_names_it() {
             "the query parameter \"id\" is empty: name a server",
         ),
         ("DELETE", "raft/peer?id=a&cas=x", NOT_AN_INDEX),
+        ("GET", "raft/removal-plan", peer),
+        (
+            "GET",
+            "raft/removal-plan?id=a&address=b",
+            "Must specify only one of ?id or ?address",
+        ),
+        (
+            "POST",
+            "raft/planned-removal?version=1-2",
+            "the query parameter \"id\" is missing: name a server",
+        ),
+        (
+            "POST",
+            "raft/planned-removal?id=a",
+            "the query parameter \"version\" must be a version such as 3-17, not \"\": take it \
+             from the removal's plan",
+        ),
+        (
+            "POST",
+            "raft/planned-removal?id=a&version=17",
+            "the query parameter \"version\" must be a version such as 3-17, not \"17\": take it \
+             from the removal's plan",
+        ),
+        (
+            "POST",
+            "raft/forced-removal?id=",
+            "the query parameter \"id\" is empty: name a server",
+        ),
+        (
+            "POST",
+            "raft/replacement?id=a",
+            "the query parameter \"with\" is missing: name a server",
+        ),
         (
             "DELETE",
             "raft/peer?id=a&cas=",
@@ -618,6 +651,9 @@ fn body_where_none_is_read_is_a_400_for_a_write() {
     let text = "this endpoint takes no body: use the query";
     for (method, target) in [
         ("POST", "raft/transfer-leader"),
+        ("POST", "raft/planned-removal?id=x&version=1-1"),
+        ("POST", "raft/forced-removal?id=x"),
+        ("POST", "raft/replacement?id=x&with=y"),
         ("DELETE", "raft/peer?id=x"),
     ] {
         let answer = ask(method, target).body(r#"{"ID":"bob"}"#).send(&alice);

@@ -71,6 +71,45 @@ fn each_endpoint_and_method_has_its_operation() {
             Operation::TransferLeadership { to }
         );
     }
+    for (method, target, expected) in [
+        (
+            "GET",
+            "raft/removal-plan?id=a",
+            Operation::PlanRemoval {
+                server: PeerSelector::Id("a".into()),
+            },
+        ),
+        (
+            "HEAD",
+            "raft/removal-plan?address=b",
+            Operation::PlanRemoval {
+                server: PeerSelector::Address("b".into()),
+            },
+        ),
+        (
+            "POST",
+            "raft/planned-removal?id=a&version=3-17",
+            Operation::RemovePlanned {
+                id: "a".into(),
+                version: "3-17".parse().unwrap(),
+            },
+        ),
+        (
+            "POST",
+            "raft/forced-removal?id=a",
+            Operation::ForceRemoval { id: "a".into() },
+        ),
+        (
+            "POST",
+            "raft/replacement?id=a&with=b",
+            Operation::ReplacePeer {
+                id: "a".into(),
+                with: "b".into(),
+            },
+        ),
+    ] {
+        assert_eq!(operation(method, target, ""), expected);
+    }
     let default = Consistency::Default;
     assert_eq!(
         operation("GET", "autopilot/configuration", ""),
@@ -331,6 +370,7 @@ fn index_lists_endpoints_parameters_and_capabilities() {
         (&index["Raft"], &index["Autopilot"]),
         (&true.into(), &true.into())
     );
+    assert_eq!(index["QuorumGuard"], "quorum");
     assert_eq!(index["Rings"], json!(["WAN", "LAN"]));
     let endpoints = index["Endpoints"].as_array().unwrap();
     assert!(endpoints.contains(&json!({
@@ -382,6 +422,10 @@ fn index_lists_only_what_the_server_has() {
         "raft/configuration",
         "raft/peer",
         "raft/transfer-leader",
+        "raft/removal-plan",
+        "raft/planned-removal",
+        "raft/forced-removal",
+        "raft/replacement",
         "diagnosis",
     ];
     let raft = raft.map(|name| format!("/v1/operator/{name}"));
@@ -399,6 +443,7 @@ fn index_lists_only_what_the_server_has() {
         (&index["Rings"], &index["Raft"]),
         (&json!(["LAN"]), &false.into())
     );
+    assert_eq!(index.get("QuorumGuard"), None);
     let endpoints = index["Endpoints"].as_array().unwrap().iter();
     let paths = endpoints.skip(1).map(|it| it["Path"].as_str().unwrap());
     let (diagnosis, keyring): (Vec<_>, Vec<_>) =

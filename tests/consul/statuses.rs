@@ -92,6 +92,16 @@ fn unknown_server_is_a_404() {
         let answer = ask("DELETE", target).send(&alice);
         assert_eq!(answer.error(), (404, text));
     }
+    for (method, target) in [
+        ("POST", "raft/transfer-leader?id=nobody"),
+        ("GET", "raft/removal-plan?address=nobody"),
+        ("POST", "raft/planned-removal?id=nobody&version=1-22"),
+        ("POST", "raft/forced-removal?id=nobody"),
+        ("POST", "raft/replacement?id=nobody&with=nobody"),
+    ] {
+        let answer = ask(method, target).send(&alice);
+        assert_eq!(answer.error().0, 404, "{target}");
+    }
 }
 
 #[test]
@@ -147,6 +157,10 @@ fn other_method_is_a_405_that_lists_the_served_ones() {
         ("raft/configuration", "OPTIONS,GET"),
         ("raft/peer", "OPTIONS,DELETE"),
         ("raft/transfer-leader", "OPTIONS,POST"),
+        ("raft/removal-plan", "OPTIONS,GET"),
+        ("raft/planned-removal", "OPTIONS,POST"),
+        ("raft/forced-removal", "OPTIONS,POST"),
+        ("raft/replacement", "OPTIONS,POST"),
         ("keyring", "OPTIONS,GET,POST,PUT,DELETE"),
         ("autopilot/configuration", "OPTIONS,GET,PUT"),
         ("autopilot/health", "OPTIONS,GET"),
@@ -212,7 +226,8 @@ fn removal_of_the_last_voter_is_a_409() {
     let federation = two_datacenters().build();
     let dave = federation.service("dave");
     let answer = ask("DELETE", "raft/peer?address=127.0.0.4:8300").send(&dave);
-    let text = "the last voter cannot be removed from the Raft configuration";
+    let text = "the last voter cannot be removed from the Raft configuration: add another voter \
+                first";
     assert_eq!(answer.error(), (409, text));
     assert_eq!(federation.configuration("dc2").servers.len(), 1);
 }
@@ -232,7 +247,8 @@ fn removal_that_loses_the_quorum_is_a_409_unless_guard_is_off() {
     let alice = federation.service("alice");
     let answer = remove("127.0.0.2:8300").send(&alice);
     let text = "removing this voter would leave 1 of 2 voters alive, and 2 are needed: \
-                remove the dead ones first, bring them back, or add a voter";
+                remove the dead ones first, bring them back, or add a voter; or force the \
+                removal if more of them are alive than is known";
     assert_eq!(answer.error(), (409, text));
     // The dead server can be removed, and then the other one.
     remove("127.0.0.3:8300").send(&alice).done();
@@ -391,6 +407,15 @@ fn each_kind_of_error_has_its_status() {
             },
         ),
         (409, ErrorKind::ChangeInProgress),
+        (409, ErrorKind::NothingToReplace { id: "a".into() }),
+        (409, ErrorKind::AlreadyVoter { id: "a".into() }),
+        (
+            409,
+            ErrorKind::NotCaughtUp {
+                id: "a".into(),
+                after: Duration::from_secs(1),
+            },
+        ),
         (409, ErrorKind::AlreadyLeader { id: "a".into() }),
         (409, ErrorKind::NotVoter { id: "a".into() }),
         (409, ErrorKind::NoTransferTarget),

@@ -109,6 +109,7 @@ fn replies_of_version_2_are_read() {
             (Err(read), Err(answer)) => {
                 assert_eq!(read.kind(), answer.kind(), "{name}");
                 assert_eq!(read.outcome(), answer.outcome(), "{name}");
+                assert_eq!(read.plan(), answer.plan(), "{name}");
                 assert_eq!(received.unwrap_err().reply(), answer.reply(), "{name}");
             }
             (read, _) => panic!("{name}: {read:?}"),
@@ -143,6 +144,20 @@ fn withdrawn_operation_is_not_applied() {
         assert_eq!(error.outcome(), Outcome::NotApplied, "{name}");
     }
     assert_eq!(lines(WITHDRAWN_2).len(), 2);
+}
+
+#[test]
+fn operation_of_newer_server_is_not_applied() {
+    let known = committed(REQUESTS_2, "replace-peer");
+    let newer = known.replace("ReplacePeer", "ReplaceTwoPeers");
+    assert_ne!(newer, known);
+    let reply = block_on(server().answer(&Envelope::from_bytes(newer)));
+    let (_, request) = requests().pop().unwrap();
+    let error = block_on(concluded(request, Ok(reply))).unwrap_err();
+    assert_eq!(error.kind().name(), "incompatible-server");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    let text = error.to_string();
+    assert!(text.contains("run the same version"), "{text}");
 }
 
 #[test]

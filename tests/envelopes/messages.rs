@@ -13,8 +13,8 @@ use cluster_operator::operation::{
     KeyringAction, KeyringReply, KeyringScope, RequestId, RingOutcome,
 };
 use cluster_operator::raft::{
-    ConfigVersion, Consistency, LeaderHint, LogPosition, PeerSelector, RaftConfiguration,
-    RaftServer,
+    ConfigVersion, Consistency, LeaderHint, Leadership, LogPosition, Membership, PeerSelector,
+    QuorumGuard, RaftConfiguration, RaftMember, RaftServer, RaftView, RemovalPlan, ServerStatus,
 };
 use cluster_operator::{
     ErrorKind, GossipKey, Operation, OperatorError, OperatorReply, OperatorRequest, Outcome, Pool,
@@ -125,7 +125,57 @@ pub(crate) fn requests() -> Vec<(&'static str, OperatorRequest)> {
         ("own-view", to_dc2(Operation::OwnView)),
         ("server-views", to_dc2(Operation::ServerViews)),
         ("diagnose", to_dc2(Operation::Diagnose)),
+        (
+            "plan-removal",
+            to_leader(Operation::PlanRemoval {
+                server: PeerSelector::Id("carol".into()),
+            }),
+        ),
+        (
+            "plan-removal-by-address",
+            to_dc2(Operation::PlanRemoval {
+                server: PeerSelector::Address("10.0.0.3:8300".into()),
+            }),
+        ),
+        (
+            "remove-planned",
+            to_dc2(Operation::RemovePlanned {
+                id: "carol".into(),
+                version: ConfigVersion {
+                    term: 3,
+                    index: u64::MAX,
+                },
+            }),
+        ),
+        (
+            "force-removal",
+            to_leader(Operation::ForceRemoval { id: "carol".into() }),
+        ),
+        (
+            "replace-peer",
+            to_dc2(Operation::ReplacePeer {
+                id: "carol".into(),
+                with: "dave".into(),
+            }),
+        ),
     ]
+}
+
+/// A plan with voters of every health, and a replacement.
+fn plan() -> RemovalPlan {
+    let voters = ["alice", "bob", "carol"].map(|name| RaftMember::voter(name, "10.0.0.1:8300"));
+    let spare = RaftMember::nonvoter("dave", "10.0.0.4:8300");
+    let servers = voters.into_iter().chain([spare]);
+    let mut view = RaftView::new("alice", Membership::new(servers).into());
+    view.leadership = Leadership::Local;
+    view.term = 4;
+    view.version = ConfigVersion { term: 3, index: 22 };
+    view.status = vec![
+        ServerStatus::unknown().with_alive(true),
+        ServerStatus::unknown().with_alive(false),
+    ];
+    let carol = PeerSelector::Id("carol".into());
+    RemovalPlan::new(&view, &carol, QuorumGuard::Margin).unwrap()
 }
 
 /// A server's own view of its Raft.
@@ -335,6 +385,31 @@ pub(crate) fn replies() -> Vec<(
             Ok(OperatorReply::Diagnosis(diagnosis())),
         ),
     ]);
+    replies.push((
+        "removal-plan",
+        to_dc2(Operation::PlanRemoval {
+            server: PeerSelector::Id("carol".into()),
+        }),
+        Ok(OperatorReply::RemovalPlan(plan())),
+    ));
+    replies.push((
+        "peer-replaced",
+        to_dc2(Operation::ReplacePeer {
+            id: "carol".into(),
+            with: "dave".into(),
+        }),
+        Ok(OperatorReply::PeerReplaced),
+    ));
+    let loss = OperatorError::new(ErrorKind::QuorumLoss {
+        voters: 2,
+        alive: 1,
+        needed: 3,
+    });
+    replies.push((
+        "quorum-loss-planned",
+        removal(),
+        Err(loss.with_plan(plan())),
+    ));
     for error in errors() {
         let name = error.kind().name();
         replies.push((name, removal(), Err(error)));
@@ -420,6 +495,12 @@ fn errors() -> Vec<OperatorError> {
         ErrorKind::Backend { message: text() },
         ErrorKind::TransferredElsewhere {
             leader: "frank".into(),
+        },
+        ErrorKind::NothingToReplace { id: "erin".into() },
+        ErrorKind::AlreadyVoter { id: "dave".into() },
+        ErrorKind::NotCaughtUp {
+            id: "erin".into(),
+            after,
         },
     ];
     let mut errors: Vec<_> = kinds.into_iter().map(OperatorError::new).collect();

@@ -10,6 +10,7 @@ mod building;
 mod keyring;
 mod leadership;
 mod likeness;
+mod plans;
 mod removal;
 mod routing;
 mod serialized;
@@ -33,8 +34,8 @@ use cluster_operator::operation::{
 };
 use cluster_operator::peers::Target;
 use cluster_operator::raft::{
-    ConfigVersion, Consistency, LeaderHint, PeerSelector, QuorumGuard, RaftConfiguration, RaftView,
-    Removal,
+    ConfigVersion, Consistency, LeaderHint, PeerSelector, QuorumGuard, RaftConfiguration,
+    RaftServer, RaftView, Removal, Replacement,
 };
 use cluster_operator::service::{BuildError, Caller};
 use cluster_operator::{

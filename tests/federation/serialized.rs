@@ -41,6 +41,20 @@ fn every_operation_survives_serialization() {
             configuration: AutopilotConfiguration::default(),
             expected_index: Some(7),
         },
+        Operation::RemovePlanned {
+            id: "8c2562c7".into(),
+            version: ConfigVersion {
+                term: u64::MAX,
+                index: 0,
+            },
+        },
+        Operation::ForceRemoval {
+            id: "8c2562c7".into(),
+        },
+        Operation::ReplacePeer {
+            id: "8c2562c7".into(),
+            with: "".into(),
+        },
     ];
     for consistency in [
         Consistency::Default,
@@ -52,6 +66,8 @@ fn every_operation_survives_serialization() {
         operations.push(Operation::AutopilotState(consistency));
     }
     for server in selectors() {
+        let planned = server.clone();
+        operations.push(Operation::PlanRemoval { server: planned });
         for expected_index in [None, Some(u64::MAX)] {
             let server = server.clone();
             operations.push(Operation::RemovePeer {
@@ -116,9 +132,13 @@ async fn every_reply_survives_serialization() {
         both.error = failed.error.clone();
         [RingOutcome::new("dc1", pool, report()), failed, both]
     });
+    let server = id_of(&federation, "alice");
+    let plan = alice.plan_removal(&anyone(), server).await.unwrap();
     for reply in [
         OperatorReply::RaftConfiguration(federation.configuration("dc1")),
         OperatorReply::PeerRemoved,
+        OperatorReply::PeerReplaced,
+        OperatorReply::RemovalPlan(plan),
         OperatorReply::LeadershipTransferred,
         OperatorReply::Keyring(KeyringReply {
             rings: rings.collect(),
@@ -180,6 +200,12 @@ fn kinds() -> Vec<ErrorKind> {
             actual: 2,
         },
         ErrorKind::ChangeInProgress,
+        ErrorKind::NothingToReplace { id: "z".into() },
+        ErrorKind::AlreadyVoter { id: "z".into() },
+        ErrorKind::NotCaughtUp {
+            id: "z".into(),
+            after: Duration::MAX,
+        },
         ErrorKind::NotMember { id: "z".into() },
         ErrorKind::AlreadyLeader { id: "z".into() },
         ErrorKind::NotVoter { id: "z".into() },

@@ -9,7 +9,8 @@ use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::operation::{Operation, OperatorReply, OperatorRequest, RequestId};
 use cluster_operator::peers::{Envelope, EnvelopeReply, SendError, Target};
 use cluster_operator::raft::{
-    Consistency, LeaderHint, LogPosition, PeerSelector, RaftConfiguration, RaftServer,
+    ConfigVersion, Consistency, LeaderHint, LogPosition, PeerSelector, RaftConfiguration,
+    RaftServer,
 };
 use futures_util::future::{join, join_all};
 
@@ -334,6 +335,21 @@ fn requests() -> impl Iterator<Item = OperatorRequest> {
         Operation::TransferLeadership { to: None },
         Operation::TransferLeadership {
             to: Some(ODD.into()),
+        },
+        Operation::PlanRemoval {
+            server: PeerSelector::Address(ODD.into()),
+        },
+        Operation::RemovePlanned {
+            id: ODD.into(),
+            version: ConfigVersion {
+                term: u64::MAX,
+                index: 0,
+            },
+        },
+        Operation::ForceRemoval { id: ODD.into() },
+        Operation::ReplacePeer {
+            id: "".into(),
+            with: ODD.into(),
         },
     ];
     let with_token = |token| {

@@ -1,76 +1,8 @@
-//! The checks of a change before the backend makes it: the quorum guard and the
-//! selection of servers.
+//! The selection of the servers that a change concerns.
 
-use super::{PeerSelector, Proof, RaftMember, RaftView, ServerStatus};
+use super::{PeerSelector, RaftMember, RaftView, ServerStatus};
 use crate::error::{ErrorKind, OperatorError};
 use crate::types::ServerId;
-
-/// The rule by which the service rejects removals of voters. The removal of the last
-/// voter is always rejected.
-///
-/// A server whose state is unknown counts as alive. Otherwise a backend without
-/// failure detection could remove no voter.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum QuorumGuard {
-    /// Rejects no removal. The backend still proves that a majority of the voters that
-    /// stay is alive.
-    Off,
-    /// Rejects the removal of a live voter if the cluster has a majority now and would
-    /// lose it.
-    #[default]
-    Quorum,
-    /// Rejects a removal if the failure of one more voter would then cost the
-    /// majority. The backend proves the same. With three voters or fewer, it rejects
-    /// every removal.
-    Margin,
-}
-
-impl QuorumGuard {
-    /// Checks the removal of a server and returns the proof that the backend has to
-    /// make.
-    ///
-    /// # Errors
-    /// - [`LastVoter`](ErrorKind::LastVoter) if no voter would stay
-    /// - [`QuorumLoss`](ErrorKind::QuorumLoss)
-    pub(crate) fn check(
-        self,
-        view: &RaftView,
-        removed: &RaftMember,
-    ) -> Result<Proof, OperatorError> {
-        if !removed.is_voter() {
-            return Ok(Proof::Majority);
-        }
-        let is_alive = |status: Option<&ServerStatus>| status.and_then(|s| s.alive) != Some(false);
-        let voters = || view.servers().filter(|(server, _)| server.is_voter());
-        let count = voters().count();
-        if count == 1 {
-            return Err(ErrorKind::LastVoter.into());
-        }
-        let alive = voters().filter(|(_, status)| is_alive(*status)).count();
-        let removes_live =
-            voters().any(|(server, status)| server.id == removed.id && is_alive(status));
-        let (stay, stay_alive) = (count - 1, alive - usize::from(removes_live));
-        let (rejected, proof) = match self {
-            QuorumGuard::Off => (false, Proof::Majority),
-            QuorumGuard::Quorum => {
-                let has_quorum = alive >= Proof::Majority.needed(count);
-                let loses_it = stay_alive < Proof::Majority.needed(stay);
-                (removes_live && has_quorum && loses_it, Proof::Majority)
-            }
-            QuorumGuard::Margin => (stay_alive < Proof::Margin.needed(stay), Proof::Margin),
-        };
-        if rejected {
-            return Err(ErrorKind::QuorumLoss {
-                voters: stay,
-                alive: stay_alive,
-                needed: proof.needed(stay),
-            }
-            .into());
-        }
-        Ok(proof)
-    }
-}
 
 /// Returns the server that a request names.
 ///
@@ -144,6 +76,28 @@ fn rank(status: Option<&ServerStatus>) -> impl PartialOrd {
     )
 }
 
+/// Checks that one server can take another one's place, and returns their ids.
+///
+/// # Errors
+/// - [`UnknownServer`](ErrorKind::UnknownServer), [`InvalidRequest`](ErrorKind::InvalidRequest)
+/// - [`NothingToReplace`](ErrorKind::NothingToReplace) if the first one has no vote
+/// - [`AlreadyVoter`](ErrorKind::AlreadyVoter) if the second one has a vote
+pub(crate) fn check_replacement(
+    view: &RaftView,
+    id: &ServerId,
+    with: &ServerId,
+) -> Result<(), OperatorError> {
+    let is_voter =
+        |id: &ServerId| selected(view, &PeerSelector::Id(id.clone())).map(RaftMember::is_voter);
+    if !is_voter(id)? {
+        return Err(ErrorKind::NothingToReplace { id: id.clone() }.into());
+    }
+    if is_voter(with)? {
+        return Err(ErrorKind::AlreadyVoter { id: with.clone() }.into());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -168,87 +122,6 @@ mod tests {
         };
         view.status = alive.iter().map(status).collect();
         view
-    }
-
-    fn check(guard: QuorumGuard, view: &RaftView, id: &str) -> Result<Proof, ErrorKind> {
-        let removed = view.membership.get(&id.into()).unwrap();
-        guard
-            .check(view, removed)
-            .map_err(|error| error.kind().clone())
-    }
-
-    fn remove(view: &RaftView, id: &str) -> Result<(), ErrorKind> {
-        check(QuorumGuard::Quorum, view, id).map(|proof| assert_eq!(proof, Proof::Majority))
-    }
-
-    fn loss(voters: usize, alive: usize, needed: usize) -> ErrorKind {
-        ErrorKind::QuorumLoss {
-            voters,
-            alive,
-            needed,
-        }
-    }
-
-    #[test]
-    fn removal_of_live_voter_that_loses_quorum_is_rejected() {
-        let three = voters(&[UP, UP, DOWN]);
-        assert_eq!(remove(&three, "a"), Err(loss(2, 1, 2)));
-        assert_eq!(remove(&voters(&[UP, UP, UP]), "a"), Ok(()));
-        assert_eq!(remove(&voters(&[UP, UP]), "a"), Ok(()));
-        assert_eq!(remove(&voters(&[UP, UP, UP, DOWN]), "a"), Ok(()));
-    }
-
-    #[test]
-    fn dead_voter_can_be_removed() {
-        assert_eq!(remove(&voters(&[UP, UP, DOWN]), "c"), Ok(()));
-        assert_eq!(remove(&voters(&[UP, DOWN, DOWN]), "c"), Ok(()));
-    }
-
-    #[test]
-    fn quorum_guard_ignores_quorum_that_is_already_lost() {
-        assert_eq!(remove(&voters(&[UP, DOWN, DOWN]), "a"), Ok(()));
-    }
-
-    #[test]
-    fn voter_of_unknown_state_counts_as_alive() {
-        assert_eq!(remove(&voters(&[None, None, None]), "a"), Ok(()));
-        assert_eq!(
-            remove(&voters(&[None, None, DOWN]), "a"),
-            Err(loss(2, 1, 2))
-        );
-        let mut silent = voters(&[UP, UP, UP]);
-        silent.status.clear();
-        assert_eq!(remove(&silent, "a"), Ok(()));
-    }
-
-    #[test]
-    fn margin_guard_keeps_one_voter_more_than_majority() {
-        let margin = |view: &RaftView, id| check(QuorumGuard::Margin, view, id);
-        assert_eq!(margin(&voters(&[UP, UP, UP]), "c"), Err(loss(2, 2, 3)));
-        assert_eq!(margin(&voters(&[UP, UP, DOWN]), "c"), Err(loss(2, 2, 3)));
-        assert_eq!(margin(&voters(&[UP, UP, UP, UP]), "d"), Ok(Proof::Margin));
-        let five = voters(&[UP, UP, UP, UP, DOWN]);
-        assert_eq!(margin(&five, "e"), Ok(Proof::Margin));
-        assert_eq!(margin(&five, "a"), Err(loss(4, 3, 4)));
-    }
-
-    #[test]
-    fn every_guard_rejects_removal_of_last_voter() {
-        for alive in [UP, DOWN, None] {
-            let mut one = voters(&[alive]);
-            let with_nonvoter = [RaftMember::voter("a", "a"), RaftMember::nonvoter("n", "n")];
-            one.membership = Arc::new(Membership::new(with_nonvoter));
-            for guard in [QuorumGuard::Off, QuorumGuard::Quorum, QuorumGuard::Margin] {
-                assert_eq!(check(guard, &one, "a"), Err(ErrorKind::LastVoter));
-                assert_eq!(check(guard, &one, "n"), Ok(Proof::Majority));
-            }
-        }
-    }
-
-    #[test]
-    fn disabled_guard_allows_removal_of_live_voter() {
-        let three = voters(&[UP, UP, DOWN]);
-        assert_eq!(check(QuorumGuard::Off, &three, "a"), Ok(Proof::Majority));
     }
 
     #[test]
@@ -308,5 +181,27 @@ mod tests {
             address: "n".into(),
         });
         assert_eq!(target(&view, None), Ok("a".into()));
+    }
+
+    #[test]
+    fn only_nonvoter_replaces_only_voter() {
+        let mut view = voters(&[UP, UP]);
+        let mut servers = view.membership.servers.clone();
+        servers.push(RaftMember::nonvoter("n", "n"));
+        view.membership = Arc::new(Membership::new(servers));
+        let check = |id: &str, with: &str| {
+            let checked = check_replacement(&view, &id.into(), &with.into());
+            checked.map_err(|error| error.kind().clone())
+        };
+        assert_eq!(check("a", "n"), Ok(()));
+        let id = "n".into();
+        assert_eq!(check("n", "b"), Err(ErrorKind::NothingToReplace { id }));
+        for with in ["a", "b"] {
+            let id = with.into();
+            assert_eq!(check("a", with), Err(ErrorKind::AlreadyVoter { id }));
+        }
+        let unknown = ErrorKind::UnknownServer(PeerSelector::Id("z".into()));
+        assert_eq!(check("z", "n"), Err(unknown.clone()));
+        assert_eq!(check("a", "z"), Err(unknown));
     }
 }
