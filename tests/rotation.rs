@@ -8,21 +8,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::acl::{DefaultPolicy, Resource};
-use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, NodeKeys};
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, NodeKeys, RingReport};
 use cluster_operator::mock::{
     Fault as MockFault, Grant, MockAcl, MockFederation, MockKeyring, MockPeers, MockToken,
     NodeFault,
 };
-use cluster_operator::operation::{KeyringReply, KeyringScope};
+use cluster_operator::operation::{KeyringReply, KeyringScope, RingOutcome};
 use cluster_operator::peers::Target;
 use cluster_operator::rotation::{
-    Absent, RingState, Rotation, RotationError, RotationEvent, RotationFault, RotationOptions,
-    RotationStep, ServiceRings, Unverified, repair, rotate, rotate_with,
+    Absent, RingState, Rings, Rotation, RotationError, RotationEvent, RotationFault,
+    RotationOptions, RotationStep, ServiceRings, Unverified, repair, rotate, rotate_with,
 };
 use cluster_operator::service::Caller;
 use cluster_operator::{
     AllowAll, ErrorKind, GossipKey, KeyringBackend, OperatorError, OperatorService, Outcome, Pool,
-    Token,
+    Timer, Token, TokioTimer,
 };
 
 fn key(byte: u8) -> GossipKey {
@@ -987,4 +987,102 @@ async fn neither_progress_nor_error_contains_a_key() {
             assert!(!text.contains(part), "{part}");
         }
     }
+}
+
+#[tokio::test]
+async fn repair_learns_the_key_from_another_datacenter_too() {
+    let federation = left_behind().await;
+    // A server of dc2 asks alice or bob for the LAN of dc1, who may be the one that was
+    // left behind.
+    federation.stop("alice");
+    let (dave, bob) = (rings_at(&federation, "dave"), rings_at(&federation, "bob"));
+    let repaired = repair(&bob, &dave, |_| {}).await.unwrap();
+    assert_eq!(repaired.fingerprint, key(3).fingerprint());
+    assert_eq!(federation.keys("bob", &Pool::Lan), [key(3)]);
+}
+
+/// Rings of one pool that list what the test says, and whose changes are confirmed
+/// without the rings, as over HTTP.
+struct Scripted {
+    /// The listings; the last one is repeated.
+    lists: Mutex<Vec<Result<KeyringReply, OperatorError>>>,
+    changes: Mutex<Vec<&'static str>>,
+}
+
+impl Scripted {
+    fn new(lists: impl IntoIterator<Item = Result<KeyringReply, OperatorError>>) -> Self {
+        Scripted {
+            lists: Mutex::new(lists.into_iter().collect()),
+            changes: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Rings for Scripted {
+    async fn list(&self) -> Result<KeyringReply, OperatorError> {
+        let mut lists = self.lists.lock().unwrap();
+        if lists.len() > 1 {
+            lists.remove(0)
+        } else {
+            lists[0].clone()
+        }
+    }
+
+    async fn change(&self, change: &KeyChange) -> Result<KeyringReply, OperatorError> {
+        self.changes.lock().unwrap().push(match change {
+            KeyChange::Install(_) => "install",
+            KeyChange::Use(_) => "use",
+            KeyChange::Remove(_) => "remove",
+        });
+        Ok(KeyringReply::default())
+    }
+
+    fn timer(&self) -> &dyn Timer {
+        &TokioTimer
+    }
+}
+
+/// A ring of so many nodes, each with these keys, the primary first.
+fn listed(nodes: usize, keys: &[u8]) -> Result<KeyringReply, OperatorError> {
+    let mut report = RingReport::new(nodes);
+    let keys: Vec<_> = keys.iter().copied().map(key).collect();
+    for _ in 0..nodes {
+        report.holds(&keys);
+    }
+    let rings = vec![RingOutcome::new("dc1", Pool::Lan, report)];
+    Ok(KeyringReply { rings })
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_is_given_up_during_a_wait_is_missed() {
+    let rings = Scripted::new([
+        listed(3, &[1]),
+        // The listing of Consul fails until gossip has given the node up.
+        Err(OperatorError::backend("2/3 nodes reported success")),
+        listed(2, &[1, 3]),
+    ]);
+    let options = RotationOptions::default().absent(Absent::Wait(Duration::from_secs(60)));
+    let error = rotate_with(&rings, &key(3), &options, |_| {}).await;
+    let error = error.unwrap_err();
+    let lost = RotationFault::NodeLost("dc1".into(), Pool::Lan);
+    assert_eq!((error.step, error.reason), (RotationStep::Look, lost));
+    assert_eq!(*rings.changes.lock().unwrap(), ["install"]);
+}
+
+#[tokio::test]
+async fn rings_are_listed_before_each_old_key_is_removed() {
+    let rings = Scripted::new([
+        listed(3, &[1, 2]),
+        listed(3, &[1, 2, 3]),
+        listed(3, &[3, 1, 2]),
+        listed(2, &[3, 2]),
+    ]);
+    let options = RotationOptions::default();
+    let error = rotate_with(&rings, &key(3), &options, |_| {}).await;
+    let error = error.unwrap_err();
+    let lost = RotationFault::NodeLost("dc1".into(), Pool::Lan);
+    assert_eq!((error.step, &error.reason), (RotationStep::Remove, &lost));
+    assert!(error.is_past_return());
+    assert_eq!(*rings.changes.lock().unwrap(), ["install", "use", "remove"]);
 }

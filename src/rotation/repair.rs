@@ -26,8 +26,9 @@ pub struct Repair {
 /// can rejoin.
 ///
 /// `node` are the rings as the left-behind node itself is asked for them, at its own
-/// address; `others` as any other server is. The key is the one that the others use,
-/// so that the caller needs none.
+/// address; `others` as any other server is. The key is the one that all nodes use that
+/// the other server asks itself, in its own datacenter and in the WAN. So the caller
+/// needs none.
 ///
 /// The steps are those of a rotation: install the key, use it, remove the others, and
 /// verify each step in the node's own listing. As long as the node has the old key,
@@ -77,6 +78,7 @@ pub async fn repair(
 
     progress(RotationEvent::Step(Look));
     let listed = others.list().await.map_err(|error| refused(Look, error))?;
+    let listed = own_rings(listed);
     let Some(key) = key_in_use(&listed) else {
         let rings = listed.rings.iter();
         return Err(RotationError {
@@ -126,6 +128,15 @@ pub async fn repair(
     })
 }
 
+/// Keeps the rings of the asked server's datacenter, which comes first. Those of another
+/// one are listed by any server there, and it may be the one that was left behind.
+fn own_rings(mut reply: KeyringReply) -> KeyringReply {
+    if let Some(own) = reply.rings.first().map(|ring| ring.datacenter.clone()) {
+        reply.rings.retain(|ring| ring.datacenter == own);
+    }
+    reply
+}
+
 /// Returns the key that every node uses which answered; `None` unless it is the same in
 /// all rings. Of a ring that does not show the primary keys, its only key.
 fn key_in_use(reply: &KeyringReply) -> Option<GossipKey> {
@@ -159,12 +170,7 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Repairing<'_, P> {
     ) -> Result<(Vec<RingState>, BTreeSet<GossipKey>), RotationError> {
         self.watched.begin(step);
         let reply = self.watched.rings.list().await;
-        let mut reply = reply.map_err(|error| refused(step, error))?;
-        // The asked server's datacenter comes first.
-        let own = reply.rings.first().map(|ring| ring.datacenter.clone());
-        reply
-            .rings
-            .retain(|ring| Some(&ring.datacenter) == own.as_ref());
+        let reply = own_rings(reply.map_err(|error| refused(step, error))?);
         let rings = self.watched.states(&reply);
         self.watched.show(&rings);
         let old = self.watched.old_keys(&reply);

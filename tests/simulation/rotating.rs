@@ -1,16 +1,20 @@
-//! Rotations of the gossip key, during and after faults.
+//! Rotations of the gossip key, during and after faults, repairs of nodes that were left
+//! behind, and diagnoses.
 
 use std::time::Duration;
 
+use cluster_operator::diagnosis::{Diagnosis, FindingKind, Severity};
 use cluster_operator::mock::{Fault, MockClock, MockFederation, NodeFault};
-use cluster_operator::rotation::{Rotation, RotationError, rotate};
+use cluster_operator::rotation::{
+    Absent, Rotation, RotationError, RotationOptions, ServiceRings, repair, rotate, rotate_with,
+};
 use cluster_operator::service::Caller;
 use cluster_operator::{GossipKey, NodeName, Pool, Timer, Token};
 
 use crate::Violation;
 use crate::issue::any_server;
 use crate::random::{of_node, of_single_calls};
-use crate::world::World;
+use crate::world::{DEADLINE, World};
 
 /// The longest time of a rotation: five listings, each followed by a change, the
 /// last one by several.
@@ -99,6 +103,100 @@ pub(crate) fn among_faults(world: &mut World) -> Result<(), Violation> {
     let both = both.map(|(server, key)| rotate_at(&federation, server, key));
     clock.run_all(world.rng.u64(..), both);
     Ok(())
+}
+
+/// Rotates while a server is down, and repairs it when it is back. Checks that the
+/// default refuses, that the server is named, and that every node then has only the new
+/// key.
+pub(crate) fn left_behind(world: &mut World) -> Result<(), Violation> {
+    after_all(world)?;
+    let down = any_server(&mut world.rng, &world.federation);
+    world.federation.inject(Fault::stop(down.clone()));
+    let mut at = down.clone();
+    while at == down {
+        at = any_server(&mut world.rng, &world.federation);
+    }
+    let key = world.new_key();
+    world.federation.note("a rotation while a server is down");
+    let refused = rotate_at(&world.federation, at.clone(), key.clone());
+    if let Ok(rotation) = world.clock.run(refused) {
+        return Err(format!("a rotation left {down} behind: {rotation:?}"));
+    }
+    let others = ServiceRings::new(&world.federation.service(at), &root());
+    let options = RotationOptions::default().absent(Absent::LeaveBehind);
+    let rotation = rotate_with(&others, &key, &options, |_| {});
+    let rotation = match world.clock.run(rotation) {
+        Ok(rotation) => rotation,
+        Err(error) => return Err(format!("rotation without {down} failed: {error}")),
+    };
+    let rings = world.rings();
+    let rings = rings
+        .iter()
+        .filter(|ring| ring.nodes.iter().any(|(node, _)| *node == down));
+    let (left, expected) = (rotation.left_behind().count(), rings.count());
+    if left != expected {
+        return Err(format!("{left} of {expected} nodes left behind are named"));
+    }
+    world.federation.heal_all();
+    world.federation.note("the repair of a node");
+    let node = ServiceRings::new(&world.federation.service(down.clone()), &root());
+    if let Err(error) = world.clock.run(repair(&node, &others, |_| {})) {
+        return Err(format!("the repair of {down} failed: {error}"));
+    }
+    world.steps += 20;
+    has_alone(world, &key)
+}
+
+/// Diagnoses the federation. Checks that the diagnosis ends in time whatever the faults,
+/// and that it names a server that is down and only such ones.
+pub(crate) fn diagnose(world: &mut World) -> Result<(), Violation> {
+    let down = any_server(&mut world.rng, &world.federation);
+    let mut at = down.clone();
+    while at == down {
+        at = any_server(&mut world.rng, &world.federation);
+    }
+    let healthy = diagnose_at(world, &at)?;
+    let is_bad = |severity| severity == Severity::Critical;
+    if healthy
+        .findings
+        .iter()
+        .any(|finding| is_bad(finding.severity))
+    {
+        return Err(format!("findings without faults: {:?}", healthy.findings));
+    }
+    world.federation.inject(Fault::stop(down.clone()));
+    let id = world.federation.raft(down.clone()).id().to_string();
+    let diagnosis = diagnose_at(world, &at)?;
+    let dead = [FindingKind::DeadVoter, FindingKind::DeadServer];
+    let named = diagnosis
+        .findings
+        .iter()
+        .filter(|it| dead.contains(&it.kind));
+    let named: Vec<_> = named
+        .filter_map(|finding| finding.subject.as_deref())
+        .collect();
+    if named != [id.as_str()] {
+        return Err(format!("{down} is down, and {named:?} are called dead"));
+    }
+    for _ in 0..=world.rng.u64(..3) {
+        let fault = some(world);
+        world.federation.inject(fault);
+    }
+    diagnose_at(world, &at)?;
+    world.steps += 3;
+    Ok(())
+}
+
+fn diagnose_at(world: &World, server: &NodeName) -> Result<Diagnosis, Violation> {
+    let began = world.clock.now();
+    let service = world.federation.service(server.clone());
+    let diagnosis = world.clock.run(service.diagnose(&root()));
+    let took = world.clock.now() - began;
+    match diagnosis {
+        Ok(_) if took > DEADLINE => Err(format!("the diagnosis took {took:?}")),
+        Ok(diagnosis) => Ok(diagnosis),
+        Err(error) => Err(format!("the diagnosis at {server} failed: {error}")),
+    }
 }
 
 fn some(world: &mut World) -> Fault {

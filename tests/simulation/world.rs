@@ -128,7 +128,7 @@ impl World {
         while self.steps < steps {
             self.federation.clear_transcript();
             self.recover();
-            match self.rng.u64(..13) {
+            match self.rng.u64(..15) {
                 0 | 1 => self.quiet()?,
                 2 => rotating::among_faults(self)?,
                 3 => scenarios::many_removals(self)?,
@@ -139,6 +139,8 @@ impl World {
                 8 => scenarios::term_change(self)?,
                 9 => scenarios::partial_answers(self)?,
                 10 => scenarios::unfinished(self)?,
+                11 => rotating::left_behind(self)?,
+                12 => rotating::diagnose(self)?,
                 _ => random::faults(self)?,
             }
             rotating::after_all(self)?;
