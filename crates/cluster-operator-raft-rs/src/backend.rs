@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::raft::{
-    ConfigVersion, LeaderHint, Leadership, LogPosition, PeerSelector, PendingChange, RaftMember,
-    RaftView, Removal, ServerStatus,
+    ConfigVersion, LeaderHint, Leadership, LogPosition, PeerSelector, PendingChange, Proof,
+    RaftMember, RaftView, Removal, Replacement, ServerStatus,
 };
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerId};
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
@@ -64,34 +64,94 @@ impl RaftRsBackend {
         self.node.election_timeout().min(timeout / 4)
     }
 
-    /// Waits until an entry of this term is committed, and so many of these servers hold
-    /// it. `unproven` makes the error from the number that does.
+    /// Waits until an entry of this term is committed, and the servers that have to hold
+    /// it do. `unproven` makes the error from the state at the end.
     async fn prove(
         &self,
         at: LogPosition,
-        servers: &[u64],
-        needed: usize,
         gate: Duration,
-        unproven: impl FnOnce(usize) -> ErrorKind,
+        is_held: impl Fn(&NodeState) -> bool,
+        unproven: impl FnOnce(&NodeState) -> ErrorKind,
     ) -> Result<()> {
         let leads = |state: &NodeState| state.leads() && state.term == at.term;
-        let proven = |state: &NodeState| {
-            state.committed.index >= at.index && state.holders(servers, at.index) >= needed
-        };
+        let proven = |state: &NodeState| state.committed.index >= at.index && is_held(state);
         let over = |state: &NodeState| !leads(state) || proven(state);
         match self.until(Instant::now() + gate, over).await {
             Ok(state) if leads(&state) => Ok(()),
             Ok(state) => Err(not_leading(&state, at.term)),
             Err(state) => {
-                let error = OperatorError::new(unproven(state.holders(servers, at.index)));
+                let error = OperatorError::new(unproven(&state));
                 Err(error.with_outcome(Outcome::NotApplied))
             }
         }
     }
 
-    /// Waits until a majority of the voters that stay holds the configuration of this
-    /// entry.
-    async fn settle(&self, at: LogPosition, removal: &Removal, deadline: Instant) -> Result<()> {
+    /// Changes the configuration in the four steps of the trait's contract.
+    async fn change(&self, asked: Asked) -> Result<()> {
+        let deadline = deadline(asked.timeout);
+        let gate = self.gate(asked.timeout);
+
+        let request = asked.clone();
+        let (plan, at) = self
+            .call(move |core| {
+                let plan = Plan::of(&request, core.state())?;
+                Ok((plan, core.propose(Vec::new()).map_err(dropped)?))
+            })
+            .await?;
+
+        let needed = asked.proof.needed(plan.voters.len());
+        let holders = |state: &NodeState| state.holders(&plan.voters, at.index);
+        let is_caught_up = |state: &NodeState| {
+            plan.added
+                .is_none_or(|id| state.holders(&[id], at.index) > 0)
+        };
+        self.prove(
+            at,
+            gate,
+            |state| holders(state) >= needed && is_caught_up(state),
+            |state| match &asked.with {
+                Some(id) if holders(state) >= needed && !is_caught_up(state) => {
+                    let id = id.clone();
+                    ErrorKind::NotCaughtUp { id, after: gate }
+                }
+                _ => ErrorKind::QuorumUnproven {
+                    confirmed: holders(state),
+                    // Of four voters two may hold it, but a third is needed to commit it.
+                    needed: needed.max(holders(state) + 1),
+                    after: gate,
+                },
+            },
+        )
+        .await?;
+
+        let request = asked.clone();
+        let (joint, at) = self
+            .call(move |core| {
+                let plan = Plan::of(&request, core.state())?;
+                // The node leaves a joint configuration that it enters by itself.
+                let joint = plan.change.changes.len() > 1;
+                Ok((joint, core.propose_change(plan.change).map_err(dropped)?))
+            })
+            .await?;
+        let last = LogPosition {
+            index: at.index + u64::from(joint),
+            ..at
+        };
+        self.settle(last, asked.timeout, deadline).await?;
+        // The current configuration may be a later one, with the server added again.
+        if plan.is_asked {
+            return Ok(());
+        }
+        let LogPosition { term, index } = at;
+        Err(OperatorError::new(ErrorKind::Conflict {
+            expected: asked.version,
+            actual: ConfigVersion { term, index },
+        }))
+    }
+
+    /// Waits until a majority of its voters holds the configuration of this entry, or of a
+    /// later one.
+    async fn settle(&self, at: LogPosition, timeout: Duration, deadline: Instant) -> Result<()> {
         let held = |state: &NodeState| state.held.term == at.term && state.held.index >= at.index;
         // A leader that is being removed sees that too.
         let tracks = |state: &NodeState| state.leader == state.id && state.term == at.term;
@@ -99,7 +159,7 @@ impl RaftRsBackend {
         let error = match self.until(deadline, over).await {
             Ok(state) if held(&state) => return Ok(()),
             Ok(state) => not_leading(&state, at.term),
-            Err(_) => late("a majority of the voters that stay", removal.timeout).into(),
+            Err(_) => late("a majority of the voters", timeout).into(),
         };
         Err(error.with_outcome(Outcome::Unknown))
     }
@@ -133,45 +193,11 @@ impl RaftBackend for RaftRsBackend {
     }
 
     async fn remove_server(&self, removal: &Removal) -> Result<()> {
-        let deadline = deadline(removal.timeout);
-        let gate = self.gate(removal.timeout);
+        self.change(removal.into()).await
+    }
 
-        let asked = removal.clone();
-        let (plan, at) = self
-            .call(move |core| {
-                let plan = Plan::of(&asked, core.state())?;
-                Ok((plan, core.propose(Vec::new()).map_err(dropped)?))
-            })
-            .await?;
-
-        let needed = removal.proof.needed(plan.stayers.len());
-        self.prove(at, &plan.stayers, needed, gate, |confirmed| {
-            ErrorKind::QuorumUnproven {
-                confirmed,
-                // Of four voters two may hold it, but a third is needed to commit it.
-                needed: needed.max(confirmed + 1),
-                after: gate,
-            }
-        })
-        .await?;
-
-        let asked = removal.clone();
-        let at = self
-            .call(move |core| {
-                let plan = Plan::of(&asked, core.state())?;
-                core.propose_change(plan.change).map_err(dropped)
-            })
-            .await?;
-        self.settle(at, removal, deadline).await?;
-        // The current configuration may be a later one, with the server added again.
-        if plan.removes {
-            return Ok(());
-        }
-        let LogPosition { term, index } = at;
-        Err(OperatorError::new(ErrorKind::Conflict {
-            expected: removal.version,
-            actual: ConfigVersion { term, index },
-        }))
+    async fn replace_server(&self, replacement: &Replacement) -> Result<()> {
+        self.change(replacement.into()).await
     }
 
     async fn transfer_leadership(&self, to: &ServerId, timeout: Duration) -> Result<()> {
@@ -188,8 +214,8 @@ impl RaftBackend for RaftRsBackend {
         // raft accepts no writes until the target leads or one election timeout has
         // passed, so the target has to be up.
         let server = format!("server {to}");
-        self.prove(at, &[target], 1, gate, |_| late(&server, gate))
-            .await?;
+        let is_up = |state: &NodeState| state.holders(&[target], at.index) > 0;
+        self.prove(at, gate, is_up, |_| late(&server, gate)).await?;
 
         self.call(move |core| {
             let term = leading(core.state())?;
@@ -212,66 +238,146 @@ impl RaftBackend for RaftRsBackend {
     }
 }
 
-/// The change that a removal makes to the configuration in force.
+/// A removal, or a replacement if another server becomes a voter.
+#[derive(Clone)]
+struct Asked {
+    id: ServerId,
+    with: Option<ServerId>,
+    term: u64,
+    version: ConfigVersion,
+    proof: Proof,
+    timeout: Duration,
+}
+
+impl From<&Removal> for Asked {
+    fn from(removal: &Removal) -> Self {
+        Asked {
+            id: removal.id.clone(),
+            with: None,
+            term: removal.term,
+            version: removal.version,
+            proof: removal.proof,
+            timeout: removal.timeout,
+        }
+    }
+}
+
+impl From<&Replacement> for Asked {
+    fn from(replacement: &Replacement) -> Self {
+        Asked {
+            id: replacement.id.clone(),
+            with: Some(replacement.with.clone()),
+            term: replacement.term,
+            version: replacement.version,
+            proof: replacement.proof,
+            timeout: replacement.timeout,
+        }
+    }
+}
+
+/// The change to the configuration in force.
 struct Plan {
     change: ConfChangeV2,
-    /// The voters that stay.
-    stayers: Vec<u64>,
-    /// Whether the server is removed by it. Otherwise it only ends the joint configuration
-    /// of another change.
-    removes: bool,
+    /// The voters after the change.
+    voters: Vec<u64>,
+    /// The new voter, which has to hold the whole log.
+    added: Option<u64>,
+    /// Whether the change is the one that was asked for. Otherwise it only ends the joint
+    /// configuration of another change.
+    is_asked: bool,
 }
 
 impl Plan {
-    fn of(removal: &Removal, state: &NodeState) -> Result<Self> {
+    fn of(asked: &Asked, state: &NodeState) -> Result<Self> {
         let term = leading(state)?;
-        if term != removal.term {
+        if term != asked.term {
             return Err(OperatorError::new(ErrorKind::TermChanged {
-                expected: removal.term,
+                expected: asked.term,
                 actual: term,
             }));
         }
         let configuration = &state.configuration;
-        if configuration.version != removal.version {
+        if configuration.version != asked.version {
             return Err(OperatorError::new(ErrorKind::Conflict {
-                expected: removal.version,
+                expected: asked.version,
                 actual: configuration.version,
             }));
         }
-        let server = find(state, &removal.id)?;
+        let server = find(state, &asked.id)?;
+        let with = asked.with.as_ref();
+        let added = with.map(|with| find(state, with)).transpose()?;
         // In a joint configuration, the voters of the last set.
         let last = &configuration.raft;
-        let mut stayers = last.voters.clone();
-        let mut change = ConfChangeV2::default();
         match state.change {
             Some(PendingChange::Joint) => {
                 let stay = [&last.voters, &last.learners, &last.learners_next];
                 let removes = !stay.iter().any(|ids| ids.contains(&server));
-                // An empty change ends the joint configuration.
                 return Ok(Plan {
-                    change,
-                    stayers,
-                    removes,
+                    // An empty change ends the joint configuration.
+                    change: ConfChangeV2::default(),
+                    voters: last.voters.clone(),
+                    added: None,
+                    is_asked: removes
+                        && added.is_none_or(|added| {
+                            same(&last.voters, &swapped(&last.voters_outgoing, server, added))
+                        }),
                 });
             }
             Some(_) => return Err(ErrorKind::ChangeInProgress.into()),
             None => {}
         }
-        stayers.retain(|voter| *voter != server);
-        if stayers.is_empty() {
+        let mut change = ConfChangeV2::default();
+        let voters = match (added, with) {
+            (Some(_), _) if !last.voters.contains(&server) => {
+                let id = asked.id.clone();
+                return Err(ErrorKind::NothingToReplace { id }.into());
+            }
+            (Some(added), Some(with)) if last.voters.contains(&added) => {
+                return Err(ErrorKind::AlreadyVoter { id: with.clone() }.into());
+            }
+            (Some(added), _) => {
+                push(&mut change, added, ConfChangeType::AddNode);
+                swapped(&last.voters, server, added)
+            }
+            (None, _) => without(&last.voters, server),
+        };
+        if voters.is_empty() {
             return Err(ErrorKind::LastVoter.into());
         }
-        change.mut_changes().push(ConfChangeSingle {
-            node_id: server,
-            change_type: ConfChangeType::RemoveNode,
-            ..ConfChangeSingle::default()
-        });
+        // With two changes, raft goes through a joint configuration.
+        push(&mut change, server, ConfChangeType::RemoveNode);
         Ok(Plan {
             change,
-            stayers,
-            removes: true,
+            voters,
+            added,
+            is_asked: true,
         })
     }
+}
+
+fn push(change: &mut ConfChangeV2, node_id: u64, change_type: ConfChangeType) {
+    change.mut_changes().push(ConfChangeSingle {
+        node_id,
+        change_type,
+        ..ConfChangeSingle::default()
+    });
+}
+
+fn without(voters: &[u64], one: u64) -> Vec<u64> {
+    let rest = voters.iter().copied().filter(|voter| *voter != one);
+    rest.collect()
+}
+
+/// The voters with another one in a voter's place.
+fn swapped(voters: &[u64], old: u64, new: u64) -> Vec<u64> {
+    let mut voters = without(voters, old);
+    voters.push(new);
+    voters
+}
+
+/// Whether two sets of voters are equal, in whatever order.
+fn same(one: &[u64], other: &[u64]) -> bool {
+    one.len() == other.len() && one.iter().all(|voter| other.contains(voter))
 }
 
 /// The server with this id. Ids are compared as text: `01` is not `1`.

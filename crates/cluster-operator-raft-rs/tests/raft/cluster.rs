@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use cluster_operator::raft::{Leadership, PendingChange, RaftView, Removal};
+use cluster_operator::raft::{Leadership, PendingChange, RaftView, Removal, Replacement};
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerAddress, ServerId};
 use cluster_operator_raft_rs::{Node, NodeConfig, RaftRsBackend, Transport};
 use raft::eraftpb::{
@@ -260,6 +260,12 @@ impl Server {
     pub(crate) async fn remove(&self, server: u64) -> Result<(), OperatorError> {
         let removal = self.removal(server).await;
         soon("a removal", self.backend.remove_server(&removal)).await
+    }
+
+    pub(crate) async fn replace(&self, old: u64, new: u64) -> Result<(), OperatorError> {
+        let (old, new) = (old.to_string(), new.to_string());
+        let replacement = Replacement::new(old, new, &self.view().await, TIMEOUT);
+        soon("a replacement", self.backend.replace_server(&replacement)).await
     }
 
     pub(crate) async fn hand_lead_to(&self, server: &str) -> Result<(), OperatorError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cluster_operator::raft::{Leadership, PendingChange, Proof};
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend};
-use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
+use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Server, TIMEOUT, not_applied, removal_of, soon};
@@ -466,4 +466,94 @@ async fn answer_is_true_whenever_a_server_dies() {
             cluster.close().await;
         }
     }
+}
+
+/// Kills a server at each moment of a replacement. Whichever dies, the others take writes.
+#[tokio::test(start_paused = true)]
+async fn replacement_survives_any_death() {
+    for moment in 0..40 {
+        for (leader_leaves, dies) in [false, true]
+            .into_iter()
+            .flat_map(|leaves| (0..4).map(move |dies| (leaves, dies)))
+        {
+            let cluster = Cluster::start(3, 1);
+            cluster.set_latency(Duration::from_millis(2));
+            let leader = cluster.leader().await;
+            let others = cluster.others(&leader);
+            let (old, new) = (if leader_leaves { &leader } else { &others[0] }, &others[2]);
+            let dies = [&leader, &others[0], &others[1], new][dies];
+            let death = async {
+                tokio::time::sleep(Duration::from_millis(moment)).await;
+                cluster.stop(dies.id).await;
+            };
+            let (answer, ()) = tokio::join!(leader.replace(old.id, new.id), death);
+            let last = cluster.write_among(&cluster.others(dies)).await;
+            let voters = last.voters().await;
+            let votes = (voters.contains(&old.id), voters.contains(&new.id));
+            let at = format!("{moment} ms, {} dies, {answer:?}: {voters:?}", dies.id);
+            match answer {
+                Ok(()) => assert_eq!(votes, (false, true), "{at}"),
+                Err(error) if error.outcome() == Outcome::NotApplied => {
+                    assert_eq!(votes, (true, false), "{at}");
+                }
+                Err(_) => assert_eq!(dies.id, leader.id, "{at}"),
+            }
+            cluster.close().await;
+        }
+    }
+}
+
+/// A joint configuration in which the fourth server has taken a follower's place, and that
+/// nobody leaves.
+async fn half_replaced() -> (Cluster, Server, Server) {
+    let cluster = Cluster::start(4, 1);
+    let leader = cluster.leader().await;
+    let old = cluster.others(&leader).remove(0);
+    let mut change = removal_of(old.id);
+    change.mut_changes().push(ConfChangeSingle {
+        node_id: 5,
+        change_type: ConfChangeType::AddNode,
+        ..ConfChangeSingle::default()
+    });
+    change.set_transition(ConfChangeTransition::Explicit);
+    leader.node.change(change).await.unwrap();
+    let mut state = leader.node.state();
+    let joint = state.wait_for(|state| state.change == Some(PendingChange::Joint));
+    soon("the joint configuration", joint).await.unwrap();
+    (cluster, leader, old)
+}
+
+#[tokio::test(start_paused = true)]
+async fn replacement_ends_its_own_joint_configuration() {
+    let (cluster, leader, old) = half_replaced().await;
+    leader.replace(old.id, 5).await.unwrap();
+    let voters: Vec<_> = (1..=5).filter(|id| *id != old.id).collect();
+    assert_eq!(leader.voters().await, voters);
+    assert_eq!(leader.view().await.change, None);
+    cluster.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn removal_ends_replacement_of_same_server() {
+    let (cluster, leader, old) = half_replaced().await;
+    leader.remove(old.id).await.unwrap();
+    assert!(!leader.voters().await.contains(&old.id));
+    cluster.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_replacement_ends_it_and_conflicts() {
+    let (cluster, leader, old) = half_replaced().await;
+    let other = cluster.others(&leader).remove(1);
+    let before = leader.view().await.version;
+    let answer = leader.replace(other.id, 5).await;
+    let after = leader.view().await;
+    let (expected, actual) = (before, after.version);
+    not_applied(answer, |kind| {
+        *kind == ErrorKind::Conflict { expected, actual }
+    });
+    assert_eq!(after.change, None);
+    let voters: Vec<_> = (1..=5).filter(|id| *id != old.id).collect();
+    assert_eq!(leader.voters().await, voters);
+    cluster.close().await;
 }
