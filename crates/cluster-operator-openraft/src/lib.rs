@@ -42,7 +42,11 @@
 //! within an election timeout. Voters that this drops stay as learners, since it is
 //! not known whether they should, unless the only one is the server to be removed.
 //!
-//! A backend and its clones remove one server at a time. Once the change is in the
+//! A [replacement](RaftBackend#replacement) is one change of the same kind: the joint
+//! configuration has the old voters and the new ones, and the learner that becomes a
+//! voter has to hold the proof's entry too. Add it with `Raft::add_learner` first.
+//!
+//! A backend and its clones make one change at a time. Once the change is in the
 //! log it is completed, even if the caller drops the future, or if the program ends the
 //! joint configuration itself and keeps the server as a learner. A removal whose caller
 //! drops the future before that ends at once.
@@ -162,7 +166,9 @@ use self::view::Described;
 pub use self::view::log_position;
 use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
-use cluster_operator::raft::{RaftBackend, RaftMember, RaftView, Removal, ServerStatus};
+use cluster_operator::raft::{
+    RaftBackend, RaftMember, RaftView, Removal, Replacement, ServerStatus,
+};
 
 type Describe<C, T> =
     Arc<dyn Fn(&<C as RaftTypeConfig>::NodeId, &<C as RaftTypeConfig>::Node) -> T + Send + Sync>;
@@ -188,7 +194,7 @@ pub fn basic_node<I: fmt::Display>(id: &I, node: &BasicNode) -> RaftMember {
 
 /// The Raft of a server that runs openraft. See the [crate documentation](crate).
 ///
-/// Clones share the Raft, and remove one server at a time.
+/// Clones share the Raft, and make one change of its membership at a time.
 pub struct OpenraftBackend<C: RaftTypeConfig> {
     raft: Raft<C>,
     describe: Describe<C, RaftMember>,
@@ -197,7 +203,7 @@ pub struct OpenraftBackend<C: RaftTypeConfig> {
     contacts: Option<Contacts<C>>,
     transport: Option<Arc<Transport<C>>>,
     described: Arc<ArcSwap<Described<C>>>,
-    /// Held by the removal or transfer that is running.
+    /// Held by the change or transfer that is running.
     turn: Arc<Mutex<()>>,
     /// The time for which a leader leads without an answer of a majority.
     lease: Duration,
@@ -336,7 +342,16 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for Openraf
     /// A removal whose future is dropped before the change is appended changes nothing;
     /// one that is dropped later is completed.
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.remove(removal).await
+        self.change(removal).await
+    }
+
+    /// # Errors
+    /// As [`remove_server`](OpenraftBackend::remove_server).
+    ///
+    /// # Cancel safety
+    /// As [`remove_server`](OpenraftBackend::remove_server).
+    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
+        self.change(replacement).await
     }
 
     /// See [Leadership transfer](crate#leadership-transfer).

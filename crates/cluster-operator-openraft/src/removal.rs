@@ -1,4 +1,4 @@
-//! Removes a server, in the four steps of the trait's contract.
+//! Removes or replaces a server, in the four steps of the trait's contract.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -22,7 +22,7 @@ use super::view::{Metrics, version};
 use super::{Answer, OpenraftBackend};
 use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
-use cluster_operator::raft::{ConfigVersion, PeerSelector, Removal};
+use cluster_operator::raft::{ConfigVersion, PeerSelector, Proof, Removal, Replacement};
 
 type Ids<C> = BTreeSet<<C as RaftTypeConfig>::NodeId>;
 pub(super) type Latest<C> =
@@ -40,7 +40,7 @@ type Changed<C> = Result<
     >,
 >;
 
-/// Decides, once, whether a removal is appended or given up.
+/// Decides, once, whether a change is appended or given up.
 #[derive(Clone, Default)]
 struct Decision(Arc<AtomicBool>);
 
@@ -51,7 +51,7 @@ impl Decision {
     }
 }
 
-/// Aborts the removal if the caller drops its future before the change is appended.
+/// Aborts the change if the caller drops its future before the change is appended.
 struct Caller {
     decision: Decision,
     task: AbortHandle,
@@ -66,7 +66,7 @@ impl Drop for Caller {
 }
 
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
-    pub(super) async fn remove(&self, removal: &Removal) -> Result<(), OperatorError> {
+    pub(super) async fn change(&self, asked: impl Into<Asked>) -> Result<(), OperatorError> {
         let (handle, registration) = AbortHandle::new_pair();
         let caller = Caller {
             decision: Decision::default(),
@@ -74,7 +74,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
         };
         let task = Task {
             backend: self.clone(),
-            removal: removal.clone(),
+            asked: asked.into(),
             arrived: Instant::now(),
             elected: self.raft.metrics().borrow().vote.leader_id.clone(),
             decision: caller.decision.clone(),
@@ -113,9 +113,45 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
     }
 }
 
+/// A removal, or a replacement if another server becomes a voter.
+pub(super) struct Asked {
+    id: ServerId,
+    with: Option<ServerId>,
+    term: u64,
+    version: ConfigVersion,
+    proof: Proof,
+    timeout: Duration,
+}
+
+impl From<&Removal> for Asked {
+    fn from(removal: &Removal) -> Self {
+        Asked {
+            id: removal.id.clone(),
+            with: None,
+            term: removal.term,
+            version: removal.version,
+            proof: removal.proof,
+            timeout: removal.timeout,
+        }
+    }
+}
+
+impl From<&Replacement> for Asked {
+    fn from(replacement: &Replacement) -> Self {
+        Asked {
+            id: replacement.id.clone(),
+            with: Some(replacement.with.clone()),
+            term: replacement.term,
+            version: replacement.version,
+            proof: replacement.proof,
+            timeout: replacement.timeout,
+        }
+    }
+}
+
 struct Task<C: RaftTypeConfig> {
     backend: OpenraftBackend<C>,
-    removal: Removal,
+    asked: Asked,
     arrived: Instant,
     /// The leader when it began.
     elected: LeaderId<C::NodeId>,
@@ -129,14 +165,16 @@ struct Plan<C: RaftTypeConfig> {
     /// Whether it only ends the joint configuration of another change. The voters that
     /// this drops stay as learners.
     ends_another: bool,
-    /// The voters that stay, where the voters change.
-    stayers: Option<Ids<C>>,
+    /// The voters after the change, where the voters change.
+    voters: Option<Ids<C>>,
+    /// The new voter, which has to hold the whole log.
+    added: Option<C::NodeId>,
 }
 
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     async fn run(self, answer: Answer<C, ()>) {
         // The rest is for the answer to arrive.
-        let allowed = self.removal.timeout - self.removal.timeout / 8;
+        let allowed = self.asked.timeout - self.asked.timeout / 8;
         let left = C::AsyncRuntime::sleep(allowed.saturating_sub(self.arrived.elapsed()));
         // The caller may have dropped the call, so sending may fail.
         match select(pin!(self.work()), pin!(left)).await {
@@ -166,8 +204,8 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     async fn work(&self) -> Result<(), OperatorError> {
         let (_turn, latest) = self.settled().await?;
         let plan = self.plan(&latest)?;
-        if let Some(stayers) = &plan.stayers {
-            self.prove(stayers).await?;
+        if let Some(voters) = &plan.voters {
+            self.prove(voters, plan.added.as_ref()).await?;
         }
         let changed = self.append(&plan).await?;
         self.finish(changed, &plan).await
@@ -176,7 +214,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     /// The time for a proof, and for another change to end.
     fn bound(&self) -> Duration {
         let election = self.backend.raft.config().election_timeout_max;
-        Duration::from_millis(election).min(self.removal.timeout / 4)
+        Duration::from_millis(election).min(self.asked.timeout / 4)
     }
 
     /// The latest membership and whether it is committed, as long as this server
@@ -200,19 +238,19 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         if !leads || !server_state.is_leader() {
             return Err(backend.not_leader());
         }
-        if term != self.removal.term {
-            let (expected, actual) = (self.removal.term, term);
+        if term != self.asked.term {
+            let (expected, actual) = (self.asked.term, term);
             return Err(ErrorKind::TermChanged { expected, actual }.into());
         }
         let actual = version::<C>(latest.log_id());
-        if actual != self.removal.version {
+        if actual != self.asked.version {
             return Err(self.conflict(actual));
         }
         Ok((latest, is_committed))
     }
 
     fn conflict(&self, actual: ConfigVersion) -> OperatorError {
-        let expected = self.removal.version;
+        let expected = self.asked.version;
         ErrorKind::Conflict { expected, actual }.into()
     }
 
@@ -249,60 +287,86 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
 
     fn plan(&self, latest: &Latest<C>) -> Result<Plan<C>, OperatorError> {
         let sets = latest.membership();
-        let id = self.backend.find(latest, &self.removal.id)?;
+        let id = self.backend.find(latest, &self.asked.id)?;
+        let with = self.asked.with.as_ref();
+        let added = with
+            .map(|with| self.backend.find(latest, with))
+            .transpose()?;
         let only = BTreeSet::from([id.clone()]);
         let configs = sets.get_joint_config();
         let last = configs.last().cloned().unwrap_or_default();
-        let (change, ends_another, stayers) = if configs.len() > 1 {
+        let mut plan = Plan {
+            id,
+            change: ChangeMembers::RemoveVoters(only.clone()),
+            ends_another: false,
+            voters: Some(last.clone()),
+            added: None,
+        };
+        if configs.len() > 1 {
             // openraft fails an assertion if a leader that is being removed begins another
             // change, so this one is finished first.
-            let all: Ids<C> = sets.voter_ids().collect();
-            if &all - &last == only {
-                (ChangeMembers::RemoveVoters(only), false, Some(last))
-            } else {
+            let first = configs.first().cloned().unwrap_or_default();
+            let is_own = &first - &last == only
+                && added.is_none_or(|added| &last - &first == BTreeSet::from([added]));
+            if !is_own {
                 // Whether those that leave should stay as learners is not known.
-                (
-                    ChangeMembers::AddVoterIds(Ids::<C>::new()),
-                    true,
-                    Some(last),
-                )
+                plan.change = ChangeMembers::AddVoterIds(Ids::<C>::new());
+                plan.ends_another = true;
             }
-        } else if last == only {
-            return Err(ErrorKind::LastVoter.into());
-        } else if last.contains(&id) {
-            let stayers = &last - &only;
-            (ChangeMembers::RemoveVoters(only), false, Some(stayers))
-        } else {
-            (ChangeMembers::RemoveNodes(only), false, None)
-        };
-        Ok(Plan {
-            id,
-            change,
-            ends_another,
-            stayers,
-        })
+            return Ok(plan);
+        }
+        match added {
+            Some(_) if !last.contains(&plan.id) => {
+                let id = self.asked.id.clone();
+                return Err(ErrorKind::NothingToReplace { id }.into());
+            }
+            Some(added) if last.contains(&added) => {
+                let id = with.cloned().unwrap_or_else(|| self.asked.id.clone());
+                return Err(ErrorKind::AlreadyVoter { id }.into());
+            }
+            Some(added) => {
+                let mut voters = &last - &only;
+                voters.insert(added.clone());
+                plan.change = ChangeMembers::ReplaceAllVoters(voters.clone());
+                plan.voters = Some(voters);
+                plan.added = Some(added);
+            }
+            None if last == only => return Err(ErrorKind::LastVoter.into()),
+            None if last.contains(&plan.id) => plan.voters = Some(&last - &only),
+            None => {
+                plan.change = ChangeMembers::RemoveNodes(only);
+                plan.voters = None;
+            }
+        }
+        Ok(plan)
     }
 
-    /// Proves with a new entry that enough of these voters are alive. By what openraft
-    /// knows of older entries, a voter that has been dead for seconds looks up to date.
-    async fn prove(&self, stayers: &Ids<C>) -> Result<(), OperatorError> {
+    /// Proves with a new entry that enough of these voters are alive, and that the one
+    /// that is added has the whole log. By what openraft knows of older entries, a voter
+    /// that has been dead for seconds looks up to date.
+    async fn prove(&self, voters: &Ids<C>, added: Option<&C::NodeId>) -> Result<(), OperatorError> {
         let backend = &self.backend;
         let Some(noop) = &backend.noop else {
             return Err(OperatorError::unsupported(
                 "removing a voter without a no-op command (see `OpenraftBackend::with_noop`)",
             ));
         };
-        let needed = self.removal.proof.needed(stayers.len());
+        let needed = self.asked.proof.needed(voters.len());
         let began = Instant::now();
         let before = backend.raft.metrics().borrow().last_log_index;
+        let is_held = |metrics: &Metrics<C>, index| {
+            added.is_none_or(|added| holds::<C>(metrics, added, index))
+        };
         let proof = async {
             let written = backend.raft.client_write(noop()).await;
             let written = written.map_err(|error| backend.not_leader().with_source(error))?;
             let index = Some(written.log_id.index);
             // There are no more than all of them.
-            let enough = needed.min(stayers.len());
+            let enough = needed.min(voters.len());
             let confirmed = |metrics: &Metrics<C>| {
-                holders::<C>(metrics, stayers, index) >= enough || !backend.leads(metrics)
+                let proven =
+                    holders::<C>(metrics, voters, index) >= enough && is_held(metrics, index);
+                proven || !backend.leads(metrics)
             };
             backend.until(confirmed).await;
             Ok::<_, OperatorError>(index)
@@ -311,13 +375,23 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let committed = proof.unwrap_or(Ok(None))?;
         let index = committed.or(before.map(|before| before + 1));
         let metrics = backend.raft.metrics().borrow().clone();
-        let confirmed = holders::<C>(&metrics, stayers, index);
-        if committed.is_some() && confirmed >= needed {
+        let confirmed = holders::<C>(&metrics, voters, index);
+        let held = is_held(&metrics, index);
+        if committed.is_some() && confirmed >= needed && held {
             return Ok(());
         }
         if !backend.leads(&metrics) {
             // Only a leader knows which servers hold the entry.
             return Err(backend.not_leader());
+        }
+        if let Some(id) = self
+            .asked
+            .with
+            .clone()
+            .filter(|_| confirmed >= needed && !held)
+        {
+            let after = began.elapsed();
+            return Err(ErrorKind::NotCaughtUp { id, after }.into());
         }
         Err(ErrorKind::QuorumUnproven {
             confirmed,
@@ -336,7 +410,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let (change, retain) = (plan.change.clone(), plan.ends_another);
         let change = async move { raft.change_membership(change, retain).await };
         let mut change = Box::pin(maybe_done(change));
-        let (term, at) = (self.removal.term, self.removal.version);
+        let (term, at) = (self.asked.term, self.asked.version);
         let decision = self.decision.clone();
         let begun = self.backend.raft.with_raft_state(move |state| {
             let latest = state.membership_state.effective();
@@ -386,7 +460,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                     // Its first entry was refused, or its only one.
                     if let ChangeMembershipError::InProgress(other) = &refused
                         && (plan.ends_another
-                            || version::<C>(&other.committed) == self.removal.version)
+                            || version::<C>(&other.committed) == self.asked.version)
                     {
                         return Err(
                             OperatorError::from(ErrorKind::ChangeInProgress).with_source(refused)
@@ -462,12 +536,13 @@ pub(super) fn is_committed<C: RaftTypeConfig>(state: &State<C>) -> bool {
 
 /// The number of these voters that hold the entry with this index.
 fn holders<C: RaftTypeConfig>(metrics: &Metrics<C>, voters: &Ids<C>, index: Option<u64>) -> usize {
-    let Some(replication) = &metrics.replication else {
-        return 0;
-    };
-    let holds = |id: &&C::NodeId| {
-        let held = replication.get(*id).and_then(Option::as_ref);
-        held.map(|entry| entry.index) >= index
-    };
-    voters.iter().filter(holds).count()
+    let voters = voters.iter();
+    voters.filter(|id| holds::<C>(metrics, id, index)).count()
+}
+
+/// Whether a server holds the entry with this index, as far as the leader knows.
+fn holds<C: RaftTypeConfig>(metrics: &Metrics<C>, id: &C::NodeId, index: Option<u64>) -> bool {
+    let replication = metrics.replication.as_ref();
+    let held = replication.and_then(|replication| replication.get(id)?.as_ref());
+    replication.is_some() && held.map(|entry| entry.index) >= index
 }

@@ -395,3 +395,53 @@ async fn removed_voter_that_was_kept_as_learner_is_removed() {
     .await;
     cluster.close().await;
 }
+
+/// The leader is cut off when it has committed the joint configuration of a replacement,
+/// which the next leader finishes: by the same request, or by a removal of the old voter.
+async fn finish_the_replacement(by_removal: bool) {
+    let cluster = Cluster::start(3, 1, Elections::Soon).await;
+    let old_leader = cluster.leader().await;
+    let followers = cluster.followers_of(old_leader);
+    let (victim, next, spare) = (followers[0], followers[1], 4);
+    cluster.links.cut_before(move |rpc| {
+        rpc.entries.iter().any(|entry| match &entry.payload {
+            EntryPayload::Membership(sets) => sets.get_node(&victim).is_none(),
+            _ => false,
+        })
+    });
+    cluster.only_elects(|id| id == next);
+    let answer = soon("a replacement", cluster.replace(old_leader, victim, spare)).await;
+    assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
+    assert!(cluster.links.is_cut(old_leader));
+    assert_eq!(cluster.leader().await, next);
+    until("the joint configuration to be committed", async || {
+        let joint = Some(PendingChange::Joint);
+        (cluster.view(next).await.change == joint).then_some(())
+    })
+    .await;
+    let rest = if by_removal {
+        soon("a removal", cluster.remove(next, victim)).await
+    } else {
+        soon(
+            "the rest of the replacement",
+            cluster.replace(next, victim, spare),
+        )
+        .await
+    };
+    rest.unwrap();
+    let view = cluster.view(next).await;
+    let expected: Vec<_> = (1..=4).filter(|id| *id != victim).collect();
+    assert_eq!((ids(&view), voters(&view)), (expected.clone(), expected));
+    assert_eq!(view.change, None);
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn unfinished_replacement_is_finished() {
+    finish_the_replacement(false).await;
+}
+
+#[tokio::test]
+async fn removal_of_old_voter_finishes_replacement() {
+    finish_the_replacement(true).await;
+}

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster_operator::raft::{Leadership, RaftMember, RaftView, Removal, ServerStatus};
+use cluster_operator::raft::{
+    Leadership, RaftMember, RaftView, Removal, Replacement, ServerStatus,
+};
 use cluster_operator::{OperatorError, Outcome, RaftBackend, ServerId};
 use cluster_operator_openraft::{Contacts, OpenraftAutopilot, OpenraftBackend};
 use openraft::raft::AppendEntriesRequest;
@@ -218,6 +220,18 @@ impl Cluster {
     pub(crate) async fn remove(&self, at: NodeId, id: NodeId) -> Result<(), OperatorError> {
         let removal = self.removal(at, id).await;
         self.backend(at).remove_server(&removal).await
+    }
+
+    /// Replaces a voter as the leader sees the cluster now.
+    pub(crate) async fn replace(
+        &self,
+        at: NodeId,
+        old: NodeId,
+        new: NodeId,
+    ) -> Result<(), OperatorError> {
+        let view = self.view(at).await;
+        let replacement = Replacement::new(name(old), name(new), &view, TIMEOUT);
+        self.backend(at).replace_server(&replacement).await
     }
 
     /// The removal of a server, decided on what this one sees now.
