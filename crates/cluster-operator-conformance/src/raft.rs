@@ -15,12 +15,13 @@ use std::time::Duration;
 use cluster_operator::error::{ErrorKind, Outcome};
 use cluster_operator::raft::{
     ConfigVersion, LeaderHint, Leadership, PendingChange, Proof, RaftMember, RaftView, Removal,
+    Replacement,
 };
 use futures_util::future::join_all;
 
-use self::cluster::{Answer, Cluster, does_not_lead, gone, not_applied, ready};
+use self::cluster::{Answer, Cluster, does_not_lead, gone, not_applied, ready, replaced};
 use crate::check::suite;
-use crate::fixture::{NotSupported, Stop, Verdict, ensure, same};
+use crate::fixture::{NotSupported, Stop, Verdict, ensure, exactly, same};
 
 pub use self::cluster::{Member, RaftFixture, Servers};
 
@@ -581,6 +582,304 @@ suite! {
             let whole = now == before.membership.servers || now == less;
             ensure(whole, format_args!("{less:?}, with {} or without", victim.id), now)?;
             removed_in_the_end(raft, &victim, &stayers).await?;
+        }
+        Ok(())
+    }
+
+    // Replacements.
+
+    /// When a replacement returns, the leader's next view shows it, confirmed or not: the
+    /// old server is gone, and the new one votes. The others are as before, and the version
+    /// is greater. In time all servers show it. The cluster then survives the death of
+    /// another voter, by the vote of the new one.
+    #[source("Raft, section 4.3 of the thesis; the contract of `RaftBackend`, replacement")]
+    #[needs(WITH_NONVOTER)]
+    async fn replacement_has_happened_when_it_returns(raft: Cluster<'_>) -> Verdict {
+        let (leader, [old, dead, new]) = raft.led().await?;
+        let before = raft.view(&leader).await?;
+        raft.replace(&leader, &old, &new).await?;
+        let after = raft.view(&leader).await?;
+        let rest = |view: &RaftView| {
+            let servers = view.membership.servers.iter();
+            let rest = servers.filter(|server| server.id != old.id && server.id != new.id);
+            rest.cloned().collect::<Vec<_>>()
+        };
+        same("the other servers", &rest(&before), &rest(&after))?;
+        same("servers", &(before.membership.servers.len() - 1), &after.membership.servers.len())?;
+        let expected = format!("a version after {}", before.version);
+        ensure(after.version > before.version, expected, after.version)?;
+        same("the change", &None, &after.change)?;
+        let confirmed = leader.backend.confirmed_view(raft.timeout()).await;
+        let seen = confirmed.map(|view| view.membership);
+        same("the confirmed membership", &Ok(after.membership.clone()), &seen)?;
+        for follower in [&dead, &new] {
+            let expected = format!("version {}", after.version);
+            raft.sees(follower, &expected, |view| view.version == after.version).await?;
+        }
+        raft.stop(&dead).await?;
+        raft.take_writes(&[leader, new]).await?;
+        Ok(())
+    }
+
+    /// A leader can be replaced. Another voter leads then, and the old leader stops leading
+    /// in its own view.
+    #[source("Raft, sections 4.2.2 and 4.3 of the thesis")]
+    #[needs(WITH_NONVOTER)]
+    async fn replaced_leader_stops_leading(raft: Cluster<'_>) -> Verdict {
+        let (old, [_, _, new]) = raft.led().await?;
+        raft.replace(&old, &old, &new).await?;
+        let leader = raft.take_writes(&raft.others(&old)).await?;
+        replaced(&raft.view(&leader).await?, &old.id, &new.id)?;
+        let expected = format!("{} to stop leading in its own view, or to have none", old.id);
+        raft.until(&expected, || async {
+            match old.backend.view().await {
+                Ok(view) if view.leadership == Leadership::Local => Err(format!("{view:?}")),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Only a voter is replaced, and only by a server of the configuration that has no
+    /// vote: `NothingToReplace`, `AlreadyVoter` or `UnknownServer`. Nothing changes.
+    #[source("the contract of `RaftBackend`, replacement, step 1")]
+    #[needs(Servers { voters: 3, nonvoters: 2 })]
+    async fn only_nonvoter_replaces_a_voter(raft: Cluster<'_>) -> Verdict {
+        let (leader, [voter, other, nonvoter, another]) = raft.led().await?;
+        for (old, new) in [(&nonvoter, &another), (&nonvoter, &voter)] {
+            let replacement = raft.replacement(&leader, old, new).await?;
+            let kind = ErrorKind::NothingToReplace { id: old.id.clone() };
+            let is_it = |seen: &ErrorKind| *seen == kind;
+            raft.refused_to_replace(&leader, &replacement, &format!("{kind:?}"), is_it).await?;
+        }
+        for new in [&voter, &other, &leader] {
+            let replacement = raft.replacement(&leader, &voter, new).await?;
+            let kind = ErrorKind::AlreadyVoter { id: new.id.clone() };
+            let is_it = |seen: &ErrorKind| *seen == kind;
+            raft.refused_to_replace(&leader, &replacement, &format!("{kind:?}"), is_it).await?;
+        }
+        let known = raft.replacement(&leader, &voter, &nonvoter).await?;
+        let unknown = |replacement| {
+            let is_it = |seen: &ErrorKind| matches!(seen, ErrorKind::UnknownServer(_));
+            (replacement, is_it)
+        };
+        let mut no_old = known.clone();
+        no_old.id = "nobody".into();
+        let mut no_new = known;
+        no_new.with = "nobody".into();
+        for (replacement, is_it) in [unknown(no_old), unknown(no_new)] {
+            raft.refused_to_replace(&leader, &replacement, "UnknownServer", is_it).await?;
+        }
+        Ok(())
+    }
+
+    /// A replacement that was decided on in another term or version is `TermChanged` or
+    /// `Conflict`, and one at a server that does not lead is `NotLeader` or `NoLeader`.
+    /// Nothing changes.
+    #[source("the contract of `RaftBackend`, step 1")]
+    #[needs(WITH_NONVOTER)]
+    async fn outdated_replacement_is_refused(raft: Cluster<'_>) -> Verdict {
+        let (leader, [old, follower, new]) = raft.led().await?;
+        let replacement = raft.replacement(&leader, &old, &new).await?;
+        let mut outdated = replacement.clone();
+        outdated.term += 1;
+        let (expected, actual) = (outdated.term, replacement.term);
+        let changed = ErrorKind::TermChanged { expected, actual };
+        let is_it = |seen: &ErrorKind| *seen == changed;
+        raft.refused_to_replace(&leader, &outdated, &format!("{changed:?}"), is_it).await?;
+        let actual = replacement.version;
+        let ConfigVersion { term, index } = actual;
+        for (term, index) in [(term, index + 1), (term + 1, index), (0, 0)] {
+            let expected = ConfigVersion { term, index };
+            let mut outdated = replacement.clone();
+            outdated.version = expected;
+            let conflict = ErrorKind::Conflict { expected, actual };
+            if expected != actual {
+                let is_it = |seen: &ErrorKind| *seen == conflict;
+                raft.refused_to_replace(&leader, &outdated, &format!("{conflict:?}"), is_it).await?;
+            }
+        }
+        let before = raft.view(&leader).await?;
+        let answer = raft.ask_to_replace(&follower, &replacement).await?;
+        not_applied("NotLeader or NoLeader", &answer, does_not_lead)?;
+        raft.unchanged(&leader, &before).await
+    }
+
+    /// While another change is uncommitted, a replacement is `ChangeInProgress`: not
+    /// applied.
+    #[source("Raft, section 4.1 of the thesis: one change at a time")]
+    #[needs(WITH_NONVOTER)]
+    async fn replacement_during_another_change_is_refused(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, other, new]) = raft.led().await?;
+        raft.leave_unfinished(&one, PendingChange::Uncommitted, &leader).await?;
+        let replacement = raft.replacement(&leader, &other, &new).await?;
+        let answer = raft.ask_to_replace(&leader, &replacement).await?;
+        let is_it = |kind: &ErrorKind| *kind == ErrorKind::ChangeInProgress;
+        not_applied("ChangeInProgress", &answer, is_it)
+    }
+
+    /// A replacement finishes a joint configuration that nobody finishes, and is a
+    /// `Conflict` with the version that this leads to.
+    #[source("the contract of `RaftBackend`, step 1; openraft leaves them so")]
+    #[needs(Servers { voters: 5, nonvoters: 1 })]
+    async fn replacement_ends_another_joint_configuration(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, other, _, _, new]) = raft.led().await?;
+        raft.leave_unfinished(&one, PendingChange::Joint, &leader).await?;
+        let replacement = raft.replacement(&leader, &other, &new).await?;
+        let answer = raft.ask_to_replace(&leader, &replacement).await?;
+        let after = raft.view(&leader).await?;
+        let (expected, actual) = (replacement.version, after.version);
+        let conflict = ErrorKind::Conflict { expected, actual };
+        not_applied(&format!("{conflict:?}"), &answer, |kind| *kind == conflict)?;
+        let votes = after.membership.get(&one.id).is_some_and(RaftMember::is_voter);
+        ensure(!votes, format_args!("{} without a vote", one.id), &after)?;
+        same("the change", &None, &after.change)?;
+        raft.replace(&leader, &other, &new).await
+    }
+
+    /// Right after the death of another voter, a replacement succeeds where a removal is
+    /// refused: the new voter counts. The cluster takes writes.
+    #[source("experiments with openraft and raft-rs: no cluster was stuck in 1,340 runs")]
+    #[needs(WITH_NONVOTER)]
+    async fn replacement_after_a_death_succeeds(raft: Cluster<'_>) -> Verdict {
+        let (leader, [old, dead, new]) = raft.led().await?;
+        raft.stop(&dead).await?;
+        raft.replace(&leader, &old, &new).await?;
+        raft.take_writes(&[leader, new]).await?;
+        Ok(())
+    }
+
+    /// The proof is made on the voters after the change. The server that leaves counts no
+    /// more: without a majority of the others, and of the new one, the replacement is
+    /// `QuorumUnproven`, and nothing is appended. `Proof::Margin` asks for one more.
+    #[source("the contract of `RaftBackend`, replacement, step 2")]
+    #[needs(WITH_NONVOTER)]
+    async fn replacement_is_proven_by_the_new_voters(raft: Cluster<'_>) -> Verdict {
+        let (leader, [old, dead, new]) = raft.led().await?;
+        let replacement = raft.replacement(&leader, &old, &new).await?;
+        let unproven = |by: usize, wanted: usize| {
+            let expected = format!("QuorumUnproven, {by} of {wanted}");
+            let is_it = move |kind: &ErrorKind| {
+                matches!(kind, ErrorKind::QuorumUnproven { confirmed, needed, .. }
+                    if (*confirmed, *needed) == (by, wanted))
+            };
+            (expected, is_it)
+        };
+        raft.stop(&dead).await?;
+        let margin = replacement.clone().with_proof(Proof::Margin);
+        let (expected, is_it) = unproven(2, 3);
+        raft.refused_to_replace(&leader, &margin, &expected, is_it).await?;
+        raft.stop(&new).await?;
+        let (expected, is_it) = unproven(1, 2);
+        raft.refused_to_replace(&leader, &replacement, &expected, is_it).await?;
+        raft.take_writes(&[leader, old]).await?;
+        Ok(())
+    }
+
+    /// A server that does not confirm the proof's entry, and so the whole log, becomes no
+    /// voter: `NotCaughtUp`, and nothing is appended.
+    #[source("Raft, section 4.2.1 of the thesis: catching up new servers")]
+    #[needs(WITH_NONVOTER)]
+    async fn server_without_the_whole_log_replaces_nobody(raft: Cluster<'_>) -> Verdict {
+        let (leader, [old, _, new]) = raft.led().await?;
+        raft.stop(&new).await?;
+        let replacement = raft.replacement(&leader, &old, &new).await?;
+        let expected = format!("NotCaughtUp, {}", new.id);
+        let is_it = |kind: &ErrorKind| {
+            matches!(kind, ErrorKind::NotCaughtUp { id, .. } if *id == new.id)
+        };
+        raft.refused_to_replace(&leader, &replacement, &expected, is_it).await?;
+        raft.take_writes(&raft.others(&new)).await?;
+        Ok(())
+    }
+
+    /// A voter that is lost in the middle of a replacement does not stop it: there is never
+    /// a configuration with fewer voters than before.
+    #[source("experiments with openraft and raft-rs: no cluster was stuck in 1,340 runs")]
+    #[needs(WITH_NONVOTER)]
+    async fn voter_lost_during_a_replacement_does_not_stop_it(raft: Cluster<'_>) -> Verdict {
+        let (leader, [old, lost, new]) = raft.led().await?;
+        let replacement = raft.replacement(&leader, &old, &new).await?;
+        raft.lose_at_change(&lost).await?;
+        let answer = raft.ask_to_replace(&leader, &replacement).await?;
+        ensure(answer.is_ok(), "success: two of three voters have both entries", answer)?;
+        replaced(&raft.view(&leader).await?, &old.id, &new.id)?;
+        raft.take_writes(&[leader, new]).await?;
+        Ok(())
+    }
+
+    /// The new voter may be lost in the middle of the replacement, too.
+    #[source("experiments with openraft and raft-rs: no cluster was stuck in 1,340 runs")]
+    #[needs(WITH_NONVOTER)]
+    async fn new_voter_lost_during_a_replacement_does_not_stop_it(raft: Cluster<'_>) -> Verdict {
+        let (leader, [old, other, new]) = raft.led().await?;
+        let replacement = raft.replacement(&leader, &old, &new).await?;
+        raft.lose_at_change(&new).await?;
+        let answer = raft.ask_to_replace(&leader, &replacement).await?;
+        ensure(answer.is_ok(), "success: two of three voters have both entries", answer)?;
+        replaced(&raft.view(&leader).await?, &old.id, &new.id)?;
+        raft.take_writes(&[leader, other]).await?;
+        Ok(())
+    }
+
+    /// A leader that is lost with the entry of a replacement, before another server has it,
+    /// answers with the outcome `Unknown`. The others go on with the old configuration.
+    #[source("etcd#1483, redpanda#3446")]
+    #[needs(WITH_NONVOTER)]
+    async fn leader_lost_during_a_replacement_claims_nothing(raft: Cluster<'_>) -> Verdict {
+        let (leader, [old, _, new]) = raft.led().await?;
+        let before = raft.view(&leader).await?;
+        let replacement = raft.replacement(&leader, &old, &new).await?;
+        raft.lose_at_change(&leader).await?;
+        let answer = raft.ask_to_replace(&leader, &replacement).await?;
+        let expected = "an error with the outcome Unknown: only this leader has the entry";
+        ensure(is_unknown(&answer), expected, &answer)?;
+        let next = raft.take_writes(&raft.others(&leader)).await?;
+        let after = raft.view(&next).await?;
+        same("the servers", &before.membership.servers, &after.membership.servers)
+    }
+
+    /// A replacement whose future is dropped, at any point, leaves the old voters or the
+    /// new ones, never a set in between, and does not block the next change.
+    #[source("the contract of `RaftBackend`, cancel safety")]
+    #[needs(Servers { voters: 3, nonvoters: 5 })]
+    async fn dropped_replacement_happens_whole_or_not_at_all(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        let members = raft.members();
+        let (voters, nonvoters) = members.split_at(3);
+        let old = voters.iter().filter(|voter| voter.id != leader.id);
+        let [mut old, _] = exactly("followers with a vote", old.cloned())?;
+        for (polls, new) in [0, 1, 2, 4, 8].into_iter().zip(nonvoters) {
+            let before = raft.view(&leader).await?;
+            let timeout = raft.timeout();
+            let (id, with) = (old.id.clone(), new.id.clone());
+            let replacement = Replacement::new(id.clone(), with.clone(), &before, timeout);
+            if polls == 0 {
+                // Skips the check if it is not supported.
+                let mut outdated = replacement.clone();
+                outdated.term += 1;
+                let answer = raft.ask_to_replace(&leader, &outdated).await?;
+                ensure(answer.is_err(), "an error", answer)?;
+            }
+            raft.step(format!("replace {id} with {with}, and drop it after {polls} polls"));
+            raft.dropped(polls, leader.backend.replace_server(&replacement)).await;
+            let expected = format!("{with} in the place of {id}, or not");
+            raft.until(&expected, || async {
+                let view = leader.backend.view().await;
+                let view = view.map_err(|error| format!("{error:?}"))?;
+                let votes = |id| view.membership.get(id).is_some_and(RaftMember::is_voter);
+                match view.change {
+                    None if votes(&id) == votes(&with) => return Err(format!("{view:?}")),
+                    None if votes(&with) => return Ok(()),
+                    _ => {}
+                }
+                let again = Replacement::new(id.clone(), with.clone(), &view, timeout);
+                let again = leader.backend.replace_server(&again).await;
+                again.map_err(|error| format!("{error:?}"))
+            })
+            .await?;
+            replaced(&raft.view(&leader).await?, &id, &with)?;
+            old = new.clone();
         }
         Ok(())
     }

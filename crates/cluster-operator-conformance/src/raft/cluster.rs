@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
-use cluster_operator::raft::{Leadership, PendingChange, RaftBackend, RaftView, Removal};
+use cluster_operator::raft::{
+    Leadership, PendingChange, RaftBackend, RaftMember, RaftView, Removal, Replacement,
+};
 use cluster_operator::types::{ServerAddress, ServerId};
 
 use crate::fixture::{Fixture, NotSupported, Stop, Trial, Verdict, ensure, exactly, same};
@@ -335,6 +337,69 @@ impl Cluster<'_> {
         self.unchanged(leader, &before).await
     }
 
+    /// The replacement of a voter, as the leader sees the cluster now.
+    pub(super) async fn replacement(
+        &self,
+        leader: &Member,
+        old: &Member,
+        new: &Member,
+    ) -> Result<Replacement, Stop> {
+        let view = self.view(leader).await?;
+        let (old, new) = (old.id.clone(), new.id.clone());
+        Ok(Replacement::new(old, new, &view, self.timeout()))
+    }
+
+    /// The answer to a replacement, which has to come within its timeout. A busy machine
+    /// gets as much time again. Skips the check if the backend does not support it.
+    pub(super) async fn ask_to_replace(
+        &self,
+        at: &Member,
+        replacement: &Replacement,
+    ) -> Result<Answer<()>, Stop> {
+        let Replacement { id, with, .. } = replacement;
+        let (term, version) = (replacement.term, replacement.version);
+        let (proof, timeout) = (replacement.proof, replacement.timeout);
+        let what = format!(
+            "replace {id} with {with} at {} (term {term}, version {version}, {proof:?}, timeout \
+             {timeout:?})",
+            at.id
+        );
+        let limit = timeout.saturating_add(self.timeout());
+        let call = at.backend.replace_server(replacement);
+        match self.answer(&what, limit, call).await? {
+            Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
+                Err(NotSupported::new("the backend replaces no voter").into())
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    /// Replaces a voter, which has to succeed and to show at once, unless it is the leader.
+    pub(super) async fn replace(&self, leader: &Member, old: &Member, new: &Member) -> Verdict {
+        let replacement = self.replacement(leader, old, new).await?;
+        let answer = self.ask_to_replace(leader, &replacement).await?;
+        let expected = format!("{} in the place of {}", new.id, old.id);
+        ensure(answer.is_ok(), expected, answer)?;
+        if leader.id == old.id {
+            return Ok(());
+        }
+        replaced(&self.view(leader).await?, &old.id, &new.id)
+    }
+
+    /// Asks the leader for a replacement that has to be refused, and to change nothing.
+    pub(super) async fn refused_to_replace(
+        &self,
+        leader: &Member,
+        replacement: &Replacement,
+        expected: &str,
+        is_it: impl FnOnce(&ErrorKind) -> bool,
+    ) -> Verdict {
+        let before = self.view(leader).await?;
+        let answer = self.ask_to_replace(leader, replacement).await?;
+        not_applied(expected, &answer, is_it)?;
+        self.unchanged(leader, &before).await
+    }
+
     /// Checks that the configuration and its version are as before.
     pub(super) async fn unchanged(&self, by: &Member, before: &RaftView) -> Verdict {
         let after = self.view(by).await?;
@@ -403,6 +468,13 @@ pub(super) fn gone(after: &RaftView, victim: &ServerId) -> Verdict {
         format_args!("no {victim} after its removal"),
         after,
     )
+}
+
+/// Checks that one server has taken another one's place.
+pub(super) fn replaced(after: &RaftView, old: &ServerId, new: &ServerId) -> Verdict {
+    gone(after, old)?;
+    let votes = after.membership.get(new).is_some_and(RaftMember::is_voter);
+    ensure(votes, format_args!("{new} with a vote"), after)
 }
 
 /// A view in one line.

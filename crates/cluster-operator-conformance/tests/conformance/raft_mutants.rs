@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cluster_operator::mock::{MockClock, MockRaft};
 use cluster_operator::raft::{
-    LeaderHint, Leadership, Membership, PendingChange, Proof, RaftView, Removal, Suffrage,
+    LeaderHint, Leadership, Membership, PendingChange, Proof, RaftView, Removal, Replacement,
+    Suffrage,
 };
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerId, Timer};
 use cluster_operator_conformance::raft::{CHECKS, Member, RaftFixture, Servers, by_name, run};
@@ -186,6 +187,80 @@ const MUTANTS: crate::Mutants = &[
         ],
     ),
     (
+        "replacement_has_happened_when_it_returns",
+        &[
+            "a removal is answered and not done",
+            "a removed server loses its vote alone",
+            "the version stays",
+            "a replacement begins with a removal",
+        ],
+    ),
+    (
+        "replaced_leader_stops_leading",
+        &["a former leader stays", "a leader cannot be removed"],
+    ),
+    (
+        "only_nonvoter_replaces_a_voter",
+        &["the votes of the servers are not looked at"],
+    ),
+    (
+        "outdated_replacement_is_refused",
+        &[
+            "the term is ignored",
+            "the version is ignored",
+            "the index of the version is compared alone",
+            "a follower forwards",
+        ],
+    ),
+    (
+        "replacement_during_another_change_is_refused",
+        &["another change is not looked for"],
+    ),
+    (
+        "replacement_ends_another_joint_configuration",
+        &["nobody ends a joint configuration"],
+    ),
+    (
+        "replacement_after_a_death_succeeds",
+        &[
+            "a replacement begins with a removal",
+            "a removal needs all servers",
+        ],
+    ),
+    (
+        "replacement_is_proven_by_the_new_voters",
+        &["nothing is proven", "the margin is a majority"],
+    ),
+    (
+        "server_without_the_whole_log_replaces_nobody",
+        &["a part of the log is enough"],
+    ),
+    (
+        "voter_lost_during_a_replacement_does_not_stop_it",
+        &["a replacement begins with a removal"],
+    ),
+    (
+        "new_voter_lost_during_a_replacement_does_not_stop_it",
+        &[
+            "a replacement begins with a removal",
+            "a removal is answered and not done",
+        ],
+    ),
+    (
+        "leader_lost_during_a_replacement_claims_nothing",
+        &[
+            "a removal is done with the old majority",
+            "what is unknown is not applied",
+        ],
+    ),
+    (
+        "dropped_replacement_happens_whole_or_not_at_all",
+        &[
+            "a replacement begins with an addition",
+            "a dropped removal stands in the way",
+        ],
+    ),
+    (
         "transfer_makes_the_target_lead",
         &["a transfer is answered and not done"],
     ),
@@ -218,6 +293,7 @@ struct State {
     busy: bool,
     removed: BTreeSet<ServerId>,
     half_removed: Option<ServerId>,
+    half_added: Option<ServerId>,
     appended: bool,
     isolated: usize,
     stopped: usize,
@@ -289,6 +365,13 @@ impl Broken {
             "followers learn nothing" if !self.leads() => {
                 servers.clone_from(&first.membership.servers);
                 view.version = first.version;
+            }
+            "a replacement begins with an addition" => {
+                for server in &mut servers {
+                    if state.half_added.as_ref() == Some(&server.id) {
+                        server.suffrage = Suffrage::Voter;
+                    }
+                }
             }
             "a dropped removal is done by half" => {
                 for server in &mut servers {
@@ -383,6 +466,11 @@ impl Broken {
                 Err(self.unproven(2))
             }
             ("nothing is proven", _) if unproven.is_some() => Ok(()),
+            (
+                "the votes of the servers are not looked at",
+                ErrorKind::NothingToReplace { .. } | ErrorKind::AlreadyVoter { .. },
+            )
+            | ("a part of the log is enough", ErrorKind::NotCaughtUp { .. }) => Ok(()),
             ("earlier acknowledgements count", _)
                 if unproven.is_some_and(|missing| missing <= self.state().isolated) =>
             {
@@ -475,6 +563,40 @@ impl RaftBackend for Broken {
         match self.real.remove_server(&removal).await {
             Ok(()) => {
                 self.state().removed.insert(removal.id);
+                Ok(())
+            }
+            Err(error) => self.mutated_error(&removal, error).await,
+        }
+    }
+
+    /// The mutants of removals do the same here.
+    async fn replace_server(&self, replacement: &Replacement) -> Answer<()> {
+        let mut replacement = replacement.clone();
+        let (id, with) = (replacement.id.clone(), replacement.with.clone());
+        let mut removal = Removal::new(id.clone(), &self.shared.first, replacement.timeout);
+        removal.term = replacement.term;
+        removal.version = replacement.version;
+        removal.proof = replacement.proof;
+        if let Some(answer) = self.remove_wrongly(&mut removal).await {
+            return answer;
+        }
+        replacement.term = removal.term;
+        replacement.version = removal.version;
+        replacement.proof = removal.proof;
+        match self.mutant {
+            "a replacement begins with a removal" => {
+                return self.real.remove_server(&removal).await;
+            }
+            "a replacement begins with an addition" => {
+                self.state().half_added = Some(with);
+                give_way().await;
+                self.state().half_added = None;
+            }
+            _ => {}
+        }
+        match self.real.replace_server(&replacement).await {
+            Ok(()) => {
+                self.state().removed.insert(id);
                 Ok(())
             }
             Err(error) => self.mutated_error(&removal, error).await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{Fault, MockClock, MockRaft};
-use cluster_operator::raft::{Leadership, PendingChange, RaftView, Removal};
+use cluster_operator::raft::{Leadership, PendingChange, RaftView, Removal, Replacement};
 use cluster_operator::{OperatorError, RaftBackend, ServerId, Timer};
 use cluster_operator_conformance::raft::{Member, RaftFixture, Servers};
 use cluster_operator_conformance::{Fixture, NotSupported};
@@ -78,6 +78,12 @@ impl RaftBackend for Slow {
 
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
         self.real.remove_server(removal).await?;
+        self.clock.sleep(CALL).await;
+        Ok(())
+    }
+
+    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
+        self.real.replace_server(replacement).await?;
         self.clock.sleep(CALL).await;
         Ok(())
     }
