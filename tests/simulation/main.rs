@@ -12,6 +12,7 @@ mod attribution;
 mod invariants;
 mod issue;
 mod model;
+mod plans;
 mod random;
 mod regressions;
 mod rotating;
