@@ -1,5 +1,7 @@
 //! Autopilot: the health of the servers, and the replicated configuration.
 
+use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -8,11 +10,20 @@ use cluster_operator::autopilot::{
     AutopilotConfiguration, AutopilotServer, AutopilotSetting, AutopilotState,
 };
 use cluster_operator::{AutopilotBackend, ErrorKind, OperatorError, Outcome};
-use openraft::Vote;
+use cluster_operator_openraft::{Contacts, OpenraftAutopilot};
 use openraft::raft::AppendEntriesRequest;
+use openraft::storage::RaftStateMachine;
+use openraft::{
+    Entry, LogId, OptionalSend, Snapshot, SnapshotMeta, StorageError, StoredMembership, Vote,
+};
+use tokio::sync::watch;
 
-use crate::cluster::NodeId;
-use crate::servers::{Autopilot, Cluster, Elections, name, soon, until};
+use crate::cluster::log::Log;
+use crate::cluster::machine::Machine;
+use crate::cluster::store::Store;
+use crate::cluster::{Node, NodeId, Raft, Reply, TypeConfig};
+use crate::links::Links;
+use crate::servers::{Autopilot, Cluster, Elections, backend, name, node, soon, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -256,6 +267,18 @@ async fn follower_reads_its_copy_and_leaves_the_rest_to_the_leader() {
     cluster.close().await;
 }
 
+/// Deposes a leader, as a server that was elected after it would.
+async fn depose(raft: &Raft, by: NodeId) {
+    let term = raft.metrics().borrow().current_term;
+    let from_a_new_leader = AppendEntriesRequest {
+        vote: Vote::new_committed(term + 1, by),
+        prev_log_id: None,
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    raft.append_entries(from_a_new_leader).await.unwrap();
+}
+
 #[tokio::test]
 async fn change_of_a_leader_that_is_replaced_is_unknown() {
     let cluster = Cluster::start(3, 0, Elections::Never).await;
@@ -275,14 +298,7 @@ async fn change_of_a_leader_that_is_replaced_is_unknown() {
         (last_log() > before).then_some(())
     })
     .await;
-    let term = raft.metrics().borrow().current_term;
-    let from_a_new_leader = AppendEntriesRequest {
-        vote: Vote::new_committed(term + 1, others[0]),
-        prev_log_id: None,
-        entries: Vec::new(),
-        leader_commit: None,
-    };
-    raft.append_entries(from_a_new_leader).await.unwrap();
+    depose(raft, others[0]).await;
     let error = soon("the end of the change", change).await.unwrap();
     assert_eq!(error.unwrap_err().outcome(), Outcome::Unknown);
     cluster.close().await;
@@ -307,4 +323,105 @@ async fn settings_without_effect_are_off() {
         ]
     );
     cluster.close().await;
+}
+
+/// A state machine that applies nothing while its gate is closed.
+struct Gated {
+    machine: Machine,
+    gate: watch::Receiver<bool>,
+}
+
+impl RaftStateMachine<TypeConfig> for Gated {
+    type SnapshotBuilder = Machine;
+
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<LogId<NodeId>>, StoredMembership<NodeId, Node>), StorageError<NodeId>> {
+        self.machine.applied_state().await
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Reply>, StorageError<NodeId>>
+    where
+        I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<_> = entries.into_iter().collect();
+        drop(self.gate.wait_for(|is_open| *is_open).await.unwrap());
+        self.machine.apply(entries).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Machine {
+        self.machine.clone()
+    }
+
+    async fn begin_receiving_snapshot(
+        &mut self,
+    ) -> Result<Box<Cursor<Vec<u8>>>, StorageError<NodeId>> {
+        self.machine.begin_receiving_snapshot().await
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta<NodeId, Node>,
+        snapshot: Box<Cursor<Vec<u8>>>,
+    ) -> Result<(), StorageError<NodeId>> {
+        self.machine.install_snapshot(meta, snapshot).await
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> Result<Option<Snapshot<TypeConfig>>, StorageError<NodeId>> {
+        self.machine.get_current_snapshot().await
+    }
+}
+
+#[tokio::test]
+async fn new_leader_reads_after_it_has_applied_what_was_committed() {
+    let store = Store::in_memory().unwrap();
+    let machine = Machine::open(store.clone()).await.unwrap();
+    let (gate, gated) = watch::channel(true);
+    let state_machine = Gated {
+        machine: machine.clone(),
+        gate: gated,
+    };
+    let contacts = Contacts::new();
+    let network = contacts.network(Links::default().of(1));
+    let config = Elections::Never.config();
+    let raft = Raft::new(1, config, network, Log::new(store), state_machine);
+    let raft = raft.await.unwrap();
+    let voters = BTreeMap::from([(1, node(1))]);
+    raft.initialize(voters).await.unwrap();
+    let autopilot = OpenraftAutopilot::new(backend(&raft), contacts, machine.autopilot());
+    let leads = async || autopilot.state().await.ok();
+    until("a leader", leads).await;
+
+    gate.send_replace(false);
+    let last_log = || raft.metrics().borrow().last_log_index;
+    let before = last_log();
+    let change = AutopilotConfiguration {
+        max_trailing_logs: 7,
+        ..autopilot.defaults()
+    };
+    let writer = autopilot.clone();
+    let write = tokio::spawn(async move { writer.set_configuration(change, None).await });
+    until("the change to be in the log", async || {
+        (last_log() > before).then_some(())
+    })
+    .await;
+    depose(&raft, 2).await;
+    assert!(soon("the end of the change", write).await.unwrap().is_err());
+    raft.trigger().elect().await.unwrap();
+    until("a new leader", async || {
+        let metrics = raft.metrics().borrow().clone();
+        (metrics.state.is_leader() && metrics.millis_since_quorum_ack.is_some()).then_some(())
+    })
+    .await;
+
+    let reader = autopilot.clone();
+    let read = tokio::spawn(async move { reader.configuration().await });
+    tokio::task::yield_now().await;
+    gate.send_replace(true);
+    let read = soon("the configuration", read).await.unwrap().unwrap();
+    assert_eq!(read.max_trailing_logs, 7);
+    raft.shutdown().await.unwrap();
 }

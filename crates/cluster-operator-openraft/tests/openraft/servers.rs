@@ -66,7 +66,7 @@ pub(crate) enum Elections {
 }
 
 impl Elections {
-    fn config(self) -> Arc<Config> {
+    pub(crate) fn config(self) -> Arc<Config> {
         // A call of a transfer may take one heartbeat interval.
         let (heartbeat_interval, min, max) = match self {
             Elections::Soon => (100, 300, 600),
