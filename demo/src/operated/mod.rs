@@ -5,15 +5,18 @@
 //! | `operator.rs` | [`Operator`]: the library embedded in a server |
 //! | `view.rs` | the servers and datacenters that gossip knows |
 //! | `member.rs` | [`Member`]: the flags of one server of several processes |
+//! | `place.rs` | [`Place`]: the address and the ports of a server in a flag |
 //! | `secrets.rs` | the secrets that the servers share |
 //! | `process.rs` | [`Process`]: a server process that a program starts and kills |
 
 mod member;
 mod operator;
+mod place;
 mod process;
 pub mod secrets;
 mod view;
 
-pub use member::{HTTP_PORT, Member};
+pub use member::Member;
 pub use operator::Operator;
+pub use place::{HTTP_PORT, Peer, Place};
 pub use process::{Process, serve_if_started_by_another};
