@@ -18,6 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -29,6 +30,8 @@ pub struct Limits {
     /// How long a client may take to send the next request's header. It is also how
     /// long a connection may stay idle. Default: 10 s.
     pub header: Duration,
+    /// How long a client may leave an answer unread. Default: 10 s.
+    pub write: Duration,
     /// The number of connections; further clients wait. Default: 256, so that two
     /// listeners leave the process enough of the usual 1,024 open files.
     pub connections: usize,
@@ -38,6 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             header: Duration::from_secs(10),
+            write: Duration::from_secs(10),
             connections: 256,
         }
     }
@@ -77,7 +81,9 @@ pub async fn serve(
             () = &mut stop => break,
         };
         let service = TowerToHyperService::new(app.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.write));
+        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             if let Err(error) = connection.await {
@@ -147,6 +153,7 @@ mod tests {
     fn short() -> Limits {
         Limits {
             header: Duration::from_millis(200),
+            write: Duration::from_millis(200),
             ..Limits::default()
         }
     }
@@ -171,6 +178,12 @@ mod tests {
         for half in ["", "GET", "GET / HTTP/1.1\r\nHost: a\r\nX-Slow: "] {
             assert_eq!(rest(send(address, half).await).await, "");
         }
+        // The body of a request that is answered without it.
+        let refused = send(
+            address,
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n",
+        );
+        assert!(rest(refused.await).await.starts_with("HTTP/1.1 405 "));
         // After an answer the connection stays open for the next request, but not for
         // long.
         let idle = send(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -199,6 +212,19 @@ mod tests {
         let answer = rest(send(address, request).await).await;
         assert!(answer.ends_with("hello"), "{answer}");
         timeout(TIMEOUT, dripping.join_all()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn client_that_reads_no_answers_is_disconnected() {
+        let large = get(|| async { "a".repeat(1 << 20) });
+        let address = listen(short(), Router::new().route("/", large)).await;
+        let mut stream = send(address, "").await;
+        let asking = async {
+            let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+            while stream.write_all(request).await.is_ok() {}
+        };
+        let closed = timeout(TIMEOUT, asking).await;
+        closed.expect("a closed connection");
     }
 
     #[tokio::test]
