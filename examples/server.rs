@@ -154,12 +154,23 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     // Written to the end when this is dropped.
     let _log = serving::log_to_stderr()?;
     let authorizer = access::authorizer(arguments.acl, arguments.acl_file.as_deref())?;
-    let started = if arguments.mock {
-        simulated::start(&arguments, authorizer).await?
-    } else if arguments.member.name.is_some() {
-        member::start(&arguments, authorizer).await?
-    } else {
-        trio::start(&arguments, authorizer).await?
+    let starting = async {
+        if arguments.mock {
+            simulated::start(&arguments, authorizer).await
+        } else if arguments.member.name.is_some() {
+            member::start(&arguments, authorizer).await
+        } else {
+            trio::start(&arguments, authorizer).await
+        }
+    };
+    let mut stop_start = stop.clone();
+    let started = tokio::select! {
+        started = starting => started?,
+        // A server may wait forever for those that it joins.
+        _ = stop_start.wait_for(|stop| *stop) => {
+            println!("Stopped.");
+            return Ok(());
+        }
     };
     println!("{}\n\nPress Ctrl-C to stop.", started.introduction);
 

@@ -113,11 +113,11 @@ impl Network {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// The server is unreachable or refuses the call.
-    #[error("the server cannot be reached")]
-    Unreachable(#[source] io::Error),
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(io::Error),
     /// The connection broke, or the answer is malformed.
-    #[error("the call failed")]
-    Broken(#[source] io::Error),
+    #[error("the call failed: {0}")]
+    Broken(io::Error),
 }
 
 impl CallError {

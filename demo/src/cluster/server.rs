@@ -220,6 +220,7 @@ impl Server {
     /// # Cancel safety
     /// Dropping the future stops asking. This server may still become a voter.
     pub async fn join_raft(&self, peers: &[SocketAddr]) -> Result<(), Fatal<NodeId>> {
+        let mut last = String::new();
         loop {
             let metrics = self.raft.metrics().borrow().clone();
             metrics.running_state?;
@@ -231,8 +232,13 @@ impl Server {
                 return Ok(());
             }
             for &peer in peers {
-                if self.ask_to_join(peer).await {
+                let Err(error) = self.ask_to_join(peer).await else {
                     return Ok(());
+                };
+                // Once, not with each attempt.
+                if error != last {
+                    tracing::warn!("cannot join yet: {error}");
+                    last = error;
                 }
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -240,7 +246,7 @@ impl Server {
     }
 
     /// Asks one server, and then the leader that it names.
-    async fn ask_to_join(&self, mut address: SocketAddr) -> bool {
+    async fn ask_to_join(&self, mut address: SocketAddr) -> Result<(), String> {
         let newcomer = Newcomer {
             id: self.id,
             node: self.node.clone(),
@@ -251,15 +257,16 @@ impl Server {
             let answer: Result<(), JoinError> =
                 match tokio::time::timeout(Duration::from_secs(10), call).await {
                     Ok(Ok(answer)) => answer,
-                    _ => return false,
+                    Ok(Err(error)) => return Err(format!("{address}: {error}")),
+                    Err(_) => return Err(format!("{address} does not answer")),
                 };
-            let Err(error) = answer else { return true };
+            let Err(error) = answer else { return Ok(()) };
             match error.forward_to_leader().map(|to| &to.leader_node) {
                 Some(Some(leader)) => address = leader.raft,
-                _ => return false,
+                _ => return Err(format!("{address}: {error}")),
             }
         }
-        false
+        Err("the leader has changed".to_owned())
     }
 
     /// Leaves both pools and shuts the server down. It stays in the Raft configuration

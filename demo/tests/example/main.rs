@@ -52,32 +52,34 @@ impl Example {
         Example::of(server)
     }
 
-    /// Starts this command and waits until it is ready.
-    fn of(mut server: Command) -> Self {
+    /// Starts this command.
+    fn spawn(mut server: Command) -> Self {
         let mut process = server
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut output = BufReader::new(process.stdout.take().unwrap());
-        let mut errors = BufReader::new(process.stderr.take().unwrap());
-        let mut hints = Vec::new();
+        Example {
+            output: BufReader::new(process.stdout.take().unwrap()),
+            errors: BufReader::new(process.stderr.take().unwrap()),
+            process,
+            hints: Vec::new(),
+        }
+    }
+
+    /// Starts this command and waits until it is ready.
+    fn of(server: Command) -> Self {
+        let mut example = Example::spawn(server);
         loop {
             let mut line = String::new();
-            if output.read_line(&mut line).unwrap() == 0 {
-                errors.read_to_string(&mut line).unwrap();
-                panic!("{hints:?} {line}");
+            if example.output.read_line(&mut line).unwrap() == 0 {
+                example.errors.read_to_string(&mut line).unwrap();
+                panic!("{:?} {line}", example.hints);
             }
             if line.starts_with("Press ") {
-                break;
+                return example;
             }
-            hints.push(line);
-        }
-        Example {
-            process,
-            output,
-            errors,
-            hints,
+            example.hints.push(line);
         }
     }
 

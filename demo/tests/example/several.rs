@@ -190,3 +190,19 @@ fn survivor_is_recovered_as_its_output_says() {
         server.terminate();
     }
 }
+
+#[test]
+fn server_that_cannot_join_says_why_and_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let alice = place();
+    let first = start(&folder, "alice", &[&format!("--peers=alice={alice}")]);
+    // With the secret of another folder.
+    let flags = [format!("--join={alice}"), format!("--ip={}", place())];
+    let second = command(&other, "bob", &flags.each_ref().map(|flag| flag as &str));
+    let mut second = Example::spawn(second);
+    let log = second.wait_for_log("cannot join yet: ");
+    assert!(log.contains("the shared secret does not match"), "{log}");
+    assert!(second.terminate().contains("Stopped."));
+    first.terminate();
+}
