@@ -2,10 +2,17 @@
 
 use std::path::Path;
 
+use openraft::error::RaftError;
+use openraft::raft::{VoteRequest, VoteResponse};
+use openraft::{CommittedLeaderId, LogId, Vote};
+
+use super::cluster::network::{CallError, Network};
 use super::cluster::recovery::{RecoveryError, Survivor};
 use super::cluster::{NodeId, Server, Settings};
 use super::storage::snapshot;
-use super::{cluster, eventually, has, leader, own_ip, set, settings, stop};
+use super::{cluster, eventually, has, leader, own_ip, secret, set, settings, stop};
+
+type Granted = Result<VoteResponse<NodeId>, RaftError<NodeId>>;
 
 const NEW_ID: NodeId = 1_000_000;
 
@@ -79,6 +86,14 @@ async fn survivor_leads_again(meanwhile: impl AsyncFn(&Server)) {
     assert_eq!(forgotten.raft().current_leader().await, None);
     assert_eq!(alone.raft().metrics().borrow().current_term, term);
     stop([forgotten]).await;
+    // Not even with a newer log, because it knows only the old number.
+    let newer = LogId::new(CommittedLeaderId::new(1000, 2), 1000);
+    let vote = VoteRequest::new(Vote::new(1001, 2), Some(newer));
+    let network = Network::new("dc1", 2, secret());
+    let (address, old) = (alone.node().raft, Some(1));
+    let call = network.post::<Granted>(address, old, "/raft/vote", &vote);
+    assert!(matches!(call.await, Err(CallError::Unreachable(_))));
+    assert_eq!(alone.raft().metrics().borrow().current_term, term);
 
     // Its folder is emptied, and it joins under a new number.
     let again = Settings {
