@@ -45,7 +45,7 @@ async fn leadership_is_transferred_over_http() {
         answer.map_err(|error| error.forward_to_leader().unwrap().leader_id.unwrap())
     };
     assert_eq!(write(old).await, Err(new.id()));
-    assert_eq!(write(new).await, Ok(Reply(None)));
+    assert_eq!(write(new).await, Ok(Reply::Previous(None)));
     has(old, "colour", "green").await;
     stop(servers).await;
 }
