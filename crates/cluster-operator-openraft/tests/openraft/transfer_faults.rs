@@ -67,11 +67,14 @@ async fn target_that_answers_but_follows_nobody_is_refused() {
     cluster.close().await;
 }
 
+/// The receiver and the request, and whether the sender led.
+type Sent = (NodeId, TransferRequest<NodeId>, bool);
+
 /// Notes the requests of a leader, and whether it still led when it sent them.
 struct Noting {
     ends: Ends,
     raft: Raft,
-    sent: Arc<Mutex<Vec<(NodeId, TransferRequest<NodeId>, bool)>>>,
+    sent: Arc<Mutex<Vec<Sent>>>,
 }
 
 #[async_trait]
