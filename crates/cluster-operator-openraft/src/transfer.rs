@@ -14,7 +14,7 @@
 //! 6. Ask the target to stand for election.
 //! 7. Wait until there is a leader in a later term.
 //!
-//! Until 4, a failure changes nothing. After it, 5 and 6 are repeated, in case that a
+//! Until 4, a failure changes nothing. After it, 5 and 6 are repeated, in case a
 //! message was lost, and the outcome is that of 7.
 //!
 //! Source: experiments with openraft 0.9.25, in which other ways (an election of the
@@ -139,10 +139,10 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                 "another removal or transfer is running: repeat it once that has ended",
             ));
         };
-        let (term, servers) = self.begin().await?;
+        let term = self.state().await?.term;
         // Before the gate is closed, so that a target that is far behind holds no write back.
         let known = self.backend.raft.metrics().borrow().last_log_index;
-        self.ready(term, &servers, Log::UpTo(known), soon).await?;
+        self.ready(term, Log::UpTo(known), soon).await?;
 
         let closing = Instant::now();
         let gate = self.transport.gate.close();
@@ -154,16 +154,15 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             )));
         };
         let gated = closing + bound;
-        self.ready(term, &servers, Log::Whole, gated).await?;
+        let (servers, _) = self.ready(term, Log::Whole, gated).await?;
         self.check_target(term, &servers).await?;
-        self.resign(term, &servers, gated).await?;
+        let servers = self.resign(term, gated).await?;
 
         let began = Instant::now();
         let limit = 3 * self.election_timeout();
-        let elected = pin!(self.elected(term, &servers));
+        let leader = pin!(self.new_leader(term, &servers));
         let elections = pin!(self.elections(term, &servers));
-        let elected = select(elected, elections);
-        match C::AsyncRuntime::timeout(limit, elected).await {
+        match C::AsyncRuntime::timeout(limit, select(leader, elections)).await {
             Ok(Either::Left((result, _))) => result,
             Ok(Either::Right((never, _))) => match never {},
             Err(_) => Err(self.late(began.elapsed())),
@@ -208,20 +207,15 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         state.map_err(|fatal| self.backend.not_leader().with_source(fatal))
     }
 
-    /// The term in which this server leads, and the servers of the transfer.
-    async fn begin(&self) -> Result<(u64, Servers<C>), OperatorError> {
-        let state = self.state().await?;
-        let metrics = self.backend.raft.metrics().borrow().clone();
-        if !state.is_leader || !self.backend.leads(&metrics) {
-            return Err(self.backend.not_leader());
-        }
-        let own = metrics.id;
-        let target = self.backend.find(&state.latest, &self.to)?;
+    /// The voters of a transfer in this membership.
+    fn servers(&self, latest: &Latest<C>) -> Result<Servers<C>, OperatorError> {
+        let own = self.backend.raft.metrics().borrow().id.clone();
+        let target = self.backend.find(latest, &self.to)?;
+        let id = self.to.clone();
         if target == own {
-            let id = self.to.clone();
             return Err(ErrorKind::AlreadyLeader { id }.into());
         }
-        let sets = state.latest.membership();
+        let sets = latest.membership();
         let node = |id: C::NodeId| {
             let node = sets.get_node(&id).cloned();
             node.map(|node| (id, node))
@@ -229,29 +223,29 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let mut others: BTreeMap<_, _> = sets.voter_ids().filter_map(node).collect();
         others.remove(&own);
         let Some(target) = others.remove_entry(&target) else {
-            let id = self.to.clone();
             return Err(ErrorKind::NotVoter { id }.into());
         };
-        let servers = Servers {
+        Ok(Servers {
             own,
             target,
             others,
-        };
-        Ok((state.term, servers))
+        })
     }
 
     /// Waits until no change of the membership is in progress, the lease of this server is
-    /// over, and the target has this part of the log. Returns the last entry of the target.
+    /// over, and the target has this part of the log. Returns the voters, and the last entry
+    /// of the target.
     ///
     /// # Errors
-    /// What is still missing at the deadline, or that this server does not lead any more.
+    /// - what is still missing at the deadline
+    /// - this server does not lead in this term
+    /// - the server that is to lead is no other voter
     async fn ready(
         &self,
         term: u64,
-        servers: &Servers<C>,
         log: Log,
         deadline: Instant,
-    ) -> Result<EntryId<C>, OperatorError> {
+    ) -> Result<(Servers<C>, EntryId<C>), OperatorError> {
         let began = Instant::now();
         let lease = self.election_timeout();
         let mut metrics = self.backend.raft.metrics();
@@ -261,6 +255,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             if !state.is_leader || state.term != term || !self.backend.leads(&seen) {
                 return Err(self.backend.not_leader());
             }
+            let servers = self.servers(&state.latest)?;
             let matched = matched::<C>(&seen, &servers.target.0);
             let index = matched.as_ref().map(|entry| entry.index);
             let has_log = match log {
@@ -280,7 +275,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                     began.elapsed().as_millis()
                 ))
             } else {
-                return Ok(matched);
+                return Ok((servers, matched));
             };
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -297,13 +292,12 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let vote = self.ask(&servers.target, TransferRequest::Vote).await;
         let vote = vote.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
         let (leader, elected) = (Some(servers.own.clone()), true);
-        if vote
-            == (TransferReply {
-                term,
-                leader,
-                elected,
-            })
-        {
+        let own = TransferReply {
+            term,
+            leader,
+            elected,
+        };
+        if vote == own {
             return Ok(());
         }
         Err(unavailable(format!(
@@ -325,8 +319,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             Ok(Ok(vote)) => Ok(vote),
             Ok(Err(error)) => {
                 let reason = error.to_string();
-                let error = OperatorError::new(ErrorKind::Unreachable { target, reason });
-                Err(error)
+                Err(ErrorKind::Unreachable { target, reason }.into())
             }
             Err(_) => {
                 let after = limit;
@@ -338,22 +331,17 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
 
 /// The change of the leader.
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
-    /// Resigns, as soon as the target has the whole log.
-    async fn resign(
-        &self,
-        term: u64,
-        servers: &Servers<C>,
-        deadline: Instant,
-    ) -> Result<(), OperatorError> {
+    /// Resigns, as soon as the target has the whole log. Returns the voters at that moment.
+    async fn resign(&self, term: u64, deadline: Instant) -> Result<Servers<C>, OperatorError> {
         loop {
-            let last_log = self.ready(term, servers, Log::Whole, deadline).await?;
+            let (servers, last_log) = self.ready(term, Log::Whole, deadline).await?;
             let vote = Vote::new(term.saturating_add(1), servers.target.0.clone());
             self.resigned.store(true, Ordering::Relaxed);
             // openraft refuses the vote if an entry was appended since, or another server
             // stands for election.
             let request = VoteRequest::new(vote, last_log);
             match self.backend.raft.vote(request).await {
-                Ok(answer) if answer.vote_granted => return Ok(()),
+                Ok(answer) if answer.vote_granted => return Ok(servers),
                 Ok(_) => self.resigned.store(false, Ordering::Relaxed),
                 Err(fatal) => {
                     let stopped = OperatorError::backend("the server's Raft stopped");
@@ -415,7 +403,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     }
 
     /// Waits for a leader in a later term. It has to be the target.
-    async fn elected(&self, term: u64, servers: &Servers<C>) -> Result<(), OperatorError> {
+    async fn new_leader(&self, term: u64, servers: &Servers<C>) -> Result<(), OperatorError> {
         let backend = &self.backend;
         let mut leader = None;
         let elected = |metrics: &Metrics<C>| {

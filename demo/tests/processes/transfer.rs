@@ -11,14 +11,14 @@ use cluster_operator::raft::RaftConfiguration;
 use cluster_operator::{ErrorKind, Outcome, ServerId};
 use cluster_operator_demo::cluster::network::Network;
 use cluster_operator_demo::cluster::transfer::{WRITE, WriteError};
-use cluster_operator_demo::cluster::{NodeId, Reply, Request};
+use cluster_operator_demo::cluster::{ELECTION_TIMEOUT, NodeId, Reply, Request};
 use tokio::task::JoinHandle;
 
 use crate::datacenter::{Datacenter, eventually, ids};
 use crate::{in_time, moment, rounds};
 
 /// The approximate duration of a transfer on a busy machine.
-const DURATION: Duration = Duration::from_millis(90);
+const DURATION: Duration = Duration::from_millis(150);
 /// The time after which a write that has no answer is repeated elsewhere. It is longer
 /// than a transfer holds writes back.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,6 +46,9 @@ async fn kill_during_transfer(datacenter: &mut Datacenter, round: u32) -> String
     // The leader answers, or a follower that forwards the request.
     let asked = [&other, &leader][round as usize / 2 % 2];
     let to = id(&before, &target);
+    // A transfer first waits until the leader has led for so long. Without this pause,
+    // nearly all deaths would be in that time.
+    tokio::time::sleep(ELECTION_TIMEOUT).await;
 
     let client = datacenter.client(asked);
     let request = {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use cluster_operator::raft::Leadership;
 use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 use cluster_operator_openraft::{OpenraftBackend, TransferChannel, TransferReply, TransferRequest};
+use openraft::ChangeMembers;
 
 use crate::cluster::{Node, NodeId, Raft, Request, TypeConfig};
 use crate::links::Ends;
@@ -127,6 +128,64 @@ async fn leases_end_between_resignation_and_election() {
     cluster.close().await;
 }
 
+/// Removes the target from the membership when it is asked for its vote.
+struct Removing {
+    ends: Ends,
+    raft: Raft,
+}
+
+#[async_trait]
+impl TransferChannel<TypeConfig> for Removing {
+    async fn send(
+        &self,
+        to: &NodeId,
+        node: &Node,
+        request: TransferRequest<NodeId>,
+    ) -> Result<TransferReply<NodeId>, Box<dyn Error + Send + Sync>> {
+        assert_eq!(request, TransferRequest::Vote, "a later step");
+        let raft = self.raft.clone();
+        let target = ChangeMembers::RemoveVoters(BTreeSet::from([*to]));
+        // A slow machine may not wait for it.
+        tokio::spawn(async move { raft.change_membership(target, false).await }).await??;
+        self.ends.send(to, node, request).await
+    }
+}
+
+#[tokio::test]
+async fn leader_does_not_resign_for_a_server_that_was_removed() {
+    let cluster = Cluster::voters(4).await;
+    let leader = cluster.leader().await;
+    let target = cluster.followers_of(leader)[0];
+    let before = cluster.view(leader).await;
+    let removing = Removing {
+        ends: cluster.links.of(leader),
+        raft: cluster.raft(leader).clone(),
+    };
+    let gate = cluster.servers[&leader].gate.clone();
+    let backend =
+        OpenraftBackend::new(cluster.raft(leader).clone(), describe).with_transfer(removing, gate);
+    let error = transfer(&backend, target).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
+    let kind = error.kind().name();
+    assert!(
+        ["unknown-server", "deadline-exceeded"].contains(&kind),
+        "{error:?}"
+    );
+    until("the removal", async || {
+        let view = cluster.view(leader).await;
+        let is_there = view.membership.get(&name(target)).is_some();
+        (view.change.is_none() && !is_there).then_some(())
+    })
+    .await;
+    let after = cluster.view(leader).await;
+    assert_eq!(
+        (after.leadership, after.term),
+        (Leadership::Local, before.term)
+    );
+    write(&cluster, leader).await;
+    cluster.close().await;
+}
+
 /// Loses the first request of a kind to each server.
 fn loses_first(
     matches: Matches,
@@ -155,6 +214,8 @@ async fn lost_message_is_repeated() {
         let cluster = Cluster::voters(size).await;
         let leader = cluster.leader().await;
         let target = cluster.followers_of(leader)[0];
+        // No server stands for election that is not asked to.
+        cluster.only_elects(|_| false);
         cluster.links.lose(loses_first(matches));
         cluster.transferred(leader, target).await;
         assert_eq!(cluster.leader().await, target);

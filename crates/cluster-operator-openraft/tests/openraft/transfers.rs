@@ -369,6 +369,28 @@ async fn gate_that_does_not_close_ends_the_transfer() {
     cluster.close().await;
 }
 
+#[tokio::test]
+async fn second_transfer_waits_for_its_turn() {
+    let cluster = Cluster::voters(3).await;
+    let leader = cluster.leader().await;
+    let to = name(cluster.followers_of(leader)[0]);
+    let one = OpenraftBackend::new(cluster.raft(leader).clone(), describe)
+        .with_transfer(cluster.links.of(leader), Stuck);
+    let two = one.clone();
+    until("a refusal of the second transfer", async || {
+        let one = one.transfer_leadership(&to, TIMEOUT);
+        // It waits for less time than the gate of the first one.
+        let two = two.transfer_leadership(&to, Duration::from_millis(400));
+        let (_, two) = soon("both", async { tokio::join!(one, two) }).await;
+        let error = two.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
+        let is_other = error.to_string().starts_with("another removal or transfer");
+        is_other.then_some(())
+    })
+    .await;
+    cluster.close().await;
+}
+
 /// A gate that is closed at once, and notes how long its server has led then.
 #[derive(Clone)]
 struct Noting {
