@@ -24,7 +24,7 @@
 //!   Until then, both seem to have the same name, and serf would turn off the one at the new
 //!   address: set `enable_id_conflict_resolution` to false.
 //! - Gossip goes to the dead members too. If most of a pool is dead, a query may miss a
-//!   living one: repeat it, or set a higher `retransmit_mult`.
+//!   living one: set `retransmit_mult` to 8 or more.
 //!
 //! A partition heals when a member reconnects to one that it has found dead, which it tries
 //! about every `reconnect_interval` (30 s by default).
@@ -41,9 +41,9 @@
 //! node is changed last, so that it can still read the others.
 //!
 //! Gossip does not promise to reach every node. Each node forwards a query as often as
-//! `retransmit_mult` says: four times in a LAN or WAN of up to 9 nodes, and twice with
-//! `MemberlistOptions::local()`, so that a pool of four can miss a node. The call can be
-//! repeated.
+//! `retransmit_mult` says in a pool of up to 9 nodes: 8 times with [`start`]. By default it
+//! is four times in a LAN or WAN, and twice with `MemberlistOptions::local()`, so that a pool
+//! of four can miss a node. The call can be repeated.
 //!
 //! # How long it takes
 //! A call ends when all living members have answered, after some rounds of gossip.

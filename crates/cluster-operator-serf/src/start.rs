@@ -20,6 +20,11 @@ const MARGIN: Duration = Duration::from_secs(60 * 60);
 /// The time after which a dead member may return at another address. Consul's.
 const RECLAIM: Duration = Duration::from_secs(30);
 
+/// The least `retransmit_mult`. Members send gossip to the dead ones too: while three of
+/// five were dead, a query missed the other living one in 14 of 60 cases with 4, and in 1
+/// with 8.
+const RETRANSMITS: usize = 8;
+
 /// The error of a [`start`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,6 +88,7 @@ pub enum StartError {
 ///   than that already.
 /// - **`dead_node_reclaim_time`**: 30 s as in Consul, unless it is set.
 /// - **`enable_id_conflict_resolution`**: off, as in Consul.
+/// - **`retransmit_mult`**: at least 8.
 ///
 /// # Errors
 /// [`StartError`]. No member keeps running.
@@ -163,6 +169,9 @@ fn prepared(options: Options, key: SecretKey) -> Options {
         .with_gossip_verify_incoming(true)
         .with_primary_key(key)
         .with_secret_keys(Default::default());
+    if memberlist.retransmit_mult() < RETRANSMITS {
+        memberlist = memberlist.with_retransmit_mult(RETRANSMITS);
+    }
     let given_up = options.reconnect_timeout();
     if memberlist.gossip_to_the_dead_time() <= given_up {
         memberlist = memberlist.with_gossip_to_the_dead_time(given_up.saturating_add(MARGIN));
@@ -212,6 +221,16 @@ mod tests {
         let memberlist = MemberlistOptions::lan().with_dead_node_reclaim_time(hour);
         let options = Options::new().with_memberlist_options(memberlist);
         assert_eq!(times(options).1, hour);
+    }
+
+    #[test]
+    fn messages_are_repeated_often_enough_for_the_living() {
+        for (given, expected) in [(2, 8), (8, 8), (9, 9)] {
+            let memberlist = MemberlistOptions::lan().with_retransmit_mult(given);
+            let options = Options::new().with_memberlist_options(memberlist);
+            let options = prepared(options, SecretKey::random_aes256());
+            assert_eq!(options.memberlist_options().retransmit_mult(), expected);
+        }
     }
 
     #[test]

@@ -154,10 +154,7 @@ fn tuned(pool: Pool) -> MemberlistOptions {
     let options = MemberlistOptions::local()
         // With three servers, a single server may suspect a failed one without
         // confirmation. It then waits twice the normal timeout instead of six times.
-        .with_suspicion_max_timeout_mult(2)
-        // Each server retransmits a query to random servers this often. With the
-        // profile's value of 2, the query sometimes misses one of six servers.
-        .with_retransmit_mult(8);
+        .with_suspicion_max_timeout_mult(2);
     match pool {
         Pool::Lan => options.with_probe_interval(Duration::from_millis(500)),
         Pool::Wan => options,
