@@ -30,9 +30,10 @@
 //! about every `reconnect_interval` (30 s by default).
 //!
 //! # Who is asked
-//! The members that serf considers alive, including those that have announced to leave
-//! but have not left. A node that has just died is asked until the pool notices, and is
-//! silent.
+//! The members that memberlist considers alive, including those that have announced to
+//! leave but have not left. A node that has just died is asked until the pool notices, and
+//! is silent. Serf's table of members is not used, since it can be wrong: it lacks those of a
+//! pool that stays split, and memberlist sometimes does not tell it of a death.
 //!
 //! A node is also silent if it and the others cannot read each other: it lacks the key
 //! that they encrypt with, or encrypts with one that they have removed. So a node that
@@ -47,7 +48,7 @@
 //!
 //! # How long it takes
 //! A call ends when all living members have answered, after some rounds of gossip.
-//! It does not wait for a silent member that serf finds dead in the meantime, and names
+//! It does not wait for a silent member that is found dead in the meantime, and names
 //! it. Otherwise it ends after [`GossipQuery::timeout`], which the service takes from
 //! [`keyring_deadline`](cluster_operator::OperatorServiceBuilder::keyring_deadline). Serf's own
 //! query timeout is not used. A query is open for at most a minute, since serf keeps

@@ -83,28 +83,31 @@ where
     }
 }
 
-/// The members that are not known to be dead. A member that has announced to leave still
-/// gossips.
+/// The members that memberlist does not know to be dead. Serf's own table can lack one for
+/// good, or keep a dead one. A member that has announced to leave still gossips.
 async fn living<T, D>(serf: &Serf<T, D>) -> HashSet<T::Id>
 where
     T: Transport,
     D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
 {
-    let living = [MemberStatus::Alive, MemberStatus::Leaving];
-    members(serf, &living).await
+    let living = serf.memberlist().online_members().await;
+    living.iter().map(|node| node.id().clone()).collect()
 }
 
-/// The members of these statuses.
-async fn members<T, D>(serf: &Serf<T, D>, statuses: &[MemberStatus]) -> HashSet<T::Id>
+/// The members that have failed, and have not left.
+async fn failed<T, D>(serf: &Serf<T, D>, living: &HashSet<T::Id>) -> HashSet<T::Id>
 where
     T: Transport,
     D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
 {
+    let statuses = [MemberStatus::Failed, MemberStatus::Alive];
     let members = serf.members().await;
-    members
+    let members = members
         .iter()
-        .filter(|member| statuses.contains(member.status()))
+        .filter(|member| statuses.contains(member.status()));
+    members
         .map(|member| member.node().id().clone())
+        .filter(|id| !living.contains(id))
         .collect()
 }
 
@@ -175,7 +178,7 @@ impl Audience {
         let params = serf.default_query_param().await;
         let params = params.with_relay_factor(relay.get()).with_timeout(timeout);
         self.asking(named);
-        let failed = members(serf, &[MemberStatus::Failed]).await;
+        let failed = failed(serf, &waiting).await;
         for answers in &self.0 {
             answers.absent(failed.iter().map(name));
         }

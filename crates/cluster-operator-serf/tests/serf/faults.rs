@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cluster_operator::keyring::{KeyChange, NodeFailure, NodeMessage, RingFailure};
 use cluster_operator::{ErrorKind, KeyringBackend, Outcome};
+use memberlist_core::delegate::EventDelegate;
 use serf::event::{Event, EventProducer};
 use serf::types::MemberStatus;
 
@@ -67,6 +68,32 @@ async fn node_known_to_be_dead_is_not_asked() {
         all_done(&report, 2);
         assert_eq!(report.absent, ["c"]);
     }
+    assert!(begin.elapsed() < query().timeout, "{:?}", begin.elapsed());
+}
+
+/// Memberlist does not repeat to serf who is alive, and serf may have missed it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn serf_table_that_is_wrong_does_not_matter() {
+    let nodes = start((0..3).map(|_| options(encrypted(alert(), &[key(1)])))).await;
+    let memberlist = nodes[0].memberlist();
+    let told = memberlist.delegate().unwrap();
+    let third = memberlist.by_id(&"c".into()).await.unwrap();
+    let lan = keyring(&nodes[0]);
+    told.notify_leave(third.clone()).await;
+    assert_eq!(living(&nodes[0]).await, 2);
+    all_done(&install(&lan, &key(2)).await, 3);
+    let listed = list(&lan).await;
+    all_done(&listed, 3);
+    assert!(listed.absent.is_empty());
+
+    nodes[2].shutdown().await.unwrap();
+    until(async || memberlist.num_online_members().await == 2).await;
+    told.notify_join(third).await;
+    assert_eq!(living(&nodes[0]).await, 3);
+    let begin = Instant::now();
+    let listed = list(&lan).await;
+    all_done(&listed, 2);
+    assert_eq!(listed.absent, ["c"]);
     assert!(begin.elapsed() < query().timeout, "{:?}", begin.elapsed());
 }
 
