@@ -153,6 +153,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 
     // Written to the end when this is dropped.
     let _log = serving::log_to_stderr()?;
+    let metrics = operated::metrics_route()?;
     let authorizer = access::authorizer(arguments.acl, arguments.acl_file.as_deref())?;
     let starting = async {
         if arguments.mock {
@@ -182,6 +183,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
                 "/",
                 get("Consul's operator endpoints are at /v1/operator/\n"),
             )
+            .route("/metrics", metrics.clone())
             .fallback_service(endpoints)
             .layer(middleware::from_fn(log));
         let mut stop = stop.clone();
@@ -221,7 +223,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 /// mistyped path.
 async fn log(request: Request, next: Next) -> Response {
     let path = match request.uri().path() {
-        path if path == "/" || PEER_PATHS.contains(&path) => path,
+        path if path == "/" || path == "/metrics" || PEER_PATHS.contains(&path) => path,
         path if Wire::new(Dialect::Precise).serves(path) => path,
         _ => "(another path)",
     };

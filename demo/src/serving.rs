@@ -96,9 +96,10 @@ pub async fn serve(
     graceful.shutdown().await;
 }
 
-/// The parts of the program that log at info, and the rest at error: the engines warn
+/// The parts of the program that log at info, the audit of the library among them, and
+/// the rest at error: the engines warn
 /// about each failed call to a server that is down.
-const FILTER: &str = "error,server=info,cluster_operator_demo=info";
+const FILTER: &str = "error,server=info,cluster_operator=info";
 
 /// Logs to stderr from a thread of its own, so that a slow terminal or pipe delays no
 /// request: while it is blocked, lines are kept up to a limit, then dropped. Hold the

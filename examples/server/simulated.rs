@@ -8,6 +8,7 @@ use axum::Router;
 use cluster_operator::AclAuthorizer;
 use cluster_operator::consul::Dialect;
 use cluster_operator::mock::MockFederation;
+use cluster_operator::observer::{MetricsObserver, TracingObserver};
 use cluster_operator::server::OperatorHttp;
 
 use crate::operated::{self, secrets};
@@ -28,8 +29,14 @@ pub(crate) async fn start(
         .version(dialect.version())
         .gossip_key(secrets::gossip_key()?)
         .authorizer(authorizer)
+        .service_options(|service| {
+            let service = service.observer(TracingObserver);
+            service.observer(MetricsObserver)
+        })
         .build();
-    let endpoints = OperatorHttp::new(federation.service("alice")).with_dialect(dialect);
+    let endpoints = OperatorHttp::new(federation.service("alice"))
+        .with_dialect(dialect)
+        .with_metrics();
 
     let address = arguments.address;
     let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT)));

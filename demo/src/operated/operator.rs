@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use cluster_operator::consul::Dialect;
+use cluster_operator::observer::{MetricsObserver, TracingObserver};
 use cluster_operator::peer_http::{HttpPeers, PEER_PATHS, PeerHttp, SharedSecret};
 use cluster_operator::raft::RaftMember;
 use cluster_operator::server::OperatorHttp;
@@ -78,6 +79,8 @@ impl Operator {
             ))
             .authorizer(authorizer)
             .peers(peers)
+            .observer(TracingObserver)
+            .observer(MetricsObserver)
             .build()?;
         Ok(Self {
             service,
@@ -94,7 +97,8 @@ impl Operator {
         for path in PEER_PATHS {
             routes = routes.route_service(path, peers.clone());
         }
-        routes.fallback_service(OperatorHttp::new(self.service.clone()).with_dialect(dialect))
+        let endpoints = OperatorHttp::new(self.service.clone()).with_dialect(dialect);
+        routes.fallback_service(endpoints.with_metrics())
     }
 }
 

@@ -329,6 +329,34 @@ fn log_has_a_line_for_each_request_and_no_secret() {
 }
 
 #[test]
+fn writes_are_audited_and_metrics_are_shown() {
+    let mut example = Example::start(&["--mock", "--acl", "on"]);
+    let request = &example.curls()[0];
+    let mut removal = request.of("DELETE", "/v1/operator/raft/peer?id=nobody");
+    removal.headers += "X-Request-Id: audited-1\r\n";
+    assert!(removal.send().contains("\r\nx-request-id: audited-1\r\n"));
+    let log = example.wait_for_log("cluster_operator::audit: ");
+    for field in [
+        "operation=\"remove-peer\" subject=id \"nobody\"",
+        "request_id=\"audited-1\" identity=\"acce5500-0000-4000-8000-000000000001\"",
+        "ending=\"failed\" outcome=\"not-applied\" error=\"unknown-server\"",
+    ] {
+        assert!(log.contains(field), "{log}");
+    }
+    let metrics = request.of("GET", "/metrics").succeeds();
+    for line in [
+        "cluster_operator_operations_total{operation=\"remove-peer\",source=\"front-end\",\
+         ending=\"failed\",outcome=\"not-applied\",error=\"unknown-server\"} 1",
+        "cluster_operator_http_requests_total{endpoint=\"raft/peer\",method=\"DELETE\",\
+         status=\"4xx\",error=\"unknown-server\"} 1",
+        "# TYPE cluster_operator_http_request_duration_seconds histogram",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    example.terminate();
+}
+
+#[test]
 fn client_that_stops_within_a_header_is_disconnected() {
     let example = Example::start(&["--mock"]);
     let mut stream = TcpStream::connect(&example.curls()[0].host).unwrap();
