@@ -8,7 +8,9 @@ use cluster_operator::raft::{Consistency, RaftConfiguration};
 use cluster_operator::{GossipKey, ServerId};
 
 use crate::with_deadline;
+use cluster_operator_demo::cluster::network::Network;
 use cluster_operator_demo::operated::Process;
+use cluster_operator_demo::operated::secrets::secret_file;
 
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -18,7 +20,7 @@ const AS_SERVER: &[&str] = &["--ignored", "--exact", "server_process", "--nocapt
 /// dropped, also after a panic.
 pub(crate) struct Datacenter {
     pub(crate) servers: Vec<Process>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Datacenter {
@@ -46,10 +48,7 @@ impl Datacenter {
             Process::start("dc1", (name, ip(n)), folder.path(), &how, AS_SERVER).unwrap()
         };
         let servers = (0..).zip(names).map(start).collect();
-        Datacenter {
-            servers,
-            _folder: folder,
-        }
+        Datacenter { servers, folder }
     }
 
     pub(crate) fn server(&self, name: &str) -> &Process {
@@ -71,6 +70,12 @@ impl Datacenter {
     }
 
     /// Returns the names of the running servers.
+    /// Returns the connections of a client to the servers' own calls.
+    pub(crate) fn network(&self) -> Network {
+        let secret = secret_file(&self.folder.path().join("secret")).unwrap();
+        Network::new("dc1", 0, secret)
+    }
+
     pub(crate) fn running(&self) -> Vec<String> {
         let running = self.servers.iter().filter(|server| server.is_started());
         running.map(|server| server.name.clone()).collect()

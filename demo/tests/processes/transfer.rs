@@ -105,7 +105,7 @@ async fn transfer_interrupts_writes_for_less_time_than_a_death() {
     let mut deaths = Vec::new();
     for round in 0..rounds() {
         let configuration = datacenter.complete().await;
-        let idle = Writers::start(&configuration, 1);
+        let idle = Writers::start(&datacenter.network(), &configuration, 1);
         transfers.push(measure_transfer(&datacenter, &idle).await);
 
         let leader = datacenter.leader().await;
@@ -118,7 +118,7 @@ async fn transfer_interrupts_writes_for_less_time_than_a_death() {
         datacenter.restart(&leader).await;
 
         let configuration = datacenter.complete().await;
-        let load = Writers::start(&configuration, 4);
+        let load = Writers::start(&datacenter.network(), &configuration, 4);
         loaded.push(measure_transfer(&datacenter, &load).await);
         load.stop().await;
         println!(
@@ -182,7 +182,7 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(configuration: &RaftConfiguration, clients: usize) -> Self {
+    fn start(network: &Network, configuration: &RaftConfiguration, clients: usize) -> Self {
         let servers = configuration.servers.iter();
         let servers: BTreeMap<NodeId, SocketAddr> = servers
             .map(|server| {
@@ -192,8 +192,9 @@ impl Writers {
             .collect();
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<_>>::default());
         let write = |_| {
-            let (servers, stop, written) = (servers.clone(), stop.clone(), Arc::clone(&written));
-            tokio::spawn(async move { keep_writing(&servers, &stop, &written).await })
+            let (network, servers) = (network.clone(), servers.clone());
+            let (stop, written) = (stop.clone(), Arc::clone(&written));
+            tokio::spawn(async move { keep_writing(&network, &servers, &stop, &written).await })
         };
         Writers {
             tasks: (0..clients).map(write).collect(),
@@ -234,12 +235,11 @@ impl Writers {
 }
 
 async fn keep_writing(
+    network: &Network,
     servers: &BTreeMap<NodeId, SocketAddr>,
     stop: &AtomicBool,
     written: &Mutex<Vec<Instant>>,
 ) {
-    // A client of the cluster, not a server.
-    let network = Network::new("dc1", 0);
     let mut others = servers.keys().copied().cycle();
     let mut to = others.next().unwrap();
     while !stop.load(Ordering::Relaxed) {

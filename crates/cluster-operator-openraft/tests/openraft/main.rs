@@ -2,9 +2,8 @@
 //! links can be cut.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-// The tests use a part of the demo's cluster.
+// The tests use a part of it.
 #[allow(dead_code, unreachable_pub, unused_imports)]
-#[path = "../../../../demo/src/cluster/mod.rs"]
 mod cluster;
 
 mod autopilot;

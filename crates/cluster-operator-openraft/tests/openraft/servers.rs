@@ -32,7 +32,7 @@ pub(crate) fn describe(id: &NodeId, node: &Node) -> RaftMember {
     RaftMember::voter(id.to_string(), node.raft.to_string())
 }
 
-fn backend(raft: &Raft) -> Backend {
+pub(crate) fn backend(raft: &Raft) -> Backend {
     let named = |_: &NodeId, node: &Node| {
         let mut status = ServerStatus::default();
         status.name = Some(node.name.as_str().into());
