@@ -18,7 +18,7 @@ use crate::datacenter::{Datacenter, eventually, ids};
 use crate::{in_time, moment, rounds};
 
 /// The approximate duration of a transfer on a busy machine.
-const DURATION: Duration = Duration::from_millis(150);
+const DURATION: Duration = Duration::from_millis(90);
 /// The time after which a write that has no answer is repeated elsewhere. It is longer
 /// than a transfer holds writes back.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);

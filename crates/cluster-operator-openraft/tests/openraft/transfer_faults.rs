@@ -359,8 +359,8 @@ async fn another_leader_is_named() {
 }
 
 #[tokio::test]
-async fn late_requests_do_not_disturb_a_later_leader() {
-    let cluster = Cluster::voters(3).await;
+async fn requests_of_other_terms_do_not_disturb_a_leader() {
+    let cluster = Cluster::start(3, 1, Elections::Soon).await;
     let old = cluster.leader().await;
     let followers = cluster.followers_of(old);
     let (new, other) = (followers[0], followers[1]);
@@ -370,9 +370,17 @@ async fn late_requests_do_not_disturb_a_later_leader() {
     let led = cluster.view(new).await.term;
     for id in [old, new, other] {
         let raft = cluster.raft(id);
-        let votes = [term, led - 1].map(|term| TransferRequest::EndLease { term, target: old });
-        let elect = TransferRequest::Elect { term };
-        for request in votes.into_iter().chain([elect]) {
+        let end = |term| TransferRequest::EndLease { term, target: old };
+        let elect = |term| TransferRequest::Elect { term };
+        // No server knows a term that is to come.
+        let requests = [
+            end(term),
+            end(led - 1),
+            end(led + 5),
+            elect(term),
+            elect(led + 5),
+        ];
+        for request in requests {
             let vote = request.serve(raft).await.unwrap();
             assert_eq!(
                 (vote.term, vote.leader, vote.elected),
@@ -388,8 +396,11 @@ async fn late_requests_do_not_disturb_a_later_leader() {
     let vote = own.serve(cluster.raft(other)).await.unwrap();
     assert_eq!((vote.term, vote.leader), (led, Some(new)));
     // A learner or a leader does not stand for election.
-    let elect = TransferRequest::Elect { term: led };
-    elect.serve(cluster.raft(new)).await.unwrap();
+    for id in [4, new] {
+        let elect = TransferRequest::Elect { term: led };
+        let vote = elect.serve(cluster.raft(id)).await.unwrap();
+        assert_eq!((vote.term, vote.leader), (led, Some(new)));
+    }
     write(&cluster, new).await;
     assert_eq!(cluster.view(new).await.term, led);
     cluster.close().await;
