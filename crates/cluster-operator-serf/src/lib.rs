@@ -2,7 +2,7 @@
 //!
 //! # Starting serf
 //! Start serf with [`start`]. A program that calls serf's constructors by itself has to
-//! avoid two defects of serf-core 0.5.2 and memberlist-core 0.8.5:
+//! avoid three defects of serf-core 0.5.2 and memberlist-core 0.8.5:
 //!
 //! - **A pool that stays split.** Serf starts memberlist, which listens at once, and only
 //!   then lets it announce members. A member that joins in between is never in serf's table,
@@ -16,8 +16,13 @@
 //!   members can be wrong. A later message about one of them panics, and with it ends for
 //!   good the task that handles packets, or the one that reconnects. So set this time
 //!   to more than `reconnect_timeout`, after which serf gives a member up (24 h).
+//! - **A dead member that stays alive in serf's table.** The task in which memberlist tells
+//!   serf of a death has aborted itself by then, and ends if it has to wait, for instance
+//!   since somebody reads `Serf::members` at that moment. Serf does not try to reconnect then.
+//!   So compare the tables now and then, and tell serf by `notify_leave` of the delegate
+//!   of `memberlist()`.
 //!
-//! That longer time has side effects:
+//! The longer time of the second one has side effects:
 //!
 //! - A dead member keeps its name, and one that returns under that name at another address is
 //!   refused. `dead_node_reclaim_time` allows it after that time; by default it never does.

@@ -1,16 +1,19 @@
 //! Starts serf with the keys of the pool.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::serf::agnostic::RuntimeLite;
 use ::serf::delegate::Delegate;
 use ::serf::transport::Transport;
-use ::serf::types::SecretKey;
-use ::serf::{Options, Serf};
+use ::serf::types::{MemberStatus, SecretKey};
+use ::serf::{Options, Serf, SerfState};
 use cluster_operator::GossipKey;
+use memberlist_core::delegate::EventDelegate;
 
 use super::ring;
 
@@ -24,6 +27,9 @@ const RECLAIM: Duration = Duration::from_secs(30);
 /// five were dead, a query missed the other living one in 14 of 60 cases with 4, and in 1
 /// with 8.
 const RETRANSMITS: usize = 8;
+
+/// How often serf's table of members is compared with that of memberlist.
+const COMPARED: Duration = Duration::from_secs(1);
 
 /// The error of a [`start`].
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +96,9 @@ pub enum StartError {
 /// - **`enable_id_conflict_resolution`**: off, as in Consul.
 /// - **`retransmit_mult`**: at least 8.
 ///
+/// Until the member leaves or is shut down, a task tells serf every second of the members
+/// that memberlist has not told it of.
+///
 /// # Errors
 /// [`StartError`]. No member keeps running.
 ///
@@ -124,7 +133,10 @@ where
         .await
         .map_err(|error| StartError::Serf(error.into()))?;
     match replace(&serf, temporary, primary, others) {
-        Ok(()) => Ok(serf),
+        Ok(()) => {
+            <T::Runtime as RuntimeLite>::spawn_detach(repair(serf.clone()));
+            Ok(serf)
+        }
         Err(error) => {
             // The first error is returned.
             let _ = serf.shutdown().await;
@@ -156,6 +168,53 @@ where
     }
     ring.remove(&temporary)?;
     Ok(())
+}
+
+/// Repairs serf's table of members until serf stops.
+async fn repair<T, D>(serf: Serf<T, D>)
+where
+    T: Transport,
+    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+{
+    let memberlist = serf.memberlist();
+    let mut before = HashSet::new();
+    while let (SerfState::Alive, Some(table)) = (serf.state(), memberlist.delegate()) {
+        let wrong = wrong(&serf).await;
+        // Memberlist may be about to tell serf of a change that is new.
+        for (id, is_alive) in wrong.intersection(&before) {
+            match memberlist.by_id(id).await {
+                Some(node) if *is_alive => table.notify_join(node).await,
+                Some(node) => table.notify_leave(node).await,
+                None => {}
+            }
+        }
+        before = wrong;
+        <T::Runtime as RuntimeLite>::sleep(COMPARED).await;
+    }
+}
+
+/// The members whose state is wrong in serf's table, and whether they are alive.
+async fn wrong<T, D>(serf: &Serf<T, D>) -> HashSet<(T::Id, bool)>
+where
+    T: Transport,
+    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+{
+    let alive = serf.memberlist().online_members().await;
+    let mut alive: HashSet<_> = alive.iter().map(|node| node.id().clone()).collect();
+    let mut wrong = HashSet::new();
+    for member in serf.members().await.iter() {
+        let id = member.node().id();
+        let is_alive = alive.remove(id);
+        match member.status() {
+            MemberStatus::Failed if is_alive => wrong.insert((id.clone(), true)),
+            MemberStatus::Alive | MemberStatus::Leaving if !is_alive => {
+                wrong.insert((id.clone(), false))
+            }
+            _ => false,
+        };
+    }
+    wrong.extend(alive.into_iter().map(|id| (id, true)));
+    wrong
 }
 
 /// Sets the options for a pool that is encrypted and heals.
