@@ -32,8 +32,9 @@ pub struct Limits {
     pub header: Duration,
     /// How long a client may leave an answer unread. Default: 10 s.
     pub write: Duration,
-    /// The number of connections; further clients wait. Default: 256, so that two
-    /// listeners leave the process enough of the usual 1,024 open files.
+    /// The number of connections; further clients wait. Default: 600, so that some
+    /// hundred slow clients do not delay the others, and the process keeps enough of the
+    /// usual 1,024 open files.
     pub connections: usize,
 }
 
@@ -42,7 +43,7 @@ impl Default for Limits {
         Self {
             header: Duration::from_secs(10),
             write: Duration::from_secs(10),
-            connections: 256,
+            connections: 600,
         }
     }
 }

@@ -48,7 +48,11 @@ pub(crate) async fn start(
             data: None,
             key: secrets::gossip_key()?,
             secret: secret.clone(),
-            limits: Limits::default(),
+            limits: Limits {
+                // Only servers connect here.
+                connections: 256,
+                ..Limits::default()
+            },
         })
         .await?;
         if let Some((alice, _)) = servers.first() {

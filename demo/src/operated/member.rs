@@ -151,7 +151,11 @@ impl Member {
             data: Some(data.to_owned()),
             key,
             secret,
-            limits: Limits::default(),
+            limits: Limits {
+                // Only servers connect here.
+                connections: 256,
+                ..Limits::default()
+            },
         })
         .await?;
         self.join_others(&server).await?;
