@@ -7,6 +7,54 @@
 //!
 //! A diagnosis contains no key: keys are named by their
 //! [fingerprints](crate::GossipKey::fingerprint).
+//!
+//! `GET /v1/operator/diagnosis` answers with it as JSON:
+//!
+//! ```json
+//! {
+//!     "Findings": [{
+//!         "Severity": "critical",
+//!         "Kind": "dead-voter",
+//!         "Datacenter": "dc1",
+//!         "Subject": "8c2562c7-df78-bf89-3010-e31384d0b5f2",
+//!         "Message": "voter carol at 10.0.0.3:8300 has failed",
+//!         "NextStep": "start it, or remove it: that would leave 2 voters, 2 of them up, of which 0 may fail"
+//!     }],
+//!     "Datacenters": [{
+//!         "Name": "dc1",
+//!         "Leader": "5fa2ae1d-7f6f-4d0c-8b53-2a1b4f0ad23c",
+//!         "Voters": 3,
+//!         "Quorum": 2,
+//!         "FailureTolerance": 0,
+//!         "Servers": [{
+//!             "ID": "8c2562c7-df78-bf89-3010-e31384d0b5f2",
+//!             "Name": "carol",
+//!             "Address": "10.0.0.3:8300",
+//!             "Leader": false,
+//!             "Voter": true,
+//!             "Health": "failed",
+//!             "Answered": false,
+//!             "LastContactMs": 6200,
+//!             "LastLog": {"Term": 3, "Index": 1041},
+//!             "Lag": 12
+//!         }],
+//!         "Error": null
+//!     }],
+//!     "Rings": [{
+//!         "Datacenter": "dc1",
+//!         "Pool": "LAN",
+//!         "Nodes": 2,
+//!         "Responses": 2,
+//!         "Silent": [],
+//!         "Failed": ["carol"],
+//!         "Keys": [{"Fingerprint": "6c0ed429", "Nodes": 2, "Primary": 2}],
+//!         "Error": null
+//!     }]
+//! }
+//! ```
+//!
+//! What is not known is `null`. A program has to accept kinds of findings that it does
+//! not know.
 
 mod examine;
 mod raft;

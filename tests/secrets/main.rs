@@ -6,4 +6,5 @@
 mod debug;
 mod http;
 mod observers;
+mod rotation;
 mod search;
