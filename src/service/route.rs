@@ -97,7 +97,7 @@ impl Inner {
                     let target = Target::Datacenter(datacenter.clone());
                     Box::pin(self.forward(&target, call, budget, progress)).await
                 }
-                _ if is_stale(&call.request.operation) => {
+                _ if is_served_anywhere(&call.request.operation) => {
                     self.serve(call, None, budget, progress).await
                 }
                 _ => self.at_leader(call, budget, progress).await,
@@ -269,7 +269,7 @@ impl Inner {
     }
 
     /// Serves the request here. `view` is this server's view as the leader, and `None`
-    /// for a stale read.
+    /// for a stale read or a diagnosis.
     async fn serve(
         &self,
         call: &Forwarded,
@@ -408,7 +408,8 @@ fn name(target: &Target) -> String {
     }
 }
 
-fn is_stale(operation: &Operation) -> bool {
+/// Returns true for an operation that the server that receives it serves, leader or not.
+fn is_served_anywhere(operation: &Operation) -> bool {
     matches!(
         operation,
         Operation::RaftConfiguration(Consistency::Stale)

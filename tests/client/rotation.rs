@@ -188,9 +188,15 @@ async fn member_that_nobody_names_is_unverified_or_expected() {
 }
 
 #[tokio::test]
-async fn token_that_may_read_no_node_leaves_the_members_unverified() {
+async fn members_that_the_token_may_not_read_are_unverified() {
     let federation = builder().build();
-    for (status, body) in [(StatusCode::OK, "[]"), (StatusCode::FORBIDDEN, "no")] {
+    let some = r#"[{"Name": "alice", "Status": 1, "Tags": {"dc": "dc1"}}]"#;
+    for (status, body) in [
+        (StatusCode::OK, "[]"),
+        (StatusCode::OK, "null"),
+        (StatusCode::OK, some),
+        (StatusCode::FORBIDDEN, "no"),
+    ] {
         let endpoints = OperatorHttp::new(federation.service("alice"));
         let endpoints = endpoints.with_dialect(Dialect::Consul1_10);
         let app = Router::new()
