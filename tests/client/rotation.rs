@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use cluster_operator::client::{OperatorClient, Servers};
 use cluster_operator::consul::Dialect;
-use cluster_operator::diagnosis::{Diagnosis, FindingKind, Health};
+use cluster_operator::diagnosis::{Diagnosis, FindingKind, Health, ServerState};
 use cluster_operator::mock::{Fault, MockFederation, MockFederationBuilder, NodeFault};
 use cluster_operator::raft::PeerSelector;
 use cluster_operator::rotation::{
@@ -15,10 +15,12 @@ use cluster_operator::rotation::{
     rotate_with,
 };
 use cluster_operator::server::OperatorHttp;
-use cluster_operator::{NodeName, Pool};
+use cluster_operator::service::Caller;
+use cluster_operator::{AllowAll, NodeName, Pool};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::fleet::Fleet;
 use super::key;
 use super::socket::nobody;
 
@@ -391,4 +393,26 @@ async fn server_without_members_leaves_the_health_unknown() {
     let diagnosis = Servers::new([client]).diagnose().await;
     assert_eq!(kinds(&diagnosis), [FindingKind::HealthUnknown]);
     assert!(diagnosis.is_healthy());
+}
+
+#[tokio::test]
+async fn servers_ask_each_other_for_their_views_over_http() {
+    let mut fleet = Fleet::start(|_| AllowAll).await;
+    fleet.stop_listening("carol").await;
+    let service = fleet.service("bob").clone();
+    let diagnosis = service.diagnose(&Caller::anonymous()).await.unwrap();
+    let [dc1, dc2] = &diagnosis.datacenters[..] else {
+        panic!("{diagnosis:?}");
+    };
+    let answered = |servers: &[ServerState]| -> Vec<_> {
+        servers.iter().map(|server| server.answered).collect()
+    };
+    assert_eq!(answered(&dc1.servers), [true, true, false]);
+    assert_eq!(answered(&dc2.servers), [true, true]);
+    let unreachable = FindingKind::ServerUnreachable;
+    // Both voters of dc2 are needed.
+    assert_eq!(
+        kinds(&diagnosis),
+        [unreachable, FindingKind::NoFailureTolerance]
+    );
 }
