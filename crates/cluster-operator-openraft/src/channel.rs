@@ -71,31 +71,23 @@ impl<I: NodeId> TransferRequest<I> {
         raft: &Raft<C>,
     ) -> Result<TransferReply<I>, Fatal<I>> {
         let own = raft.metrics().borrow().id.clone();
-        let state = raft.with_raft_state({
-            let own = own.clone();
-            move |state| {
-                let latest = state.membership_state.effective();
-                let is_voter = latest.voter_ids().any(|id| id == own);
-                let vote = TransferReply::from(state.vote_ref());
-                (vote, is_voter && !state.server_state.is_leader())
-            }
-        });
-        let (vote, may_stand) = state.await?;
+        let vote = || raft.with_raft_state(|state| TransferReply::from(state.vote_ref()));
+        let before = vote().await?;
         match self {
-            TransferRequest::EndLease { term, target } if vote.term == term && target != own => {
+            TransferRequest::EndLease { term, target } if before.term == term && target != own => {
                 end_lease(raft, term, target).await?;
             }
             TransferRequest::Elect { term } => {
                 // Its own election may have failed because of a lease that has ended since.
-                let failed = vote.term > term && !vote.elected && vote.leader == Some(own);
-                if may_stand && (vote.term == term || failed) {
+                let failed = before.term > term && !before.elected && before.leader == Some(own);
+                if before.term == term || failed {
+                    // openraft ignores it at a leader or a learner.
                     raft.trigger().elect().await?;
                 }
             }
-            TransferRequest::Vote | TransferRequest::EndLease { .. } => return Ok(vote),
+            TransferRequest::Vote | TransferRequest::EndLease { .. } => return Ok(before),
         }
-        raft.with_raft_state(|state| TransferReply::from(state.vote_ref()))
-            .await
+        vote().await
     }
 }
 
