@@ -318,13 +318,8 @@ impl OperatorClient {
         )
     }
 
-    /// Fails if a server that ignores the datacenter could transfer the leadership of
-    /// its own one instead.
-    async fn check_datacenter(
-        &self,
-        operation: &Operation,
-        begin: Instant,
-    ) -> Result<(), ClientError> {
+    /// Returns true if the server says that it answers in `Precise`.
+    pub(super) async fn asks_precise_server(&self, begin: Instant) -> bool {
         /// The list of endpoints, which only this library has.
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -332,13 +327,24 @@ impl OperatorClient {
             dialect: String,
         }
 
+        let operation = Operation::RaftConfiguration(Consistency::Stale);
+        let call = Call::new(Method::GET, "", operation);
+        let index: Result<Index, _> = self.read(&call, begin).await;
+        index.is_ok_and(|index| index.dialect == PRECISE_NAME)
+    }
+
+    /// Fails if a server that ignores the datacenter could transfer the leadership of
+    /// its own one instead.
+    async fn check_datacenter(
+        &self,
+        operation: &Operation,
+        begin: Instant,
+    ) -> Result<(), ClientError> {
         let local = OperatorClient {
             datacenter: None,
             ..self.clone()
         };
-        let call = Call::new(Method::GET, "", operation.clone());
-        let index: Result<Index, _> = local.read(&call, begin).await;
-        if index.is_ok_and(|index| index.dialect == PRECISE_NAME) {
+        if local.asks_precise_server(begin).await {
             return Ok(());
         }
         let ids = |configuration: RaftConfiguration| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::error::ClientError;
 use super::operator::OperatorClient;
@@ -80,12 +81,16 @@ impl Rings for OperatorClient {
         reply(result.map(|()| Vec::new()))
     }
 
-    /// Reads the members of Consul's agent. Servers with this library have none there,
-    /// and name failed members in their listings.
+    /// Reads the members of Consul's agent. Servers with this library have none there.
+    /// Those that answer in `Precise` name failed members in their listings; in a Consul
+    /// dialect nothing names them.
     async fn members(&self) -> Result<Option<Vec<RingMembers>>, OperatorError> {
         let members = match self.agent_members(false).await {
             Ok(members) => members,
-            Err(error) if error.status() == Some(404) => return Ok(None),
+            Err(error) if error.status() == Some(404) => {
+                let names_itself = self.asks_precise_server(Instant::now()).await;
+                return Ok((!names_itself).then(Vec::new));
+            }
             Err(error) if error.status().is_some_and(|status| status < 500) => {
                 return Ok(Some(Vec::new()));
             }
@@ -143,8 +148,11 @@ impl Rings for Servers {
     async fn members(&self) -> Result<Option<Vec<RingMembers>>, OperatorError> {
         let mut all: Option<Vec<RingMembers>> = None;
         for client in &self.clients {
-            for ring in client.members().await?.into_iter().flatten() {
-                let all = all.get_or_insert_default();
+            let Some(rings) = client.members().await? else {
+                continue;
+            };
+            let all = all.get_or_insert_default();
+            for ring in rings {
                 let same = |it: &&mut RingMembers| {
                     (&it.datacenter, &it.pool) == (&ring.datacenter, &ring.pool)
                 };
