@@ -1,0 +1,189 @@
+//! The commands about autopilot.
+
+use cluster_operator::autopilot::{AutopilotConfiguration, RaftRole};
+
+use crate::connection::Servers;
+use crate::exit::Failure;
+use crate::flags::{Autopilot, Settings};
+use crate::output::{self, BAD, GOOD, Table, safe, styled};
+
+pub(crate) async fn run(command: Autopilot, servers: &Servers, json: bool) -> Result<(), Failure> {
+    match command {
+        Autopilot::Get => {
+            let configuration = read(servers).await?;
+            show(&configuration, json)
+        }
+        Autopilot::Set(settings) => {
+            let configuration = changed(read(servers).await?, settings);
+            let expected = configuration.modify_index;
+            let client = servers.current();
+            let set = client
+                .set_autopilot_configuration(&configuration, Some(expected))
+                .await?;
+            if !set {
+                return Err(Failure::refused(
+                    "somebody else has changed the settings in the meantime: look, then try again",
+                ));
+            }
+            show(&read(servers).await?, json)
+        }
+        Autopilot::Health => health(servers, json).await,
+    }
+}
+
+async fn read(servers: &Servers) -> Result<AutopilotConfiguration, Failure> {
+    let read = servers.read(async |client| client.autopilot_configuration().await);
+    Ok(read.await?)
+}
+
+fn changed(
+    mut configuration: AutopilotConfiguration,
+    settings: Settings,
+) -> AutopilotConfiguration {
+    fn set<T>(field: &mut T, value: Option<T>) {
+        if let Some(value) = value {
+            *field = value;
+        }
+    }
+    set(
+        &mut configuration.cleanup_dead_servers,
+        settings.cleanup_dead_servers,
+    );
+    set(
+        &mut configuration.last_contact_threshold,
+        settings.last_contact_threshold,
+    );
+    set(
+        &mut configuration.max_trailing_logs,
+        settings.max_trailing_logs,
+    );
+    set(&mut configuration.min_quorum, settings.min_quorum);
+    set(
+        &mut configuration.server_stabilization_time,
+        settings.server_stabilization_time,
+    );
+    set(
+        &mut configuration.redundancy_zone_tag,
+        settings.redundancy_zone_tag,
+    );
+    set(
+        &mut configuration.disable_upgrade_migration,
+        settings.disable_upgrade_migration,
+    );
+    set(
+        &mut configuration.upgrade_version_tag,
+        settings.upgrade_version_tag,
+    );
+    configuration
+}
+
+fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failure> {
+    if json {
+        return Ok(output::json(&serde_json::json!({
+            "CleanupDeadServers": configuration.cleanup_dead_servers,
+            "LastContactThreshold": format!("{:?}", configuration.last_contact_threshold),
+            "MaxTrailingLogs": configuration.max_trailing_logs,
+            "MinQuorum": configuration.min_quorum,
+            "ServerStabilizationTime": format!("{:?}", configuration.server_stabilization_time),
+            "RedundancyZoneTag": configuration.redundancy_zone_tag,
+            "DisableUpgradeMigration": configuration.disable_upgrade_migration,
+            "UpgradeVersionTag": configuration.upgrade_version_tag,
+            "CreateIndex": configuration.create_index,
+            "ModifyIndex": configuration.modify_index,
+        }))?);
+    }
+    let mut table = Table::new(["Setting", "Value"]);
+    let mut row = |name: &str, value: String| table.row([name.into(), value]);
+    row(
+        "cleanup-dead-servers",
+        configuration.cleanup_dead_servers.to_string(),
+    );
+    row(
+        "last-contact-threshold",
+        format!("{:?}", configuration.last_contact_threshold),
+    );
+    row(
+        "max-trailing-logs",
+        configuration.max_trailing_logs.to_string(),
+    );
+    row("min-quorum", configuration.min_quorum.to_string());
+    row(
+        "server-stabilization-time",
+        format!("{:?}", configuration.server_stabilization_time),
+    );
+    row(
+        "redundancy-zone-tag",
+        safe(&configuration.redundancy_zone_tag),
+    );
+    row(
+        "disable-upgrade-migration",
+        configuration.disable_upgrade_migration.to_string(),
+    );
+    row(
+        "upgrade-version-tag",
+        safe(&configuration.upgrade_version_tag),
+    );
+    Ok(table.print()?)
+}
+
+fn role(role: RaftRole) -> &'static str {
+    match role {
+        RaftRole::Leader => "leader",
+        RaftRole::Voter => "voter",
+        RaftRole::Nonvoter => "non-voter",
+    }
+}
+
+async fn health(servers: &Servers, json: bool) -> Result<(), Failure> {
+    let health = servers
+        .read(async |client| client.autopilot_health().await)
+        .await?;
+    if json {
+        let servers = health.servers.iter().map(|server| {
+            serde_json::json!({
+                "ID": server.id,
+                "Name": server.name,
+                "Address": server.address,
+                "Status": server.node_status,
+                "Version": server.version,
+                "Healthy": server.healthy,
+                "Role": role(server.role),
+                "LastContact": format!("{:?}", server.last_contact),
+                "LastTerm": server.last_term,
+                "LastIndex": server.last_index,
+            })
+        });
+        output::json(&serde_json::json!({
+            "Healthy": health.healthy,
+            "FailureTolerance": health.failure_tolerance,
+            "Servers": servers.collect::<Vec<_>>(),
+        }))?;
+    } else {
+        let mut table = Table::new([
+            "Node", "ID", "Address", "Status", "Healthy", "Role", "Contact", "Log",
+        ]);
+        for server in &health.servers {
+            let healthy = match server.healthy {
+                true => styled(GOOD, "yes"),
+                false => styled(BAD, "no"),
+            };
+            table.row([
+                safe(server.name.as_str()),
+                safe(server.id.as_str()),
+                safe(server.address.as_str()),
+                safe(&server.node_status),
+                healthy,
+                role(server.role).into(),
+                format!("{:?}", server.last_contact),
+                server.last_index.to_string(),
+            ]);
+        }
+        table.print()?;
+        let may_fail = health.failure_tolerance;
+        anstream::println!("{may_fail} servers may fail");
+    }
+    match health.healthy {
+        true => Ok(()),
+        false => Err(Failure::refused("not all servers are healthy")),
+    }
+}

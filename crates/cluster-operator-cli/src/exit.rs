@@ -1,0 +1,83 @@
+//! How a command ends.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use cluster_operator::Outcome;
+use cluster_operator::client::ClientError;
+
+/// The end of a command that did not do what it was asked for.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    end: End,
+    text: String,
+}
+
+/// The kinds of ends, by exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Done = 0,
+    Refused = 1,
+    Usage = 2,
+    PartlyDone = 3,
+    Unknown = 4,
+}
+
+impl Failure {
+    pub(crate) fn new(end: End, text: impl Into<String>) -> Self {
+        Failure {
+            end,
+            text: text.into(),
+        }
+    }
+
+    /// The command line, the environment or a file is wrong.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Failure::new(End::Usage, text)
+    }
+
+    /// Nothing has changed.
+    pub(crate) fn refused(text: impl Into<String>) -> Self {
+        Failure::new(End::Refused, text)
+    }
+
+    pub(crate) fn end(&self) -> End {
+        self.end
+    }
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        ExitCode::from(end as u8)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let changed = error
+            .rings()
+            .iter()
+            .any(|ring| ring.error.is_none() || ring.outcome == Some(Outcome::Applied));
+        let end = match error.outcome() {
+            Outcome::NotApplied => End::Refused,
+            Outcome::Applied => End::PartlyDone,
+            Outcome::Unknown if changed => End::PartlyDone,
+            Outcome::Unknown => End::Unknown,
+        };
+        Failure::new(end, error.to_string())
+    }
+}
+
+/// The output is closed, or the input is.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::new(End::Unknown, error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,66 @@
+//! What is printed: tables for people, JSON for programs.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use tabwriter::TabWriter;
+
+/// What is well.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// What needs attention.
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
+/// What is wrong.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default();
+
+/// Writes a text in a style. Where the output takes no colours, the style is left out.
+pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// A table with a header.
+pub(crate) struct Table {
+    text: String,
+}
+
+impl Table {
+    pub(crate) fn new<const N: usize>(header: [&str; N]) -> Self {
+        Table {
+            text: header.join("\t") + "\n",
+        }
+    }
+
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        // What a server sends must not break the table, or steer the terminal.
+        let cells = cells.map(|cell| cell.replace(['\t', '\n', '\r'], " "));
+        self.text.push_str(&cells.join("\t"));
+        self.text.push('\n');
+    }
+
+    pub(crate) fn print(self) -> io::Result<()> {
+        let mut writer = TabWriter::new(Vec::new()).padding(2).ansi(true);
+        writer.write_all(self.text.as_bytes())?;
+        let table = writer
+            .into_inner()
+            .map_err(|error| io::Error::other(error.error().to_string()))?;
+        let mut out = anstream::stdout().lock();
+        for line in String::from_utf8_lossy(&table).lines() {
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints a value as JSON.
+pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)
+}
+
+/// Makes text that a server sent safe to print: control characters become spaces.
+pub(crate) fn safe(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
