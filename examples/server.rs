@@ -244,17 +244,19 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
 /// Returns commands to try on a server's HTTP address.
 fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
     let url = format!("http://{http}/v1/operator");
-    let (token, tokens) = match (&arguments.acl_file, arguments.acl) {
+    let (token, variable, tokens) = match (&arguments.acl_file, arguments.acl) {
         (Some(file), _) => (
             " -H \"X-Consul-Token: $TOKEN\"",
+            "CONSUL_HTTP_TOKEN=\"$TOKEN\" ",
             format!("\n\nTOKEN is a secret of {}.", file.display()),
         ),
         (None, Switch::On) => (
             " -H 'X-Consul-Token: root'",
+            "CONSUL_HTTP_TOKEN=root ",
             "\n\nTokens: root may do everything, viewer may read. All other requests are denied."
                 .to_owned(),
         ),
-        (None, Switch::Off) => ("", String::new()),
+        (None, Switch::Off) => ("", "", String::new()),
     };
     // A key that is not published is not printed.
     let old_key = match std::env::var_os(secrets::GOSSIP_KEY) {
@@ -271,7 +273,11 @@ fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
   curl{token} -X PUT {url}/keyring -d '{{\"Key\": \"z90lFx3sZZLtTOkutXcwYg==\"}}'
   curl{token} -X DELETE {url}/keyring -d '{{\"Key\": \"{old_key}\"}}'
 
-or Consul's own command line: CONSUL_HTTP_ADDR={http} consul operator raft list-peers{tokens}"
+or a command line, this project's or Consul's own:
+
+  CONSUL_HTTP_ADDR={http} {variable}cargo run -q -p cluster-operator-cli -- raft list
+  CONSUL_HTTP_ADDR={http} {variable}cargo run -q -p cluster-operator-cli -- doctor
+  CONSUL_HTTP_ADDR={http} {variable}consul operator raft list-peers{tokens}"
     )
 }
 

@@ -329,7 +329,7 @@ async fn rotate(
         let (rings, removed) = (rotation.rings.len(), rotation.removed);
         let fingerprint = key.fingerprint();
         let text = format!(
-            "Rotated: {rings} rings have the key {fingerprint} alone; {removed} old keys were removed."
+            "Rotated: {rings} rings have the key {fingerprint} alone. Old keys removed: {removed}."
         );
         anstream::println!("{}", styled(GOOD, text));
         for unverified in &unverified {

@@ -14,6 +14,8 @@ pub(crate) enum Progress {
     Quiet,
     Lines {
         step: Option<RotationStep>,
+        /// What the rotation waits for.
+        waiting: String,
     },
     Bars {
         all: MultiProgress,
@@ -29,7 +31,10 @@ impl Progress {
             return Progress::Quiet;
         }
         if !io::stderr().is_terminal() {
-            return Progress::Lines { step: None };
+            return Progress::Lines {
+                step: None,
+                waiting: String::new(),
+            };
         }
         let all = MultiProgress::new();
         let step = all.add(ProgressBar::new(RotationStep::ALL.len() as u64));
@@ -45,18 +50,20 @@ impl Progress {
     pub(crate) fn show(&mut self, event: RotationEvent<'_>) {
         match self {
             Progress::Quiet => {}
-            Progress::Lines { step } => match event {
+            // A step that is tried every second is told once.
+            Progress::Lines { step, waiting } => match event {
                 RotationEvent::Step(next) => {
-                    *step = Some(next);
-                    eprintln!("{next}");
+                    if step.replace(next) != Some(next) {
+                        eprintln!("{next}");
+                    }
                 }
                 RotationEvent::Ring(ring) => eprintln!("  {}", safe(&ring.to_string())),
                 RotationEvent::Waiting { error, left } => {
-                    let left = left.as_secs();
-                    eprintln!(
-                        "  waiting, {left} s left: {}",
-                        safe(&error.reason.to_string())
-                    );
+                    let reason = safe(&error.reason.to_string());
+                    if *waiting != reason {
+                        eprintln!("  waiting for up to {} s: {reason}", left.as_secs());
+                        *waiting = reason;
+                    }
                 }
                 _ => {}
             },
