@@ -25,7 +25,8 @@ pub(crate) async fn run(command: Autopilot, servers: &Servers, json: bool) -> Re
                     "somebody else has changed the settings in the meantime: look, then try again",
                 ));
             }
-            show(&read(servers).await?, json)
+            // The change is made, whatever becomes of this read.
+            show(&read(servers).await.unwrap_or(configuration), json)
         }
         Autopilot::Health => health(servers, json).await,
     }

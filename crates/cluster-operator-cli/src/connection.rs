@@ -19,10 +19,13 @@ use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::flags::Connection;
+use crate::output::safe_lines;
 
 /// The servers that can be asked.
 #[derive(Debug)]
 pub(crate) struct Servers {
+    /// As they were written.
+    addresses: Vec<String>,
     all: Vec<OperatorClient>,
     /// The one that answered last.
     current: Cell<usize>,
@@ -82,6 +85,7 @@ impl Servers {
             return Err(Failure::usage("no server is named: give --http-addr"));
         }
         Ok(Servers {
+            addresses: addresses.to_vec(),
             all,
             current: Cell::new(0),
         })
@@ -101,7 +105,7 @@ impl Servers {
             let answer = ask(&self.all[at]).await;
             match answer {
                 Err(error) if is_unreachable(&error) && tries.peek().is_some() => {
-                    eprintln!("{error}: asking the next server");
+                    eprintln!("{}: asking the next server", safe_lines(&error.to_string()));
                 }
                 answer => {
                     self.current.set(at);
@@ -114,6 +118,29 @@ impl Servers {
     /// Returns the server that answered last. A change is sent to it alone.
     pub(crate) fn current(&self) -> &OperatorClient {
         &self.all[self.current.get()]
+    }
+
+    /// Returns the other servers than the one at this address.
+    pub(crate) fn without(&self, address: &str) -> Result<Self, Failure> {
+        let same = |other: &String| other.trim_start_matches("http://") == address;
+        let (addresses, all): (Vec<_>, Vec<_>) = self
+            .addresses
+            .iter()
+            .zip(&self.all)
+            .filter(|(other, _)| !same(other))
+            .map(|(other, client)| (other.clone(), client.clone()))
+            .unzip();
+        if all.is_empty() {
+            return Err(Failure::usage(
+                "the node's own server cannot say which key the others use: name another one \
+                 with --http-addr",
+            ));
+        }
+        Ok(Servers {
+            addresses,
+            all,
+            current: Cell::new(0),
+        })
     }
 
     /// Returns the rings of all servers, for a rotation.
@@ -152,13 +179,11 @@ fn is_unreachable(error: &ClientError) -> bool {
 }
 
 fn token(flags: &Connection) -> Result<Option<Token>, Failure> {
-    let text = match (&flags.token_file, &flags.token) {
-        (Some(file), _) => read(file)?,
-        (None, Some(token)) => Zeroizing::new(token.clone()),
-        (None, None) => return Ok(None),
+    let token = match &flags.token_file {
+        Some(file) => Some(Token::new(read(file)?.trim())),
+        None => flags.token.clone(),
     };
-    let text = text.trim();
-    Ok((!text.is_empty()).then(|| Token::new(text)))
+    Ok(token.filter(|token| !token.expose().is_empty()))
 }
 
 /// Reads a file with a secret.
@@ -218,7 +243,12 @@ fn over_tls(flags: &Connection) -> Result<Transport, Failure> {
                 .with_client_auth_cert(chain, secret)
                 .map_err(|error| Failure::usage(format!("the client's certificate: {error}")))?
         }
-        _ => config.with_no_client_auth(),
+        (None, None) => config.with_no_client_auth(),
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(Failure::usage(
+                "a client's certificate needs its key: give both --client-cert and --client-key",
+            ));
+        }
     };
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(config)

@@ -12,7 +12,11 @@ use crate::output::{self, BAD, GOOD, WARNING, safe, styled};
 pub(crate) async fn run(servers: &Servers, json: bool) -> Result<(), Failure> {
     let (diagnosis, unseen) = servers.diagnose().await?;
     if json {
-        output::json(&diagnosis)?;
+        let mut value = serde_json::to_value(&diagnosis).map_err(std::io::Error::from)?;
+        if let Some(unseen) = unseen {
+            value["Unverified"] = unseen.into();
+        }
+        output::json(&value)?;
     } else {
         print(&diagnosis, unseen)?;
     }
@@ -95,7 +99,6 @@ fn command(finding: &Finding) -> Option<String> {
         FindingKind::KeyNotEverywhere | FindingKind::PrimaryDiffers => {
             "keyring rotate --key-file FILE".into()
         }
-        FindingKind::NodeFailed => "keyring repair ADDRESS".into(),
         FindingKind::RingTruncated | FindingKind::NodeError => "keyring list".into(),
         _ => return None,
     })

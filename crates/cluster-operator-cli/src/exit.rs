@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use cluster_operator::Outcome;
 use cluster_operator::client::ClientError;
 
+use crate::output::safe_lines;
+
 /// The end of a command that did not do what it was asked for.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -65,14 +67,15 @@ impl From<ClientError> for Failure {
             Outcome::Unknown if changed => End::PartlyDone,
             Outcome::Unknown => End::Unknown,
         };
-        Failure::new(end, error.to_string())
+        // The text can be a server's.
+        Failure::new(end, safe_lines(&error.to_string()))
     }
 }
 
-/// The output is closed, or the input is.
+/// The input or the output is closed or broken, before anything was changed.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Failure::new(End::Unknown, error.to_string())
+        Failure::refused(format!("nothing was changed: {error}"))
     }
 }
 

@@ -1,9 +1,12 @@
 //! The flags and commands.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use cluster_operator::Token;
 
 /// Operates Consul, or servers that embed cluster-operator: their Raft peers, their
 /// gossip keys and autopilot.
@@ -19,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 Exit codes:
   0  done
   1  refused: nothing has changed; doctor and autopilot health: something is wrong
-  2  usage: the command line or the environment is wrong; nothing was sent
+  2  usage: the command line, the environment or a name in it is wrong; nothing was changed
   3  partly done: some rings or nodes have changed, others have not
   4  unknown: the change may have been made; look before you repeat it"
 )]
@@ -44,7 +47,7 @@ pub(crate) struct Connection {
         global = true,
         env = "CONSUL_HTTP_ADDR",
         value_delimiter = ',',
-        default_value = "127.0.0.1:8500",
+        default_value = DEFAULT_ADDRESS,
         value_name = "ADDRESS"
     )]
     pub(crate) http_addr: Vec<String>,
@@ -55,14 +58,17 @@ pub(crate) struct Connection {
         global = true,
         env = "CONSUL_HTTP_TOKEN",
         hide_env_values = true,
+        value_parser = token,
         value_name = "TOKEN"
     )]
-    pub(crate) token: Option<String>,
-    /// A file with the ACL token, which comes before --token.
+    pub(crate) token: Option<Token>,
+    /// A file with the ACL token. It comes before the variable CONSUL_HTTP_TOKEN, and --token
+    /// before both.
     #[arg(
         long,
         global = true,
         env = "CONSUL_HTTP_TOKEN_FILE",
+        value_parser = path,
         value_name = "FILE"
     )]
     pub(crate) token_file: Option<PathBuf>,
@@ -71,7 +77,7 @@ pub(crate) struct Connection {
         long,
         global = true,
         env = "CONSUL_HTTP_SSL",
-        value_parser = clap::builder::BoolishValueParser::new(),
+        value_parser = switch,
         num_args = 0..=1,
         require_equals = true,
         default_value = "false",
@@ -80,14 +86,14 @@ pub(crate) struct Connection {
     )]
     pub(crate) http_ssl: bool,
     /// A PEM file with the certificate authorities to trust instead of the system's.
-    #[arg(long, global = true, env = "CONSUL_CACERT", value_name = "FILE")]
+    #[arg(long, global = true, env = "CONSUL_CACERT", value_parser = path, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
     /// A PEM file with this client's certificate.
     #[arg(
         long,
         global = true,
         env = "CONSUL_CLIENT_CERT",
-        requires = "client_key",
+        value_parser = path,
         value_name = "FILE"
     )]
     pub(crate) client_cert: Option<PathBuf>,
@@ -96,7 +102,7 @@ pub(crate) struct Connection {
         long,
         global = true,
         env = "CONSUL_CLIENT_KEY",
-        requires = "client_cert",
+        value_parser = path,
         value_name = "FILE"
     )]
     pub(crate) client_key: Option<PathBuf>,
@@ -295,6 +301,58 @@ pub(crate) struct Settings {
     pub(crate) upgrade_version_tag: Option<String>,
 }
 
+/// Reads the command line.
+///
+/// A variable that is set and empty is like one that is not set, as in Consul's command line.
+pub(crate) fn parse() -> Cli {
+    let arguments = std::env::args_os().map(|argument| match argument.into_string() {
+        Ok(text) => with_two_dashes(text).into(),
+        Err(bytes) => bytes,
+    });
+    let matches = Cli::command().get_matches_from(arguments);
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let connection = &mut cli.connection;
+    let is_empty = |file: &mut PathBuf| file.as_os_str().is_empty();
+    for file in [
+        &mut connection.token_file,
+        &mut connection.ca_file,
+        &mut connection.client_cert,
+        &mut connection.client_key,
+    ] {
+        file.take_if(is_empty);
+    }
+    let name = &mut connection.tls_server_name;
+    name.take_if(|name| name.is_empty());
+    connection.http_addr.retain(|address| !address.is_empty());
+    if connection.http_addr.is_empty() {
+        connection.http_addr.push(DEFAULT_ADDRESS.into());
+    }
+    let given = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    if given("token") && !given("token_file") {
+        connection.token_file = None;
+    }
+    cli
+}
+
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
+
+fn token(text: &str) -> Result<Token, Infallible> {
+    Ok(Token::new(text.trim()))
+}
+
+fn path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(text.into())
+}
+
+/// Reads a bool as Go does.
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".into()),
+    }
+}
+
 /// Reads a time as Go writes it, in one unit: 500ms, 30s, 5m, 1h.
 fn duration(text: &str) -> Result<Duration, String> {
     let at = text
@@ -314,7 +372,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Lets flags of more than one letter begin with one dash, as in Consul's command line.
-pub(crate) fn with_two_dashes(argument: String) -> String {
+fn with_two_dashes(argument: String) -> String {
     let mut letters = argument.chars();
     let is_long = letters.next() == Some('-')
         && letters
@@ -330,8 +388,6 @@ pub(crate) fn with_two_dashes(argument: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -5,17 +5,19 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use cluster_operator::GossipKey;
 use cluster_operator::client::{OperatorClient, RingListing};
 use cluster_operator::keyring::Pool;
-use cluster_operator::rotation::{Absent, RotationOptions, repair, rotate_with};
+use cluster_operator::rotation::{
+    Absent, RotationError, RotationFault, RotationOptions, RotationStep, repair, rotate_with,
+};
+use cluster_operator::{GossipKey, Outcome};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::connection::Servers;
 use crate::exit::{End, Failure};
 use crate::flags::{Connection, Keyring, NewKey, OldKey};
-use crate::output::{self, BAD, GOOD, Table, WARNING, safe, styled};
+use crate::output::{self, BAD, GOOD, Table, WARNING, safe, safe_lines, styled};
 use crate::progress::Progress;
 
 pub(crate) async fn run(
@@ -28,21 +30,21 @@ pub(crate) async fn run(
         Keyring::List {
             show_keys,
             local_only,
-        } => list(servers, show_keys, local_only, json).await,
+        } => return list(servers, show_keys, local_only, json).await,
         Keyring::Install(key) => {
             let key = new_key(&key)?;
             servers.current().install_key(&key).await?;
-            done(&key, "is installed on every node", json)
+            done(&key, "is installed on every node", json);
         }
         Keyring::Use(key) => {
             let key = old_key(servers, &key).await?;
             servers.current().use_key(&key).await?;
-            done(&key, "is used by every node", json)
+            done(&key, "is used by every node", json);
         }
         Keyring::Remove(key) => {
             let key = old_key(servers, &key).await?;
             servers.current().remove_key(&key).await?;
-            done(&key, "is removed from every node", json)
+            done(&key, "is removed from every node", json);
         }
         Keyring::Rotate {
             key,
@@ -54,24 +56,25 @@ pub(crate) async fn run(
                 None if leave_behind => Absent::LeaveBehind,
                 None => Absent::Refuse,
             };
-            rotate(servers, &new_key(&key)?, absent, json).await
+            return rotate(servers, &new_key(&key)?, absent, json).await;
         }
         Keyring::Repair { address } => {
             let node = Servers::at(&address, connection)?;
-            mend(&node, servers, json).await
+            return mend(
+                &node,
+                &servers.without(address.trim_start_matches("http://"))?,
+                json,
+            )
+            .await;
         }
     }
+    Ok(())
 }
 
-fn done(key: &GossipKey, what: &str, json: bool) -> Result<(), Failure> {
+fn done(key: &GossipKey, what: &str, json: bool) {
     let fingerprint = key.fingerprint();
-    if json {
-        return Ok(output::json(
-            &serde_json::json!({ "Fingerprint": fingerprint }),
-        )?);
-    }
-    println!("The key {fingerprint} {what}.");
-    Ok(())
+    let value = serde_json::json!({ "Fingerprint": fingerprint });
+    output::done(json, &value, format!("The key {fingerprint} {what}."));
 }
 
 /// Reads or generates a key.
@@ -275,7 +278,8 @@ fn print(rings: &[Ring<'_>]) -> io::Result<()> {
     table.print()?;
     for ring in rings.iter().filter(|ring| !ring.silent.is_empty()) {
         let silent = safe(&ring.silent.join(", "));
-        let text = format!("silent in {} ({}): {silent}", ring.datacenter, ring.pool);
+        let ring = safe(&format!("{} ({})", ring.datacenter, ring.pool));
+        let text = format!("silent in {ring}: {silent}");
         anstream::println!("{}", styled(WARNING, text));
     }
     Ok(())
@@ -291,23 +295,8 @@ async fn rotate(
     let options = RotationOptions::default().absent(absent);
     let rings = servers.rings();
     let rotation = rotate_with(&rings, key, &options, |event| progress.show(event)).await;
-    progress.finish();
-    let rotation = match rotation {
-        Ok(rotation) => rotation,
-        Err(error) => {
-            let end = if error.is_past_return() {
-                End::PartlyDone
-            } else {
-                End::Refused
-            };
-            let mut text = safe_lines(&error.to_string());
-            if error.is_past_return() {
-                text += "\nsome nodes use the new key already: the rotation has to be completed, \
-                         since a node without it cannot rejoin";
-            }
-            return Err(Failure::new(end, text));
-        }
-    };
+    let begun = progress.finish();
+    let rotation = rotation.map_err(|error| unfinished(&error, begun))?;
     let left: Vec<_> = rotation
         .left_behind()
         .map(|(ring, node)| format!("{node} of {} ({})", ring.datacenter, ring.pool))
@@ -356,30 +345,31 @@ async fn mend(node: &Servers, others: &Servers, json: bool) -> Result<(), Failur
     let mut progress = Progress::new(json);
     let (node, others) = (node.rings(), others.rings());
     let repair = repair(&node, &others, |event| progress.show(event)).await;
-    progress.finish();
-    let repair = repair.map_err(|error| {
-        let end = if error.is_past_return() {
-            End::PartlyDone
-        } else {
-            End::Refused
-        };
-        Failure::new(end, safe_lines(&error.to_string()))
-    })?;
-    if json {
-        return Ok(output::json(&serde_json::json!({
-            "Fingerprint": repair.fingerprint,
-            "Changed": repair.changed,
-        }))?);
-    }
+    let begun = progress.finish();
+    let repair = repair.map_err(|error| unfinished(&error, begun))?;
     let text = match repair.changed {
         true => "The node has the key {} alone now, and rejoins within a minute.",
         false => "The node has the key {} alone already.",
     };
-    anstream::println!("{}", styled(GOOD, text.replace("{}", &repair.fingerprint)));
+    let value = serde_json::json!({
+        "Fingerprint": repair.fingerprint,
+        "Changed": repair.changed,
+    });
+    let text = styled(GOOD, text.replace("{}", &repair.fingerprint));
+    output::done(json, &value, text);
     Ok(())
 }
 
-/// Keeps the line breaks of a text that contains what servers sent.
-fn safe_lines(text: &str) -> String {
-    text.lines().map(safe).collect::<Vec<_>>().join("\n")
+/// A rotation or a repair that ended early, after it had begun this step.
+fn unfinished(error: &RotationError, begun: Option<RotationStep>) -> Failure {
+    let is_refused = match &error.reason {
+        RotationFault::Refused(error) => error.outcome() == Outcome::NotApplied,
+        _ => false,
+    };
+    let end = match begun {
+        None | Some(RotationStep::Look) => End::Refused,
+        Some(RotationStep::Install) if is_refused => End::Refused,
+        Some(_) => End::PartlyDone,
+    };
+    Failure::new(end, safe_lines(&error.to_string()))
 }

@@ -20,10 +20,10 @@ mod output;
 mod progress;
 mod raft;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 
 use self::connection::Servers;
 use self::exit::{End, Failure};
@@ -31,8 +31,7 @@ use self::flags::{Cli, Command};
 use self::output::{BAD, styled};
 
 fn main() -> ExitCode {
-    let arguments = std::env::args().map(flags::with_two_dashes);
-    let cli = Cli::parse_from(arguments);
+    let cli = flags::parse();
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -41,34 +40,26 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => End::Done.into(),
         Err(failure) => {
-            anstream::eprintln!("{} {failure}", styled(BAD, "error:"));
+            let error = styled(BAD, "error:");
+            let _ = writeln!(anstream::stderr().lock(), "{error} {failure}");
             failure.end().into()
         }
     }
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let command = match cli.command {
+    let (connection, json) = (&cli.connection, cli.json);
+    let servers = || Servers::new(connection);
+    match cli.command {
+        Command::Raft(command) => raft::run(command, &servers()?, json).await,
+        Command::Keyring(command) => keyring::run(command, &servers()?, connection, json).await,
+        Command::Autopilot(command) => autopilot::run(command, &servers()?, json).await,
+        Command::Doctor => doctor::run(&servers()?, json).await,
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "cluster-operator", &mut io::stdout());
-            return Ok(());
+            Ok(())
         }
-        Command::Man => {
-            let page = clap_mangen::Man::new(Cli::command());
-            return Ok(page.render(&mut io::stdout())?);
-        }
-        command => command,
-    };
-    let servers = Servers::new(&cli.connection)?;
-    match command {
-        Command::Raft(command) => raft::run(command, &servers, cli.json).await,
-        Command::Keyring(command) => {
-            keyring::run(command, &servers, &cli.connection, cli.json).await
-        }
-        Command::Autopilot(command) => autopilot::run(command, &servers, cli.json).await,
-        Command::Doctor => doctor::run(&servers, cli.json).await,
-        // Printed above.
-        Command::Completions { .. } | Command::Man => Ok(()),
+        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?),
     }
 }

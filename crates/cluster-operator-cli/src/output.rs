@@ -58,6 +58,19 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Says that a change is made. The change stays made if the output is closed.
+pub(crate) fn done(json: bool, value: &serde_json::Value, text: String) {
+    let _ = match json {
+        true => self::json(value),
+        false => writeln!(anstream::stdout().lock(), "{text}"),
+    };
+}
+
+/// The same for a text of several lines.
+pub(crate) fn safe_lines(text: &str) -> String {
+    text.lines().map(safe).collect::<Vec<_>>().join("\n")
+}
+
 /// Makes text that a server sent safe to print: control characters become spaces.
 pub(crate) fn safe(text: &str) -> String {
     text.chars()

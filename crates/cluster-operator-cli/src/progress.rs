@@ -9,7 +9,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::output::safe;
 
 /// Shows the steps, and for each ring how many of its nodes have made the step.
-pub(crate) enum Progress {
+pub(crate) struct Progress {
+    shown: Shown,
+    /// The furthest step that was begun, in any attempt.
+    begun: Option<RotationStep>,
+}
+
+enum Shown {
     /// For programs.
     Quiet,
     Lines {
@@ -27,19 +33,44 @@ pub(crate) enum Progress {
 
 impl Progress {
     pub(crate) fn new(json: bool) -> Self {
-        if json {
-            return Progress::Quiet;
-        }
-        if !io::stderr().is_terminal() {
-            return Progress::Lines {
+        let shown = if json {
+            Shown::Quiet
+        } else if io::stderr().is_terminal() {
+            Shown::bars()
+        } else {
+            Shown::Lines {
                 step: None,
                 waiting: String::new(),
-            };
+            }
+        };
+        Progress { shown, begun: None }
+    }
+
+    pub(crate) fn show(&mut self, event: RotationEvent<'_>) {
+        if let RotationEvent::Step(step) = event {
+            self.begun = self.begun.max(Some(step));
         }
+        self.shown.show(event);
+    }
+
+    /// Leaves the last state on the terminal, and returns the furthest step.
+    pub(crate) fn finish(self) -> Option<RotationStep> {
+        if let Shown::Bars { step, rings, .. } = self.shown {
+            step.abandon();
+            for bar in rings.values() {
+                bar.abandon();
+            }
+        }
+        self.begun
+    }
+}
+
+impl Shown {
+    fn bars() -> Self {
         let all = MultiProgress::new();
         let step = all.add(ProgressBar::new(RotationStep::ALL.len() as u64));
         step.set_style(style("{pos}/{len} {wide_msg}"));
-        Progress::Bars {
+        Shown::Bars {
             all,
             step,
             rings: BTreeMap::new(),
@@ -47,13 +78,14 @@ impl Progress {
         }
     }
 
-    pub(crate) fn show(&mut self, event: RotationEvent<'_>) {
+    fn show(&mut self, event: RotationEvent<'_>) {
         match self {
-            Progress::Quiet => {}
+            Shown::Quiet => {}
             // A step that is tried every second is told once.
-            Progress::Lines { step, waiting } => match event {
+            Shown::Lines { step, waiting } => match event {
                 RotationEvent::Step(next) => {
-                    if step.replace(next) != Some(next) {
+                    let is_repeated = step.replace(next) == Some(next);
+                    if !is_repeated {
                         eprintln!("{next}");
                     }
                 }
@@ -67,7 +99,7 @@ impl Progress {
                 }
                 _ => {}
             },
-            Progress::Bars {
+            Shown::Bars {
                 all,
                 step,
                 rings,
@@ -97,16 +129,6 @@ impl Progress {
                 }
                 _ => {}
             },
-        }
-    }
-
-    /// Leaves the last state on the terminal.
-    pub(crate) fn finish(self) {
-        if let Progress::Bars { step, rings, .. } = self {
-            step.abandon();
-            for bar in rings.values() {
-                bar.abandon();
-            }
         }
     }
 }

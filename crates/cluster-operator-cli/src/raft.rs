@@ -19,12 +19,15 @@ pub(crate) async fn run(command: Raft, servers: &Servers, json: bool) -> Result<
         Raft::List { stale } => list(servers, stale, json).await,
         Raft::Plan { server } => {
             let configuration = configuration(servers).await?;
-            let plan = plan(servers, &configuration, &server).await?;
-            show(&plan, json)
+            let planned = plan(servers, &configuration, &server).await?;
+            if json {
+                return Ok(output::json(&plan_json(&planned))?);
+            }
+            show(&planned)
         }
         Raft::Remove { server, yes, force } => remove(servers, &server, yes, force, json).await,
-        Raft::Replace { old, new, yes } => replace(servers, &old, &new, yes).await,
-        Raft::Transfer { server } => transfer(servers, server.as_deref()).await,
+        Raft::Replace { old, new, yes } => replace(servers, &old, &new, yes, json).await,
+        Raft::Transfer { server } => transfer(servers, server.as_deref(), json).await,
     }
 }
 
@@ -79,7 +82,7 @@ async fn list(servers: &Servers, stale: bool, json: bool) -> Result<(), Failure>
     }
     table.print()?;
     if !configuration.servers.iter().any(|server| server.leader) {
-        eprintln!("{}", styled(WARNING, "no leader is known"));
+        anstream::eprintln!("{}", styled(WARNING, "no leader is known"));
     }
     Ok(())
 }
@@ -216,7 +219,12 @@ async fn view(servers: &Servers, configuration: &RaftConfiguration) -> (RaftView
                 .flatten()
                 .find(|health| health.id == server.id);
             match health {
-                Some(health) => ServerStatus::unknown().with_alive(health.node_status == "alive"),
+                Some(health) => match health.node_status.as_str() {
+                    "alive" => ServerStatus::unknown().with_alive(true),
+                    "failed" | "left" | "leaving" => ServerStatus::unknown().with_alive(false),
+                    // Autopilot has not heard of it.
+                    _ => ServerStatus::unknown(),
+                },
                 None if server.leader => ServerStatus::unknown().with_alive(true),
                 None => ServerStatus::unknown(),
             }
@@ -236,24 +244,21 @@ async fn view(servers: &Servers, configuration: &RaftConfiguration) -> (RaftView
     (view, unseen)
 }
 
-fn show(planned: &Planned, json: bool) -> Result<(), Failure> {
+/// The plan in JSON.
+fn plan_json(planned: &Planned) -> serde_json::Value {
+    let mut value = serde_json::json!({ "Plan": planned.plan });
+    if let Some(unseen) = planned.unseen {
+        value["Unverified"] = unseen.into();
+    }
+    value
+}
+
+fn show(planned: &Planned) -> Result<(), Failure> {
     let Planned {
         plan,
         server,
         unseen,
     } = planned;
-    if json {
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Shown<'a> {
-            plan: &'a RemovalPlan,
-            /// What the plan could not see; absent if the leader has made it.
-            #[serde(skip_serializing_if = "Option::is_none")]
-            unverified: Option<&'a str>,
-        }
-        let unverified = *unseen;
-        return Ok(output::json(&Shown { plan, unverified })?);
-    }
     let mut out = anstream::stdout().lock();
     let role = match (plan.leads(), plan.is_voter()) {
         (true, _) => "the leader",
@@ -312,17 +317,23 @@ async fn remove(
 ) -> Result<(), Failure> {
     let configuration = configuration(servers).await?;
     let planned = plan(servers, &configuration, text).await?;
-    show(&planned, json)?;
     let plan = &planned.plan;
     let is_dangerous = matches!(
         plan.verdict(),
         RemovalVerdict::LosesQuorum | RemovalVerdict::LastVoter
     );
-    if !force && (is_dangerous || !plan.is_allowed()) {
+    let is_refused = !force && (is_dangerous || !plan.is_allowed());
+    if !json {
+        show(&planned)?;
+    } else if is_refused {
+        output::json(&plan_json(&planned))?;
+    }
+    if is_refused {
         let way = match (plan.verdict(), plan.replacements()) {
-            (RemovalVerdict::LastVoter, _) => "add another voter first",
-            (_, [_, ..]) => "replace it instead, or use --force",
+            (RemovalVerdict::LastVoter, []) => "add another voter first",
+            (RemovalVerdict::LastVoter, _) => "replace it instead",
             (_, []) => "repair the other servers first, or use --force",
+            (_, _) => "replace it instead, or use --force",
         };
         return Err(Failure::refused(format!("nothing was removed: {way}")));
     }
@@ -334,30 +345,42 @@ async fn remove(
         // Consul has one removal, which is always forced.
         (Some(_), _) => client.remove_peer(&selector(&planned.server), None).await?,
     }
-    if !json {
-        println!("Removed {}.", title(&planned.server));
-    }
+    let mut value = plan_json(&planned);
+    value["Removed"] = true.into();
+    output::done(json, &value, format!("Removed {}.", title(&planned.server)));
     Ok(())
 }
 
-async fn replace(servers: &Servers, old: &str, new: &str, yes: bool) -> Result<(), Failure> {
+async fn replace(
+    servers: &Servers,
+    old: &str,
+    new: &str,
+    yes: bool,
+    json: bool,
+) -> Result<(), Failure> {
     let configuration = configuration(servers).await?;
     let (old, new) = (find(&configuration, old)?, find(&configuration, new)?);
     confirm(&format!("Replace {} by {}?", title(old), title(new)), yes)?;
     servers.current().replace_peer(&old.id, &new.id).await?;
-    println!("Replaced {} by {}.", title(old), title(new));
+    let value = serde_json::json!({ "ID": old.id, "With": new.id });
+    output::done(
+        json,
+        &value,
+        format!("Replaced {} by {}.", title(old), title(new)),
+    );
     Ok(())
 }
 
-async fn transfer(servers: &Servers, to: Option<&str>) -> Result<(), Failure> {
+async fn transfer(servers: &Servers, to: Option<&str>, json: bool) -> Result<(), Failure> {
     let configuration = configuration(servers).await?;
     let to = to.map(|text| find(&configuration, text)).transpose()?;
     let id = to.map(|server| &server.id);
     servers.current().transfer_leadership(id).await?;
-    match to {
-        Some(server) => println!("{} leads.", title(server)),
-        None => println!("The leadership was transferred."),
-    }
+    let text = match to {
+        Some(server) => format!("{} leads.", title(server)),
+        None => "The leadership was transferred.".into(),
+    };
+    output::done(json, &serde_json::json!({ "Leader": id }), text);
     Ok(())
 }
 

@@ -91,23 +91,38 @@ impl Example {
             eprintln!("SKIPPED the command line: it is built by `cargo test` of the workspace");
             return;
         }
-        let hints = self.hints.iter().filter(|line| line.contains("cluster-operator-cli -- "));
+        let hints = self
+            .hints
+            .iter()
+            .filter(|line| line.contains("cluster-operator-cli -- "));
         let hints: Vec<_> = hints.collect();
         assert_eq!(hints.len(), 2, "{:?}", self.hints);
         for hint in hints {
             let (before, words) = hint.split_once("cluster-operator-cli -- ").unwrap();
-            let variables = before.split_whitespace().filter_map(|word| word.split_once('='));
+            let variables = before
+                .split_whitespace()
+                .filter_map(|word| word.split_once('='));
             let variables = variables.map(|(name, value)| match value {
                 "\"$TOKEN\"" => (name, TOKEN),
                 value => (name, value),
             });
             let mut command = Command::new(&program);
-            command.env_clear().envs(variables).args(words.split_whitespace());
+            command
+                .env_clear()
+                .envs(variables)
+                .args(words.split_whitespace());
             let output = command.output().unwrap();
             // A hint before has removed a server, which `doctor` may find with code 1.
             let code = output.status.code();
-            let expected = if words.contains("doctor") { 0..=1 } else { 0..=0 };
-            assert!(code.is_some_and(|code| expected.contains(&code)), "{hint}: {output:?}");
+            let expected = if words.contains("doctor") {
+                0..=1
+            } else {
+                0..=0
+            };
+            assert!(
+                code.is_some_and(|code| expected.contains(&code)),
+                "{hint}: {output:?}"
+            );
         }
     }
 

@@ -60,6 +60,22 @@ async fn token_comes_from_flag_file_or_variable() {
         .args(list)
         .args(["-token", TOKEN]);
     assert_eq!(run(&mut flag).await.code, 0);
+    // The flag comes before the variables.
+    std::fs::write(&file, "another-wrong-token").unwrap();
+    let ended = run(flag.env("CONSUL_HTTP_TOKEN_FILE", &file)).await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_variable_is_like_none() {
+    let ended = run(command("")
+        .envs([("CONSUL_HTTP_TOKEN", ""), ("CONSUL_HTTP_TOKEN_FILE", "")])
+        .envs([("CONSUL_HTTP_SSL", ""), ("CONSUL_CACERT", "")])
+        .envs([("CONSUL_CLIENT_CERT", ""), ("CONSUL_CLIENT_KEY", "")])
+        .args(["raft", "list", "--timeout", "1ms"]))
+    .await;
+    // Nothing is wrong with the command line, whether a server listens there or not.
+    assert_ne!(ended.code, 2, "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

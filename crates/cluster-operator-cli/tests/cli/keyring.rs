@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cluster_operator::Pool;
 use cluster_operator::consul::Dialect;
+use cluster_operator::mock::{Fault, NodeFault};
 use expect_test::expect;
 
 use super::{ask, command, federation, key, run, serve};
@@ -42,7 +43,12 @@ async fn keys_are_shown_by_their_fingerprints() {
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_installed_used_and_removed() {
     let folder = tempfile::tempdir().unwrap();
-    for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [
+        Dialect::Precise,
+        Dialect::Consul1_17,
+        Dialect::Consul1_10,
+        Dialect::Consul0_7,
+    ] {
         let federation = federation();
         let alice = serve(&federation, "alice", dialect).await;
         let new = write_key(folder.path(), 2);
@@ -162,7 +168,11 @@ async fn node_that_is_left_behind_is_named_and_repaired() {
     assert!(ended.out.contains(named), "{ended:?}");
     federation.restart("carol");
     assert_eq!(federation.keys("carol", &Pool::Lan), [key(1)]);
-    let ended = ask(&alice, &format!("keyring repair {carol}")).await;
+    let alone = ask(&carol, &format!("keyring repair {carol}")).await;
+    assert_eq!(alone.code, 2, "{alone:?}");
+    // The node itself is not asked which key the others use.
+    let all = format!("{carol},http://{alice}");
+    let ended = ask(&all, &format!("keyring repair {carol}")).await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(federation.keys("carol", &Pool::Lan), [key(2)]);
     let again = ask(&alice, &format!("keyring repair {carol} --json")).await;
@@ -184,4 +194,16 @@ async fn rotation_says_what_consul_did_not_show() {
         let primaries = ended.out.contains("does not show which key its nodes use");
         assert_eq!(primaries, dialect == Dialect::Consul0_7, "{ended:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rotation_that_has_changed_something_is_partly_done() {
+    let federation = federation();
+    let alice = serve(&federation, "alice", Dialect::Precise).await;
+    let folder = tempfile::tempdir().unwrap();
+    let words = format!("keyring rotate --key-file {}", write_key(folder.path(), 2));
+    // It is the only one that does not install the key.
+    federation.inject(Fault::node("carol", Pool::Lan, NodeFault::Refuses));
+    let ended = ask(&alice, &words).await;
+    assert_eq!(ended.code, 3, "{ended:?}");
 }

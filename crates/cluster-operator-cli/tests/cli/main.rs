@@ -95,6 +95,7 @@ async fn run(command: &mut Command) -> Ended {
 async fn ask(address: &str, words: &str) -> Ended {
     let ended = run(command(address).args(words.split_whitespace())).await;
     assert!(!ended.out.contains(TOKEN) && !ended.err.contains(TOKEN));
-    assert!(!ended.out.contains('\u{1b}'), "no terminal, no colours");
+    let colours = ended.out.contains('\u{1b}') || ended.err.contains('\u{1b}');
+    assert!(!colours, "no terminal, no colours: {ended:?}");
     ended
 }

@@ -105,8 +105,12 @@ pub(crate) async fn start(all: impl IntoIterator<Item = Options>) -> Vec<Node> {
 pub(crate) async fn join<T: Reached>(nodes: &[Serf<T>]) {
     let first = *nodes[0].advertise_node().address();
     for node in &nodes[1..] {
-        let first = MaybeResolvedAddress::resolved(first);
-        node.join(first, false).await.unwrap();
+        // On a busy machine a join can take longer than memberlist waits for it.
+        until(async || {
+            let first = MaybeResolvedAddress::resolved(first);
+            node.join(first, false).await.is_ok()
+        })
+        .await;
     }
     for node in nodes {
         until(async || living(node).await == nodes.len()).await;
