@@ -98,8 +98,7 @@ pub async fn serve(
 }
 
 /// The parts of the program that log at info, the audit of the library among them, and
-/// the rest at error: the engines warn
-/// about each failed call to a server that is down.
+/// the rest at error: the engines warn about each failed call to a server that is down.
 const FILTER: &str = "error,server=info,cluster_operator=info";
 
 /// Logs to stderr from a thread of its own, so that a slow terminal or pipe delays no

@@ -44,9 +44,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a server, with its data and the secret of all servers in `folder`. `flags` are the flags of [`Member`] by which it joins the
-    /// others; `arguments` are the arguments with which this program calls
-    /// [`serve_if_started_by_another`].
+    /// Starts a server, with its data and the secret of all servers in `folder`. `flags`
+    /// are the flags of [`Member`] by which it joins the others; `arguments` are the
+    /// arguments with which this program calls [`serve_if_started_by_another`].
     ///
     /// # Errors
     /// The process cannot be started.
