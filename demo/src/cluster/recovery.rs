@@ -13,12 +13,13 @@
 //!   same position.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cluster_operator::raft::LogPosition;
+use cluster_operator_openraft::log_position;
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt, RaftStateMachine};
 use openraft::{
     CommittedLeaderId, Entry, EntryPayload, LogId, Membership, StorageError, StorageHelper, Vote,
@@ -42,21 +43,6 @@ pub struct Survivor {
     committed: u64,
     voters: BTreeMap<NodeId, Node>,
     node: Node,
-}
-
-/// The position of an entry in a log. The log with the largest one holds the most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The term in which the entry was written.
-    pub term: u64,
-    /// Its index.
-    pub index: u64,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.term, self.index)
-    }
 }
 
 /// The reason why a server cannot become the only one.
@@ -100,7 +86,7 @@ pub enum RecoveryError {
     #[error("the last entry is {last}, not {expected}: compare the servers again")]
     Moved {
         /// The position of the last entry.
-        last: Position,
+        last: LogPosition,
         /// The expected one.
         expected: String,
     },
@@ -153,18 +139,16 @@ impl Survivor {
             log,
             vote,
             last,
-            committed: committed.map_or(0, |id| id.index),
+            committed: committed.map_or(0, |id| log_position(&id).index),
             voters,
             node,
         })
     }
 
-    /// Returns the position of the last entry.
-    pub fn position(&self) -> Position {
-        Position {
-            term: self.last.leader_id.term,
-            index: self.last.index,
-        }
+    /// Returns the position of the last entry, as the cluster has shown it to operators.
+    /// The log with the largest one holds the most.
+    pub fn position(&self) -> LogPosition {
+        log_position(&self.last)
     }
 
     /// Returns the index up to which the server knows that entries are committed.
@@ -215,7 +199,7 @@ impl Survivor {
         let voters = vec![BTreeSet::from([id])];
         let nodes = BTreeMap::from([(id, self.node)]);
         let entry = Entry {
-            log_id: LogId::new(CommittedLeaderId::new(term, id), last.index + 1),
+            log_id: LogId::new(CommittedLeaderId::new(term, id), self.last.index + 1),
             payload: EntryPayload::Membership(Membership::new(voters, nodes)),
         };
         self.log.blocking_append([entry]).await?;

@@ -143,6 +143,13 @@ fn run(mut command: Command) -> (bool, String) {
     (output.status.success(), String::from_utf8(text).unwrap())
 }
 
+/// Returns the position of a server's last entry that a stale answer shows.
+fn last_log(stale: &Request) -> String {
+    let answer = stale.succeeds().to_ascii_lowercase();
+    let (_, rest) = answer.split_once("\r\nx-operator-last-log: ").unwrap();
+    rest.split("\r\n").next().unwrap().to_owned()
+}
+
 #[test]
 fn survivor_is_recovered_as_its_output_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -163,10 +170,17 @@ fn survivor_is_recovered_as_its_output_says() {
     let [first, second] = servers;
     // Bob is killed, and never comes back.
     drop(second);
+    let stale = configuration.of("GET", &format!("{CONFIGURATION}?stale"));
+    let shown = last_log(&stale);
     first.terminate();
 
     let (done, plan) = recover("alice", "--recover");
     assert!(done && plan.contains("voters      alice, bob"), "{plan}");
+    // Operators compare it with what the servers have shown.
+    assert!(
+        plan.contains(&format!("--recover={shown}\n")),
+        "{shown}: {plan}"
+    );
     let (done, wrong) = recover("alice", "--recover=1-0");
     assert!(
         !done && wrong.contains("compare the servers again"),
