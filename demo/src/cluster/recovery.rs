@@ -165,9 +165,10 @@ impl Survivor {
     /// cluster: appends this configuration to its log. The server then has to start with
     /// this number. The other servers have to begin again with empty folders.
     ///
-    /// `store_number` stores the number where the server finds it when it starts. It is
-    /// called before the log is changed: after a crash in between, a start does no harm
-    /// and the recovery can be repeated, because the log does not know the number.
+    /// `store_number` stores the number where the server finds it when it starts. It has
+    /// to be on disk when the call returns, because the log that is written next names
+    /// only this number. After a crash in between, a start does no harm and the recovery
+    /// can be repeated, because the log does not know the number yet.
     ///
     /// # Errors
     /// The last entry is not at the expected position, or another voter still runs:

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use cluster_operator::GossipKey;
 use cluster_operator::peer_http::SharedSecret;
+use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 
 use super::place::{Peer, Place};
@@ -293,9 +294,18 @@ fn new_number() -> Result<NodeId, Box<dyn Error>> {
     Ok(NodeId::try_from(now.as_micros())?)
 }
 
+/// Stores the number of the server whose data is in this folder. After a loss of power,
+/// the file holds the old number or the new one; once this has returned, the new one.
 fn store_number(data: &Path, id: NodeId) -> io::Result<()> {
     fs::create_dir_all(data)?;
-    fs::write(data.join("id"), id.to_string())
+    let mut file = NamedTempFile::new_in(data)?;
+    write!(file, "{id}")?;
+    file.as_file().sync_all()?;
+    file.persist(data.join("id"))?;
+    // The renaming, too. Other systems open no folders.
+    #[cfg(unix)]
+    fs::File::open(data)?.sync_all()?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -360,6 +370,19 @@ mod tests {
         // Of two new servers, each has a number of its own.
         let new = [(); 2].map(|()| new_number().unwrap());
         assert!(new[0] > 1_000_000 && new[1] >= new[0]);
+    }
+
+    #[test]
+    fn number_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = folder.path().join("old");
+        store_number(folder.path(), 3).unwrap();
+        // A second name of the file shows whether it is overwritten, and for a moment empty.
+        fs::hard_link(folder.path().join("id"), &old).unwrap();
+        store_number(folder.path(), 1_000_000).unwrap();
+        assert_eq!(fs::read_to_string(&old).unwrap(), "3");
+        assert_eq!(own_number(folder.path(), None).unwrap(), 1_000_000);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
