@@ -48,8 +48,10 @@
 //!
 //! A backend and its clones make one change at a time. Once the change is in the
 //! log it is completed, even if the caller drops the future, or if the program ends the
-//! joint configuration itself and keeps the server as a learner. A removal whose caller
-//! drops the future before that ends at once.
+//! joint configuration itself and keeps the server as a learner. If the program gives the
+//! server back its vote, or takes that of the new server of a replacement, the change is a
+//! [`Conflict`](ErrorKind::Conflict) with an unknown outcome. A removal whose caller drops
+//! the future before its change is in the log ends at once.
 //!
 //! openraft cannot compare the version as it appends. The comparison runs inside its
 //! core, so only a change that the core has already queued can come first.

@@ -12,7 +12,8 @@ use ::openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use ::openraft::raft::ClientWriteResponse;
 use ::openraft::raft::responder::OneshotResponder;
 use ::openraft::{
-    AsyncRuntime, ChangeMembers, EffectiveMembership, LeaderId, RaftState, RaftTypeConfig,
+    AsyncRuntime, ChangeMembers, EffectiveMembership, LeaderId, Membership, RaftState,
+    RaftTypeConfig,
 };
 use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable, Either, maybe_done, select};
@@ -161,6 +162,8 @@ struct Task<C: RaftTypeConfig> {
 /// The change of the membership, and the voters that have to be alive for it.
 struct Plan<C: RaftTypeConfig> {
     id: C::NodeId,
+    /// The server that takes its place.
+    with: Option<C::NodeId>,
     change: ChangeMembers<C::NodeId, C::Node>,
     /// Whether it only ends the joint configuration of another change. The voters that
     /// this drops stay as learners.
@@ -169,6 +172,20 @@ struct Plan<C: RaftTypeConfig> {
     voters: Option<Ids<C>>,
     /// The new voter, which has to hold the whole log.
     added: Option<C::NodeId>,
+}
+
+impl<C: RaftTypeConfig> Plan<C> {
+    /// Whether this membership has what was asked for: the server is gone, and the one that
+    /// takes its place has its vote.
+    fn is_done(&self, sets: &Membership<C::NodeId, C::Node>) -> bool {
+        sets.get_node(&self.id).is_none() && self.has_replacement(sets)
+    }
+
+    fn has_replacement(&self, sets: &Membership<C::NodeId, C::Node>) -> bool {
+        let last = sets.get_joint_config().last();
+        let with = self.with.as_ref();
+        with.is_none_or(|with| last.is_some_and(|last| last.contains(with)))
+    }
 }
 
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
@@ -297,6 +314,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let last = configs.last().cloned().unwrap_or_default();
         let mut plan = Plan {
             id,
+            with: added.clone(),
             change: ChangeMembers::RemoveVoters(only.clone()),
             ends_another: false,
             voters: Some(last.clone()),
@@ -447,14 +465,15 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                 Ok(done) => {
                     self.seen(&done).await;
                     let sets = done.membership.as_ref();
-                    if sets.is_none_or(|sets| sets.get_node(id).is_none()) {
+                    if sets.is_none_or(|sets| plan.is_done(sets)) {
                         // openraft commits the final entry with the voters that stay.
                         return Ok(());
                     }
                     if plan.ends_another {
                         return Err(self.conflict(version::<C>(&Some(done.log_id))));
                     }
-                    // Another change has ended the joint configuration and kept the server.
+                    // Another change has ended the joint configuration, and kept the server
+                    // or dropped the one that takes its place.
                 }
                 Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(refused))) => {
                     // Its first entry was refused, or its only one.
@@ -476,13 +495,14 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             }
             let latest = self.committed().await?;
             let sets = latest.membership();
-            if sets.get_node(id).is_none() {
+            if plan.is_done(sets) {
                 return Ok(());
             }
             let configs = sets.get_joint_config();
-            if configs.last().is_some_and(|last| last.contains(id)) {
-                let put_back = self.conflict(version::<C>(latest.log_id()));
-                return Err(put_back.with_outcome(Outcome::Unknown));
+            let is_put_back = configs.last().is_some_and(|last| last.contains(id));
+            if is_put_back || !plan.has_replacement(sets) {
+                let undone = self.conflict(version::<C>(latest.log_id()));
+                return Err(undone.with_outcome(Outcome::Unknown));
             }
             let only = BTreeSet::from([id.clone()]);
             let rest = if configs.iter().any(|voters| voters.contains(id)) {

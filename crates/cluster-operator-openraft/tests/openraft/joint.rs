@@ -396,6 +396,53 @@ async fn removed_voter_that_was_kept_as_learner_is_removed() {
     cluster.close().await;
 }
 
+#[tokio::test]
+async fn replacement_without_a_vote_for_the_new_server_is_unknown() {
+    let cluster = Cluster::start(3, 1, Elections::Never).await;
+    let leader = cluster.leader().await;
+    let (victim, spare) = (cluster.followers_of(leader)[0], 4);
+    // The program takes the new server's vote as soon as the joint configuration allows it,
+    // until that comes before the final entry of the replacement.
+    let error = until("a replacement to be overtaken", async || {
+        let before = cluster.view(leader).await.version.index;
+        let removing = (0..8).map(|_| {
+            let raft = cluster.raft(leader).clone();
+            tokio::spawn(async move {
+                changed_after(&raft, before).await;
+                loop {
+                    let vote = ChangeMembers::RemoveVoters(BTreeSet::from([spare]));
+                    if raft.change_membership(vote, false).await.is_ok() {
+                        return;
+                    }
+                }
+            })
+        });
+        let removing: Vec<_> = removing.collect();
+        let answer = soon("the replacement", cluster.replace(leader, victim, spare)).await;
+        for removed in removing {
+            soon("the end of the vote", removed).await.unwrap();
+        }
+        let rest = cluster.followers_of(leader);
+        let rest = rest.into_iter().filter(|id| ![victim, spare].contains(id));
+        let rest: BTreeSet<_> = rest.chain([leader]).collect();
+        assert_eq!(voters(&cluster.view(leader).await), Vec::from_iter(rest));
+        if answer.is_err() {
+            return answer.err();
+        }
+        let raft = cluster.raft(leader);
+        for id in [victim, spare] {
+            raft.add_learner(id, node(id), true).await.unwrap();
+        }
+        let voter = ChangeMembers::AddVoterIds(BTreeSet::from([victim]));
+        raft.change_membership(voter, true).await.unwrap();
+        None
+    })
+    .await;
+    assert!(matches!(error.kind(), ErrorKind::Conflict { .. }));
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    cluster.close().await;
+}
+
 /// The leader is cut off when it has committed the joint configuration of a replacement,
 /// which the next leader finishes: by the same request, or by a removal of the old voter.
 async fn finish_the_replacement(by_removal: bool) {
