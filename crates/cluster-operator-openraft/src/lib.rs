@@ -148,14 +148,16 @@ mod transfer;
 mod view;
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::openraft::async_runtime::AsyncOneshotSendExt;
 use ::openraft::raft::responder::OneshotResponder;
 use ::openraft::{AsyncRuntime, BasicNode, Raft, RaftTypeConfig};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use futures_util::future::{Either, select};
 use futures_util::lock::Mutex;
 
 pub use self::autopilot::{AutopilotStore, OpenraftAutopilot};
@@ -307,6 +309,34 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
             ))
         };
         answer.await.unwrap_or_else(aborted)
+    }
+
+    /// Answers with the result of a task's work or, shortly before the timeout, with the
+    /// error of `late`. Returns the work if that leaves its outcome unknown: it goes on.
+    async fn in_time<W>(
+        &self,
+        answer: Answer<C, ()>,
+        (arrived, timeout): (Instant, Duration),
+        work: W,
+        late: impl FnOnce(Duration) -> OperatorError,
+    ) -> Option<W>
+    where
+        W: Future<Output = Result<(), OperatorError>> + Unpin,
+    {
+        // The rest is for the answer to arrive.
+        let allowed = timeout - timeout / 8;
+        let left = C::AsyncRuntime::sleep(allowed.saturating_sub(arrived.elapsed()));
+        let (result, work) = match select(work, pin!(left)).await {
+            Either::Left((result, _)) => (result, None),
+            Either::Right(((), work)) => {
+                let late = late(allowed);
+                let goes_on = late.outcome() == Outcome::Unknown;
+                (Err(late), goes_on.then_some(work))
+            }
+        };
+        // The caller may have dropped the call.
+        let _ = answer.send(result);
+        work
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use ::openraft::async_runtime::AsyncOneshotSendExt;
 use ::openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use ::openraft::raft::ClientWriteResponse;
 use ::openraft::raft::responder::OneshotResponder;
@@ -190,31 +189,23 @@ impl<C: RaftTypeConfig> Plan<C> {
 
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     async fn run(self, answer: Answer<C, ()>) {
-        // The rest is for the answer to arrive.
-        let allowed = self.asked.timeout - self.asked.timeout / 8;
-        let left = C::AsyncRuntime::sleep(allowed.saturating_sub(self.arrived.elapsed()));
-        // The caller may have dropped the call, so sending may fail.
-        match select(pin!(self.work()), pin!(left)).await {
-            Either::Left((result, _)) => {
-                let _ = answer.send(result);
+        let backend = &self.backend;
+        let late = |after| {
+            let target = "a majority of the voters".into();
+            let late = OperatorError::new(ErrorKind::DeadlineExceeded { target, after });
+            if self.decision.take() {
+                late.with_outcome(Outcome::NotApplied)
+            } else {
+                late
             }
-            Either::Right(((), work)) => {
-                let missed = OperatorError::new(ErrorKind::DeadlineExceeded {
-                    target: "a majority of the voters".into(),
-                    after: allowed,
-                });
-                if self.decision.take() {
-                    let _ = answer.send(Err(missed.with_outcome(Outcome::NotApplied)));
-                    return;
-                }
-                let _ = answer.send(Err(missed));
-                // It keeps its turn until it is over. openraft may never answer a leader
-                // that was replaced.
-                let replaced = self
-                    .backend
-                    .until(|metrics| metrics.vote.leader_id != self.elected);
-                select(work, pin!(replaced)).await;
-            }
+        };
+        let work = pin!(self.work());
+        let timeout = (self.arrived, self.asked.timeout);
+        if let Some(work) = backend.in_time(answer, timeout, work, late).await {
+            // It keeps its turn until it is over. openraft may never answer a leader that
+            // was replaced.
+            let replaced = backend.until(|metrics| metrics.vote.leader_id != self.elected);
+            select(work, pin!(replaced)).await;
         }
     }
 

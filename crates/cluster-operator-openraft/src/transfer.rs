@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ::openraft::async_runtime::AsyncOneshotSendExt;
 use ::openraft::raft::VoteRequest;
 use ::openraft::raft::responder::OneshotResponder;
 use ::openraft::{AsyncRuntime, Instant as _, RaftTypeConfig, Vote};
@@ -109,24 +108,19 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
 
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     async fn run(self, answer: Answer<C, ()>) {
-        // The rest is for the answer to arrive.
-        let allowed = self.timeout - self.timeout / 8;
-        let left = C::AsyncRuntime::sleep(allowed.saturating_sub(self.arrived.elapsed()));
-        // The caller may have dropped the call, so sending may fail.
-        match select(pin!(self.work()), pin!(left)).await {
-            Either::Left((result, _)) => {
-                let _ = answer.send(result);
+        let late = |after| {
+            let late = self.late(after);
+            if self.resigned.load(Ordering::Relaxed) {
+                late
+            } else {
+                late.with_outcome(Outcome::NotApplied)
             }
-            Either::Right(((), work)) => {
-                let late = self.late(allowed);
-                if self.resigned.load(Ordering::Relaxed) {
-                    let _ = answer.send(Err(late));
-                    // Nobody else would continue it.
-                    let _ = work.await;
-                } else {
-                    let _ = answer.send(Err(late.with_outcome(Outcome::NotApplied)));
-                }
-            }
+        };
+        let work = pin!(self.work());
+        let timeout = (self.arrived, self.timeout);
+        if let Some(work) = self.backend.in_time(answer, timeout, work, late).await {
+            // Nobody else would continue it.
+            let _ = work.await;
         }
     }
 
