@@ -145,20 +145,41 @@ pub type GateGuard = Box<dyn Send>;
 /// Holds client writes back for the moments of a leadership transfer, because a
 /// successor has to have the leader's whole log.
 ///
-/// Every write of the application has to pass it; changes of the membership need not. A
-/// lock for reading and writing is enough: a write holds it for reading, until openraft
-/// has answered.
+/// Every write of the application has to pass it; changes of the membership and of
+/// autopilot's settings need not. A lock for reading and writing is enough: a write holds
+/// it for reading, until openraft has answered or `vote.leader_id` of its metrics is no
+/// longer what it was when the write began. openraft may never answer a leader that was
+/// replaced: a write that waits for that would keep the gate from closing, and every later
+/// transfer from this server would be `Unavailable`.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
 /// use async_trait::async_trait;
 /// use cluster_operator_openraft::{GateGuard, WriteGate};
+/// use openraft::{BasicNode, Raft};
 /// use tokio::sync::RwLock;
+/// # use std::io::Cursor;
+/// # openraft::declare_raft_types!(pub MyTypes: D = String, R = String, Node = BasicNode);
 ///
-/// /// A write takes `gate.0.read().await` first.
 /// #[derive(Clone, Default)]
 /// struct Gate(Arc<RwLock<()>>);
+///
+/// impl Gate {
+///     /// Returns the reply, or `None` if the write has failed or its outcome is unknown.
+///     async fn write(&self, raft: &Raft<MyTypes>, request: String) -> Option<String> {
+///         let _open = self.0.read().await;
+///         let mut metrics = raft.metrics();
+///         let elected = {
+///             let metrics = metrics.borrow();
+///             metrics.state.is_leader().then_some(metrics.vote.leader_id)?
+///         };
+///         tokio::select! {
+///             written = raft.client_write(request) => Some(written.ok()?.data),
+///             Ok(_) = metrics.wait_for(|metrics| metrics.vote.leader_id != elected) => None,
+///         }
+///     }
+/// }
 ///
 /// #[async_trait]
 /// impl WriteGate for Gate {
@@ -169,7 +190,7 @@ pub type GateGuard = Box<dyn Send>;
 /// ```
 #[async_trait]
 pub trait WriteGate: Send + Sync {
-    /// Keeps new writes waiting, and returns when those in flight have been answered.
+    /// Keeps new writes waiting, and returns when those in flight have ended.
     /// The writes continue when the guard is dropped. That is at most four election
     /// timeouts later, and usually after a few round trips.
     ///

@@ -11,7 +11,8 @@ use axum::{Extension, Json, Router};
 use cluster_operator_openraft::{
     GateGuard, TransferChannel, TransferReply, TransferRequest, WriteGate,
 };
-use openraft::error::{ClientWriteError, Fatal, RaftError};
+use openraft::RaftMetrics;
+use openraft::error::{ClientWriteError, Fatal, ForwardToLeader, RaftError};
 use tokio::sync::RwLock;
 
 use super::network::Network;
@@ -33,14 +34,43 @@ impl Gate {
     /// write waits.
     ///
     /// # Errors
-    /// This server does not lead, or Raft has stopped.
+    /// Another server leads, or Raft has stopped. If this server led when the write began,
+    /// it may be applied.
     ///
     /// # Cancel safety
     /// A write whose future is dropped may be applied.
     pub async fn write(&self, raft: &Raft, request: Request) -> Result<Reply, WriteError> {
         let _open = self.0.read().await;
-        raft.client_write(request).await.map(|written| written.data)
+        let mut metrics = raft.metrics();
+        let elected = {
+            let metrics = metrics.borrow();
+            if !metrics.state.is_leader() {
+                return Err(elsewhere(&metrics));
+            }
+            metrics.vote.leader_id
+        };
+        // openraft may never answer a leader that was replaced, and the gate could then not
+        // be closed again.
+        tokio::select! {
+            written = raft.client_write(request) => Ok(written?.data),
+            Ok(metrics) = metrics.wait_for(|metrics| metrics.vote.leader_id != elected) => {
+                Err(elsewhere(&metrics))
+            }
+        }
     }
+}
+
+/// The error of a server that does not lead.
+fn elsewhere(metrics: &RaftMetrics<NodeId, Node>) -> WriteError {
+    let leader_id = metrics
+        .current_leader
+        .filter(|leader| *leader != metrics.id);
+    let sets = metrics.membership_config.membership();
+    let leader_node = leader_id.and_then(|leader| sets.get_node(&leader).cloned());
+    RaftError::APIError(ClientWriteError::ForwardToLeader(ForwardToLeader {
+        leader_id,
+        leader_node,
+    }))
 }
 
 #[async_trait]

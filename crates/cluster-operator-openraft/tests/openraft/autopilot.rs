@@ -11,10 +11,9 @@ use cluster_operator::autopilot::{
 };
 use cluster_operator::{AutopilotBackend, ErrorKind, OperatorError, Outcome};
 use cluster_operator_openraft::{Contacts, OpenraftAutopilot};
-use openraft::raft::AppendEntriesRequest;
 use openraft::storage::RaftStateMachine;
 use openraft::{
-    Entry, LogId, OptionalSend, Snapshot, SnapshotMeta, StorageError, StoredMembership, Vote,
+    Entry, LogId, OptionalSend, Snapshot, SnapshotMeta, StorageError, StoredMembership,
 };
 use tokio::sync::watch;
 
@@ -23,7 +22,7 @@ use crate::cluster::machine::Machine;
 use crate::cluster::store::Store;
 use crate::cluster::{Node, NodeId, Raft, Reply, TypeConfig};
 use crate::links::Links;
-use crate::servers::{Autopilot, Cluster, Elections, backend, name, node, soon, until};
+use crate::servers::{Autopilot, Cluster, Elections, backend, depose, name, node, soon, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -265,18 +264,6 @@ async fn follower_reads_its_copy_and_leaves_the_rest_to_the_leader() {
     let change = follower.set_configuration(follower.defaults(), None).await;
     names_leader(change.unwrap_err());
     cluster.close().await;
-}
-
-/// Deposes a leader, as a server that was elected after it would.
-async fn depose(raft: &Raft, by: NodeId) {
-    let term = raft.metrics().borrow().current_term;
-    let from_a_new_leader = AppendEntriesRequest {
-        vote: Vote::new_committed(term + 1, by),
-        prev_log_id: None,
-        entries: Vec::new(),
-        leader_commit: None,
-    };
-    raft.append_entries(from_a_new_leader).await.unwrap();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use cluster_operator::raft::{
 use cluster_operator::{OperatorError, Outcome, RaftBackend, ServerId};
 use cluster_operator_openraft::{Contacts, OpenraftAutopilot, OpenraftBackend};
 use openraft::raft::AppendEntriesRequest;
-use openraft::{Config, EntryPayload};
+use openraft::{Config, EntryPayload, Vote};
 
 use crate::cluster::log::Log;
 use crate::cluster::machine::Machine;
@@ -317,6 +317,18 @@ fn brings(rpc: &AppendEntriesRequest<TypeConfig>, matches: impl Fn(usize) -> boo
         EntryPayload::Membership(sets) => matches(sets.get_joint_config().len()),
         _ => false,
     })
+}
+
+/// Deposes a leader, as a server that was elected after it would.
+pub(crate) async fn depose(raft: &Raft, by: NodeId) {
+    let term = raft.metrics().borrow().current_term;
+    let from_a_new_leader = AppendEntriesRequest {
+        vote: Vote::new_committed(term + 1, by),
+        prev_log_id: None,
+        entries: Vec::new(),
+        leader_commit: None,
+    };
+    raft.append_entries(from_a_new_leader).await.unwrap();
 }
 
 /// Probes again and again until there is an answer.

@@ -18,7 +18,8 @@ use tokio::task::JoinHandle;
 use crate::cluster::transfer::Gate;
 use crate::cluster::{NodeId, Raft, Request};
 use crate::servers::{
-    Backend, Cluster, Elections, TIMEOUT, describe, name, node, soon, transfer, until, voters,
+    Backend, Cluster, Elections, TIMEOUT, depose, describe, name, node, soon, transfer, until,
+    voters,
 };
 
 fn assert_kept(before: &RaftView, after: &RaftView) {
@@ -366,6 +367,33 @@ async fn gate_that_does_not_close_ends_the_transfer() {
         .with_transfer(cluster.links.of(leader), Stuck);
     let answer = transfer(&backend, target).await;
     assert_refused(&cluster, &before, answer, "unavailable").await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn gate_closes_although_a_replaced_leader_has_no_answer() {
+    let cluster = Cluster::start(3, 0, Elections::Never).await;
+    let leader = cluster.leader().await;
+    let others = cluster.followers_of(leader);
+    for id in &others {
+        cluster.links.cut(*id);
+    }
+    let server = &cluster.servers[&leader];
+    let (raft, gate) = (server.raft.clone(), server.gate.clone());
+    let last_log = || server.raft.metrics().borrow().last_log_index;
+    let before = last_log();
+    let written = tokio::spawn(async move { gate.write(&raft, Request::Noop).await });
+    until("the write to be in the log", async || {
+        (last_log() > before).then_some(())
+    })
+    .await;
+    depose(&server.raft, others[0]).await;
+    drop(soon("the gate", server.gate.close()).await);
+    let error = soon("the write", written).await.unwrap().unwrap_err();
+    assert_eq!(
+        error.forward_to_leader().unwrap().leader_id,
+        Some(others[0])
+    );
     cluster.close().await;
 }
 
