@@ -199,12 +199,13 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         }
         Ok::<_, Box<dyn Error>>(())
     };
-    // A connection that never ends must not keep the process alive.
+    // Longer than a call takes. A connection that never ends must not keep the process
+    // alive.
     let mut stop = stop;
     let overdue = async {
         let _ = stop.wait_for(|stop| *stop).await;
         tracing::info!("stopping");
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::time::sleep(operated::DEADLINE + Duration::from_secs(1)).await;
     };
     tokio::select! {
         served = served => served?,

@@ -21,7 +21,7 @@ use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server};
 /// The timeout of a call. It should be at least eight election timeouts: a removal
 /// waits up to one election timeout, but at most a quarter of the deadline, for the
 /// proof that the voters that stay are alive.
-const DEADLINE: Duration = ELECTION_TIMEOUT.saturating_mul(8);
+pub const DEADLINE: Duration = ELECTION_TIMEOUT.saturating_mul(8);
 
 /// The operator service of a server.
 pub struct Operator {

@@ -149,8 +149,13 @@ impl Example {
     }
 
     /// Ends it, and returns the rest of its output.
-    fn terminate(mut self) -> String {
+    fn terminate(self) -> String {
         self.signal("-TERM");
+        self.rest()
+    }
+
+    /// Waits for its end, and returns the rest of its output.
+    fn rest(mut self) -> String {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();
         assert!(self.process.wait().unwrap().success(), "{rest}");
@@ -415,4 +420,25 @@ fn client_that_stops_within_a_header_is_disconnected() {
         .read_to_string(&mut answer)
         .expect("a closed connection");
     example.terminate();
+}
+
+#[test]
+fn request_under_way_is_answered_after_term() {
+    let mut example = Example::start(&["--mock"]);
+    let mut stream = TcpStream::connect(&example.curls()[0].host).unwrap();
+    stream
+        .write_all(
+            b"POST /v1/operator/keyring HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\
+              Expect: 100-continue\r\n\r\n",
+        )
+        .unwrap();
+    let mut going_on = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut going_on).unwrap();
+    // The server waits for the body until a deadline of its own, and then answers.
+    example.signal("-TERM");
+    example.wait_for_log("stopping");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+    assert!(example.rest().contains("Stopped."));
 }
