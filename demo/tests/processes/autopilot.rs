@@ -35,7 +35,7 @@ async fn read(server: SocketAddr, endpoint: &str, wanted: u16) -> Result<Value, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_server_is_shown_as_failed_and_thresholds_stay() {
-    let mut datacenter = Datacenter::start(60, 3).await;
+    let mut datacenter = Datacenter::start(9, 3).await;
     let leader = datacenter.leader().await;
     let mut followers = datacenter.running();
     followers.retain(|name| *name != leader);

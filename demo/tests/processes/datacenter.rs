@@ -69,13 +69,13 @@ impl Datacenter {
         with_deadline(self.server(name).client().unwrap())
     }
 
-    /// Returns the names of the running servers.
     /// Returns the connections of a client to the servers' own calls.
     pub(crate) fn network(&self) -> Network {
         let secret = secret_file(&self.folder.path().join("secret")).unwrap();
         Network::new("dc1", 0, secret)
     }
 
+    /// Returns the names of the running servers.
     pub(crate) fn running(&self) -> Vec<String> {
         let running = self.servers.iter().filter(|server| server.is_started());
         running.map(|server| server.name.clone()).collect()

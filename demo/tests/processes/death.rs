@@ -41,18 +41,19 @@ struct Counts {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn death_before_proof_costs_no_majority_of_three() {
-    kill_during_removals(4, 3).await;
+    // Most of the later rounds kill after the proof, and wait for the leader in vain.
+    kill_during_removals(4, 3, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn death_during_removal_costs_no_majority_of_five() {
-    kill_during_removals(5, 5).await;
+    kill_during_removals(5, 5, 2).await;
 }
 
-async fn kill_during_removals(network: u8, size: usize) {
+async fn kill_during_removals(network: u8, size: usize, default: u32) {
     let mut datacenter = Datacenter::start(network, size).await;
     let mut counts = Counts::default();
-    for round in 0..rounds() {
+    for round in 0..rounds(default) {
         kill_another(&mut datacenter, round, &mut counts).await;
     }
     println!("removals from {size} servers: {counts:?}");
@@ -107,9 +108,8 @@ async fn kill_another(datacenter: &mut Datacenter, round: u32, counts: &mut Coun
         Err(_) => counts.unknown += 1,
     }
     println!(
-        "{} of {}: removed {victim}, killed {killed} after {delay:?}, {} led: {}; it had {}the proof; leader after {:?}",
+        "{}: removed {victim}, killed {killed} after {delay:?}, {} led: {}; it had {}the proof; leader after {:?}",
         round + 1,
-        rounds(),
         leader,
         text(&answer),
         if had_proof { "" } else { "not " },

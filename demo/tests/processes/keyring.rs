@@ -18,8 +18,8 @@ const LISTINGS: usize = 16;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keyring_requests_succeed_at_the_same_time() {
-    let rounds = rounds_of("KEYRING_ROUNDS", 2);
-    let mut datacenter = Datacenter::start(6, 3).await;
+    let rounds = rounds_of("KEYRING_ROUNDS", 1);
+    let mut datacenter = Datacenter::start(8, 3).await;
     let mut single = Vec::new();
     let mut together = Vec::new();
     let mut writes = Vec::new();

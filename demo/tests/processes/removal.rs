@@ -16,7 +16,7 @@ pub(crate) const DURATION: Duration = Duration::from_millis(135);
 async fn removal_is_atomic_when_leader_is_killed() {
     let mut datacenter = Datacenter::start(1, 5).await;
     let mut seen = Vec::new();
-    for round in 0..rounds() {
+    for round in 0..rounds(3) {
         let (outcome, removed) = kill_during_removal(&mut datacenter, round).await;
         println!(
             "removal {round}, killed after {:?}: {outcome}, removed: {removed}",

@@ -13,8 +13,8 @@ const DURATION: Duration = Duration::from_millis(350);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_is_lost_when_leader_is_killed_in_rotation() {
-    let mut datacenter = Datacenter::start(2, 5).await;
-    for round in 0..rounds() {
+    let mut datacenter = Datacenter::start(2, 3).await;
+    for round in 0..rounds(2) {
         let steps = kill_during_rotation(&mut datacenter, round).await;
         println!(
             "rotation {round}, killed after {:?}: {steps} of 3 steps confirmed",
