@@ -40,6 +40,7 @@ pub(crate) async fn start(
         let server = Server::start(Settings {
             name: name.into(),
             id,
+            operator_id: None,
             datacenter: datacenter.into(),
             // Raft and gossip are for the servers of this process only.
             ip: Ipv4Addr::LOCALHOST.into(),

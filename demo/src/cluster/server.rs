@@ -77,6 +77,7 @@ impl Server {
             name: settings.name.clone(),
             raft: listener.local_addr().map_err(listen)?,
             http: settings.http,
+            operator_id: settings.operator_id.clone(),
         };
 
         let secret = settings.secret.clone();

@@ -18,6 +18,8 @@ pub struct Settings {
     pub name: String,
     /// Its number in Raft.
     pub id: NodeId,
+    /// Its ID in the operator endpoints; `None` for the number.
+    pub operator_id: Option<String>,
     /// Its datacenter.
     pub datacenter: String,
     /// The address of the machine, one of 127.0.0.0/8 in the examples.

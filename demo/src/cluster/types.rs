@@ -32,6 +32,17 @@ pub struct Node {
     pub raft: SocketAddr,
     /// The address of the HTTP API, which includes the operator endpoints.
     pub http: SocketAddr,
+    /// The server's ID in the operator endpoints, unless it is the number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator_id: Option<String>,
+}
+
+impl Node {
+    /// Returns the ID in the operator endpoints of the server with this number.
+    pub fn operator_id(&self, number: NodeId) -> String {
+        let chosen = self.operator_id.clone();
+        chosen.unwrap_or_else(|| number.to_string())
+    }
 }
 
 // openraft requires it, because a configuration can contain a server without a `Node`.
@@ -42,6 +53,7 @@ impl Default for Node {
             name: String::new(),
             raft: nowhere,
             http: nowhere,
+            operator_id: None,
         }
     }
 }

@@ -145,6 +145,7 @@ impl Member {
         let server = Server::start(Settings {
             name: self.name.clone().unwrap_or_default(),
             id: own_number(data, chosen)?,
+            operator_id: None,
             datacenter: datacenter.into(),
             ip: place.ip,
             ports: place.ports,

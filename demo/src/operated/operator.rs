@@ -23,6 +23,10 @@ use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server};
 /// proof that the voters that stay are alive.
 pub const DEADLINE: Duration = ELECTION_TIMEOUT.saturating_mul(8);
 
+/// How long a call waits for a leader, as in Consul. A leader that was just elected, or to
+/// which leadership was just transferred, answers only after a majority has confirmed it.
+const LEADER_WAIT: Duration = Duration::from_secs(7);
+
 /// The operator service of a server.
 pub struct Operator {
     service: OperatorService,
@@ -50,8 +54,9 @@ impl Operator {
         let (view, following) = View::follow(server);
         let secret = server.secret().clone();
         let peers = HttpPeers::new(view.clone()).with_shared_secret(secret.clone());
-        let describe =
-            |id: &NodeId, node: &Node| RaftMember::voter(id.to_string(), node.raft.to_string());
+        let describe = |id: &NodeId, node: &Node| {
+            RaftMember::voter(node.operator_id(*id), node.raft.to_string())
+        };
         let raft = OpenraftBackend::new(server.raft().clone(), describe)
             .with_status(move |_, node| view.status(node))
             .with_contacts(server.contacts().clone())
@@ -67,6 +72,7 @@ impl Operator {
             .raft(raft)
             .autopilot(autopilot)
             .deadline(DEADLINE)
+            .leader_wait(LEADER_WAIT)
             .keyring(SerfKeyring::new(
                 Pool::Wan,
                 server.wan().clone(),

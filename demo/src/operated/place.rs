@@ -116,6 +116,7 @@ impl Peer {
             name: self.name.clone(),
             raft: self.place.on(self.place.ports.raft),
             http: self.place.on(self.place.http),
+            operator_id: None,
         }
     }
 }

@@ -137,7 +137,7 @@ impl Directory for View {
                 let metrics = metrics.borrow();
                 let membership = metrics.membership_config.membership();
                 let mut nodes = membership.nodes();
-                let leader = nodes.find(|(id, _)| id.to_string() == leader.id.as_str());
+                let leader = nodes.find(|(id, node)| node.operator_id(**id) == leader.id.as_str());
                 let http = leader.map(|(_, node)| {
                     let member = self.look(|seen| seen.servers.get(node.name.as_str()).cloned());
                     member.map_or(node.http, |member| member.about.http)

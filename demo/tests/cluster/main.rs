@@ -43,6 +43,7 @@ fn settings(ip: IpAddr, id: NodeId) -> Settings {
     Settings {
         name: format!("server-{id}"),
         id,
+        operator_id: None,
         datacenter: "dc1".to_owned(),
         ip,
         ports: Ports::default(),
