@@ -179,8 +179,7 @@ impl Wire {
         self.endpoint(path).is_some()
     }
 
-    /// Tells whether the body of such a request is read. If not, a transport need not wait
-    /// for it.
+    /// Tells whether such a request needs its body. If not, a transport may discard it.
     pub fn wants_body(&self, method: &str, path: &str) -> bool {
         self.endpoint(path).is_some_and(|endpoint| {
             endpoint.wants_body(method)

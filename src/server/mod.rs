@@ -226,6 +226,11 @@ impl Shared {
                 Err(response) => return (*response, rejected("invalid-request")),
             }
         } else {
+            if !body.is_end_stream() {
+                // Discarded as in Consul. A server that answers while a body is on its way
+                // hangs up afterwards, and the client's next request is lost.
+                let _ = self.read(&head.headers, body).await;
+            }
             Bytes::new()
         };
         let request = Request {

@@ -189,12 +189,32 @@ async fn refused_body_has_the_form_that_accept_names() {
 }
 
 #[tokio::test]
-async fn unwanted_body_is_not_read() {
+async fn large_unwanted_body_is_not_read() {
     for method in ["GET", "HEAD", "OPTIONS", "PATCH"] {
         let mut script = pieces(&[b' '; 1024], 1024, Then::Repeat);
         script.length = Some(1 << 40);
         let (response, pulled) = with_body(&app(64), method, script).await;
         assert!(response.status() != 413, "{method}");
         assert_eq!(pulled, 0, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn unwanted_body_is_discarded() {
+    for (method, status) in [("GET", 200), ("HEAD", 200), ("PATCH", 405)] {
+        let script = pieces(INSTALL.as_bytes(), 5, Then::End);
+        let (response, pulled) = with_body(&app(64), method, script).await;
+        assert_eq!(response.status(), status, "{method}");
+        assert_eq!(pulled, INSTALL.len(), "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stalled_or_broken_unwanted_body_changes_no_answer() {
+    for then in [Then::Stall, Then::Break] {
+        let start = Instant::now();
+        let (response, _) = with_body(&app(64), "GET", pieces(b"{", 1, then)).await;
+        assert_eq!(response.status(), 200);
+        assert!(start.elapsed() < Duration::from_secs(11));
     }
 }
