@@ -10,13 +10,13 @@ use cluster_operator::peer_http::{HttpPeers, PEER_PATHS, PeerHttp, SharedSecret}
 use cluster_operator::raft::RaftMember;
 use cluster_operator::server::OperatorHttp;
 use cluster_operator::service::BuildError;
-use cluster_operator::{AclAuthorizer, OperatorService, Pool};
+use cluster_operator::{AclAuthorizer, AutopilotBackend, OperatorService, Pool};
 use cluster_operator_openraft::{OpenraftAutopilot, OpenraftBackend};
 use cluster_operator_serf::SerfKeyring;
 use tokio::task::AbortHandle;
 
 use super::view::View;
-use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server};
+use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server, TypeConfig};
 
 /// The timeout of a call. It should be at least eight election timeouts: a removal
 /// waits up to one election timeout, but at most a quarter of the deadline, for the
@@ -51,6 +51,19 @@ impl Operator {
         datacenter: &str,
         authorizer: impl AclAuthorizer + 'static,
     ) -> Result<Self, BuildError> {
+        Self::with_autopilot(server, datacenter, authorizer, |autopilot| autopilot)
+    }
+
+    /// Builds the operator service with an autopilot that is made from the server's.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_autopilot<A: AutopilotBackend + 'static>(
+        server: &Server,
+        datacenter: &str,
+        authorizer: impl AclAuthorizer + 'static,
+        make: impl FnOnce(OpenraftAutopilot<TypeConfig>) -> A,
+    ) -> Result<Self, BuildError> {
         let (view, following) = View::follow(server);
         let secret = server.secret().clone();
         let peers = HttpPeers::new(view.clone()).with_shared_secret(secret.clone());
@@ -70,7 +83,7 @@ impl Operator {
         let watching = tokio::spawn(autopilot.clone().watch()).abort_handle();
         let service = OperatorService::builder(datacenter)
             .raft(raft)
-            .autopilot(autopilot)
+            .autopilot(make(autopilot))
             .deadline(DEADLINE)
             .leader_wait(LEADER_WAIT)
             .keyring(SerfKeyring::new(
