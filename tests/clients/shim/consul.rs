@@ -208,9 +208,9 @@ async fn leader(State(raft): State<Raft>) -> Json<Value> {
     ))
 }
 
-/// An autopilot with Consul's defaults that takes any settings. Like the autopilot that it
-/// wraps, it acts on the two thresholds alone, which refuses all other settings. The tests
-/// store such settings and read them again.
+/// Consul's defaults and any settings, for the two tests that set autopilot's configuration
+/// and read it again. The autopilot in it acts on two thresholds, and refuses a value of
+/// another setting that it would ignore; here it is stored, and ignored.
 struct AnySettings<A>(A);
 
 #[async_trait]
