@@ -8,7 +8,6 @@ mod state;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::error::OperatorError;
 use crate::keyring::{GossipKey, KeyChange, Pool};
 use crate::operation::{KeyringReply, RingOutcome};
 use crate::service::{Caller, OperatorService};
@@ -132,6 +131,7 @@ pub async fn rotate_with(
         options,
         before: Vec::new(),
         members_known: None,
+        past_return: false,
     };
     rotating.run().await
 }
@@ -299,6 +299,8 @@ struct Rotating<'a, P> {
     /// The rings whose failed members the gossip named; `None` if the listings name
     /// them.
     members_known: Option<Vec<(DatacenterName, Pool)>>,
+    /// True if a node may use the new key since some try of this rotation.
+    past_return: bool,
 }
 
 /// The time between two tries while a rotation waits.
@@ -315,8 +317,9 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
         loop {
             let error = match self.attempt().await {
                 Ok(rotation) => return Ok(rotation),
-                Err(error) => error,
+                Err(error) => error.after(self.past_return),
             };
+            self.past_return = error.is_past_return();
             let left = wait.saturating_sub(timer.now().saturating_duration_since(began));
             if left.is_zero() || !error.is_temporary() {
                 return Err(error);
@@ -374,7 +377,7 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
         self.watched.begin(step);
         let (reply, mut rings) = self.ask(step, None).await?;
         let members = self.watched.rings.members().await;
-        let members = members.map_err(|error| refused(step, error))?;
+        let members = members.map_err(|error| RotationError::refused(step, error))?;
         self.members_known = members.as_ref().map(|_| Vec::new());
         for ring in &mut rings {
             let mut known = members.iter().flatten();
@@ -389,6 +392,7 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
             }
         }
         self.watched.show(&rings);
+        self.past_return |= rings.iter().any(RingState::may_use_new_key);
         if step == RotationStep::Look {
             self.remember(&rings);
         }
@@ -415,7 +419,7 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
             Some(change) => self.watched.rings.change(change).await,
             None => self.watched.rings.list().await,
         };
-        let reply = reply.map_err(|error| refused(step, error))?;
+        let reply = reply.map_err(|error| RotationError::refused(step, error))?;
         let mut rings = self.watched.states(&reply);
         for (ring, outcome) in rings.iter_mut().zip(&reply.rings) {
             let expected = self.options.expected(&ring.datacenter, &ring.pool);
@@ -455,11 +459,7 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
         let reason = self.absent(&rings).or(self.missing(&rings)).or(unconfirmed);
         match reason {
             None => Ok(rings),
-            Some(reason) => Err(RotationError {
-                step,
-                rings,
-                reason,
-            }),
+            Some(reason) => Err(RotationError::new(step, rings, reason)),
         }
     }
 
@@ -517,14 +517,6 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
     }
 }
 
-fn refused(step: RotationStep, error: OperatorError) -> RotationError {
-    RotationError {
-        step,
-        rings: Vec::new(),
-        reason: RotationFault::Refused(error),
-    }
-}
-
 fn expect(
     step: RotationStep,
     rings: &[RingState],
@@ -533,9 +525,6 @@ fn expect(
     if rings.iter().all(holds) {
         return Ok(());
     }
-    Err(RotationError {
-        step,
-        rings: rings.to_vec(),
-        reason: RotationFault::Unconfirmed,
-    })
+    let reason = RotationFault::Unconfirmed;
+    Err(RotationError::new(step, rings.to_vec(), reason))
 }

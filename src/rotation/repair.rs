@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::state::is_permanent;
 use super::{
     RingState, Rings, RotationError, RotationEvent, RotationFault, RotationStep, Watched, expect,
-    refused,
 };
 use crate::keyring::{GossipKey, KeyChange};
 use crate::operation::KeyringReply;
@@ -77,15 +76,13 @@ pub async fn repair(
     use RotationStep::{Install, Look, Remove, Use, VerifyInstall, VerifyRemove, VerifyUse};
 
     progress(RotationEvent::Step(Look));
-    let listed = others.list().await.map_err(|error| refused(Look, error))?;
-    let listed = own_rings(listed);
+    let listed = others.list().await;
+    let listed = own_rings(listed.map_err(|error| RotationError::refused(Look, error))?);
     let Some(key) = key_in_use(&listed) else {
         let rings = listed.rings.iter();
-        return Err(RotationError {
-            step: Look,
-            rings: rings.map(|ring| RingState::new(ring, None)).collect(),
-            reason: RotationFault::KeyUnclear,
-        });
+        let rings = rings.map(|ring| RingState::new(ring, None)).collect();
+        let reason = RotationFault::KeyUnclear;
+        return Err(RotationError::new(Look, rings, reason));
     };
     let mut repairing = Repairing {
         watched: Watched::new(node, &key, progress),
@@ -170,16 +167,13 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Repairing<'_, P> {
     ) -> Result<(Vec<RingState>, BTreeSet<GossipKey>), RotationError> {
         self.watched.begin(step);
         let reply = self.watched.rings.list().await;
-        let reply = own_rings(reply.map_err(|error| refused(step, error))?);
+        let reply = own_rings(reply.map_err(|error| RotationError::refused(step, error))?);
         let rings = self.watched.states(&reply);
         self.watched.show(&rings);
         let old = self.watched.old_keys(&reply);
         if rings.is_empty() {
-            return Err(RotationError {
-                step,
-                rings,
-                reason: RotationFault::Unconfirmed,
-            });
+            let reason = RotationFault::Unconfirmed;
+            return Err(RotationError::new(step, rings, reason));
         }
         Ok((rings, old))
     }
@@ -193,7 +187,7 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Repairing<'_, P> {
     ) -> Result<(), RotationError> {
         self.watched.begin(step);
         match self.watched.rings.change(change).await {
-            Err(error) if is_permanent(&error) => Err(refused(step, error)),
+            Err(error) if is_permanent(&error) => Err(RotationError::refused(step, error)),
             Ok(_) | Err(_) => Ok(()),
         }
     }

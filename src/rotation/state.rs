@@ -129,6 +129,10 @@ impl RingState {
         self.using_new_key == Some(self.nodes)
     }
 
+    pub(super) fn may_use_new_key(&self) -> bool {
+        self.using_new_key.is_some_and(|using| using > 0)
+    }
+
     pub(super) fn is(&self, datacenter: &DatacenterName, pool: &Pool) -> bool {
         (&self.datacenter, &self.pool) == (datacenter, pool)
     }
@@ -208,6 +212,7 @@ pub struct RotationError {
     pub rings: Vec<RingState>,
     /// Why the step was not confirmed.
     pub reason: RotationFault,
+    past_return: bool,
 }
 
 /// Why a rotation ended early.
@@ -241,18 +246,38 @@ pub enum RotationFault {
 }
 
 impl RotationError {
-    /// Returns true if a node may use the new key already. From then on a node without
-    /// it cannot rejoin, even while the others still have the old key, so that the
-    /// rotation has to be completed.
-    pub fn is_past_return(&self) -> bool {
-        let uses = |ring: &RingState| ring.using_new_key.is_some_and(|using| using > 0);
-        let refused = match &self.reason {
+    pub(super) fn new(step: RotationStep, rings: Vec<RingState>, reason: RotationFault) -> Self {
+        let refused = match &reason {
             RotationFault::Refused(error) => error.outcome() == Outcome::NotApplied,
             _ => false,
         };
-        self.step > RotationStep::Use
-            || (self.step == RotationStep::Use && !refused)
-            || self.rings.iter().any(uses)
+        let past_return = step > RotationStep::Use
+            || (step == RotationStep::Use && !refused)
+            || rings.iter().any(RingState::may_use_new_key);
+        RotationError {
+            step,
+            rings,
+            reason,
+            past_return,
+        }
+    }
+
+    pub(super) fn refused(step: RotationStep, error: OperatorError) -> Self {
+        RotationError::new(step, Vec::new(), RotationFault::Refused(error))
+    }
+
+    /// Notes what an earlier step has shown.
+    pub(super) fn after(mut self, past_return: bool) -> Self {
+        self.past_return |= past_return;
+        self
+    }
+
+    /// Returns true if a node may use the new key already. From then on a node without
+    /// it cannot rejoin, even while the others still have the old key, so that the
+    /// rotation has to be completed. What an earlier try of this call has shown counts
+    /// too.
+    pub fn is_past_return(&self) -> bool {
+        self.past_return
     }
 
     /// Returns true if the same step may succeed later without a change of the request.
@@ -285,7 +310,7 @@ impl fmt::Display for RotationError {
         for ring in &self.rings {
             write!(f, "\n  {ring}")?;
         }
-        if self.is_past_return() {
+        if self.past_return {
             f.write_str("\nthe new key is in use, so a node without it cannot rejoin")?;
         }
         f.write_str("\nrepair what is wrong and run it again: it continues from here")

@@ -271,3 +271,31 @@ async fn rings_are_listed_before_each_old_key_is_removed() {
     assert!(error.is_past_return());
     assert_eq!(*rings.changes.lock().unwrap(), ["install", "use", "remove"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn wait_does_not_forget_that_the_new_key_is_in_use() {
+    let gone = || Err(OperatorError::backend("connection refused"));
+    for (lists, past) in [
+        // The use is confirmed, and then nobody answers.
+        (vec![listed(3, &[1]), listed(3, &[1, 3]), gone()], true),
+        // An earlier rotation has used it.
+        (vec![listed(3, &[3, 1]), gone()], true),
+        (vec![listed(3, &[1]), gone()], false),
+    ] {
+        let rings = Scripted::new(lists);
+        let options = RotationOptions::default().absent(Absent::Wait(Duration::from_secs(5)));
+        let mut waits = 0;
+        let new_key = key(3);
+        let rotation = rotate_with(&rings, &new_key, &options, |event| {
+            if let RotationEvent::Waiting { error, .. } = event {
+                assert_eq!(error.is_past_return(), past, "{error}");
+                waits += 1;
+            }
+        });
+        let error = rotation.await.unwrap_err();
+        assert!(waits > 2);
+        assert_eq!(error.step, RotationStep::Look);
+        assert_eq!(error.is_past_return(), past, "{error}");
+        assert_eq!(error.to_string().contains("cannot rejoin"), past, "{error}");
+    }
+}
