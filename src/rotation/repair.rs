@@ -25,21 +25,25 @@ pub struct Repair {
 /// can rejoin.
 ///
 /// `node` are the rings as the left-behind node itself is asked for them, at its own
-/// address; `others` as any other server is. The key is the one that all nodes use that
-/// the other server asks itself, in its own datacenter and in the WAN. So the caller
-/// needs none.
+/// address; `others` as any other server is. The key is the one that all nodes have alone
+/// that the other server asks itself, in its own datacenter and in the WAN. So the caller
+/// needs none. One of these nodes may have an old key too, since a node whose repair was
+/// interrupted has one.
 ///
 /// The steps are those of a rotation: install the key, use it, remove the others, and
 /// verify each step in the node's own listing. As long as the node has the old key,
 /// the other members do not understand it, so only the answers that arrive count:
-/// its own, at least. The others have made the changes already and stay as they are.
+/// its own, at least. Only keys that were in its first listing are removed. The others
+/// have made the changes already and stay as they are.
 ///
 /// The node rejoins its pools by itself; on Consul that took up to 25 s. Then a listing
 /// at another server counts it.
 ///
 /// # Errors
 /// [`RotationError`] with [`KeyUnclear`](RotationFault::KeyUnclear) if the others do
-/// not use one key alone, and as for a rotation. Running it again continues.
+/// not have one key alone, as during a rotation; with
+/// [`Unconfirmed`](RotationFault::Unconfirmed) also if one of their rings has not
+/// answered; and as for a rotation. Running it again continues.
 ///
 /// # Cancel safety
 /// Dropping the future leaves the node in a state from which it can be repaired.
@@ -78,17 +82,16 @@ pub async fn repair(
     progress(RotationEvent::Step(Look));
     let listed = others.list().await;
     let listed = own_rings(listed.map_err(|error| RotationError::refused(Look, error))?);
-    let Some(key) = key_in_use(&listed) else {
+    let key = key_in_use(&listed).map_err(|reason| {
         let rings = listed.rings.iter();
         let rings = rings.map(|ring| RingState::new(ring, None)).collect();
-        let reason = RotationFault::KeyUnclear;
-        return Err(RotationError::new(Look, rings, reason));
-    };
+        RotationError::new(Look, rings, reason)
+    })?;
     let mut repairing = Repairing {
         watched: Watched::new(node, &key, progress),
     };
 
-    let (mut rings, _) = repairing.list(Look).await?;
+    let (mut rings, before) = repairing.list(Look).await?;
     expect(Look, &rings, RingState::has_answers)?;
     let mut changed = false;
     if !rings.iter().all(RingState::is_installed_where_answered) {
@@ -111,7 +114,8 @@ pub async fn repair(
     }
     let (used, old) = repairing.list(VerifyUse).await?;
     expect(VerifyUse, &used, RingState::is_used_where_answered)?;
-    for old in old {
+    // The others' keys are listed too by now: a rotation may have begun.
+    for old in old.intersection(&before).cloned() {
         changed = true;
         repairing.change(Remove, &KeyChange::Remove(old)).await?;
     }
@@ -134,24 +138,34 @@ fn own_rings(mut reply: KeyringReply) -> KeyringReply {
     reply
 }
 
-/// Returns the key that every node uses which answered; `None` unless it is the same in
-/// all rings. Of a ring that does not show the primary keys, its only key.
-fn key_in_use(reply: &KeyringReply) -> Option<GossipKey> {
-    let reports = reply.rings.iter().filter_map(|ring| ring.report.as_ref());
-    let mut used = reports
-        .flat_map(|report| {
-            let keys = if report.primary_keys.is_empty() {
-                &report.keys
-            } else {
-                &report.primary_keys
-            };
-            keys.iter().map(|(key, _)| key)
-        })
-        .collect::<Vec<_>>();
-    used.dedup();
-    match used[..] {
-        [key] => Some(key.clone()),
-        _ => None,
+/// Returns the key that every node which answered has alone, the same in all rings.
+///
+/// # Errors
+/// `Unconfirmed` if no node of some ring answered, and `KeyUnclear` if there are others.
+fn key_in_use(reply: &KeyringReply) -> Result<GossipKey, RotationFault> {
+    let mut used = BTreeSet::new();
+    let mut others = false;
+    for ring in &reply.rings {
+        let report = ring.report.as_ref();
+        let report = report.filter(|report| !report.keys.is_empty());
+        let report = report.ok_or(RotationFault::Unconfirmed)?;
+        let primaries = if report.primary_keys.is_empty() {
+            &report.keys
+        } else {
+            &report.primary_keys
+        };
+        used.extend(primaries.iter().map(|(key, _)| key));
+        // A node whose repair was interrupted has its old key still. A key on several
+        // nodes, or on all, is that of a rotation.
+        let answered = report.responses.saturating_sub(report.errors);
+        let mut unused = report.keys.iter().filter(|(key, _)| !used.contains(key));
+        others |= report.truncated > 0 || unused.any(|(_, nodes)| nodes > 1 || nodes >= answered);
+    }
+    let mut used = used.into_iter();
+    match (used.next(), used.next()) {
+        (None, _) => Err(RotationFault::Unconfirmed),
+        (Some(key), None) if !others => Ok(key.clone()),
+        _ => Err(RotationFault::KeyUnclear),
     }
 }
 

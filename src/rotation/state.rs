@@ -239,9 +239,12 @@ pub enum RotationFault {
          start it, or remove it from the gossip"
     )]
     NodeAbsent(DatacenterName, Pool, NodeName),
-    /// The other servers do not all use the same key, so it is not clear which one the
-    /// repaired node needs.
-    #[error("the other servers do not all use the same key: finish the rotation first")]
+    /// The other servers do not all have the same key alone, so it is not clear which one
+    /// the repaired node needs, nor which ones can be removed.
+    #[error(
+        "the other servers do not all have the same key alone: complete their rotation, or remove \
+         the other keys"
+    )]
     KeyUnclear,
 }
 
@@ -306,7 +309,7 @@ pub(super) fn is_permanent(error: &OperatorError) -> bool {
 
 impl fmt::Display for RotationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the rotation stopped at {}: {}", self.step, self.reason)?;
+        write!(f, "stopped at {}: {}", self.step, self.reason)?;
         for ring in &self.rings {
             write!(f, "\n  {ring}")?;
         }

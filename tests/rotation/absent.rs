@@ -188,14 +188,16 @@ async fn expected_node_that_is_no_member_stops_the_rotation() {
 
 /// Rings of one pool that list what the test says, and whose changes are confirmed
 /// without the rings, as over HTTP.
-struct Scripted {
+pub(super) struct Scripted {
     /// The listings; the last one is repeated.
     lists: Mutex<Vec<Result<KeyringReply, OperatorError>>>,
     changes: Mutex<Vec<&'static str>>,
 }
 
 impl Scripted {
-    fn new(lists: impl IntoIterator<Item = Result<KeyringReply, OperatorError>>) -> Self {
+    pub(super) fn new(
+        lists: impl IntoIterator<Item = Result<KeyringReply, OperatorError>>,
+    ) -> Self {
         Scripted {
             lists: Mutex::new(lists.into_iter().collect()),
             changes: Mutex::default(),

@@ -36,7 +36,7 @@ async fn error_shows_every_ring_as_the_step_left_it() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the rotation stopped at listing the rings: \
+            "stopped at listing the rings: \
              not every node of every ring confirmed it\n\
              {}\n  dc1 (LAN): the pool is gone\n{}\n\
              repair what is wrong and run it again: it continues from here",

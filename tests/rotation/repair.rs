@@ -1,5 +1,6 @@
 //! The repair of a node that was left behind.
 
+use super::absent::Scripted;
 use super::*;
 
 /// Alice and bob in dc1, dave in dc2; bob has missed a rotation to key 3.
@@ -100,4 +101,80 @@ async fn repair_learns_the_key_from_another_datacenter_too() {
     let repaired = repair(&bob, &dave, |_| {}).await.unwrap();
     assert_eq!(repaired.fingerprint, key(3).fingerprint());
     assert_eq!(federation.keys("bob", &Pool::Lan), [key(3)]);
+}
+
+/// Gives every node of the others' rings another key, as an installation does.
+fn install_at_others(federation: &MockFederation, new_key: &GossipKey) {
+    for (server, pool, node) in [
+        ("alice", Pool::Wan, "alice.dc1"),
+        ("alice", Pool::Lan, "alice"),
+        ("dave", Pool::Wan, "dave.dc2"),
+        ("dave", Pool::Lan, "dave"),
+    ] {
+        let ring = federation.keyring(server, &pool);
+        let mut keys = ring.ring(node).unwrap();
+        keys.install(new_key.clone());
+        ring.set_ring(node, Some(keys));
+    }
+}
+
+#[tokio::test]
+async fn repair_refuses_while_a_rotation_is_half_done() {
+    let federation = left_behind().await;
+    install_at_others(&federation, &key(4));
+    let (alice, bob) = (rings_at(&federation, "alice"), rings_at(&federation, "bob"));
+    let error = repair(&bob, &alice, |_| {}).await.unwrap_err();
+    assert_eq!(error.reason, RotationFault::KeyUnclear, "{error}");
+    for (server, keys) in [("bob", vec![key(1)]), ("alice", vec![key(3), key(4)])] {
+        assert_eq!(federation.keys(server, &Pool::Lan), keys, "{server}");
+    }
+}
+
+#[tokio::test]
+async fn repair_keeps_the_key_of_a_rotation_that_begins_meanwhile() {
+    let federation = left_behind().await;
+    let (alice, bob) = (rings_at(&federation, "alice"), rings_at(&federation, "bob"));
+    let repaired = repair(&bob, &alice, |event| {
+        if let RotationEvent::Step(RotationStep::Use) = event {
+            install_at_others(&federation, &key(4));
+        }
+    });
+    let error = repaired.await.unwrap_err();
+    assert_eq!(error.step, RotationStep::VerifyRemove, "{error}");
+    for pool in [Pool::Wan, Pool::Lan] {
+        assert_eq!(federation.keys("bob", &pool), [key(3)]);
+        assert_eq!(federation.keys("alice", &pool), [key(3), key(4)]);
+    }
+}
+
+#[tokio::test]
+async fn repair_that_ended_before_the_removal_continues() {
+    let federation = left_behind().await;
+    for (pool, node) in [(Pool::Wan, "bob.dc1"), (Pool::Lan, "bob")] {
+        let ring = federation.keyring("bob", &pool);
+        let mut keys = ring.ring(node).unwrap();
+        keys.install(key(3));
+        keys.use_key(&key(3)).unwrap();
+        ring.set_ring(node, Some(keys));
+    }
+    // The others understand it again, and list its old key.
+    let (alice, bob) = (rings_at(&federation, "alice"), rings_at(&federation, "bob"));
+    assert!(repair(&bob, &alice, |_| {}).await.unwrap().changed);
+    assert_eq!(federation.keys("bob", &Pool::Lan), [key(3)]);
+}
+
+#[tokio::test]
+async fn repair_learns_no_key_from_rings_that_failed() {
+    let federation = left_behind().await;
+    let failed = RingOutcome::failed("dc1", Pool::Lan, OperatorError::backend("no memberlist"));
+    let failed = Ok(KeyringReply {
+        rings: vec![failed],
+    });
+    let (others, bob) = (Scripted::new([failed]), rings_at(&federation, "bob"));
+    let error = repair(&bob, &others, |_| {}).await.unwrap_err();
+    assert_eq!(error.reason, RotationFault::Unconfirmed);
+    let text = error.to_string();
+    assert!(text.starts_with("stopped at listing the rings: "), "{text}");
+    assert!(text.contains("no memberlist"), "{text}");
+    assert!(!text.contains("rotation"), "{text}");
 }
