@@ -452,8 +452,10 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
         reply: &KeyringReply,
         rings: Vec<RingState>,
     ) -> Result<Vec<RingState>, RotationError> {
-        // A truncated listing does not show which keys are left.
-        let confirmed = reply.rings.iter().all(RingOutcome::is_confirmed)
+        // A truncated listing does not show which keys are left, and one without rings
+        // shows nothing.
+        let confirmed = !rings.is_empty()
+            && reply.rings.iter().all(RingOutcome::is_confirmed)
             && rings.iter().all(|ring| ring.truncated == 0);
         let unconfirmed = (!confirmed).then_some(RotationFault::Unconfirmed);
         let reason = self.absent(&rings).or(self.missing(&rings)).or(unconfirmed);
@@ -477,16 +479,23 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
     /// expected.
     fn missing(&self, rings: &[RingState]) -> Option<RotationFault> {
         let leaves_behind = self.options.absent == Absent::LeaveBehind;
+        let listed = |datacenter, pool| rings.iter().find(|ring| ring.is(datacenter, pool));
         let expected = self.options.expected.iter().map(|ring| {
             let nodes = if leaves_behind { 0 } else { ring.nodes.len() };
-            (&ring.datacenter, &ring.pool, nodes)
+            let now = listed(&ring.datacenter, &ring.pool);
+            (&ring.datacenter, &ring.pool, nodes, now)
         });
-        let before = self.before.iter();
-        let before = before.map(|ring| (&ring.datacenter, &ring.pool, ring.nodes));
+        // The WAN that several servers list alike has the datacenter of the first one.
+        let wan = || rings.iter().find(|ring| ring.pool == Pool::Wan);
+        let before = self.before.iter().map(|ring| {
+            let now = listed(&ring.datacenter, &ring.pool);
+            let now = now.or_else(|| wan().filter(|_| ring.pool == Pool::Wan));
+            (&ring.datacenter, &ring.pool, ring.nodes, now)
+        });
         before
             .chain(expected)
-            .find_map(|(datacenter, pool, nodes)| {
-                let fault = match rings.iter().find(|now| now.is(datacenter, pool)) {
+            .find_map(|(datacenter, pool, nodes, now)| {
+                let fault = match now {
                     None => RotationFault::RingLost,
                     Some(now) if now.error.is_none() && now.nodes < nodes => {
                         RotationFault::NodeLost

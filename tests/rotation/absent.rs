@@ -301,3 +301,49 @@ async fn wait_does_not_forget_that_the_new_key_is_in_use() {
         assert_eq!(error.to_string().contains("cannot rejoin"), past, "{error}");
     }
 }
+
+/// The WAN as servers of these datacenters list it: so many of three nodes have answered.
+fn wans<const N: usize>(
+    seen: [(&str, usize); N],
+    keys: &[u8],
+) -> Result<KeyringReply, OperatorError> {
+    let keys: Vec<_> = keys.iter().copied().map(key).collect();
+    let rings = seen.map(|(datacenter, answered)| {
+        let mut report = RingReport::new(3);
+        for _ in 0..answered {
+            report.holds(&keys);
+        }
+        RingOutcome::new(datacenter, Pool::Wan, report)
+    });
+    let rings = rings.into();
+    Ok(KeyringReply { rings })
+}
+
+#[tokio::test(start_paused = true)]
+async fn wan_that_two_servers_list_differently_is_one_ring() {
+    let rings = Scripted::new([
+        // A node is late for the server of dc2.
+        wans([("dc1", 3), ("dc2", 2)], &[1]),
+        wans([("dc1", 3)], &[1]),
+        wans([("dc1", 3)], &[1, 3]),
+        wans([("dc1", 3)], &[3, 1]),
+        wans([("dc1", 3)], &[3]),
+    ]);
+    let options = RotationOptions::default().absent(Absent::Wait(Duration::from_secs(60)));
+    let mut seen = Seen::default();
+    let new_key = key(3);
+    let rotation = rotate_with(&rings, &new_key, &options, |event| seen.see(event));
+    assert_eq!(rotation.await.unwrap().rings.len(), 1);
+    assert_eq!(seen.waits, 1);
+}
+
+#[tokio::test]
+async fn listing_without_rings_is_no_success() {
+    let rings = Scripted::new([Ok(KeyringReply::default())]);
+    let options = RotationOptions::default();
+    let error = rotate_with(&rings, &key(3), &options, |_| {}).await;
+    let error = error.unwrap_err();
+    let unconfirmed = (RotationStep::Look, RotationFault::Unconfirmed);
+    assert_eq!((error.step, error.reason), unconfirmed);
+    assert_eq!(rings.changes.lock().unwrap().len(), 0);
+}
