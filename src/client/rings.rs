@@ -10,7 +10,7 @@ use super::error::ClientError;
 use super::operator::OperatorClient;
 use super::replies::RingListing;
 use crate::error::{ErrorKind, KeyringReply, OperatorError, Outcome, RingOutcome};
-use crate::keyring::{KeyChange, NodeMessage, Pool, RingReport};
+use crate::keyring::{KeyChange, NodeFailure, NodeMessage, Pool, RingFailure, RingReport};
 use crate::rotation::{RingMembers, Rings};
 use crate::timer::{Timer, TokioTimer};
 use crate::types::NodeName;
@@ -199,21 +199,50 @@ fn reply(result: Result<Vec<RingListing>, ClientError>) -> Result<KeyringReply, 
     Ok(KeyringReply { rings })
 }
 
+/// The beginning of the message of a node that listed only some of its keys: Serf's
+/// words, which also our servers use.
+const TRUNCATED: &str = "truncated key list";
+
+/// Returns how many nodes have answered, and how many of them with a failure: by the text
+/// of the ring's error, if it has the numbers. Else every node has answered that is not
+/// named as silent.
+fn counts(ring: &RingListing) -> (usize, usize) {
+    let failure = ring.error.as_deref().and_then(RingFailure::parse);
+    let errors = match failure {
+        Some(RingFailure::Failed { errors, .. }) => errors,
+        _ => 0,
+    };
+    let with_some_key = || ring.keys.iter().map(|(_, nodes)| nodes).max();
+    let responses = match failure {
+        Some(RingFailure::Silent { responses, .. }) => responses,
+        _ if ring.silent.len() < RingReport::NAMED => ring.nodes.saturating_sub(ring.silent.len()),
+        // More may be silent than are named.
+        _ => errors.saturating_add(with_some_key().unwrap_or_default()),
+    };
+    let responses = responses.min(ring.nodes);
+    (responses, errors.min(responses))
+}
+
 impl From<RingListing> for RingOutcome {
-    /// Counts every node that is not known to be silent as one that answered.
     fn from(ring: RingListing) -> Self {
         let mut report = RingReport::new(ring.nodes);
-        report.responses = ring.nodes.saturating_sub(ring.silent.len());
+        (report.responses, report.errors) = counts(&ring);
+        let is_cut = |text: &str| text.starts_with(TRUNCATED);
+        let whole = ring.messages.values().filter(|text| !is_cut(text)).count();
         report.silent = ring.silent;
         report.absent = ring.absent;
         report.keys = ring.keys;
         report.primary_keys = ring.primary_keys;
         for (node, text) in ring.messages {
-            // Serf's words, which also our servers use.
-            if text.starts_with("truncated key list") {
+            let message = if is_cut(&text) {
                 report.truncated += 1;
-            }
-            report.messages.insert(node, NodeMessage::Note(text));
+                NodeMessage::Note(text)
+            } else if whole == report.errors {
+                NodeMessage::Failed(NodeFailure::Other(text))
+            } else {
+                NodeMessage::Note(text)
+            };
+            report.messages.insert(node, message);
         }
         let outcome = ring.outcome.unwrap_or(Outcome::NotApplied);
         let error = ring
@@ -260,4 +289,57 @@ pub(super) struct Member {
 impl Member {
     pub(super) const ALIVE: i64 = 1;
     pub(super) const FAILED: i64 = 4;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ring of 300 nodes, 200 of which have the key, as a server lists it.
+    fn listed(silent: usize, error: &str) -> RingReport {
+        let silent: Vec<_> = (0..silent).map(|node| format!("node-{node}")).collect();
+        let ring = serde_json::json!({
+            "WAN": false,
+            "Datacenter": "dc1",
+            "Keys": {"0eK8RjnsGC/+I1fJErQsBA==": 200},
+            "NumNodes": 300,
+            "Silent": silent,
+            "Messages": {"node-1": "disk full"},
+            "Error": error,
+        });
+        let ring: RingListing = serde_json::from_value(ring).unwrap();
+        RingOutcome::from(ring).report.unwrap()
+    }
+
+    #[test]
+    fn silent_nodes_that_are_not_named_have_not_answered() {
+        for (silent, error, responses, errors) in [
+            (100, "200/300 nodes reported success", 200, 0),
+            (99, "1/300 nodes reported failure", 201, 1),
+            (100, "1/300 nodes reported failure", 201, 1),
+            (100, "no answer from the LAN pool within 5000 ms", 200, 0),
+            (2, "no answer from the LAN pool within 5000 ms", 298, 0),
+            // Another server may send anything.
+            (0, "301/300 nodes reported success", 300, 0),
+            (
+                0,
+                "18446744073709551615/300 nodes reported failure",
+                300,
+                300,
+            ),
+            (
+                100,
+                "18446744073709551615/300 nodes reported failure",
+                300,
+                300,
+            ),
+            (0, "-1/300 nodes reported success", 300, 0),
+        ] {
+            let report = listed(silent, error);
+            let counts = (report.responses, report.errors);
+            assert_eq!(counts, (responses, errors), "{error}");
+            let failures = report.failures().count();
+            assert_eq!(failures, usize::from(errors == 1), "{error}");
+        }
+    }
 }

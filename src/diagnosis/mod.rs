@@ -166,7 +166,7 @@ pub enum FindingKind {
     GossipNotInRaft,
     /// The servers of a datacenter could not be asked.
     DatacenterUnreachable,
-    /// A ring could not be asked.
+    /// A ring could not be asked, or the call failed after all nodes had answered.
     RingUnreachable,
     /// Nodes of a ring did not answer.
     NodeSilent,

@@ -109,16 +109,26 @@ fn state(ring: &RingOutcome) -> RingKeys {
 fn find(ring: &RingOutcome, findings: &mut Findings) {
     let at = Some(&ring.datacenter);
     let name = format!("the ring {} ({})", ring.datacenter, ring.pool);
-    if let Some(error) = &ring.error {
-        let kind = match error.kind() {
-            ErrorKind::EncryptionOff => EncryptionOff,
-            _ => RingUnreachable,
-        };
-        let message = format!("{name} could not be asked: {error}");
-        let next = "check that a server of that datacenter is up, reachable and new enough";
-        findings.add((Critical, kind), at, None, message, next);
+    let Some(report) = &ring.report else {
+        if let Some(error) = &ring.error {
+            let kind = match error.kind() {
+                ErrorKind::EncryptionOff => EncryptionOff,
+                _ => RingUnreachable,
+            };
+            let message = format!("{name} could not be asked: {error}");
+            let next = "check that a server of that datacenter is up, reachable and new enough";
+            findings.add((Critical, kind), at, None, message, next);
+        }
+        return;
+    };
+    // Else the findings about its nodes tell why it is not whole.
+    if let Some(error) = &ring.error
+        && report.failure().is_none()
+    {
+        let message = format!("{name} failed after all nodes had answered: {error}");
+        let next = "look into the log of the server that asked it";
+        findings.add((Warning, RingUnreachable), at, None, message, next);
     }
-    let Some(report) = &ring.report else { return };
     let nodes = report.nodes;
     let silent = nodes.saturating_sub(report.responses);
     if silent > 0 {
@@ -196,12 +206,11 @@ fn find_errors(
         .map(|(node, failure)| format!("{node}: {failure}"))
         .collect();
     if !others.is_empty() || report.failures().count() < report.errors {
-        let message = format!(
-            "{} of {} nodes of {name} answered with an error: {}",
-            report.errors,
-            report.nodes,
-            names(&others)
-        );
+        let (errors, nodes) = (report.errors, report.nodes);
+        let mut message = format!("{errors} of {nodes} nodes of {name} answered with an error");
+        if !others.is_empty() {
+            message += &format!(": {}", names(&others));
+        }
         let next = "look into the logs of these nodes";
         findings.add((Warning, NodeError), at, None, message, next);
     }

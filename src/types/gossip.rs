@@ -422,6 +422,27 @@ pub enum RingFailure {
     },
 }
 
+#[cfg(feature = "client")]
+impl RingFailure {
+    /// Reads the text of a failure.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (counts, result) = text.split_once(" nodes reported ")?;
+        let (count, nodes) = counts.split_once('/')?;
+        let (count, nodes) = (count.parse().ok()?, nodes.parse().ok()?);
+        match result {
+            "failure" => Some(RingFailure::Failed {
+                errors: count,
+                nodes,
+            }),
+            "success" => Some(RingFailure::Silent {
+                responses: count,
+                nodes,
+            }),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

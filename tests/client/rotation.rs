@@ -430,3 +430,24 @@ async fn servers_ask_each_other_for_their_views_over_http() {
         [unreachable, FindingKind::NoFailureTolerance]
     );
 }
+
+#[tokio::test]
+async fn silent_node_is_a_warning_over_http_too() {
+    let federation = builder().build();
+    federation.inject(Fault::node("bob", Pool::Lan, NodeFault::Silent));
+    let client = serve(&federation, "alice", Dialect::Precise).await;
+    let messages = |diagnosis: &Diagnosis| -> Vec<_> {
+        let findings = diagnosis.findings.iter();
+        let of_rings = findings.filter(|it| {
+            let kinds = [FindingKind::NodeSilent, FindingKind::RingUnreachable];
+            kinds.contains(&it.kind)
+        });
+        of_rings.map(|it| it.message.clone()).collect()
+    };
+    let expected = ["1 of 3 nodes of the ring dc1 (LAN) did not answer: bob"];
+    let by_server = client.diagnosis().await.unwrap();
+    assert_eq!(messages(&by_server), expected);
+    let by_client = Servers::new([client]).diagnose().await;
+    assert_eq!(messages(&by_client), expected);
+    assert_eq!(by_client.rings[1].responses, 2);
+}

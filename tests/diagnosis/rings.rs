@@ -1,5 +1,8 @@
 //! The findings about the gossip rings, and about servers in only one of Raft and gossip.
 
+use cluster_operator::keyring::{GossipQuery, KeyChange, NodeFailure, NodeKeys};
+use cluster_operator::{KeyringBackend, NodeName};
+
 use super::*;
 
 #[tokio::test]
@@ -136,21 +139,76 @@ async fn gossip_in_clear_text_is_found() {
     assert_eq!(off.count(), 3, "{:?}", diagnosis.findings);
 }
 
+/// A ring of `a` and `b` that fails after so many of them have answered.
+struct Broken {
+    ring: MockKeyring,
+    answered: usize,
+}
+
+#[async_trait]
+impl KeyringBackend for Broken {
+    fn pool(&self) -> &Pool {
+        self.ring.pool()
+    }
+
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        let nodes = ["a", "b"].map(NodeName::from);
+        query.answers.asking(nodes.clone());
+        for node in &nodes[..self.answered] {
+            query.answers.answered(node, Ok(NodeKeys::ring([key(1)])));
+        }
+        Err(OperatorError::backend("disk full"))
+    }
+
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.ring.change(change, query).await
+    }
+}
+
+#[tokio::test]
+async fn ring_with_answers_is_not_said_to_be_unasked() {
+    for (answered, severity, kind, message) in [
+        (
+            1,
+            Severity::Warning,
+            FindingKind::NodeSilent,
+            "1 of 2 nodes of the ring dc1 (LAN) did not answer: b",
+        ),
+        (
+            2,
+            Severity::Warning,
+            FindingKind::RingUnreachable,
+            "the ring dc1 (LAN) failed after all nodes had answered: disk full",
+        ),
+    ] {
+        let ring = MockKeyring::new(Pool::Lan, key(1), ["a", "b"]);
+        let service = OperatorService::builder("dc1")
+            .keyring(Broken { ring, answered })
+            .authorizer(AllowAll)
+            .build()
+            .unwrap();
+        let diagnosis = service.diagnose(&Caller::anonymous()).await.unwrap();
+        let [found] = &diagnosis.findings[..] else {
+            panic!("{diagnosis:#?}");
+        };
+        assert_eq!((found.severity, found.kind), (severity, kind));
+        assert_eq!(found.message, message);
+        let error = diagnosis.rings[0].error.as_deref();
+        assert_eq!(error, Some("disk full"));
+    }
+}
+
 #[tokio::test]
 async fn node_that_answers_with_an_error_is_found() {
-    struct Broken(MockKeyring);
+    struct Refusing(MockKeyring);
 
     #[async_trait]
-    impl cluster_operator::KeyringBackend for Broken {
+    impl KeyringBackend for Refusing {
         fn pool(&self) -> &Pool {
             self.0.pool()
         }
 
-        async fn list(
-            &self,
-            query: &cluster_operator::keyring::GossipQuery,
-        ) -> Result<(), OperatorError> {
-            use cluster_operator::keyring::NodeFailure;
+        async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
             query.answers.asking(["a".into()]);
             let failure = NodeFailure::Other("disk full".into());
             query.answers.answered(&"a".into(), Err(failure));
@@ -159,15 +217,15 @@ async fn node_that_answers_with_an_error_is_found() {
 
         async fn change(
             &self,
-            change: &cluster_operator::keyring::KeyChange,
-            query: &cluster_operator::keyring::GossipQuery,
+            change: &KeyChange,
+            query: &GossipQuery,
         ) -> Result<(), OperatorError> {
             self.0.change(change, query).await
         }
     }
 
     let service = OperatorService::builder("dc1")
-        .keyring(Broken(MockKeyring::new(Pool::Lan, key(1), ["a"])))
+        .keyring(Refusing(MockKeyring::new(Pool::Lan, key(1), ["a"])))
         .authorizer(AllowAll)
         .build()
         .unwrap();
