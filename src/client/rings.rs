@@ -174,16 +174,19 @@ impl Rings for Servers {
     }
 }
 
-/// Adds the rings of another server. A ring of a datacenter is the same at each server;
-/// the WAN ring, which has the name of the asked server's datacenter, need not be.
+/// Adds the rings of another server. A ring of a datacenter is the same at each server,
+/// and one that did not reach it knows nothing; the WAN ring, which has the name of the
+/// asked server's datacenter, need not be the same.
 pub(super) fn add(all: &mut KeyringReply, reply: KeyringReply) {
     for ring in reply.rings {
-        let is_known = all.rings.iter().any(|known| match ring.pool {
+        let known = all.rings.iter_mut().find(|known| match ring.pool {
             Pool::Wan => known.pool == Pool::Wan && known.report == ring.report,
             _ => (&known.datacenter, &known.pool) == (&ring.datacenter, &ring.pool),
         });
-        if !is_known {
-            all.rings.push(ring);
+        match known {
+            Some(known) if known.report.is_none() && ring.report.is_some() => *known = ring,
+            Some(_) => {}
+            None => all.rings.push(ring),
         }
     }
 }

@@ -8,10 +8,10 @@ use axum::routing::get;
 use cluster_operator::client::{OperatorClient, Servers};
 use cluster_operator::consul::Dialect;
 use cluster_operator::diagnosis::{Diagnosis, FindingKind, Health, ServerState};
-use cluster_operator::mock::{Fault, MockFederation, MockFederationBuilder, NodeFault};
+use cluster_operator::mock::{Calls, Fault, MockFederation, MockFederationBuilder, NodeFault};
 use cluster_operator::raft::PeerSelector;
 use cluster_operator::rotation::{
-    Absent, RotationEvent, RotationFault, RotationOptions, RotationStep, Unverified, repair,
+    Absent, Rings, RotationEvent, RotationFault, RotationOptions, RotationStep, Unverified, repair,
     rotate_with,
 };
 use cluster_operator::server::OperatorHttp;
@@ -429,6 +429,22 @@ async fn servers_ask_each_other_for_their_views_over_http() {
         kinds(&diagnosis),
         [unreachable, FindingKind::NoFailureTolerance]
     );
+}
+
+#[tokio::test]
+async fn own_server_of_a_datacenter_is_asked_for_its_ring() {
+    let federation = builder().build();
+    federation.inject(Fault::refuse(Calls::all().from("alice").to("dave")));
+    let alice = serve(&federation, "alice", Dialect::Precise).await;
+    let dave = serve(&federation, "dave", Dialect::Precise).await;
+    // In both orders.
+    for servers in [[alice.clone(), dave.clone()], [dave, alice]] {
+        let listed = Servers::new(servers).list().await.unwrap();
+        let dc2 = listed.rings.iter().filter(|ring| ring.datacenter == "dc2");
+        let dc2: Vec<_> = dc2.filter(|ring| ring.pool == Pool::Lan).collect();
+        assert_eq!(dc2.len(), 1);
+        assert!(dc2[0].is_confirmed(), "{:?}", dc2[0]);
+    }
 }
 
 #[tokio::test]
