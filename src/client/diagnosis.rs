@@ -16,7 +16,9 @@ impl Servers {
     /// A server that cannot be asked is a [finding](crate::diagnosis::Finding), and the
     /// rest stays. Give all servers, since over HTTP a server cannot ask the others for
     /// their views. Consul shows neither the term nor the last log position of a server,
-    /// and which servers are up only to a token that may read nodes.
+    /// and which servers are up only to a token that may read nodes. Each server shows
+    /// its own datacenter, whatever [datacenter](OperatorClient::in_datacenter) its client
+    /// has.
     ///
     /// Ask a server with this library for its own
     /// [diagnosis](OperatorClient::diagnosis) first: it sees more.
@@ -70,6 +72,8 @@ struct Observed {
 
 impl Observed {
     async fn ask(client: &OperatorClient) -> Self {
+        // Neither rings nor members can be asked for by datacenter.
+        let client = &client.in_own_datacenter();
         let view = client.raft_configuration(Consistency::Stale).await;
         let mut view = view.map(ServerView::from).map_err(OperatorError::from);
         let mut listing = client.list().await;

@@ -134,6 +134,14 @@ impl OperatorClient {
         self
     }
 
+    /// The same client for the server's own datacenter.
+    pub(super) fn in_own_datacenter(&self) -> Self {
+        OperatorClient {
+            datacenter: None,
+            ..self.clone()
+        }
+    }
+
     /// Sets how many other nodes relay each gossip node's answer as well. Consul 0.7
     /// ignores it.
     #[must_use]

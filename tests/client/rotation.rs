@@ -467,3 +467,14 @@ async fn silent_node_is_a_warning_over_http_too() {
     assert_eq!(messages(&by_client), expected);
     assert_eq!(by_client.rings[1].responses, 2);
 }
+
+#[tokio::test]
+async fn diagnosis_does_not_mix_datacenters() {
+    let federation = builder().build();
+    let alice = consul(&federation, "alice", "dc1", Dialect::Consul1_10).await;
+    let diagnosis = Servers::new([alice.in_datacenter("dc2")]).diagnose().await;
+    let [dc1] = &diagnosis.datacenters[..] else {
+        panic!("{diagnosis:?}");
+    };
+    assert_eq!((dc1.name.as_str(), dc1.voters), ("dc1", 3));
+}
