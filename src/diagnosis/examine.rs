@@ -24,6 +24,15 @@ impl Observations {
     /// Returns the state of the federation, and what is wrong with it.
     pub(crate) fn examine(self) -> Diagnosis {
         let mut findings = Findings::default();
+        if self.datacenters.is_empty() && self.rings.is_none() {
+            findings.add(
+                (Severity::Critical, FindingKind::DatacenterUnreachable),
+                None,
+                None,
+                "no server was asked",
+                "name the servers of the federation",
+            );
+        }
         let gossip = Gossip::new(self.rings.as_ref());
         let datacenters = self.datacenters.iter();
         let datacenters = datacenters

@@ -80,6 +80,15 @@ pub(super) fn examine(
             return Vec::new();
         }
     };
+    if reply.rings.is_empty() {
+        findings.add(
+            (Critical, RingUnreachable),
+            None,
+            None,
+            "no gossip ring is listed",
+            "check that the asked server takes part in the gossip",
+        );
+    }
     for ring in &reply.rings {
         find(ring, findings);
     }

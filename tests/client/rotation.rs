@@ -432,6 +432,35 @@ async fn servers_ask_each_other_for_their_views_over_http() {
 }
 
 #[tokio::test]
+async fn no_server_is_neither_rotated_nor_healthy() {
+    let nobody = Servers::new([]);
+    let options = RotationOptions::default();
+    let error = rotate_with(&nobody, &key(2), &options, |_| {}).await;
+    assert_eq!(error.unwrap_err().reason, RotationFault::Unconfirmed);
+    let diagnosis = nobody.diagnose().await;
+    assert!(!diagnosis.is_healthy());
+    assert_eq!(diagnosis.findings.len(), 1, "{:?}", diagnosis.findings);
+}
+
+#[tokio::test]
+async fn server_that_lists_no_ring_is_not_healthy() {
+    let federation = builder().build();
+    let endpoints = OperatorHttp::new(federation.service("alice"));
+    let app = Router::new()
+        .route(
+            "/v1/operator/keyring",
+            get(|| std::future::ready(axum::Json(json!(null)))),
+        )
+        .fallback_service(endpoints);
+    let client = start(app).await;
+    let options = RotationOptions::default();
+    let error = rotate_with(&client, &key(2), &options, |_| {}).await;
+    assert_eq!(error.unwrap_err().step, RotationStep::Look);
+    let diagnosis = Servers::new([client]).diagnose().await;
+    assert!(kinds(&diagnosis).contains(&FindingKind::RingUnreachable));
+}
+
+#[tokio::test]
 async fn own_server_of_a_datacenter_is_asked_for_its_ring() {
     let federation = builder().build();
     federation.inject(Fault::refuse(Calls::all().from("alice").to("dave")));
