@@ -100,7 +100,7 @@ impl Inner {
             let target = Target::Datacenter(name.clone());
             let operation = Operation::ServerViews;
             let reply = self.ask_other(&target, operation, Some(name.clone()), call, budget);
-            match reply.await? {
+            match reply.await.map_err(OperatorError::bounded)? {
                 OperatorReply::ServerViews(asked) => Ok(AskedServer::bounded(asked)),
                 _ => Err(mismatched()),
             }

@@ -326,3 +326,22 @@ async fn peer_that_cannot_answer_is_a_finding() {
         assert_eq!(diagnosis.rings, []);
     }
 }
+
+#[tokio::test]
+async fn error_of_another_datacenter_is_bounded() {
+    let long = "x".repeat(100_000);
+    let peers = MockPeers::new().with_answer(Target::Datacenter("dc2".into()), move |_| {
+        let error = OperatorError::backend(long.clone());
+        std::future::ready(Err(error))
+    });
+    let service = OperatorService::builder("dc1")
+        .raft(Fixed(view("a")))
+        .authorizer(AllowAll)
+        .peers(peers)
+        .build()
+        .unwrap();
+    let diagnosis = service.diagnose(&Caller::anonymous()).await.unwrap();
+    let found = one(&diagnosis, FindingKind::DatacenterUnreachable);
+    assert!(found.message.len() < 5000, "{}", found.message.len());
+    assert_eq!(found.datacenter, Some("dc2".into()));
+}
