@@ -7,7 +7,7 @@ use crate::error::{KeyringReply, OperatorError, RingOutcome};
 use crate::keyring::Pool;
 use crate::raft::Consistency;
 use crate::rotation::Rings;
-use crate::types::DatacenterName;
+use crate::types::{DatacenterName, QuorumGuard};
 
 impl Servers {
     /// Asks each server for its own view of Raft, and for the keys of all rings, and
@@ -59,7 +59,12 @@ impl Servers {
                 (None | Some(Err(_)), listing) => Some(listing),
             };
         }
-        Observations { datacenters, rings }.examine()
+        Observations {
+            datacenters,
+            rings,
+            guard: QuorumGuard::default(),
+        }
+        .examine()
     }
 }
 

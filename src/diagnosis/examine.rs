@@ -3,8 +3,7 @@
 use super::rings::Gossip;
 use super::{AskedServer, Diagnosis, Finding, FindingKind, Severity};
 use crate::error::{ErrorKind, KeyringReply, OperatorError};
-
-use crate::types::DatacenterName;
+use crate::types::{DatacenterName, QuorumGuard};
 
 /// What the servers and the rings answered.
 pub(crate) struct Observations {
@@ -12,6 +11,8 @@ pub(crate) struct Observations {
     pub(crate) datacenters: Vec<ObservedDatacenter>,
     /// The rings; `None` if the server has no gossip.
     pub(crate) rings: Option<Result<KeyringReply, OperatorError>>,
+    /// The quorum guard of the service that asked, which the others are taken to have too.
+    pub(crate) guard: QuorumGuard,
 }
 
 /// The servers of a datacenter, each with its own view.
@@ -36,7 +37,7 @@ impl Observations {
         let gossip = Gossip::new(self.rings.as_ref());
         let datacenters = self.datacenters.iter();
         let datacenters = datacenters
-            .map(|datacenter| super::raft::examine(datacenter, &gossip, &mut findings))
+            .map(|datacenter| super::raft::examine(datacenter, self.guard, &gossip, &mut findings))
             .collect();
         let rings = super::rings::examine(self.rings, &mut findings);
         let mut findings = findings.0;

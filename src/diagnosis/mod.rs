@@ -18,7 +18,7 @@
 //!         "Datacenter": "dc1",
 //!         "Subject": "8c2562c7-df78-bf89-3010-e31384d0b5f2",
 //!         "Message": "voter carol at 10.0.0.3:8300 has failed",
-//!         "NextStep": "start it, or remove it: that would leave 2 voters, 2 of them up, of which 0 may fail"
+//!         "NextStep": "start it, or remove it as raft/removal-plan shows: that would leave 2 of 2 voters up, of which 0 may fail"
 //!     }],
 //!     "Datacenters": [{
 //!         "Name": "dc1",

@@ -6,8 +6,7 @@ use super::servers::{Raft, order};
 use super::view::title;
 use super::{AskedServer, DatacenterState, FindingKind, Health, ServerState, Severity};
 use crate::error::{ErrorKind, OperatorError};
-use crate::raft::Proof;
-use crate::types::{DatacenterName, ServerId};
+use crate::types::{DatacenterName, QuorumGuard, RemovalVerdict, ServerId, VoterCount};
 
 use FindingKind::{
     ChangeUnfinished, ConfigurationDiffers, DatacenterUnreachable, DeadServer, DeadVoter,
@@ -20,6 +19,7 @@ use Severity::{Critical, Info, Warning};
 /// Examines a datacenter.
 pub(super) fn examine(
     observed: &ObservedDatacenter,
+    guard: QuorumGuard,
     gossip: &Gossip<'_>,
     findings: &mut Findings,
 ) -> DatacenterState {
@@ -41,7 +41,7 @@ pub(super) fn examine(
             return state;
         }
     };
-    let Some(raft) = Raft::new(name, asked) else {
+    let Some(raft) = Raft::new(name, asked, guard) else {
         nothing_seen(name, asked, findings, &mut state);
         return state;
     };
@@ -51,9 +51,10 @@ pub(super) fn examine(
     raft.find_differences(findings);
     raft.find_missing_in_gossip(gossip, findings);
 
-    state.voters = raft.voters();
-    state.quorum = Proof::Majority.needed(raft.voters());
-    state.failure_tolerance = raft.up().saturating_sub(state.quorum);
+    let voters = raft.voters();
+    state.voters = voters.voters;
+    state.quorum = voters.quorum;
+    state.failure_tolerance = voters.failure_tolerance;
     state.leader = raft.leader().cloned();
     state.servers = raft.servers;
     state
@@ -165,8 +166,12 @@ impl Raft<'_> {
     }
 
     fn find_no_leader(&self, findings: &mut Findings) {
-        let (voters, up) = (self.voters(), self.up());
-        let needed = Proof::Majority.needed(voters);
+        let VoterCount {
+            voters,
+            quorum: needed,
+            alive: up,
+            ..
+        } = self.voters();
         let failed = self.servers.iter();
         let failed = failed.filter(|server| server.voter && server.health == Health::Failed);
         let failed: Vec<_> = failed.map(|server| self.title(&server.id)).collect();
@@ -233,8 +238,12 @@ impl Raft<'_> {
 
     fn find_failed(&self, findings: &mut Findings) {
         let at = Some(self.name);
-        let (voters, up) = (self.voters(), self.up());
-        let needed = Proof::Majority.needed(voters);
+        let VoterCount {
+            voters,
+            quorum: needed,
+            alive: up,
+            ..
+        } = self.voters();
         for server in &self.servers {
             let (id, name) = (&server.id, self.title(&server.id));
             let cut_off = server.health == Health::Failed && server.answered;
@@ -252,7 +261,7 @@ impl Raft<'_> {
                 let severity = if up <= needed { Critical } else { Warning };
                 let message = format!("voter {name} at {} has failed", server.address);
                 let next = match self.leader() {
-                    Some(_) => format!("start it, or remove it: {}", removed(voters, up)),
+                    Some(_) => self.ways_to_remove(server),
                     None => "start it: it cannot be removed while no server leads".into(),
                 };
                 findings.add((severity, DeadVoter), at, Some(id.as_str()), message, next);
@@ -285,6 +294,41 @@ impl Raft<'_> {
                 "use a token that may read nodes, or look at the members of the gossip",
             );
         }
+    }
+
+    /// Returns the next step for a failed voter, as the plan of its removal tells.
+    fn ways_to_remove(&self, server: &ServerState) -> String {
+        let plan = self.plan(server);
+        if plan.verdict() == RemovalVerdict::LastVoter {
+            return "start it: the last voter cannot be removed".into();
+        }
+        if !plan.is_allowed() {
+            return format!("start it{}", plan.ways_around());
+        }
+        let replace = match plan.replacements().first() {
+            Some(with) => format!("start it, replace it with {with} in one change,"),
+            None => "start it,".into(),
+        };
+        let VoterCount {
+            voters,
+            quorum,
+            alive,
+            failure_tolerance,
+        } = plan.after();
+        let then = if alive < quorum {
+            format!("and {quorum} are needed")
+        } else {
+            format!("of which {failure_tolerance} may fail")
+        };
+        // Consul has no plans.
+        let planned = if self.reference.id.is_some() {
+            " as raft/removal-plan shows"
+        } else {
+            ""
+        };
+        format!(
+            "{replace} or remove it{planned}: that would leave {alive} of {voters} voters up, {then}"
+        )
     }
 
     fn find_unanswered(&self, findings: &mut Findings) {
@@ -374,18 +418,6 @@ impl Raft<'_> {
                 findings.add((Warning, GossipNotInRaft), at, Some(node), message, next);
             }
         }
-    }
-}
-
-/// Says what the removal of a failed voter would leave.
-fn removed(voters: usize, up: usize) -> String {
-    let stay = voters.saturating_sub(1);
-    let needed = Proof::Majority.needed(stay);
-    match up.checked_sub(needed) {
-        Some(tolerance) if stay > 0 => format!(
-            "that would leave {stay} voters, {up} of them up, of which {tolerance} may fail"
-        ),
-        _ => format!("that would leave {stay} voters, {up} of them up, and {needed} are needed"),
     }
 }
 

@@ -6,12 +6,13 @@ use super::examine::is_unreachable;
 use super::view::{SeenServer, ServerView, title};
 use super::{AskedServer, Health, ServerState};
 use crate::raft::{LogPosition, Proof};
-use crate::types::{DatacenterName, ServerId};
+use crate::types::{DatacenterName, QuorumGuard, RemovalPlan, ServerId, VoterCount, count};
 
 /// The Raft of a datacenter as its servers see it.
 pub(super) struct Raft<'a> {
     pub(super) name: &'a DatacenterName,
     pub(super) asked: &'a [AskedServer],
+    guard: QuorumGuard,
     /// The views of the servers that answered.
     pub(super) views: Vec<&'a ServerView>,
     /// The view that decides which servers there are.
@@ -23,7 +24,11 @@ pub(super) struct Raft<'a> {
 
 impl<'a> Raft<'a> {
     /// Returns `None` if no server has shown its view.
-    pub(super) fn new(name: &'a DatacenterName, asked: &'a [AskedServer]) -> Option<Self> {
+    pub(super) fn new(
+        name: &'a DatacenterName,
+        asked: &'a [AskedServer],
+        guard: QuorumGuard,
+    ) -> Option<Self> {
         let views = asked.iter().filter_map(|it| it.view.as_ref().ok());
         let views: Vec<_> = views.collect();
         let leaders = leaders(&views);
@@ -31,6 +36,7 @@ impl<'a> Raft<'a> {
         let mut raft = Raft {
             name,
             asked,
+            guard,
             views,
             reference,
             leaders,
@@ -107,20 +113,55 @@ impl<'a> Raft<'a> {
         }
     }
 
-    pub(super) fn voters(&self) -> usize {
-        self.servers.iter().filter(|server| server.voter).count()
+    /// Counts the voters. One of unknown health counts as up.
+    pub(super) fn voters(&self) -> VoterCount {
+        let voters = self.servers.iter().filter(|server| server.voter);
+        count(
+            voters.map(|server| (&server.id, server.health.alive())),
+            true,
+        )
     }
 
-    /// The number of voters that have not failed.
-    pub(super) fn up(&self) -> usize {
-        let up = |server: &&ServerState| server.voter && server.health != Health::Failed;
-        self.servers.iter().filter(up).count()
+    /// Plans the removal of a server, as the service would if all servers were as healthy
+    /// as they seem.
+    pub(super) fn plan(&self, server: &ServerState) -> RemovalPlan {
+        let ids = |voter, alive: &[Option<bool>]| {
+            let servers = self.servers.iter().filter(|it| it.voter == voter);
+            let servers = servers.filter(|it| alive.contains(&it.health.alive()));
+            servers.map(|it| it.id.clone()).collect::<Vec<_>>()
+        };
+        RemovalPlan {
+            id: server.id.clone(),
+            address: server.address.clone(),
+            leads: server.leader,
+            version: self.reference.version,
+            term: self.reference.term,
+            guard: self.guard,
+            healthy: ids(true, &[Some(true)]),
+            unhealthy: ids(true, &[Some(false)]),
+            unknown: ids(true, &[None]),
+            // Consul cannot replace servers.
+            replacements: match self.reference.id {
+                Some(_) => ids(false, &[Some(true), None]),
+                None => Vec::new(),
+            },
+        }
     }
 
     pub(super) fn title<'b>(&'b self, id: &'b ServerId) -> &'b str {
         match self.reference.get(id) {
             Some(seen) => title(&seen.server),
             None => id.as_str(),
+        }
+    }
+}
+
+impl Health {
+    fn alive(self) -> Option<bool> {
+        match self {
+            Health::Healthy => Some(true),
+            Health::Failed => Some(false),
+            Health::Unknown => None,
         }
     }
 }

@@ -90,7 +90,13 @@ impl Inner {
             });
         }
         datacenters.extend(remote);
-        Ok(Observations { datacenters, rings }.examine())
+        let guard = self.quorum_guard;
+        Ok(Observations {
+            datacenters,
+            rings,
+            guard,
+        }
+        .examine())
     }
 
     /// Asks the other datacenters for the views of their servers.

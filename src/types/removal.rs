@@ -275,7 +275,8 @@ impl RemovalPlan {
     }
 }
 
-fn count<'a>(
+/// Counts voters, each of which is alive, is not, or is unknown.
+pub(crate) fn count<'a>(
     voters: impl Iterator<Item = (&'a ServerId, Option<bool>)>,
     unknown_are_alive: bool,
 ) -> VoterCount {

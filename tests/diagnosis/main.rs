@@ -20,7 +20,7 @@ use cluster_operator::mock::{
 use cluster_operator::peers::Target;
 use cluster_operator::raft::{
     ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, PeerSelector, PendingChange,
-    RaftMember, RaftView, Removal, ServerStatus,
+    QuorumGuard, RaftMember, RaftView, Removal, ServerStatus,
 };
 use cluster_operator::service::Caller;
 use cluster_operator::{

@@ -77,7 +77,8 @@ async fn dead_voter_comes_with_what_its_removal_would_do() {
     assert_eq!(dead.message, "voter carol at 127.0.0.3:8300 has failed");
     assert_eq!(
         dead.next_step,
-        "start it, or remove it: that would leave 2 voters, 2 of them up, of which 0 may fail"
+        "start it, or remove it as raft/removal-plan shows: that would leave 2 of 2 voters up, of which \
+         0 may fail"
     );
     let tolerance = one(&diagnosis, FindingKind::NoFailureTolerance);
     assert_eq!(tolerance.severity, Severity::Warning);
@@ -324,6 +325,66 @@ async fn peer_that_cannot_answer_is_a_finding() {
             "{wrong:?}"
         );
         assert_eq!(diagnosis.rings, []);
+    }
+}
+
+/// Diagnoses at `a`, which leads under this guard, while `c` is down. `n` has no vote.
+async fn diagnose_dead_voter(guard: QuorumGuard, voters: &[&str]) -> Finding {
+    let voter = |name: &&str| RaftMember::voter(*name, format!("{name}:8300"));
+    let members = voters.iter().map(voter);
+    let members = members.chain([RaftMember::nonvoter("n", "n:8300")]);
+    let mut view = view("a");
+    view.membership = Arc::new(Membership::new(members));
+    let servers = view.membership.servers.iter();
+    view.status = servers
+        .map(|server| {
+            let status = ServerStatus::unknown().with_name(server.id.as_str());
+            status.with_alive(server.id != "c")
+        })
+        .collect();
+    let service = OperatorService::builder("dc1")
+        .raft(Fixed(view))
+        .quorum_guard(guard)
+        .peers(MockPeers::new())
+        .authorizer(AllowAll)
+        .build()
+        .unwrap();
+    let diagnosis = service.diagnose(&Caller::anonymous()).await.unwrap();
+    one(&diagnosis, FindingKind::DeadVoter).clone()
+}
+
+#[tokio::test]
+async fn dead_voter_comes_with_what_the_quorum_guard_allows() {
+    use QuorumGuard::{Margin, Quorum};
+
+    for (guard, voters, next) in [
+        (
+            Quorum,
+            &["a", "b", "c"][..],
+            "start it, replace it with n in one change, or remove it as raft/removal-plan shows: \
+             that would leave 2 of 2 voters up, of which 0 may fail",
+        ),
+        (
+            Quorum,
+            &["a", "c"],
+            "start it, replace it with n in one change, or remove it as raft/removal-plan shows: \
+             that would leave 1 of 1 voters up, of which 0 may fail",
+        ),
+        (
+            Margin,
+            &["a", "b", "c"],
+            "start it; or replace it with n in one change, or force the removal past the quorum \
+             guard",
+        ),
+        (
+            Margin,
+            &["a", "b", "c", "d", "e"],
+            "start it, replace it with n in one change, or remove it as raft/removal-plan shows: \
+             that would leave 4 of 4 voters up, of which 1 may fail",
+        ),
+    ] {
+        let found = diagnose_dead_voter(guard, voters).await;
+        assert_eq!(found.next_step, next);
     }
 }
 

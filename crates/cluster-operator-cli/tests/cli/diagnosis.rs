@@ -40,7 +40,7 @@ async fn findings_are_worst_first_with_their_commands() {
         3 rings with 6 nodes
 
         critical: dc1: voter carol at 127.0.0.3:8300 has failed
-          start it, or remove it: that would leave 2 voters, 2 of them up, of which 0 may fail
+          start it, or remove it as raft/removal-plan shows: that would leave 2 of 2 voters up, of which 0 may fail
           $ cluster-operator -datacenter dc1 raft plan carol
 
         warning: dc1: 2 of 3 voters are up and 2 are needed: no more may fail
