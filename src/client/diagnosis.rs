@@ -68,7 +68,7 @@ impl Servers {
     }
 }
 
-/// What one server shows.
+/// The answers of one server.
 struct Observed {
     datacenter: Option<DatacenterName>,
     server: AskedServer,

@@ -1,11 +1,11 @@
-//! What was observed, and the findings in it.
+//! The observations of a federation, and the findings in them.
 
 use super::rings::Gossip;
 use super::{AskedServer, Diagnosis, Finding, FindingKind, Severity};
 use crate::error::{ErrorKind, KeyringReply, OperatorError};
 use crate::types::{DatacenterName, QuorumGuard};
 
-/// What the servers and the rings answered.
+/// The answers of the servers and of the rings.
 pub(crate) struct Observations {
     /// The datacenters, that of the asked server first.
     pub(crate) datacenters: Vec<ObservedDatacenter>,

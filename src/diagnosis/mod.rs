@@ -77,7 +77,7 @@ pub use view::{AskedServer, SeenServer, ServerView};
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// What is wrong, worst first.
+    /// The findings, worst first.
     pub findings: Vec<Finding>,
     /// The datacenters, that of the asked server first.
     pub datacenters: Vec<DatacenterState>,
@@ -98,9 +98,9 @@ impl Diagnosis {
 #[serde(rename_all = "PascalCase")]
 #[non_exhaustive]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
-    /// What it is, for programs.
+    /// The kind, for programs.
     pub kind: FindingKind,
     /// The datacenter; `None` for the whole federation.
     pub datacenter: Option<DatacenterName>,
@@ -109,11 +109,11 @@ pub struct Finding {
     pub subject: Option<String>,
     /// A sentence for people.
     pub message: String,
-    /// What to do.
+    /// The next step.
     pub next_step: String,
 }
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
@@ -204,7 +204,7 @@ pub struct DatacenterState {
     pub failure_tolerance: usize,
     /// The servers, in the order of the Raft configuration.
     pub servers: Vec<ServerState>,
-    /// Why the datacenter could not be asked. The rest is empty then.
+    /// The reason why the datacenter could not be asked. The rest is empty then.
     pub error: Option<String>,
 }
 
@@ -268,7 +268,7 @@ pub struct RingKeys {
     pub failed: Vec<NodeName>,
     /// The keys.
     pub keys: Vec<KeyShare>,
-    /// Why the ring could not be asked.
+    /// The error of the call to the ring.
     pub error: Option<String>,
 }
 

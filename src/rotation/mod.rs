@@ -215,7 +215,7 @@ pub enum RotationEvent<'a> {
     Ring(&'a RingState),
     /// A step was not confirmed. It is tried again until the time is over.
     Waiting {
-        /// What holds the rotation up.
+        /// The error of the last try.
         error: &'a RotationError,
         /// The time that is left.
         left: Duration,
@@ -230,7 +230,7 @@ pub struct Rotation {
     pub removed: usize,
     /// The rings, each with the new key alone.
     pub rings: Vec<RingState>,
-    /// What the rings could not show.
+    /// The facts that the rings could not show.
     pub unverified: Vec<Unverified>,
 }
 

@@ -1,4 +1,4 @@
-//! The steps of a rotation, the state of each ring, and why a rotation ended early.
+//! The steps of a rotation, the state of each ring, and the reasons for an early end.
 //!
 //! Nothing here contains a key.
 
@@ -86,7 +86,7 @@ pub struct RingState {
     pub absent: Vec<NodeName>,
     /// The messages of single nodes.
     pub messages: BTreeMap<NodeName, NodeMessage>,
-    /// Why the ring could not be asked.
+    /// The error of the call to the ring.
     pub error: Option<OperatorError>,
 }
 
@@ -184,7 +184,7 @@ impl fmt::Display for RingState {
     }
 }
 
-/// What the rings could not show, so that it was not verified.
+/// Something that the rings could not show, so that it was not verified.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unverified {
@@ -210,12 +210,12 @@ pub struct RotationError {
     /// The rings as the step left them: each ring's answer to the change or to the
     /// listing. Empty if no ring was asked, or if what each one did is not known.
     pub rings: Vec<RingState>,
-    /// Why the step was not confirmed.
+    /// The reason why the step was not confirmed.
     pub reason: RotationFault,
     past_return: bool,
 }
 
-/// Why a rotation ended early.
+/// The reason why a rotation or a repair ended early.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RotationFault {
