@@ -19,5 +19,4 @@ pub use crate::types::{
     QuorumGuard, RemovalPlan, RemovalVerdict, Suffrage, VoterCount,
 };
 
-pub(crate) use plan::proof_of;
 pub(crate) use selection::{check_replacement, selected, transfer_target};

@@ -67,19 +67,14 @@ impl RemovalPlan {
                 needed,
             }
         } else if self.is_voter() {
-            return Ok(proof_of(self.guard()));
+            return Ok(match self.guard() {
+                QuorumGuard::Off | QuorumGuard::Quorum => Proof::Majority,
+                QuorumGuard::Margin => Proof::Margin,
+            });
         } else {
             return Ok(Proof::Majority);
         };
         Err(OperatorError::new(rejected).with_plan(self.clone()))
-    }
-}
-
-/// Returns the proof that a guard asks the backend for.
-pub(crate) fn proof_of(guard: QuorumGuard) -> Proof {
-    match guard {
-        QuorumGuard::Off | QuorumGuard::Quorum => Proof::Majority,
-        QuorumGuard::Margin => Proof::Margin,
     }
 }
 

@@ -22,7 +22,8 @@ pub enum QuorumGuard {
     Quorum,
     /// Rejects a removal if the failure of one more voter would then cost the
     /// majority. The backend proves the same. With three voters or fewer, it rejects
-    /// every removal.
+    /// every removal. A replacement keeps the number of voters and needs the proof of a
+    /// majority only.
     Margin,
 }
 

@@ -232,6 +232,34 @@ async fn replacement_keeps_the_number_of_voters() {
 }
 
 #[tokio::test]
+async fn margin_guard_lets_voters_be_replaced() {
+    let one_and_a_spare = MockFederation::builder()
+        .datacenter("dc1", ["alice", "dave"])
+        .nonvoters(["dave"]);
+    for (servers, down, old) in [
+        (one_and_a_spare, None, "alice"),
+        (three_and_a_spare(), Some("carol"), "bob"),
+    ] {
+        let federation = servers
+            .service_options(|service| service.quorum_guard(QuorumGuard::Margin))
+            .build();
+        if let Some(down) = down {
+            federation.stop(down);
+        }
+        let alice = federation.service("alice");
+        let id = |name: &str| server_id(&federation, name);
+        let caller = anyone();
+        let refused = alice.remove_peer(&caller, id_of(&federation, old), None);
+        let advice = refused.await.unwrap_err().to_string();
+        assert!(advice.contains("in one change"), "{advice}");
+        let replaced = alice.replace_peer(&caller, id(old), id("dave"));
+        replaced.await.unwrap();
+        let voters = voters(&federation);
+        assert!(voters.contains(&"dave".into()) && !voters.contains(&old.into()));
+    }
+}
+
+#[tokio::test]
 async fn impossible_replacement_is_not_applied() {
     let federation = three_and_a_spare().build();
     let alice = federation.service("alice");
