@@ -225,8 +225,9 @@ impl Inner {
         let target = transfer_target(view, to)?;
         progress.begin();
         let timeout = budget.share();
-        self.raft()?.transfer_leadership(&target, timeout).await?;
-        Ok(OperatorReply::LeadershipTransferred)
+        let result = self.raft()?.transfer_leadership(&target, timeout).await;
+        progress.note(&result);
+        result.map(|()| OperatorReply::LeadershipTransferred)
     }
 
     fn autopilot(&self) -> Result<&dyn AutopilotBackend, OperatorError> {
@@ -244,6 +245,7 @@ impl Inner {
         &self,
         configuration: &AutopilotConfiguration,
         expected_index: Option<u64>,
+        progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
         let autopilot = self.autopilot()?;
         let ignored = configuration.ignored(&self.autopilot_defaults, |setting| {
@@ -259,10 +261,12 @@ impl Inner {
                 settings.join(" or ")
             )));
         }
-        autopilot
+        progress.begin();
+        let result = autopilot
             .set_configuration(configuration.clone(), expected_index)
-            .await
-            .map(OperatorReply::AutopilotConfigurationSet)
+            .await;
+        progress.note(&result);
+        result.map(OperatorReply::AutopilotConfigurationSet)
     }
 
     pub(super) async fn autopilot_state(&self) -> Result<OperatorReply, OperatorError> {

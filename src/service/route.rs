@@ -342,8 +342,7 @@ impl Inner {
                 },
                 Some(_),
             ) => {
-                progress.begin();
-                self.set_autopilot_configuration(configuration, *expected_index)
+                self.set_autopilot_configuration(configuration, *expected_index, progress)
                     .await
             }
             // Never reached: keyring operations and stale writes are routed elsewhere.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::acl::{Access, AccessorId, AclError, DefaultPolicy, Identity, Resource};
-use cluster_operator::autopilot::AutopilotConfiguration;
+use cluster_operator::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
 use cluster_operator::keyring::{
     GossipQuery, InvalidKey, KeyChange, NodeFailure, NodeKeys, NodeMessage, RelayFactor, RingReport,
 };

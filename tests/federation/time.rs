@@ -36,6 +36,32 @@ impl RaftBackend for Views {
     async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
         self.raft.remove_server(removal).await
     }
+
+    async fn transfer_leadership(&self, _: &ServerId, _: Duration) -> Result<(), OperatorError> {
+        Err(ErrorKind::NoLeader.into())
+    }
+}
+
+/// An autopilot whose changes find no leader.
+struct Leaderless;
+
+#[async_trait]
+impl AutopilotBackend for Leaderless {
+    async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
+        Ok(AutopilotConfiguration::default())
+    }
+
+    async fn set_configuration(
+        &self,
+        _: AutopilotConfiguration,
+        _: Option<u64>,
+    ) -> Result<bool, OperatorError> {
+        Err(ErrorKind::NoLeader.into())
+    }
+
+    async fn state(&self) -> Result<AutopilotState, OperatorError> {
+        Ok(AutopilotState::default())
+    }
 }
 
 fn carol() -> PeerSelector {
@@ -98,6 +124,30 @@ async fn write_that_was_never_sent_is_not_applied_at_the_deadline() {
     let error = error.unwrap_err();
     assert_eq!(error.kind().name(), "deadline-exceeded");
     assert_eq!(error.outcome(), Outcome::NotApplied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_that_was_refused_is_not_applied_at_the_deadline() {
+    for operation in [
+        Operation::TransferLeadership { to: None },
+        Operation::SetAutopilotConfiguration {
+            configuration: AutopilotConfiguration::default(),
+            expected_index: None,
+        },
+    ] {
+        // The backend finds no leader, and then Raft does not answer.
+        let service = OperatorService::builder("dc1")
+            .raft(Views::new(MockRaft::voters(["alice", "bob"]), Ok(())))
+            .autopilot(Leaderless)
+            .authorizer(AllowAll)
+            .leader_wait(Duration::from_secs(7))
+            .build()
+            .unwrap();
+        let answer = service.call(OperatorRequest::new(operation)).await;
+        let error = answer.unwrap_err();
+        assert_eq!(error.kind().name(), "deadline-exceeded");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+    }
 }
 
 #[tokio::test]
