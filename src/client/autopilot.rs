@@ -62,7 +62,7 @@ impl OperatorClient {
     pub async fn autopilot_health(&self) -> Result<AutopilotState, ClientError> {
         let operation = Operation::AutopilotState(Consistency::Default);
         let mut call = Call::new(Method::GET, "autopilot/health", operation);
-        // So it answers if not all servers are healthy.
+        // So it answers if not all servers are healthy. A rate limit has text.
         call.accepts = Some(StatusCode::TOO_MANY_REQUESTS);
         let health: Health<'_> = self.read(&call, Instant::now()).await?;
         Ok(health.into())

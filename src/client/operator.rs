@@ -28,7 +28,7 @@ use crate::peers::write_wiped;
 use crate::raft::{
     ConfigVersion, Consistency, LogPosition, PeerSelector, RaftConfiguration, RemovalPlan,
 };
-use crate::transport::{JSON, ServerUri, Transport, sensitive};
+use crate::transport::{JSON, ServerUri, Transport, media_type, sensitive};
 use crate::types::{DatacenterName, ServerId};
 
 /// A client of Consul's operator endpoints: of servers with this library, in any
@@ -531,7 +531,8 @@ impl OperatorClient {
             .exchange(request, self.answer_limit, left)
             .await
             .map_err(|failure| asked.unanswered(failure))?;
-        if answer.status().is_success() || call.accepts == Some(answer.status()) {
+        let accepted = || media_type(answer.headers()) == JSON;
+        if answer.status().is_success() || call.accepts == Some(answer.status()) && accepted() {
             Ok(answer)
         } else {
             Err(asked.refused(&answer))
@@ -580,7 +581,7 @@ pub(super) struct Call {
     path: String,
     query: String,
     pub(super) body: Bytes,
-    /// A status that is an answer, beside those of success.
+    /// A status that is an answer if it has JSON, beside those of success.
     pub(super) accepts: Option<StatusCode>,
 }
 
