@@ -355,12 +355,14 @@ impl OperatorClient {
         if local.asks_precise_server(begin).await {
             return Ok(());
         }
-        let ids = |configuration: RaftConfiguration| {
+        // Ids alone may repeat across datacenters, such as 1, 2 and 3.
+        let servers = |configuration: RaftConfiguration| {
             let servers = configuration.servers.into_iter();
-            servers.map(|server| server.id).collect::<BTreeSet<_>>()
+            let servers = servers.map(|server| (server.id, server.address));
+            servers.collect::<BTreeSet<_>>()
         };
-        let here = ids(local.configuration(Consistency::Default, begin).await?);
-        let there = ids(self.configuration(Consistency::Default, begin).await?);
+        let here = servers(local.configuration(Consistency::Default, begin).await?);
+        let there = servers(self.configuration(Consistency::Default, begin).await?);
         if here == there {
             return Ok(());
         }

@@ -329,22 +329,23 @@ async fn transfer_that_consul_refuses_is_not_applied() {
     assert_error(&error, "backend", Outcome::Unknown, "which server leads");
 }
 
-/// A server of dc1 that ignores the datacenter of a transfer, as Consul 1.17 does.
-async fn ignoring_the_datacenter() -> Scripted {
-    let configuration = |ids: &[&str]| {
+/// A server of dc1 that ignores the datacenter of a transfer, as Consul 1.17 does. The
+/// servers have these ids in dc1 and in dc2.
+async fn ignoring_the_datacenter(dc1: &[&str], dc2: &[&str]) -> Scripted {
+    let configuration = |datacenter: &str, ids: &[&str]| {
         let servers: Vec<_> = ids
             .iter()
             .map(|id| {
                 format!(
-                    r#"{{"ID":"{id}","Node":"{id}","Address":"{id}:8300","Leader":false,"Voter":true}}"#
+                    r#"{{"ID":"{id}","Node":"{id}","Address":"{id}.{datacenter}:8300","Leader":false,"Voter":true}}"#
                 )
             })
             .collect();
         let json = format!(r#"{{"Servers":[{}],"Index":0}}"#, servers.join(","));
         http(200, "application/json", &json)
     };
-    let dc1 = configuration(&["a", "b", "both"]);
-    let dc2 = configuration(&["d", "both"]);
+    let dc1 = configuration("dc1", dc1);
+    let dc2 = configuration("dc2", dc2);
     Scripted::start(move |_, request| {
         let line = request.lines().next().unwrap();
         Turn::Answer(if line.contains("GET /v1/operator/ ") {
@@ -361,7 +362,7 @@ async fn ignoring_the_datacenter() -> Scripted {
 
 #[tokio::test]
 async fn transfer_elsewhere_keeps_the_local_leader() {
-    let server = ignoring_the_datacenter().await;
+    let server = ignoring_the_datacenter(&["a", "b", "both"], &["d", "both"]).await;
     let client = OperatorClient::new(server.uri.parse().unwrap());
     let there = client.clone().in_datacenter("dc2");
     for to in [None, Some("both".into()), Some(ServerId::from("d"))] {
@@ -377,4 +378,25 @@ async fn transfer_elsewhere_keeps_the_local_leader() {
     let here = client.clone().in_datacenter("dc1");
     here.transfer_leadership(None).await.unwrap();
     client.transfer_leadership(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn transfer_tells_datacenters_with_equal_ids_apart() {
+    let ids = ["1", "2", "3"];
+    let server = ignoring_the_datacenter(&ids, &ids).await;
+    let client = OperatorClient::new(server.uri.parse().unwrap());
+    let there = client.clone().in_datacenter("dc2");
+    let error = there.transfer_leadership(None).await.unwrap_err();
+    assert_eq!(error.kind().name(), "invalid-request", "{error}");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    let here = client.in_datacenter("dc1");
+    here.transfer_leadership(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn rate_limit_is_not_read_as_health() {
+    let text = "rate limit exceeded, try again later or against a different server";
+    let (_server, client) = refusing(429, text).await;
+    let error = client.autopilot_health().await.unwrap_err();
+    assert_error(&error, "unavailable", Outcome::NotApplied, "try again");
 }
