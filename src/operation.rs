@@ -263,6 +263,14 @@ impl Operation {
         }
     }
 
+    /// Returns the server that takes the subject's place, for audits.
+    pub(crate) fn with(&self) -> Option<&ServerId> {
+        match self {
+            Operation::ReplacePeer { with, .. } => Some(with),
+            _ => None,
+        }
+    }
+
     /// Returns the resource and the access that the operation needs.
     /// [`Diagnose`](Operation::Diagnose) needs to read the keyring as well.
     pub fn permission(&self) -> (Resource, Access) {

@@ -54,7 +54,7 @@ use std::time::Duration;
 
 use crate::error::{ErrorKind, Outcome};
 use crate::operation::RequestId;
-use crate::types::{Access, DatacenterName, Identity, PeerSelector, Resource};
+use crate::types::{Access, DatacenterName, Identity, PeerSelector, Resource, ServerId};
 
 #[cfg(all(feature = "metrics", feature = "http"))]
 pub(crate) use meter::count_request;
@@ -84,7 +84,7 @@ pub trait Observer: Send + Sync {
         let _ = (operation, end);
     }
 
-    /// Returns what should be entered while the operation runs, such as a tracing span.
+    /// Returns a scope to enter while the operation runs, such as a tracing span.
     fn scope(&self, operation: &Started<'_>) -> Option<Box<dyn Scope>> {
         let _ = operation;
         None
@@ -111,7 +111,7 @@ macro_rules! forward {
 
 forward!(Arc, Box);
 
-/// What is in force while an operation runs. It is entered and left whenever the
+/// A scope that is in force while an operation runs. It is entered and left whenever the
 /// operation's future is polled, always on the thread that polls it, and scopes nest.
 pub trait Scope: Send + Sync {
     /// Called before the future is polled.
@@ -137,13 +137,15 @@ pub struct Started<'a> {
     pub resource: Resource,
     /// The access that the operation needs.
     pub access: Access,
-    /// The server that the operation is about, as the request names it: the one to remove
-    /// or to make the leader.
+    /// The server that the operation is about, as the request names it: the one to remove,
+    /// to replace or to make the leader.
     pub subject: Option<&'a PeerSelector>,
+    /// The server that becomes a voter in the subject's place, for a replacement.
+    pub with: Option<&'a ServerId>,
     /// The datacenter that the operation is for. A keyring operation applies to all
     /// datacenters, so it is that of this server.
     pub datacenter: &'a DatacenterName,
-    /// Where the request came from.
+    /// The source of the request.
     pub source: Source,
     /// The id of the request on all servers that it passes.
     pub request_id: &'a RequestId,
@@ -155,9 +157,9 @@ pub struct Started<'a> {
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Ended<'a> {
-    /// The end in one word.
+    /// The kind of end.
     pub ending: Ending,
-    /// Whether the operation changed anything. A read changes nothing.
+    /// The outcome. A read changes nothing.
     pub outcome: Outcome,
     /// The kind of the error, if it failed.
     pub error: Option<&'a ErrorKind>,
@@ -171,7 +173,7 @@ pub struct Ended<'a> {
     pub duration: Duration,
 }
 
-/// Where a request came from.
+/// The source of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
@@ -198,7 +200,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// How an operation ended.
+/// The end of an operation, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ending {

@@ -4,7 +4,7 @@ use tracing::field::Empty;
 use tracing::{Span, info, info_span};
 
 use super::{Ended, Observer, Scope, Started};
-use crate::types::{Access, cut_text};
+use crate::types::{Access, ServerId, cut_text};
 
 /// The target of the audit events: `cluster_operator::audit`. It does not change.
 pub const AUDIT_TARGET: &str = "cluster_operator::audit";
@@ -21,7 +21,8 @@ pub const AUDIT_TARGET: &str = "cluster_operator::audit";
 /// | field | content | span | event |
 /// |---|---|---|---|
 /// | `operation` | the [name](crate::Operation::name) | yes | yes |
-/// | `subject` | the server to remove or to make the leader, if the request names one | yes | yes |
+/// | `subject` | the server to remove, to replace or to make the leader, if the request names one | yes | yes |
+/// | `with` | the id of the server that becomes a voter in its place, for a replacement | yes | yes |
 /// | `datacenter` | the datacenter that the operation is for | yes | yes |
 /// | `source` | `front-end` or `peer` | yes | yes |
 /// | `hops` | how often the request was forwarded to this server | yes | yes |
@@ -47,6 +48,7 @@ impl Observer for TracingObserver {
             target: AUDIT_TARGET,
             operation = started.operation,
             subject = started.subject.map(display),
+            with = started.with.map(ServerId::as_str),
             datacenter = started.datacenter.as_str(),
             source = started.source.name(),
             hops = started.hops,
@@ -66,6 +68,7 @@ impl Observer for TracingObserver {
             "operation",
             operation = started.operation,
             subject = started.subject.map(display),
+            with = started.with.map(ServerId::as_str),
             datacenter = started.datacenter.as_str(),
             source = started.source.name(),
             hops = started.hops,

@@ -49,6 +49,7 @@ impl Inner {
             PeerSelector::Id(id) => PeerSelector::Id(cut_name(id)),
             PeerSelector::Address(address) => PeerSelector::Address(cut_name(address)),
         });
+        let with = request.operation.with().cloned().map(cut_name);
         let datacenter = match (&request.operation, &request.datacenter) {
             (Operation::Keyring { .. }, _) | (_, None) => self.datacenter.clone(),
             (_, Some(datacenter)) => cut_name(datacenter.clone()),
@@ -58,6 +59,7 @@ impl Inner {
             resource,
             access,
             subject: subject.as_ref(),
+            with: with.as_ref(),
             datacenter: &datacenter,
             source,
             request_id: &request_id,

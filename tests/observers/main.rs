@@ -57,6 +57,15 @@ fn removal(server: &str) -> OperatorRequest {
     .with_request_id(id)
 }
 
+fn replacement(server: &str, with: &str) -> OperatorRequest {
+    let mut request = removal(server);
+    request.operation = Operation::ReplacePeer {
+        id: server.into(),
+        with: with.into(),
+    };
+    request
+}
+
 fn by(token: &str, request: OperatorRequest) -> OperatorRequest {
     request.with_token(Token::new(token))
 }

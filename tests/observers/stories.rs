@@ -22,14 +22,16 @@ impl Observer for Lines {
             .subject
             .map(|subject| format!(" of {subject}"))
             .unwrap_or_default();
+        let with = operation.with.map(|with| format!(" with {with:?}"));
         let identity = end
             .identity
             .map_or("someone".into(), |identity| identity.to_string());
         let error = end.error.map(|error| format!(" ({})", error.name()));
         self.add(format!(
-            "{}: {}{subject} in {} by {identity} through {}: {}, {}{}{}",
+            "{}: {}{subject}{} in {} by {identity} through {}: {}, {}{}{}",
             operation.request_id,
             operation.operation,
+            with.unwrap_or_default(),
             operation.datacenter,
             operation.source,
             end.ending,
@@ -99,6 +101,18 @@ fn refusal_is_a_failure_that_was_not_applied() {
         [
             "story-1: remove-peer of id \"x\\n\" in dc1 by writer through front-end: failed, \
              not-applied (unknown-server)"
+        ]
+    );
+}
+
+#[test]
+fn replacement_names_both_servers() {
+    let world = observed();
+    assert_eq!(
+        ends_at(&world, "bob", by("writer-secret", replacement("x", "y"))),
+        [
+            "story-1: replace-peer of id \"x\" with \"y\" in dc1 by writer through front-end: \
+             failed, not-applied (unknown-server)"
         ]
     );
 }

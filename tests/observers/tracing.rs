@@ -134,6 +134,17 @@ fn audit_has_denials_refusals_successes_and_lost_answers() {
 }
 
 #[test]
+fn audit_of_replacement_names_the_new_voter() {
+    let lines = traced(|federation, clock| {
+        let request = by("reader-secret", replacement("x", "y"));
+        let _ = clock.run(federation.service("bob").call(request));
+    });
+    let event = events(&lines)[0];
+    let start = "operation=\"replace-peer\" subject=id \"x\" with=\"y\" datacenter=\"dc1\"";
+    assert!(event.starts_with(start), "{event}");
+}
+
+#[test]
 fn abandoned_write_is_audited_and_reads_are_not() {
     let lines = traced(|federation, clock| {
         let read = Operation::RaftConfiguration(Default::default());
