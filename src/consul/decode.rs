@@ -230,14 +230,15 @@ fn method<'a>(
     }
 }
 
-/// Checks that a change without a body has none: what it says would be ignored. A transport
-/// need not read it, since its length is in a header.
+/// Checks that a change without a body has none: what it says would be ignored. Over
+/// HTTP/1 a header tells of a body that the transport has not read.
 fn no_body(endpoint: Endpoint, parts: &Parts<'_>) -> Result<(), Mistake> {
     let length = parts.headers.value("content-length", 0);
     let is_long = |length: &[u8]| length.iter().any(|digit| matches!(digit, b'1'..=b'9'));
-    let has_body = !parts.body.is_empty() || length.is_some_and(is_long);
-    let may_have = parts.method == "GET" || endpoint.wants_body(parts.method);
-    if parts.rules.check_parameters && has_body && !may_have {
+    let has_body = !parts.body.is_empty()
+        || length.is_some_and(is_long)
+        || parts.headers.value("transfer-encoding", 0).is_some();
+    if parts.rules.check_parameters && has_body && endpoint.rejects_body(parts.method) {
         Err(Mistake::UnexpectedBody)
     } else {
         Ok(())

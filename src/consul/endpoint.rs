@@ -221,6 +221,11 @@ impl Endpoint {
         }
     }
 
+    /// Returns true for a change that reads no body, and is rejected if it has one.
+    pub(super) fn rejects_body(self, method: &str) -> bool {
+        method != "GET" && !self.wants_body(method)
+    }
+
     /// The query parameters of a method, beside the [common ones](COMMON_PARAMETERS).
     pub(super) fn parameters(self, method: &str) -> &'static [&'static str] {
         match (self, method) {

@@ -156,7 +156,7 @@ impl Wire {
         self
     }
 
-    /// Sets the default policy, which Consul 1.10 shows in a header.
+    /// Sets the default policy, which Consul shows in a header from 1.10 on.
     /// [`serve`](Wire::serve) takes it from the service.
     #[must_use]
     pub fn with_default_policy(mut self, policy: DefaultPolicy) -> Self {
@@ -179,15 +179,29 @@ impl Wire {
         self.endpoint(path).is_some()
     }
 
-    /// Tells whether such a request needs its body. If not, a transport may discard it.
+    /// Returns true if the body of such a request is read. If not, a transport may discard
+    /// it, unless such a request [may have none](Wire::rejects_body).
     pub fn wants_body(&self, method: &str, path: &str) -> bool {
-        self.endpoint(path).is_some_and(|endpoint| {
-            endpoint.wants_body(method)
-                && self
-                    .offer
-                    .methods(endpoint)
-                    .any(|offered| offered == method)
-        })
+        self.offered(method, path)
+            .is_some_and(|endpoint| endpoint.wants_body(method))
+    }
+
+    /// Returns true if such a request is rejected if it has a body: a change that reads
+    /// none, because what the body says would be ignored. `Content-Length` and
+    /// `Transfer-Encoding` tell of one over HTTP/1; HTTP/2 needs neither, so a transport
+    /// has to look whether there is one, and pass it.
+    pub fn rejects_body(&self, method: &str, path: &str) -> bool {
+        self.dialect.rules().check_parameters
+            && self
+                .offered(method, path)
+                .is_some_and(|endpoint| endpoint.rejects_body(method))
+    }
+
+    /// Returns the endpoint at a path, if it has this method.
+    fn offered(&self, method: &str, path: &str) -> Option<Endpoint> {
+        let endpoint = self.endpoint(path)?;
+        let mut methods = self.offer.methods(endpoint);
+        methods.any(|offered| offered == method).then_some(endpoint)
     }
 
     pub(crate) fn endpoint(&self, path: &str) -> Option<Endpoint> {
@@ -202,7 +216,7 @@ impl Wire {
     }
 
     /// Returns the valid id that a request has.
-    fn given_id(&self, headers: &dyn Headers) -> Option<RequestId> {
+    pub(crate) fn given_id(&self, headers: &dyn Headers) -> Option<RequestId> {
         let given = headers
             .value("x-request-id", 0)
             .filter(|_| self.request_ids);

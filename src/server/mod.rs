@@ -116,6 +116,10 @@ impl OperatorHttp {
 
     /// Sets how many requests are executed at once, by this value and its clones. One more
     /// is answered with 503 and `Retry-After`. Default: 1,024.
+    ///
+    /// A request whose body is still being read does not count: the
+    /// [deadline](OperatorHttp::with_body_deadline) of the body and the server's limit of
+    /// connections bound those.
     #[must_use]
     pub fn with_concurrency_limit(mut self, requests: usize) -> Self {
         Arc::make_mut(&mut self.shared).concurrency_limit = requests;
@@ -215,12 +219,13 @@ impl Shared {
             prefix => Cow::Owned(format!("{prefix}{}", head.uri.path())),
         };
         let method = head.method.as_str();
-        let rejected = |error| RequestSummary::rejected(self.wire.endpoint(&path), Some(error));
-        let Some(_slot) = Slot::take(&self.executing, self.concurrency_limit) else {
-            let response = self.own_wire().too_many_requests(&head.headers);
-            return (response, rejected("unavailable"));
+        let rejected = |error| {
+            let mut summary = RequestSummary::rejected(self.wire.endpoint(&path), Some(error));
+            summary.request_id = self.wire.given_id(&head.headers);
+            summary
         };
-        let body = if self.wire.wants_body(method, &path) {
+        let wanted = self.wire.wants_body(method, &path);
+        let body = if wanted || self.wire.rejects_body(method, &path) && !body.is_end_stream() {
             match self.read(&head.headers, body).await {
                 Ok(body) => body,
                 Err(response) => return (*response, rejected("invalid-request")),
@@ -232,6 +237,11 @@ impl Shared {
                 let _ = self.read(&head.headers, body).await;
             }
             Bytes::new()
+        };
+        // Taken after the body has come, so that slow clients take no place.
+        let Some(_slot) = Slot::take(&self.executing, self.concurrency_limit) else {
+            let response = self.own_wire().too_many_requests(&head.headers);
+            return (response, rejected("unavailable"));
         };
         let request = Request {
             method,

@@ -189,6 +189,36 @@ async fn refused_body_has_the_form_that_accept_names() {
 }
 
 #[tokio::test]
+async fn body_of_a_write_that_takes_none_is_a_400() {
+    let transfer = "/v1/operator/raft/transfer-leader";
+    let sent = |body, field: Option<(&str, &str)>| {
+        let mut request = Request::builder().method("POST").uri(transfer);
+        if let Some((name, value)) = field {
+            request = request.header(name, value);
+        }
+        request.body(Body::new(body)).unwrap()
+    };
+    let id = br#"{"ID":"bob"}"#;
+    // HTTP/2 needs no header for a body.
+    for field in [None, Some(("transfer-encoding", "chunked"))] {
+        let response = send(&app(64), sent(pieces(id, 4, Then::End), field)).await;
+        assert_eq!(response.status(), 400, "{field:?}");
+        let error = header(&response, "x-operator-error");
+        assert_eq!(error, Some("invalid-request"), "{field:?}");
+        let want = "this endpoint takes no body: use the query";
+        assert_eq!(text(response).await, want);
+    }
+    // One that turns out to be empty is none.
+    let response = send(&app(64), sent(pieces(b"", 4, Then::End), None)).await;
+    assert_ne!(response.status(), 400);
+    // Consul ignores it.
+    let wire = Wire::new(Dialect::Consul1_17);
+    let consul = Router::new().fallback_service(OperatorHttp::new(service()).with_wire(wire));
+    let response = send(&consul, sent(pieces(id, 4, Then::End), None)).await;
+    assert_ne!(response.status(), 400);
+}
+
+#[tokio::test]
 async fn large_unwanted_body_is_not_read() {
     for method in ["GET", "HEAD", "OPTIONS", "PATCH"] {
         let mut script = pieces(&[b' '; 1024], 1024, Then::Repeat);

@@ -2,13 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use cluster_operator::Outcome;
+use cluster_operator::acl::{Access, AclError, Identity, Resource};
 use cluster_operator::consul::{Dialect, Endpoint, RequestSummary, Wire};
-use cluster_operator::mock::MockFederation;
+use cluster_operator::mock::{MockFederation, MockRaft};
 use cluster_operator::observer::{Ended, Observer, Started};
+use cluster_operator::operation::RequestId;
 use cluster_operator::server::OperatorHttp;
+use cluster_operator::{AclAuthorizer, OperatorService, Outcome, Token};
 use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body_util::StreamBody;
@@ -257,11 +260,35 @@ fn stalled() -> Request<Body> {
     request.body(Body::new(body)).unwrap()
 }
 
+/// An authorizer that never decides on writes.
+struct Undecided;
+
+#[async_trait]
+impl AclAuthorizer for Undecided {
+    async fn authorize(
+        &self,
+        _: Option<&Token>,
+        _: Resource,
+        access: Access,
+    ) -> Result<Identity, AclError> {
+        match access {
+            Access::Read => Ok(Identity::Anonymous),
+            Access::Write => std::future::pending().await,
+        }
+    }
+}
+
 #[tokio::test]
 async fn request_beyond_the_limit_is_a_503_until_another_ends() {
-    let app = app(OperatorHttp::new(service()).with_concurrency_limit(2));
-    let mut first = Box::pin(send(&app, stalled()));
-    let mut second = Box::pin(send(&app, stalled()));
+    let service = OperatorService::builder("dc1")
+        .raft(MockRaft::voters(["alice"]))
+        .authorizer(Undecided)
+        .build()
+        .unwrap();
+    let app = app(OperatorHttp::new(service).with_concurrency_limit(2));
+    let write = || request("DELETE", PEER);
+    let mut first = Box::pin(send(&app, write()));
+    let mut second = Box::pin(send(&app, write()));
     assert!(first.as_mut().now_or_never().is_none());
     assert!(second.as_mut().now_or_never().is_none());
 
@@ -278,4 +305,38 @@ async fn request_beyond_the_limit_is_a_503_until_another_ends() {
     // The rejected one did not take the place.
     let response = send(&app, request("GET", CONFIGURATION)).await;
     assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn request_whose_body_stalls_takes_no_place() {
+    let app = app(OperatorHttp::new(service()).with_concurrency_limit(1));
+    let mut slow = Box::pin(send(&app, stalled()));
+    assert!(slow.as_mut().now_or_never().is_none());
+    let response = send(&app, request("GET", CONFIGURATION)).await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test]
+async fn summary_of_an_unread_request_has_its_id() {
+    let endpoints = OperatorHttp::new(service()).with_summaries();
+    for (endpoints, status) in [
+        (
+            endpoints
+                .clone()
+                .with_wire(Wire::new(Dialect::Precise).with_body_limit(8)),
+            413,
+        ),
+        (endpoints.with_concurrency_limit(0), 503),
+    ] {
+        let mut request = Request::new(Body::from(r#"{"Key":"AAAA"}"#));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = KEYRING.parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("x-request-id", "story-1".parse().unwrap());
+        let response = send(&app(endpoints), request).await;
+        assert_eq!(response.status(), status);
+        assert_eq!(header(&response, "x-request-id"), Some("story-1"));
+        let id = summary(&response).request_id.as_ref();
+        assert_eq!(id.map(RequestId::as_str), Some("story-1"));
+    }
 }
