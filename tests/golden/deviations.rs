@@ -2,7 +2,7 @@
 //!
 //! The same table is in docs/deviations.md; a test compares the two.
 
-use super::recording::{Case, Scenario};
+use super::recording::{Case, Response, Scenario};
 
 /// A rule of Consul that is not followed.
 pub(crate) struct Deviation {
@@ -16,6 +16,7 @@ struct Exchange<'a> {
     consul: &'a str,
     scenario: &'a Scenario,
     case: &'a Case,
+    ours: &'a Response,
     token: Option<String>,
 }
 
@@ -113,14 +114,14 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         },
     },
     Deviation {
-        name: "malformed bodies",
-        reason: "the answer to a body that is not JSON names the mistake and the character in \
-                 Consul's words; rarer texts of Go are not repeated word for word, nor is a \
-                 name or a value that might be a secret: one beyond 20 letters, digits, \
-                 dots, dashes and plus signs",
+        name: "malformed values",
+        reason: "the 400 to a body that is not JSON, or to a parameter that is not a number, a \
+                 truth value or a duration, names the mistake in Consul's words; rarer texts of \
+                 Go are not repeated word for word, nor is a name or a value that might be a \
+                 secret: one beyond 20 letters, digits, dots, dashes and plus signs",
         applies: |exchange| {
             let text = &exchange.case.response.body;
-            exchange.case.response.status == 400
+            (exchange.case.response.status, exchange.ours.status) == (400, 400)
                 && [
                     "decode failed: ",
                     "rror parsing ",
@@ -140,8 +141,13 @@ impl Exchange<'_> {
     }
 }
 
-/// The deviation that a case shows, if any.
-pub(crate) fn of(consul: &str, scenario: &Scenario, case: &Case) -> Option<&'static Deviation> {
+/// The deviation that a case and our answer to it show, if any.
+pub(crate) fn of(
+    consul: &str,
+    scenario: &Scenario,
+    case: &Case,
+    ours: &Response,
+) -> Option<&'static Deviation> {
     let query = case
         .request
         .target
@@ -164,6 +170,7 @@ pub(crate) fn of(consul: &str, scenario: &Scenario, case: &Case) -> Option<&'sta
         consul,
         scenario,
         case,
+        ours,
         token,
     };
     DEVIATIONS

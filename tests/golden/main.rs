@@ -87,17 +87,18 @@ fn replay(
                     tally.equal += 1;
                     tally.alike += 1;
                 }
-                Verdict::Different => match deviations::of(&recording.consul, scenario, case) {
-                    Some(deviation) => {
-                        tally.deviating += 1;
-                        println!(
-                            "{file}: {}: {}: {}",
-                            case.name, deviation.name, deviation.reason
-                        );
-                    }
-                    None => {
-                        tally.failing += 1;
-                        bad.push(format!(
+                Verdict::Different => {
+                    match deviations::of(&recording.consul, scenario, case, &ours) {
+                        Some(deviation) => {
+                            tally.deviating += 1;
+                            println!(
+                                "{file}: {}: {}: {}",
+                                case.name, deviation.name, deviation.reason
+                            );
+                        }
+                        None => {
+                            tally.failing += 1;
+                            bad.push(format!(
                             "{file}: {}: {}\n  {} {}\n  recorded {:?}\n  answered {ours:?}\n  with accidents taken out\n  recorded {:?}\n  answered {:?}",
                             scenario.name,
                             case.name,
@@ -107,8 +108,9 @@ fn replay(
  normalise(&case.response, world.recorded_ids()),
  normalise(&ours, &world.ids())
                         ));
+                        }
                     }
-                },
+                }
             }
         }
     }
