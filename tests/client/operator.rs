@@ -459,7 +459,7 @@ async fn plans_are_unsupported_in_a_consul_dialect() {
     let precise = serve(&federation, "alice", Dialect::Precise).await;
     let plan = precise.plan_removal(&PeerSelector::Id(id.clone())).await;
     let plan = plan.unwrap();
-    for dialect in [Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [Dialect::Consul1_17, Dialect::Consul1_10, Dialect::Consul0_7] {
         let client = serve(&federation, "alice", dialect).await;
         let planned = client
             .plan_removal(&PeerSelector::Id(id.clone()))

@@ -24,7 +24,12 @@ use super::fleet::Fleet;
 use super::key;
 use super::socket::nobody;
 
-const DIALECTS: [Dialect; 3] = [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7];
+const DIALECTS: [Dialect; 4] = [
+    Dialect::Precise,
+    Dialect::Consul1_17,
+    Dialect::Consul1_10,
+    Dialect::Consul0_7,
+];
 
 /// Alice, who leads, bob and carol in dc1, and dave in dc2.
 fn builder() -> MockFederationBuilder {
@@ -340,7 +345,7 @@ async fn precise_server_makes_the_diagnosis() {
     let diagnosis = client.diagnosis().await.unwrap();
     assert!(kinds(&diagnosis).contains(&FindingKind::DeadVoter));
     assert_eq!(diagnosis.datacenters[0].servers[2].health, Health::Failed);
-    for dialect in [Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [Dialect::Consul1_17, Dialect::Consul1_10, Dialect::Consul0_7] {
         let client = serve(&federation, "alice", dialect).await;
         let error = client.diagnosis().await.unwrap_err();
         assert_eq!(error.kind().name(), "unsupported");

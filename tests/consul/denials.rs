@@ -14,7 +14,7 @@ use cluster_operator::{
 
 use crate::support::{AtOnce, Never, SECOND, ask, key, two_datacenters};
 
-const ENDPOINTS: [(&str, &str, &str); 14] = [
+const ENDPOINTS: [(&str, &str, &str); 15] = [
     ("GET", "raft/configuration", "operator:read"),
     ("GET", "raft/configuration?stale", "operator:read"),
     ("DELETE", "raft/peer?id=nobody", "operator:write"),
@@ -31,6 +31,7 @@ const ENDPOINTS: [(&str, &str, &str); 14] = [
         "raft/replacement?id=nobody&with=x",
         "operator:write",
     ),
+    ("GET", "diagnosis", "operator:read"),
     ("GET", "keyring", "keyring:read"),
     ("POST", "keyring", "keyring:write"),
     ("PUT", "keyring", "keyring:write"),

@@ -342,19 +342,29 @@ fn additions_of_precise_are_unknown_to_consul() {
         let ask = ask(method, target).dialect(dialect).body("{}");
         ask.send(&alice)
     };
-    for dialect in [Consul1_10, Consul0_7] {
-        // Other endpoints, ?datacenter, ?cas on a peer, problems.
-        let answer = ask(dialect, "POST", "raft/transfer-leader");
-        assert_eq!((answer.status(), answer.text()), (404, ""));
+    for dialect in [Consul1_17, Consul1_10, Consul0_7] {
+        let unknown = ask(dialect, "GET", "nowhere");
         for (method, target) in [
+            ("GET", ""),
+            ("GET", "diagnosis"),
             ("GET", "raft/removal-plan?id=x"),
             ("POST", "raft/planned-removal?id=x&version=1-22"),
             ("POST", "raft/forced-removal?id=x"),
             ("POST", "raft/replacement?id=x&with=y"),
         ] {
             let answer = ask(dialect, method, target);
-            assert_eq!((answer.status(), answer.text()), (404, ""), "{target}");
+            let want = (404, unknown.text());
+            assert_eq!(
+                (answer.status(), answer.text()),
+                want,
+                "{dialect:?} {target}"
+            );
         }
+    }
+    for dialect in [Consul1_10, Consul0_7] {
+        // ?datacenter, ?cas on a peer, problems.
+        let answer = ask(dialect, "POST", "raft/transfer-leader");
+        assert_eq!((answer.status(), answer.text()), (404, ""));
         assert_eq!(
             ask(dialect, "GET", "raft/configuration?datacenter=nope").status(),
             200

@@ -83,6 +83,7 @@ fn likely() -> impl Strategy<Value = Parts> {
             "/v1/operator/raft/planned-removal",
             "/v1/operator/raft/forced-removal",
             "/v1/operator/raft/replacement",
+            "/v1/operator/diagnosis",
             "/v1/operator/keyring",
             "/v1/operator/keyring",
             "/v1/operator/autopilot/configuration",

@@ -162,7 +162,7 @@ async fn diagnosis_is_served_as_documented() {
 #[tokio::test]
 async fn only_the_precise_dialect_serves_the_diagnosis() {
     let federation = federation();
-    for dialect in [Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [Dialect::Consul1_17, Dialect::Consul1_10, Dialect::Consul0_7] {
         assert_eq!(get(&federation, dialect, None).await.status, 404);
     }
     let elsewhere = get(&federation, Dialect::Precise, Some("dc=dc2")).await;

@@ -89,7 +89,7 @@ async fn missing_or_invalid_request_id_is_replaced_if_observed() {
 
 #[tokio::test]
 async fn consul_dialects_have_request_ids_only_if_switched_on() {
-    for dialect in [Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [Dialect::Consul1_17, Dialect::Consul1_10, Dialect::Consul0_7] {
         let (endpoints, ids) = observed();
         let app = app(endpoints.with_dialect(dialect));
         let id = id_after(&app, "GET", CONFIGURATION, Some("a")).await;
@@ -193,6 +193,9 @@ async fn read_only_refuses_writes_without_asking_the_service() {
         ("DELETE", KEYRING, "OPTIONS,GET"),
         ("PUT", "/v1/operator/autopilot/configuration", "OPTIONS,GET"),
         ("POST", "/v1/operator/raft/transfer-leader", "OPTIONS"),
+        ("POST", "/v1/operator/raft/planned-removal", "OPTIONS"),
+        ("POST", "/v1/operator/raft/forced-removal", "OPTIONS"),
+        ("POST", "/v1/operator/raft/replacement", "OPTIONS"),
     ] {
         let response = send(&app, request(method, uri)).await;
         assert_eq!(response.status(), 405, "{method} {uri}");
@@ -213,7 +216,12 @@ async fn read_only_refuses_writes_without_asking_the_service() {
 
 #[tokio::test]
 async fn endpoint_that_is_switched_off_is_an_unknown_path() {
-    for dialect in [Dialect::Precise, Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in [
+        Dialect::Precise,
+        Dialect::Consul1_17,
+        Dialect::Consul1_10,
+        Dialect::Consul0_7,
+    ] {
         let endpoints = OperatorHttp::new(service()).without(Endpoint::Keyring);
         let app = app(endpoints.with_dialect(dialect));
         for method in ["GET", "POST"] {

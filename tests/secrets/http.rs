@@ -201,6 +201,7 @@ fn no_endpoint_repeats_the_token() {
         ("POST", "raft/planned-removal?id=x&version=y"),
         ("POST", "raft/forced-removal?id=x"),
         ("POST", "raft/replacement?id=x&with=y"),
+        ("GET", "diagnosis"),
         ("GET", "autopilot/health"),
         ("PUT", "autopilot/configuration"),
         ("PATCH", "keyring"),

@@ -53,6 +53,11 @@ fn serve_everything(grant: Option<Grant>, observer: impl Observer + Clone + 'sta
                 ("DELETE", "raft/peer?id=x", ""),
                 ("DELETE", "raft/peer?address=x&dc=dc2", ""),
                 ("POST", "raft/transfer-leader?id=x", ""),
+                ("GET", "raft/removal-plan?id=x", ""),
+                ("POST", "raft/planned-removal?id=x&version=1-2", ""),
+                ("POST", "raft/forced-removal?id=x", ""),
+                ("POST", "raft/replacement?id=x&with=y", ""),
+                ("GET", "diagnosis", ""),
                 ("GET", "keyring", ""),
                 ("POST", "keyring", &body),
                 ("PUT", "keyring", &body),
@@ -93,6 +98,11 @@ fn observers_see_no_key_no_fingerprint_and_no_token() {
         "Denied",
         "RingsFailed",
         "Peer",
+        "plan-removal",
+        "remove-planned",
+        "force-removal",
+        "replace-peer",
+        "diagnose",
     ] {
         assert!(seen.contains(met), "{met} was not met");
     }
