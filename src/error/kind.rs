@@ -187,6 +187,9 @@ pub enum ErrorKind {
     #[error("no other voter is up that could lead: add a voter, or bring one back")]
     NoTransferTarget,
     /// A leadership transfer ended with another leader than its target.
+    ///
+    /// It is not applied in the sense that the target does not lead. Another election has
+    /// taken place, though, and the old leader may have lost its leadership.
     #[error("server {leader} leads now, not the target of the transfer: repeat it")]
     TransferredElsewhere {
         /// The leader's id, which may be that of the old leader.

@@ -113,7 +113,9 @@ impl<'de> Deserialize<'de> for OperatorError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// Nothing has changed, and nothing will. The operation can be retried.
+    /// Nothing has changed, and nothing will. The operation can be retried. For a
+    /// leadership transfer: the named server does not lead, see
+    /// [`TransferredElsewhere`](ErrorKind::TransferredElsewhere).
     NotApplied,
     /// The operation took effect although it failed.
     Applied,

@@ -177,8 +177,9 @@ pub trait RaftBackend: Send + Sync {
     /// # Errors
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) by default
     /// - [`TransferredElsewhere`](crate::ErrorKind::TransferredElsewhere) if another server
-    ///   leads in a later term
-    /// - An error with the outcome [`NotApplied`](crate::Outcome::NotApplied) if this
+    ///   leads in a later term. Its outcome, [`NotApplied`](crate::Outcome::NotApplied),
+    ///   means that the target does not lead; another election has taken place.
+    /// - Any other error with the outcome [`NotApplied`](crate::Outcome::NotApplied) if this
     ///   server has not given up its leadership
     /// - An error with the outcome [`Unknown`](crate::Outcome::Unknown) if it has, and no
     ///   leader is known yet
