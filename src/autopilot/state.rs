@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{NodeName, ServerAddress, ServerId};
+use crate::types::{NodeName, ServerAddress, ServerId, majority};
 
 /// The state of all servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ impl AutopilotState {
 /// Returns how many more of these servers may fail, if all of them vote.
 fn tolerance<'a>(voters: impl Iterator<Item = &'a AutopilotServer> + Clone) -> u64 {
     let healthy = voters.clone().filter(|voter| voter.healthy).count();
-    healthy.saturating_sub(voters.count() / 2 + 1) as u64
+    healthy.saturating_sub(majority(voters.count())) as u64
 }
 
 /// The last whole second of jiff's time stamps, on December 30 of the year 9999: RFC 3339

@@ -29,12 +29,10 @@ pub(super) struct Rules {
     pub(super) version: &'static str,
 
     // What is served.
-    /// `GET /v1/operator/`, which lists the endpoints, and the others that Consul does not
-    /// have: the plan of a removal, and the changes of Raft beside `raft/peer`.
-    pub(super) index: bool,
+    /// The endpoints that Consul does not have: their list at `/v1/operator/`, the
+    /// diagnosis, the plan of a removal, and the changes of Raft beside `raft/peer`.
+    pub(super) additions: bool,
     pub(super) autopilot: bool,
-    /// `GET /v1/operator/diagnosis`.
-    pub(super) diagnosis: bool,
     pub(super) leadership_transfer: bool,
     /// A transfer of the leadership is forwarded to the datacenter that the request names;
     /// otherwise the local leader is deposed, a defect of Consul 1.17.
@@ -189,9 +187,8 @@ pub(crate) const PRECISE_NAME: &str = "precise";
 static PRECISE: Rules = Rules {
     name: PRECISE_NAME,
     version: "1.17.0",
-    index: true,
+    additions: true,
     autopilot: true,
-    diagnosis: true,
     leadership_transfer: true,
     transfer_elsewhere: true,
     peer_by_id: true,
@@ -239,9 +236,8 @@ static PRECISE: Rules = Rules {
 static CONSUL_1_17: Rules = Rules {
     name: "consul-1.17",
     version: "1.17.0",
-    index: false,
+    additions: false,
     autopilot: true,
-    diagnosis: false,
     leadership_transfer: true,
     transfer_elsewhere: false,
     peer_by_id: true,
@@ -289,9 +285,8 @@ static CONSUL_1_17: Rules = Rules {
 static CONSUL_1_10: Rules = Rules {
     name: "consul-1.10",
     version: "1.10.0",
-    index: false,
+    additions: false,
     autopilot: true,
-    diagnosis: false,
     leadership_transfer: false,
     transfer_elsewhere: false,
     peer_by_id: true,
@@ -339,9 +334,8 @@ static CONSUL_1_10: Rules = Rules {
 static CONSUL_0_7: Rules = Rules {
     name: "consul-0.7",
     version: "0.7.3",
-    index: false,
+    additions: false,
     autopilot: false,
-    diagnosis: false,
     leadership_transfer: false,
     transfer_elsewhere: false,
     peer_by_id: false,

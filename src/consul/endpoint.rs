@@ -158,8 +158,8 @@ impl Endpoint {
             | Endpoint::RemovalPlan
             | Endpoint::PlannedRemoval
             | Endpoint::ForcedRemoval
-            | Endpoint::Replacement => rules.index,
-            Endpoint::Diagnosis => rules.diagnosis,
+            | Endpoint::Replacement
+            | Endpoint::Diagnosis => rules.additions,
             Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::Keyring => true,
             Endpoint::TransferLeader => rules.leadership_transfer,
             Endpoint::AutopilotConfiguration

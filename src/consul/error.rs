@@ -85,9 +85,7 @@ pub(super) fn respond(error: &OperatorError, view: &View) -> Response {
     let outcome = (view.access == Access::Write).then(|| error.outcome());
     let kind = shown(error.kind(), view.addresses);
     let mut text = precise_text(&kind);
-    if let Some(plan) = error.plan() {
-        text.push_str(&plan.ways_around());
-    }
+    text.push_str(&error.ways_around());
     match outcome {
         Some(Outcome::Applied) => text.push_str(" (the change has been made)"),
         Some(Outcome::Unknown) => {

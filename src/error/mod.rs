@@ -261,6 +261,13 @@ impl OperatorError {
         self.plan.as_deref()
     }
 
+    /// Returns the ways around a rejection by a plan, to be appended to the text of the
+    /// kind; empty without a plan.
+    pub(crate) fn ways_around(&self) -> String {
+        let plan = self.plan.as_deref();
+        plan.map(RemovalPlan::ways_around).unwrap_or_default()
+    }
+
     /// Converts the error into the outcome of each ring.
     ///
     /// # Errors
@@ -287,10 +294,7 @@ impl OperatorError {
 impl fmt::Display for OperatorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.kind, f)?;
-        match &self.plan {
-            Some(plan) => f.write_str(&plan.ways_around()),
-            None => Ok(()),
-        }
+        f.write_str(&self.ways_around())
     }
 }
 

@@ -57,39 +57,37 @@ impl RemovalPlan {
     /// [`LastVoter`](ErrorKind::LastVoter) and [`QuorumLoss`](ErrorKind::QuorumLoss),
     /// with the plan.
     pub(crate) fn proof(&self) -> Result<Proof, OperatorError> {
-        let (after, needed) = (self.after(), self.needed_alive());
-        let rejected = if self.verdict() == RemovalVerdict::LastVoter {
-            ErrorKind::LastVoter
-        } else if after.alive < needed {
-            ErrorKind::QuorumLoss {
+        if self.is_allowed() {
+            return Ok(match self.guard() {
+                QuorumGuard::Margin if self.is_voter() => Proof::Margin,
+                _ => Proof::Majority,
+            });
+        }
+        let after = self.after();
+        let rejected = match self.verdict() {
+            RemovalVerdict::LastVoter => ErrorKind::LastVoter,
+            _ => ErrorKind::QuorumLoss {
                 voters: after.voters,
                 alive: after.alive,
-                needed,
-            }
-        } else if self.is_voter() {
-            return Ok(match self.guard() {
-                QuorumGuard::Off | QuorumGuard::Quorum => Proof::Majority,
-                QuorumGuard::Margin => Proof::Margin,
-            });
-        } else {
-            return Ok(Proof::Majority);
+                needed: self.needed_alive(),
+            },
         };
         Err(OperatorError::new(rejected).with_plan(self.clone()))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::raft::{Leadership, Membership, RaftMember, ServerStatus};
 
-    const UP: Option<bool> = Some(true);
-    const DOWN: Option<bool> = Some(false);
+    pub(in crate::raft) const UP: Option<bool> = Some(true);
+    pub(in crate::raft) const DOWN: Option<bool> = Some(false);
 
     /// Voters a, b, c, ...: up, down, or unknown. The first one leads.
-    fn voters(alive: &[Option<bool>]) -> RaftView {
+    pub(in crate::raft) fn voters(alive: &[Option<bool>]) -> RaftView {
         let names = ["a", "b", "c", "d", "e"];
         let servers = names.iter().take(alive.len());
         let membership = Membership::new(servers.map(|name| RaftMember::voter(*name, *name)));

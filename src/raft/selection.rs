@@ -104,25 +104,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::raft::plan::tests::{DOWN, UP, voters};
     use crate::raft::{LeaderHint, Leadership, LogPosition, Membership};
-
-    const UP: Option<bool> = Some(true);
-    const DOWN: Option<bool> = Some(false);
-
-    /// Voters a, b, c, ...: up, down, or unknown. The first one leads.
-    fn voters(alive: &[Option<bool>]) -> RaftView {
-        let names = ["a", "b", "c", "d", "e"];
-        let servers = names.iter().take(alive.len());
-        let membership = Membership::new(servers.map(|name| RaftMember::voter(*name, *name)));
-        let mut view = RaftView::new("a", Arc::new(membership));
-        view.leadership = Leadership::Local;
-        let status = |alive: &Option<bool>| ServerStatus {
-            alive: *alive,
-            ..ServerStatus::default()
-        };
-        view.status = alive.iter().map(status).collect();
-        view
-    }
 
     #[test]
     fn ambiguous_selector_is_rejected() {

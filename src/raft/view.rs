@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::types::{
     ConfigVersion, LeaderHint, LogPosition, NodeName, PeerSelector, ProtocolVersion, ServerAddress,
-    ServerId, Suffrage, majority,
+    ServerId, Suffrage, majority, margin,
 };
 
 /// The leader in the view of one server.
@@ -279,10 +279,9 @@ impl Proof {
     /// assert_eq!(Proof::Margin.needed(2), 3);
     /// ```
     pub fn needed(self, stayers: usize) -> usize {
-        let majority = majority(stayers);
         match self {
-            Proof::Majority => majority,
-            Proof::Margin => majority + 1,
+            Proof::Majority => majority(stayers),
+            Proof::Margin => margin(stayers),
         }
     }
 }

@@ -22,4 +22,4 @@ pub use raft::{
 pub use removal::{QuorumGuard, RemovalPlan, RemovalVerdict, VoterCount};
 
 pub(crate) use name::{TEXT_LIMIT, cut_name, cut_text};
-pub(crate) use removal::{count, majority};
+pub(crate) use removal::{count, majority, margin};

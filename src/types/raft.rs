@@ -44,14 +44,17 @@ impl FromStr for ConfigVersion {
     type Err = InvalidConfigVersion;
 
     fn from_str(text: &str) -> Result<Self, InvalidConfigVersion> {
-        // `u64::from_str` accepts a plus sign.
-        let number = |digits: &str| digits.parse().ok().filter(|_| !digits.starts_with('+'));
-        let (term, index) = text.split_once('-').ok_or(InvalidConfigVersion)?;
-        match (number(term), number(index)) {
-            (Some(term), Some(index)) => Ok(ConfigVersion { term, index }),
-            _ => Err(InvalidConfigVersion),
-        }
+        let (term, index) = term_and_index(text).ok_or(InvalidConfigVersion)?;
+        Ok(ConfigVersion { term, index })
     }
+}
+
+/// Reads a term and an index, such as `3-17`.
+fn term_and_index(text: &str) -> Option<(u64, u64)> {
+    // `u64::from_str` accepts a plus sign.
+    let number = |digits: &str| digits.parse().ok().filter(|_| !digits.starts_with('+'));
+    let (term, index) = text.split_once('-')?;
+    Some((number(term)?, number(index)?))
 }
 
 /// A position in the Raft log, written as term and index: `3-17`.
@@ -69,11 +72,8 @@ pub struct LogPosition {
 impl LogPosition {
     /// Reads the text of a position.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (term, index) = text.split_once('-')?;
-        Some(LogPosition {
-            term: term.parse().ok()?,
-            index: index.parse().ok()?,
-        })
+        let (term, index) = term_and_index(text)?;
+        Some(LogPosition { term, index })
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_is_two_numbers() {
+    fn version_and_log_position_are_two_numbers() {
         let largest = ConfigVersion {
             term: u64::MAX,
             index: 0,
@@ -162,6 +162,8 @@ mod tests {
                 Err(InvalidConfigVersion),
                 "{text}"
             );
+            #[cfg(feature = "client")]
+            assert_eq!(LogPosition::parse(text), None, "{text}");
         }
     }
 

@@ -43,6 +43,11 @@ pub(crate) fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
 
+/// Returns the number of voters that survive the failure of one of them as a majority.
+pub(crate) fn margin(voters: usize) -> usize {
+    majority(voters) + 1
+}
+
 /// The effect of a removal on the quorum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -246,7 +251,7 @@ impl RemovalPlan {
             _ if !self.is_voter() => 0,
             QuorumGuard::Quorum if removes_live && before.alive >= before.quorum => after.quorum,
             QuorumGuard::Off | QuorumGuard::Quorum => 0,
-            QuorumGuard::Margin => after.quorum + 1,
+            QuorumGuard::Margin => margin(after.voters),
         }
     }
 
