@@ -62,7 +62,7 @@
 //! | [`types`] | names and other small values |
 //! | [`rotation`] | the replacement of a federation's gossip key |
 //! | [`diagnosis`] | the state of a federation, and what is wrong with it |
-//! | [`consul`] | Consul's HTTP API on plain values, in three dialects |
+//! | [`consul`] | Consul's HTTP API on plain values, in four dialects |
 //! | `server` (feature `http`) | the same API as a tower service |
 //! | `peer_http` (feature `peer-http`) | servers that reach each other over HTTP |
 //! | `client` (feature `client`) | a client for programs |

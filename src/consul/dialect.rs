@@ -10,14 +10,14 @@ pub enum Dialect {
     /// ring does not hide the others, and a denied caller learns only the denial.
     #[default]
     Precise,
-    /// What a Consul 1.17 server sends, byte for byte, with its defects.
+    /// The answers of a Consul 1.17 server, byte for byte, with its defects.
     ///
     /// One of them is dangerous: a transfer of the leadership ignores the datacenter of the
     /// request, and deposes the local leader.
     Consul1_17,
-    /// What a Consul 1.10 server sends, byte for byte, with its defects.
+    /// The answers of a Consul 1.10 server, byte for byte, with its defects.
     Consul1_10,
-    /// What a Consul 0.7.3 server sends, byte for byte, with its defects.
+    /// The answers of a Consul 0.7.3 server, byte for byte, with its defects.
     Consul0_7,
 }
 

@@ -41,7 +41,7 @@ pub enum Endpoint {
     AutopilotHealth,
     /// Autopilot's state of the servers.
     AutopilotState,
-    /// `diagnosis`.
+    /// The diagnosis of the federation.
     Diagnosis,
 }
 

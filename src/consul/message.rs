@@ -17,7 +17,7 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// The path, with its escapes.
     pub path: &'a str,
-    /// What follows the question mark, with its escapes; `None` without one.
+    /// The query after the question mark, with its escapes; `None` without one.
     pub query: Option<&'a str>,
     /// The header fields.
     pub headers: &'a dyn Headers,
@@ -130,7 +130,7 @@ impl fmt::Debug for Response {
     }
 }
 
-/// What became of a request, for logs, metrics and outer layers. It holds no secret.
+/// The summary of a request, for logs, metrics and outer layers. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestSummary {
@@ -139,7 +139,7 @@ pub struct RequestSummary {
     /// The [name](crate::Operation::name) of the operation; `None` if there was none,
     /// because the request was rejected.
     pub operation: Option<&'static str>,
-    /// Whether the request changed anything.
+    /// The outcome; that of a read is [`NotApplied`](Outcome::NotApplied).
     pub outcome: Outcome,
     /// The [name](crate::ErrorKind::name) of the error's kind; `None` if it succeeded.
     pub error: Option<&'static str>,

@@ -228,7 +228,7 @@ pub enum ErrorKind {
     /// A server's reply is malformed or does not answer the request.
     #[error("the answer cannot be read: {reason}")]
     InvalidReply {
-        /// What is wrong with the reply.
+        /// The reason.
         reason: String,
     },
     /// The server cannot serve the request at this moment.

@@ -223,9 +223,8 @@ impl OperatorError {
     }
 
     /// Limits the size of an error of another server: drops the outcomes of rings and the
-    /// plan, and
-    /// replaces a kind of more than [`TEXT_LIMIT`] bytes with its text, cut to the
-    /// limit.
+    /// plan, and replaces a kind of more than [`TEXT_LIMIT`] bytes with its text, cut to
+    /// the limit.
     #[must_use]
     pub(crate) fn bounded(mut self) -> Self {
         self.reply = None;

@@ -243,8 +243,8 @@ impl Fault {
         )
     }
 
-    /// The server is cut off from the others' Raft in the middle of the next
-    /// removal or replacement in its datacenter: after the proof, and before it has the entry, or,
+    /// The server is cut off from the others' Raft in the middle of the next removal or
+    /// replacement in its datacenter: after the proof, and before it has the entry, or,
     /// if it leads, before any other server has.
     ///
     /// If the other voters that stay are a majority, the removal succeeds. If they

@@ -69,7 +69,7 @@ pub struct Sent {
     pub target: Target,
     /// The request.
     pub request: OperatorRequest,
-    /// How often it was forwarded, including this time.
+    /// The number of times that it was forwarded, including this one.
     pub hops: u8,
     /// The timeout that was sent with it.
     pub timeout: Option<Duration>,

@@ -54,7 +54,7 @@ pub enum Entry {
     Note {
         /// The time on the federation's clock.
         at: Duration,
-        /// What the test did.
+        /// The action of the test.
         text: String,
     },
 }
@@ -63,7 +63,7 @@ pub enum Entry {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Call {
-    /// When the call was made, on the federation's clock.
+    /// The time of the call, on the federation's clock.
     pub at: Duration,
     /// The caller.
     pub from: NodeName,
@@ -72,21 +72,21 @@ pub struct Call {
     pub to: NodeName,
     /// The pool, if a node of a gossip pool was called.
     pub pool: Option<Pool>,
-    /// What was asked.
+    /// The request in words.
     pub what: Arc<str>,
-    /// How often the request was forwarded, including this time.
+    /// The number of times that the request was forwarded, including this one.
     pub hops: u8,
     /// The timeout that the caller sent with the request.
     pub timeout: Option<Duration>,
-    /// When the other side began to work on it.
+    /// The time at which the other side began to work on it.
     pub arrived: Option<Duration>,
-    /// When the call ended.
+    /// The time at which the call ended.
     pub ended: Option<Duration>,
-    /// How the call ended.
+    /// The end of the call.
     pub end: CallEnd,
 }
 
-/// How a call ended.
+/// The end of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallEnd {

@@ -76,7 +76,7 @@ fn rank(status: Option<&ServerStatus>) -> impl PartialOrd {
     )
 }
 
-/// Checks that one server can take another one's place, and returns their ids.
+/// Checks that one server can take another one's place.
 ///
 /// # Errors
 /// - [`UnknownServer`](ErrorKind::UnknownServer), [`InvalidRequest`](ErrorKind::InvalidRequest)

@@ -93,8 +93,8 @@ pub struct VoterCount {
     pub failure_tolerance: usize,
 }
 
-/// What the removal of a server would do to the quorum, as the leader sees the cluster
-/// at one moment.
+/// The effect of the removal of a server on the quorum, as the leader sees the cluster at
+/// one moment.
 ///
 /// [`RemovalPlan::new`] and the service make plans; a plan that another server sent has
 /// the same guarantees, because everything that can be counted is counted here. It
@@ -257,11 +257,16 @@ impl RemovalPlan {
 
     /// Returns the servers without a vote that could take the voter's place in one
     /// change, which keeps the failure tolerance. Empty if the server has no vote.
+    ///
+    /// They are named whether or not the backend supports replacements, which only
+    /// [`replace_server`](crate::RaftBackend::replace_server) tells: by default it is
+    /// unsupported.
     pub fn replacements(&self) -> &[ServerId] {
         &self.replacements
     }
 
-    /// Returns the ways around a rejection, to be appended to its reason.
+    /// Returns the ways around a rejection, to be appended to its reason. One is a
+    /// replacement, which some backends do not support.
     pub(crate) fn ways_around(&self) -> String {
         let with = self.replacements.first();
         if self.verdict() == RemovalVerdict::LastVoter {
