@@ -37,7 +37,7 @@ pub struct Call {
 /// What a request asks for.
 pub(super) enum Decoded {
     Call(Call),
-    /// The list of endpoints, which needs no operation.
+    /// The list of endpoints or their OpenAPI document, which need no operation.
     Index {
         /// The caller, and the datacenter that the request names.
         caller: Caller,
@@ -248,7 +248,7 @@ fn no_body(endpoint: Endpoint, parts: &Parts<'_>) -> Result<(), Mistake> {
 fn asked(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Asked, Mistake> {
     let freshness = || consistency(parts.query, parts.headers, parts.rules);
     let operation = match endpoint {
-        Endpoint::Index => return Ok(Asked::Index),
+        Endpoint::Index | Endpoint::OpenApi => return Ok(Asked::Index),
         Endpoint::Keyring => return keyring(parts),
         Endpoint::RaftConfiguration => Operation::RaftConfiguration(freshness()?),
         Endpoint::RaftPeer => remove_peer(parts)?,

@@ -30,7 +30,8 @@ pub(super) struct Rules {
 
     // What is served.
     /// The endpoints that Consul does not have: their list at `/v1/operator/`, the
-    /// diagnosis, the plan of a removal, and the changes of Raft beside `raft/peer`.
+    /// OpenAPI document, the diagnosis, the plan of a removal, and the changes of Raft
+    /// beside `raft/peer`.
     pub(super) additions: bool,
     pub(super) autopilot: bool,
     pub(super) leadership_transfer: bool,

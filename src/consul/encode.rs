@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::body::{
     AutopilotRules, Configuration, Health, Index, IndexedEndpoint, LAST_LOG, Server, ServerHealth,
@@ -44,11 +45,7 @@ pub(super) fn encode(
             None => error::respond_consul(error::consul_text(&error, view, rules)),
         },
     };
-    let mut response = response.finish(rules, policy);
-    if view.form.head {
-        response.leave_out_body();
-    }
-    response
+    finish(response, view, rules, policy)
 }
 
 fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
@@ -99,9 +96,78 @@ pub(super) fn index(
     offer: Offer,
     policy: DefaultPolicy,
 ) -> Response {
+    let methods = |endpoint: Endpoint| {
+        offer.methods(endpoint).map(move |method| {
+            let (resource, access) = endpoint.permission(method);
+            IndexedEndpoint {
+                method,
+                path: path(endpoint),
+                parameters: endpoint.parameters(method),
+                permission: match endpoint {
+                    Endpoint::Index | Endpoint::OpenApi => "operator:read or keyring:read".into(),
+                    Endpoint::Diagnosis => "operator:read and keyring:read".into(),
+                    _ => format!("{resource}:{access}"),
+                },
+            }
+        })
+    };
+    let raft = service.has_raft();
+    let index = Index {
+        version: env!("CARGO_PKG_VERSION"),
+        dialect: rules.name,
+        datacenter: service.datacenter().as_str(),
+        raft,
+        quorum_guard: raft.then(|| service.quorum_guard().name()),
+        autopilot: service.has_autopilot(),
+        rings: service.pools().map(ToString::to_string).collect(),
+        endpoints: answered(service, rules, offer).flat_map(methods).collect(),
+        common_parameters: &COMMON_PARAMETERS,
+    };
+    finish(respond(view, 8 * SMALL, &index), view, rules, policy)
+}
+
+/// The OpenAPI document of all endpoints, as tests/openapi makes it from docs/openapi.yaml.
+static OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+/// Describes the endpoints that a server can answer.
+pub(super) fn openapi(
+    view: &View,
+    service: &OperatorService,
+    rules: &Rules,
+    offer: Offer,
+    policy: DefaultPolicy,
+) -> Response {
+    let endpoints: Vec<_> = answered(service, rules, offer).collect();
+    // The text is a constant, which tests read.
+    let mut document: Value = serde_json::from_str(OPENAPI).unwrap_or_default();
+    if let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) {
+        paths.retain(|described, operations| {
+            let mut endpoints = endpoints.iter();
+            let endpoint = endpoints.find(|endpoint| path(**endpoint) == *described);
+            let (Some(endpoint), Some(operations)) = (endpoint, operations.as_object_mut()) else {
+                return false;
+            };
+            let is_offered = |name: &str| {
+                let mut methods = offer.methods(*endpoint);
+                methods.any(|method| method.eq_ignore_ascii_case(name))
+            };
+            operations.retain(|name, _| name == "parameters" || is_offered(name));
+            operations.keys().any(|name| name != "parameters")
+        });
+    }
+    finish(respond(view, OPENAPI.len(), &document), view, rules, policy)
+}
+
+/// The endpoints that a server can answer, of those that are offered.
+fn answered(
+    service: &OperatorService,
+    rules: &Rules,
+    offer: Offer,
+) -> impl Iterator<Item = Endpoint> {
     let (raft, autopilot) = (service.has_raft(), service.has_autopilot());
-    let is_served = |endpoint: &Endpoint| match endpoint {
-        Endpoint::Index | Endpoint::Diagnosis => true,
+    let gossip = service.pools().next().is_some();
+    Endpoint::served(rules, offer).filter(move |endpoint| match endpoint {
+        Endpoint::Index | Endpoint::OpenApi | Endpoint::Diagnosis => true,
         // A backend does not say whether it transfers the leadership or replaces a voter, and
         // one that does not answers 501.
         Endpoint::RaftConfiguration
@@ -111,41 +177,20 @@ pub(super) fn index(
         | Endpoint::PlannedRemoval
         | Endpoint::ForcedRemoval
         | Endpoint::Replacement => raft,
-        Endpoint::Keyring => service.pools().next().is_some(),
+        Endpoint::Keyring => gossip,
         Endpoint::AutopilotConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
             autopilot
         }
-    };
-    let methods = |endpoint: Endpoint| {
-        offer.methods(endpoint).map(move |method| {
-            let (resource, access) = endpoint.permission(method);
-            IndexedEndpoint {
-                method,
-                path: format!("{PREFIX}{}", endpoint.name()),
-                parameters: endpoint.parameters(method),
-                permission: match endpoint {
-                    Endpoint::Index => "operator:read or keyring:read".into(),
-                    Endpoint::Diagnosis => "operator:read and keyring:read".into(),
-                    _ => format!("{resource}:{access}"),
-                },
-            }
-        })
-    };
-    let index = Index {
-        version: env!("CARGO_PKG_VERSION"),
-        dialect: rules.name,
-        datacenter: service.datacenter().as_str(),
-        raft,
-        quorum_guard: raft.then(|| service.quorum_guard().name()),
-        autopilot,
-        rings: service.pools().map(ToString::to_string).collect(),
-        endpoints: Endpoint::served(rules, offer)
-            .filter(is_served)
-            .flat_map(methods)
-            .collect(),
-        common_parameters: &COMMON_PARAMETERS,
-    };
-    let mut response = respond(view, 8 * SMALL, &index).finish(rules, policy);
+    })
+}
+
+fn path(endpoint: Endpoint) -> String {
+    format!("{PREFIX}{}", endpoint.name())
+}
+
+/// Adds the header fields of the dialect, and leaves out the body for HEAD.
+fn finish(response: Response, view: &View, rules: &Rules, policy: DefaultPolicy) -> Response {
+    let mut response = response.finish(rules, policy);
     if view.form.head {
         response.leave_out_body();
     }

@@ -19,6 +19,8 @@ use crate::acl::{Access, Resource};
 pub enum Endpoint {
     /// The list of endpoints.
     Index,
+    /// The OpenAPI document, which is [switched on](super::Wire::with_openapi).
+    OpenApi,
     /// The Raft configuration.
     RaftConfiguration,
     /// The removal of a server from the Raft configuration.
@@ -47,7 +49,7 @@ pub enum Endpoint {
 
 /// What a listener offers of a dialect's endpoints: the switches of a
 /// [`Wire`](super::Wire).
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Offer {
     /// One bit for each endpoint that is switched off.
     off: u64,
@@ -55,7 +57,24 @@ pub(super) struct Offer {
     pub(super) read_only: bool,
 }
 
+/// Everything but the OpenAPI document.
+impl Default for Offer {
+    fn default() -> Self {
+        Offer {
+            off: 1 << Endpoint::OpenApi as u64,
+            read_only: false,
+        }
+    }
+}
+
 impl Offer {
+    pub(super) fn with(self, endpoint: Endpoint) -> Self {
+        Offer {
+            off: self.off & !(1 << endpoint as u64),
+            ..self
+        }
+    }
+
     pub(super) fn without(self, endpoint: Endpoint) -> Self {
         Offer {
             off: self.off | 1 << endpoint as u64,
@@ -112,8 +131,9 @@ const EFFECTIVE: [&str; 7] = [
 ];
 
 impl Endpoint {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Endpoint::Index,
+        Endpoint::OpenApi,
         Endpoint::RaftConfiguration,
         Endpoint::RaftPeer,
         Endpoint::TransferLeader,
@@ -155,6 +175,7 @@ impl Endpoint {
             .filter(move |endpoint| offer.has(*endpoint));
         offered.filter(|endpoint| match endpoint {
             Endpoint::Index
+            | Endpoint::OpenApi
             | Endpoint::RemovalPlan
             | Endpoint::PlannedRemoval
             | Endpoint::ForcedRemoval
@@ -178,6 +199,7 @@ impl Endpoint {
     pub(super) fn name(self) -> &'static str {
         match self {
             Endpoint::Index => "",
+            Endpoint::OpenApi => "openapi.json",
             Endpoint::RaftConfiguration => "raft/configuration",
             Endpoint::RaftPeer => "raft/peer",
             Endpoint::TransferLeader => "raft/transfer-leader",
@@ -197,6 +219,7 @@ impl Endpoint {
     pub(super) fn methods(self) -> &'static [&'static str] {
         match self {
             Endpoint::Index
+            | Endpoint::OpenApi
             | Endpoint::RaftConfiguration
             | Endpoint::RemovalPlan
             | Endpoint::AutopilotHealth
@@ -244,7 +267,11 @@ impl Endpoint {
     pub(super) fn effective(self, method: &str) -> &'static [&'static str] {
         match (self, method) {
             (
-                Endpoint::Index | Endpoint::RemovalPlan | Endpoint::Keyring | Endpoint::Diagnosis,
+                Endpoint::Index
+                | Endpoint::OpenApi
+                | Endpoint::RemovalPlan
+                | Endpoint::Keyring
+                | Endpoint::Diagnosis,
                 _,
             ) => &EFFECTIVE[..4],
             (_, "GET") => &EFFECTIVE,

@@ -339,6 +339,7 @@ fn denied(endpoint: Endpoint, access: Access) -> String {
             format!("Permission denied: Missing operator:{access} permissions")
         }
         Endpoint::Index
+        | Endpoint::OpenApi
         | Endpoint::Diagnosis
         | Endpoint::RaftConfiguration
         | Endpoint::RaftPeer

@@ -136,6 +136,16 @@ impl Wire {
         self
     }
 
+    /// Switches `GET /v1/operator/openapi.json` on: the OpenAPI document of what this
+    /// server answers, for a caller with operator:read or keyring:read. Only in
+    /// [`Precise`](Dialect::Precise). The repository has the whole document, in
+    /// docs/openapi.yaml.
+    #[must_use]
+    pub fn with_openapi(mut self) -> Self {
+        self.offer = self.offer.with(Endpoint::OpenApi);
+        self
+    }
+
     /// Sets whether requests have ids: the header `X-Request-Id` of a request, or a new id
     /// if there is none and an [observer](crate::observer) would see it. The response has
     /// it in the same header. Default: only in [`Precise`](Dialect::Precise), because
@@ -306,7 +316,7 @@ impl Wire {
         (self.encode(&view, result), summary)
     }
 
-    /// Lists the endpoints. Returns the name of the error, too.
+    /// Lists or describes the endpoints. Returns the name of the error, too.
     async fn index(
         &self,
         service: &OperatorService,
@@ -330,9 +340,13 @@ impl Wire {
                 only_for: None,
             }),
             _ => {
+                let answered = match view.endpoint {
+                    Endpoint::OpenApi => encode::openapi,
+                    _ => encode::index,
+                };
                 let rules = self.dialect.rules();
-                let index = encode::index(view, service, rules, self.offer, self.default_policy);
-                (index, None)
+                let response = answered(view, service, rules, self.offer, self.default_policy);
+                (response, None)
             }
         }
     }
@@ -362,8 +376,9 @@ impl Wire {
 
     /// Reads a request. A change of autopilot's configuration takes from `autopilot` the
     /// fields that it omits: give it
-    /// [the service's](OperatorService::autopilot_defaults). `GET /v1/operator/`, which lists
-    /// the endpoints of a service, is rejected here; [`serve`](Wire::serve) answers it.
+    /// [the service's](OperatorService::autopilot_defaults). `GET /v1/operator/` and the
+    /// OpenAPI document, which tell the endpoints of a service, are rejected here;
+    /// [`serve`](Wire::serve) answers them.
     ///
     /// # Errors
     /// [`Rejection`], if the service cannot be asked.

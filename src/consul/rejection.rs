@@ -53,7 +53,7 @@ pub(super) enum Reason {
     MalformedQuery,
     /// OPTIONS, which is no mistake.
     Options(Endpoint, Offer),
-    /// The list of endpoints, which only a service has.
+    /// The list of endpoints or their OpenAPI document, which only a service has.
     Index,
     Method {
         endpoint: Endpoint,
@@ -105,7 +105,7 @@ pub(super) enum Mistake {
         /// Those of all endpoints that have an effect here.
         common: &'static [&'static str],
     },
-    /// The list of endpoints in another datacenter.
+    /// The list of endpoints or their OpenAPI document in another datacenter.
     IndexElsewhere,
     /// `?dc` and `?datacenter` differ.
     TwoDatacenters,
@@ -210,7 +210,7 @@ impl Reason {
                 400,
                 "Invalid query string: check its % escapes and semicolons",
             ),
-            Reason::Index => text(501, "the list of endpoints needs the service"),
+            Reason::Index => text(501, "the endpoints of a server need the service"),
             Reason::Options(endpoint, offer) => {
                 Response::empty(200).with("Allow", allow(*endpoint, *offer))
             }
@@ -327,8 +327,8 @@ impl Mistake {
                 known,
                 common,
             } => unknown_parameter(name, known, common),
-            Mistake::IndexElsewhere => "the list of endpoints is this server's own: leave out the \
-                                        datacenter, or ask a server there"
+            Mistake::IndexElsewhere => "this endpoint answers for its own server only: leave out \
+                                        the datacenter, or ask a server there"
                 .into(),
             Mistake::TwoDatacenters => "?dc and ?datacenter differ: send one of them".into(),
             Mistake::UnexpectedBody => "this endpoint takes no body: use the query".into(),

@@ -114,6 +114,13 @@ impl OperatorHttp {
         self.with_wire(wire)
     }
 
+    /// Switches `GET /v1/operator/openapi.json` on. See [`Wire::with_openapi`].
+    #[must_use]
+    pub fn with_openapi(self) -> Self {
+        let wire = self.shared.wire.with_openapi();
+        self.with_wire(wire)
+    }
+
     /// Sets how many requests are executed at once, by this value and its clones. One more
     /// is answered with 503 and `Retry-After`. Default: 1,024.
     ///
