@@ -14,6 +14,7 @@ pub(crate) struct Document {
     pub(crate) root: Value,
     /// The same, without leave to add properties to the described ones.
     strict: Value,
+    operations: Vec<Operation>,
     validators: RefCell<BTreeMap<String, Validator>>,
     /// The operations, statuses and media types of the responses.
     responses: RefCell<BTreeSet<(String, u16, String)>>,
@@ -42,6 +43,7 @@ impl Document {
         let mut strict = root.clone();
         forbid_others(&mut strict);
         Document {
+            operations: operations(&root),
             root,
             strict,
             validators: RefCell::default(),
@@ -50,19 +52,8 @@ impl Document {
         }
     }
 
-    pub(crate) fn operations(&self) -> Vec<Operation> {
-        let paths = self.root["paths"].as_object().unwrap().iter();
-        let operations = paths.flat_map(|(path, item)| {
-            let methods = item.as_object().unwrap().iter();
-            let methods = methods.filter(|(name, _)| *name != "parameters");
-            methods.map(move |(method, operation)| Operation {
-                method: method.to_uppercase(),
-                path: path.clone(),
-                id: operation["operationId"].as_str().unwrap().to_owned(),
-                pointer: format!("/paths/{}/{method}", escape(path)),
-            })
-        });
-        operations.collect()
+    pub(crate) fn operations(&self) -> &[Operation] {
+        &self.operations
     }
 
     /// The parameters of an operation: its own, or those of its path.
@@ -153,8 +144,8 @@ impl Document {
             "HEAD" => ("GET", true),
             method => (method, false),
         };
-        let operations = self.operations();
-        let mut at_path = operations.iter().filter(|operation| operation.path == path);
+        let operations = self.operations.iter();
+        let mut at_path = operations.filter(|operation| operation.path == path);
         let Some(operation) = at_path.clone().find(|operation| operation.method == wanted) else {
             return match (at_path.next(), method, response.status) {
                 (Some(_), "OPTIONS", 200) if response.header("allow").is_some() => Ok(()),
@@ -320,6 +311,21 @@ impl Document {
         let seen = self.properties.borrow();
         described.difference(&seen).cloned().collect()
     }
+}
+
+fn operations(root: &Value) -> Vec<Operation> {
+    let paths = root["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, item)| {
+        let methods = item.as_object().unwrap().iter();
+        let methods = methods.filter(|(name, _)| *name != "parameters");
+        methods.map(move |(method, operation)| Operation {
+            method: method.to_uppercase(),
+            path: path.clone(),
+            id: operation["operationId"].as_str().unwrap().to_owned(),
+            pointer: format!("/paths/{}/{method}", escape(path)),
+        })
+    });
+    operations.collect()
 }
 
 /// Lists the pointers to the properties and alternatives of a schema.

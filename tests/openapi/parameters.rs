@@ -34,7 +34,7 @@ fn value_is_accepted_if_and_only_if_it_is_described() {
     for operation in document.operations() {
         let path = operation.path.trim_start_matches("/v1/operator/");
         for own in [true, false] {
-            for parameter in document.parameters(&operation, own) {
+            for parameter in document.parameters(operation, own) {
                 let name = parameter["name"].as_str().unwrap();
                 // A server describes itself only.
                 let is_elsewhere =
@@ -43,7 +43,7 @@ fn value_is_accepted_if_and_only_if_it_is_described() {
                     continue;
                 }
                 for value in values.clone() {
-                    let ask = request(&operation).query(&format!("{name}={value}"));
+                    let ask = request(operation).query(&format!("{name}={value}"));
                     // An unencoded one would be refused.
                     let response = ask.send(&everything());
                     let text = String::from_utf8_lossy(&response.body);
@@ -69,7 +69,7 @@ fn examples_of_parameters_are_allowed() {
     let document = Document::served();
     for operation in document.operations() {
         for own in [true, false] {
-            for parameter in document.parameters(&operation, own) {
+            for parameter in document.parameters(operation, own) {
                 let example = match &parameter["example"] {
                     Value::Null => continue,
                     Value::String(text) => text.clone(),
@@ -86,9 +86,9 @@ fn required_parameters_are_required() {
     let document = Document::served();
     let mut required = 0;
     for operation in document.operations() {
-        for parameter in document.parameters(&operation, true) {
+        for parameter in document.parameters(operation, true) {
             let name = parameter["name"].as_str().unwrap();
-            let response = request(&operation).without(name).send(&everything());
+            let response = request(operation).without(name).send(&everything());
             let is_required = parameter["required"] == true;
             if is_required || !matches!(name, "id" | "address") {
                 assert_eq!(
@@ -141,8 +141,8 @@ fn body_is_accepted_if_and_only_if_it_is_described() {
             continue;
         }
         for body in &bodies {
-            let is_described = document.allows_body(&operation, body).is_ok();
-            let response = request(&operation)
+            let is_described = document.allows_body(operation, body).is_ok();
+            let response = request(operation)
                 .body(body.to_string())
                 .send(&everything());
             let is_refused = response.status == 400;

@@ -18,7 +18,7 @@ fn requests() -> impl Strategy<Value = Ask> {
     let method = select(vec![
         "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH",
     ]);
-    let operations = DOCUMENT.with(Document::operations);
+    let operations = DOCUMENT.with(|document| document.operations().to_vec());
     let known: Vec<_> = operations
         .iter()
         .map(|operation| operation.path.clone())
@@ -108,7 +108,7 @@ fn servers() -> (Vec<MockFederation>, Vec<OperatorService>) {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 500,
+        cases: 300,
         // A failure is shown; a useful case becomes a test of its own.
         failure_persistence: None,
         ..ProptestConfig::default()

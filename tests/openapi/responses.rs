@@ -327,9 +327,9 @@ fn special_cases(document: &Document) {
 fn responses_are_described_and_described_responses_occur() {
     let document = Document::served();
     for operation in document.operations() {
-        successes(&document, &operation);
-        rejections(&document, &operation);
-        failures(&document, &operation);
+        successes(&document, operation);
+        rejections(&document, operation);
+        failures(&document, operation);
     }
     special_cases(&document);
     assert_eq!(document.missing_responses(), []);

@@ -12,9 +12,9 @@ use crate::worlds::{ask, everything, gossip_only, two_datacenters};
 
 /// The methods, paths and parameters of the document.
 fn described(document: &Document) -> BTreeMap<(String, String), BTreeSet<String>> {
-    let operations = document.operations().into_iter();
+    let operations = document.operations().iter();
     let described = operations.map(|operation| {
-        let own = document.parameters(&operation, true).into_iter();
+        let own = document.parameters(operation, true).into_iter();
         let own = own.filter(|parameter| parameter["in"] == "query");
         let own = own.map(|parameter| parameter["name"].as_str().unwrap().to_owned());
         (
@@ -54,7 +54,7 @@ fn document_has_the_routes_and_parameters_of_the_index() {
         .map(|scheme| scheme["name"].as_str().unwrap().to_owned())
         .collect();
     for operation in document.operations() {
-        let common = document.parameters(&operation, false).into_iter();
+        let common = document.parameters(operation, false).into_iter();
         let common = common.filter(|parameter| parameter["in"] == "query");
         let mut common: BTreeSet<_> = common
             .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
