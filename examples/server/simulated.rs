@@ -36,6 +36,7 @@ pub(crate) async fn start(
         .build();
     let endpoints = OperatorHttp::new(federation.service("alice"))
         .with_dialect(dialect)
+        .with_openapi()
         .with_metrics();
 
     let address = arguments.address;

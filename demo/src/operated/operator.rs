@@ -116,7 +116,9 @@ impl Operator {
         for path in PEER_PATHS {
             routes = routes.route_service(path, peers.clone());
         }
-        let endpoints = OperatorHttp::new(self.service.clone()).with_dialect(dialect);
+        let endpoints = OperatorHttp::new(self.service.clone())
+            .with_dialect(dialect)
+            .with_openapi();
         routes.fallback_service(endpoints.with_metrics())
     }
 }
