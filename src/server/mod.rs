@@ -14,6 +14,8 @@
 //! # }
 //! ```
 
+mod page;
+
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
@@ -34,6 +36,8 @@ use crate::body::{self, Unread};
 use crate::consul::{Dialect, Endpoint, Headers, Request, RequestSummary, Response, Wire};
 use crate::service::OperatorService;
 use crate::timer::Deadline;
+
+pub use page::{Page, UI_PATH};
 
 /// Answers Consul's operator endpoints over HTTP.
 ///
@@ -64,6 +68,7 @@ struct Shared {
     /// The number of requests that are executed.
     executing: Arc<AtomicUsize>,
     summaries: bool,
+    page: Option<Page>,
     #[cfg(feature = "metrics")]
     metrics: bool,
 }
@@ -80,6 +85,7 @@ impl OperatorHttp {
                 concurrency_limit: 1024,
                 executing: Arc::default(),
                 summaries: false,
+                page: None,
                 #[cfg(feature = "metrics")]
                 metrics: false,
             }),
@@ -119,6 +125,16 @@ impl OperatorHttp {
     pub fn with_openapi(self) -> Self {
         let wire = self.shared.wire.with_openapi();
         self.with_wire(wire)
+    }
+
+    /// Serves a page for people at [`/v1/operator/ui`](UI_PATH), such as
+    /// `cluster_operator_ui::PAGE`. Only [`Dialect::Precise`] has it.
+    ///
+    /// The page is served without a token; what it shows it has to ask for with one.
+    #[must_use]
+    pub fn with_ui(mut self, page: Page) -> Self {
+        Arc::make_mut(&mut self.shared).page = Some(page);
+        self
     }
 
     /// Sets how many requests are executed at once, by this value and its clones. One more
@@ -231,6 +247,14 @@ impl Shared {
             summary.request_id = self.wire.given_id(&head.headers);
             summary
         };
+        if let Some(page) = self.page
+            && path == UI_PATH
+            && self.wire.dialect() == Dialect::Precise
+        {
+            let response = page.answer(method);
+            let error = (response.status >= 400).then_some("invalid-request");
+            return (response, RequestSummary::rejected(None, error));
+        }
         let wanted = self.wire.wants_body(method, &path);
         let body = if wanted || self.wire.rejects_body(method, &path) && !body.is_end_stream() {
             match self.read(&head.headers, body).await {

@@ -5,6 +5,7 @@
 
 mod bodies;
 mod mounting;
+mod page;
 mod serving;
 mod socket;
 
