@@ -32,6 +32,7 @@ use clap::{Parser, ValueEnum};
 use cluster_operator::consul::{Dialect, Wire};
 use cluster_operator::mock::MockFederation;
 use cluster_operator::peer_http::PEER_PATHS;
+use cluster_operator::server::UI_PATH;
 use cluster_operator_demo::cluster::{self, Server};
 use cluster_operator_demo::operated::{self, Member, Operator, secrets};
 use cluster_operator_demo::serving::{self, Limits};
@@ -224,7 +225,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 /// mistyped path.
 async fn log(request: Request, next: Next) -> Response {
     let path = match request.uri().path() {
-        path if path == "/" || path == "/metrics" || PEER_PATHS.contains(&path) => path,
+        path if ["/", "/metrics", UI_PATH].contains(&path) || PEER_PATHS.contains(&path) => path,
         path if Wire::new(Dialect::Precise).serves(path) => path,
         _ => "(another path)",
     };
@@ -242,7 +243,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
         .map_err(|error| format!("cannot listen on {address}: {error}; try another --address"))
 }
 
-/// Returns commands to try on a server's HTTP address.
+/// Returns the address of the status page, and commands to try, on a server's HTTP address.
 fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
     let url = format!("http://{http}/v1/operator");
     let (token, variable, tokens) = match (&arguments.acl_file, arguments.acl) {
@@ -264,8 +265,12 @@ fn curls(http: SocketAddr, arguments: &Arguments, removable: &str) -> String {
         Some(_) => format!("'\"${}\"'", secrets::GOSSIP_KEY),
         None => secrets::PUBLISHED_KEY.to_owned(),
     };
+    let page = match arguments.dialect {
+        DialectName::Precise => format!("Status page: http://{http}{UI_PATH}\n\n"),
+        _ => String::new(),
+    };
     format!(
-        "Try:
+        "{page}Try:
 
   curl{token} '{url}/raft/configuration?pretty'
   curl{token} -X DELETE '{url}/raft/peer?address={removable}'

@@ -37,6 +37,7 @@ pub(crate) async fn start(
     let endpoints = OperatorHttp::new(federation.service("alice"))
         .with_dialect(dialect)
         .with_openapi()
+        .with_ui(cluster_operator_ui::PAGE)
         .with_metrics();
 
     let address = arguments.address;

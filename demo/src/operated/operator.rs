@@ -109,7 +109,7 @@ impl Operator {
     }
 
     /// Returns the routes of the server's HTTP address: the calls of other servers, and
-    /// Consul's endpoints as the fallback.
+    /// Consul's endpoints and the status page as the fallback.
     pub fn routes(&self, dialect: Dialect) -> Router {
         let peers = PeerHttp::new(self.service.clone()).with_shared_secret(&self.secret);
         let mut routes = Router::new();
@@ -118,8 +118,10 @@ impl Operator {
         }
         let endpoints = OperatorHttp::new(self.service.clone())
             .with_dialect(dialect)
-            .with_openapi();
-        routes.fallback_service(endpoints.with_metrics())
+            .with_openapi()
+            .with_ui(cluster_operator_ui::PAGE)
+            .with_metrics();
+        routes.fallback_service(endpoints)
     }
 }
 
