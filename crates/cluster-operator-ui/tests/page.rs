@@ -1,4 +1,5 @@
 //! The page as a browser receives it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};

@@ -105,6 +105,34 @@ test("removal is rejected if the configuration has changed", async () => {
   await shows(page.getByRole("status"), "carol of berlin has been removed.");
 });
 
+test("failed removal is told after its dialog is closed", async () => {
+  await enterAs();
+  await page.getByRole("button", { name: "Remove carol …" }).click();
+  const dialog = page.getByRole("dialog");
+  let fail;
+  const closed = new Promise((resolve) => { fail = resolve; });
+  await page.route("**/planned-removal?*", async (route) => {
+    await closed;
+    await route.abort();
+  });
+  await dialog.getByLabel("Type carol to confirm").fill("carol");
+  await dialog.getByRole("button", { name: "Remove the server" }).click();
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "hidden" });
+  fail();
+  const failure = "The removal of carol of berlin failed. The server cannot be reached. The server may have been removed";
+  await shows(page.getByRole("status"), failure);
+  await refresh();
+  await page.waitForResponse((response) => response.url().endsWith("/diagnosis"));
+  await shows(page.getByRole("status"), failure);
+});
+
+test("token that no header can hold is refused", async () => {
+  page = await open(browser, server.url, { token: "gedöns" });
+  await shows(page.getByRole("status"), "The token has characters that no token has");
+  assert.ok(await page.getByRole("textbox", { name: "Token" }).isVisible());
+});
+
 test("server of another datacenter is removed there", async () => {
   await enterAs();
   await page.getByRole("button", { name: "Remove grace …" }).click();
@@ -121,11 +149,13 @@ test("last state stays while the server is lost", async () => {
   await shows(headline(), "Everything works");
   await page.route("**/diagnosis", (route) => route.abort());
   await refresh();
-  await shows(page.getByRole("alert"), /No new state: the server cannot be reached\. This is the state of/);
+  await shows(headline(), "No new state since");
+  await shows(page.getByRole("alert"), "The server cannot be reached. What is shown below may be out of date.");
   assert.equal(await datacenter("berlin").getByRole("row").count(), 5);
   await look(page, "server-lost");
   await page.unroute("**/diagnosis");
   await page.locator("#trouble:empty").waitFor({ state: "attached", timeout: TIMEOUT });
+  await shows(headline(), "Everything works");
 });
 
 test("polls back off and pause while the page is hidden", async () => {
