@@ -49,6 +49,7 @@ pub(crate) fn node(id: NodeId) -> Node {
         name: format!("server-{id}"),
         raft: SocketAddr::from(([127, 0, 0, 1], 8300 + port)),
         http: SocketAddr::from(([127, 0, 0, 1], 8500 + port)),
+        operator_id: None,
     }
 }
 
