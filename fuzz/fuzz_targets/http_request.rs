@@ -1,0 +1,39 @@
+//! A whole request through every dialect, as text: the request line, header lines, an empty
+//! line, and the body.
+#![no_main]
+
+use cluster_operator::consul::Request;
+use cluster_operator_fuzz::{DIALECTS, serve, server};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let end = input.windows(2).position(|two| two == b"\n\n");
+    let (head, body) = match end {
+        Some(end) => (&input[..end], &input[end + 2..]),
+        None => (input, &[][..]),
+    };
+    let Ok(head) = std::str::from_utf8(head) else {
+        return;
+    };
+    let mut lines = head.split('\n');
+    let line = lines.next().unwrap_or_default();
+    let (method, target) = line.split_once(' ').unwrap_or((line, "/"));
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let headers: Vec<_> = lines
+        .map(|line| line.split_once(':').unwrap_or((line, "")))
+        .map(|(name, value)| (name, value.trim()))
+        .collect();
+    for dialect in DIALECTS {
+        let request = Request {
+            method,
+            path,
+            query,
+            headers: &headers.as_slice(),
+            body: body.to_vec().into(),
+        };
+        serve(&server(), dialect, request);
+    }
+});

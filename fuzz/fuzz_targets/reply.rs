@@ -1,0 +1,77 @@
+//! Replies from other servers, in the answers to clients of every dialect.
+#![no_main]
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cluster_operator::consul::Request;
+use cluster_operator::peers::{EnvelopeReply, SendError, Target};
+use cluster_operator::{DatacenterName, Envelope, Outcome, Peers};
+use cluster_operator_fuzz::{DIALECTS, serve, server_with};
+use libfuzzer_sys::fuzz_target;
+
+/// Another datacenter, which answers every request with these bytes.
+struct Fixed(Vec<u8>);
+
+#[async_trait]
+impl Peers for Fixed {
+    fn datacenters(&self) -> Vec<DatacenterName> {
+        vec!["dc2".into()]
+    }
+
+    async fn send(&self, _: &Target, _: Envelope, _: Duration) -> Result<EnvelopeReply, SendError> {
+        Ok(EnvelopeReply::from_bytes(self.0.clone()))
+    }
+}
+
+const REQUESTS: [(&str, &str, &str, &str); 8] = [
+    ("GET", "raft/configuration", "dc=dc2&stale", ""),
+    ("DELETE", "raft/peer", "dc=dc2&address=a", ""),
+    ("GET", "keyring", "", ""),
+    (
+        "PUT",
+        "keyring",
+        "",
+        r#"{"Key":"0eK8RjnsGC/+I1fJErQsBA=="}"#,
+    ),
+    ("DELETE", "keyring", "", r#"{"Key":"malformed"}"#),
+    ("PUT", "autopilot/configuration", "dc=dc2&cas=7", "{}"),
+    ("GET", "autopilot/health", "dc=dc2", ""),
+    ("GET", "autopilot/state", "dc=dc2&pretty", ""),
+];
+
+fuzz_target!(|input: &[u8]| {
+    if EnvelopeReply::from_bytes(input)
+        .result(Outcome::Unknown)
+        .is_err()
+    {
+        // One answer to an unreadable or failed reply is like the other.
+        let server = server_with(Fixed(input.to_vec()));
+        ask(&server, 0);
+        return;
+    }
+    for at in 0..REQUESTS.len() {
+        ask(&server_with(Fixed(input.to_vec())), at);
+    }
+});
+
+fn ask(
+    server: &(
+        cluster_operator::OperatorService,
+        cluster_operator::mock::MockClock,
+    ),
+    at: usize,
+) {
+    let (method, endpoint, query, body) = REQUESTS[at];
+    for dialect in DIALECTS {
+        let request = Request {
+            method,
+            path: &format!("/v1/operator/{endpoint}"),
+            query: Some(query),
+            headers: &[("", ""); 0],
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        serve(server, dialect, request);
+    }
+}

@@ -1,0 +1,62 @@
+//! What the fuzz targets share: a server to ask, and the rules for its answers.
+
+use cluster_operator::consul::{Dialect, Request, Response, Wire};
+use cluster_operator::mock::{MockClock, MockKeyring, MockRaft};
+use cluster_operator::peers::Peers;
+use cluster_operator::{AllowAll, GossipKey, OperatorService, OperatorServiceBuilder, Pool};
+
+/// All dialects.
+pub const DIALECTS: [Dialect; 4] = [
+    Dialect::Precise,
+    Dialect::Consul1_17,
+    Dialect::Consul1_10,
+    Dialect::Consul0_7,
+];
+
+/// The key of the only ring.
+pub const KEY: &str = "0eK8RjnsGC/+I1fJErQsBA==";
+
+/// A server alone in dc1, in its first state, and its clock.
+pub fn server() -> (OperatorService, MockClock) {
+    build(|service| service)
+}
+
+/// The same with other servers.
+pub fn server_with(peers: impl Peers + 'static) -> (OperatorService, MockClock) {
+    build(|service| service.peers(peers))
+}
+
+fn build(
+    more: impl FnOnce(OperatorServiceBuilder) -> OperatorServiceBuilder,
+) -> (OperatorService, MockClock) {
+    let clock = MockClock::new();
+    let key: GossipKey = KEY.parse().expect("a key");
+    let service = OperatorService::builder("dc1")
+        .raft(MockRaft::voters(["alice", "bob", "carol"]))
+        .keyring(MockKeyring::new(Pool::Lan, key, ["alice", "bob"]))
+        .authorizer(AllowAll)
+        .timer(clock.clone());
+    let service = more(service).build().expect("a service");
+    (service, clock)
+}
+
+/// Serves a request in a dialect, and checks the answer.
+pub fn serve(server: &(OperatorService, MockClock), dialect: Dialect, request: Request<'_>) {
+    let (service, clock) = server;
+    check(&clock.run(Wire::new(dialect).serve(service, request)));
+}
+
+/// Checks what holds for every answer: a status, header fields on one line each, and JSON
+/// where it says so.
+pub fn check(response: &Response) {
+    assert!((200..600).contains(&response.status), "{response:?}");
+    for (name, value) in &response.headers {
+        let is_visible = |byte: u8| byte == b'\t' || (b' '..=b'~').contains(&byte);
+        assert!(value.bytes().all(is_visible), "{name}: {value:?}");
+    }
+    let media = response.header("content-type").unwrap_or_default();
+    if media.ends_with("json") && !response.body.is_empty() {
+        let json = serde_json::from_slice::<serde_json::Value>(&response.body);
+        assert!(json.is_ok(), "{response:?}");
+    }
+}
