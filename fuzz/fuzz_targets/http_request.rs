@@ -26,6 +26,7 @@ fuzz_target!(|input: &[u8]| {
         .map(|line| line.split_once(':').unwrap_or((line, "")))
         .map(|(name, value)| (name, value.trim()))
         .collect();
+    let server = server();
     for dialect in DIALECTS {
         let request = Request {
             method,
@@ -34,6 +35,6 @@ fuzz_target!(|input: &[u8]| {
             headers: &headers.as_slice(),
             body: body.to_vec().into(),
         };
-        serve(&server(), dialect, request);
+        serve(&server, dialect, request);
     }
 });

@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cluster_operator::consul::Request;
+use cluster_operator::mock::MockClock;
 use cluster_operator::peers::{EnvelopeReply, SendError, Target};
-use cluster_operator::{DatacenterName, Envelope, Outcome, Peers};
+use cluster_operator::{DatacenterName, Envelope, OperatorService, Outcome, Peers};
 use cluster_operator_fuzz::{DIALECTS, serve, server_with};
 use libfuzzer_sys::fuzz_target;
 
@@ -25,7 +26,7 @@ impl Peers for Fixed {
     }
 }
 
-const REQUESTS: [(&str, &str, &str, &str); 8] = [
+const REQUESTS: [Ask; 8] = [
     ("GET", "raft/configuration", "dc=dc2&stale", ""),
     ("DELETE", "raft/peer", "dc=dc2&address=a", ""),
     ("GET", "keyring", "", ""),
@@ -42,28 +43,22 @@ const REQUESTS: [(&str, &str, &str, &str); 8] = [
 ];
 
 fuzz_target!(|input: &[u8]| {
+    let server = server_with(Fixed(input.to_vec()));
     if EnvelopeReply::from_bytes(input)
         .result(Outcome::Unknown)
         .is_err()
     {
         // One answer to an unreadable or failed reply is like the other.
-        let server = server_with(Fixed(input.to_vec()));
-        ask(&server, 0);
-        return;
+        return ask(&server, REQUESTS[0]);
     }
-    for at in 0..REQUESTS.len() {
-        ask(&server_with(Fixed(input.to_vec())), at);
+    for request in REQUESTS {
+        ask(&server, request);
     }
 });
 
-fn ask(
-    server: &(
-        cluster_operator::OperatorService,
-        cluster_operator::mock::MockClock,
-    ),
-    at: usize,
-) {
-    let (method, endpoint, query, body) = REQUESTS[at];
+type Ask = (&'static str, &'static str, &'static str, &'static str);
+
+fn ask(server: &(OperatorService, MockClock), (method, endpoint, query, body): Ask) {
     for dialect in DIALECTS {
         let request = Request {
             method,
