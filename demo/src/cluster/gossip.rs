@@ -91,25 +91,33 @@ pub fn address(agent: &Gossip) -> SocketAddr {
     *agent.advertise_node().address()
 }
 
-/// Tries these addresses until one of them answers; gossip then informs the rest of the
-/// pool. The agent's own address is skipped, so that all servers can use the same list.
+/// Tries each of these addresses until it answers. One answer would be enough in a pool that
+/// exists, but servers that start at the same moment could form several pools, each of
+/// servers that found only one another. The agent's own address is skipped, so that all
+/// servers can use the same list.
 ///
 /// # Cancel safety
 /// Dropping the future stops the attempts.
 pub async fn join(agent: &Gossip, others: &[SocketAddr]) {
     let own = address(agent);
-    let others: Vec<_> = others.iter().filter(|&&other| other != own).collect();
-    if others.is_empty() {
-        return;
-    }
+    let others = others.iter().copied();
+    let mut missing: Vec<_> = others.filter(|other| *other != own).collect();
+    let mut pause = Duration::from_millis(500);
     loop {
-        for &&other in &others {
+        let mut silent = Vec::new();
+        for other in missing {
             let joined = agent.join(MaybeResolvedAddress::resolved(other), true);
-            if joined.await.is_ok() {
-                return;
+            if joined.await.is_err() {
+                silent.push(other);
             }
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        if silent.is_empty() {
+            return;
+        }
+        missing = silent;
+        tokio::time::sleep(pause).await;
+        // It may be down for good.
+        pause = (pause * 2).min(Duration::from_secs(8));
     }
 }
 

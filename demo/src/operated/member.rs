@@ -218,8 +218,8 @@ and with new folders: what is in theirs belongs to the old cluster."
         let near: Vec<_> = near.chain(self.join.iter().copied()).collect();
         let lan = |places: &[Place]| places.iter().map(|at| at.on(at.ports.lan)).collect();
         let wan = |places: &[Place]| places.iter().map(|at| at.on(at.ports.wan)).collect();
-        // One answer is enough for each list, so the other datacenters have a list of
-        // their own: otherwise a local server's answer would do.
+        // The other datacenters have a list of their own, so that none of these waits for one
+        // that does not answer.
         let lists: [(_, Vec<_>); 3] = [
             (server.lan(), lan(&near)),
             (server.wan(), wan(&near)),

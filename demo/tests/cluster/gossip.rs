@@ -59,6 +59,33 @@ async fn servers_join_lan_and_wan_pools() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn server_joins_those_that_start_later_and_know_nobody() {
+    let ip = own_ip();
+    let first = Server::start(settings(ip, 1)).await.unwrap();
+    let second = Server::start(settings(ip, 2)).await.unwrap();
+    let third = Server::start(settings(ip, 3)).await.unwrap();
+    let later = Settings {
+        ports: third.ports(),
+        ..settings(ip, 3)
+    };
+    let (agent, others) = (first.lan().clone(), [&second, &third]);
+    let others = others.map(|server| address(server.lan()));
+    stop([third]).await;
+    let joining = tokio::spawn(async move { join(&agent, &others).await });
+
+    use MemberStatus::Alive;
+    let two = [("server-1", Alive), ("server-2", Alive)];
+    sees(first.lan(), &two).await;
+    let third = Server::start(later).await.unwrap();
+    let all = [&two[..], &[("server-3", Alive)]].concat();
+    for server in [&first, &second, &third] {
+        sees(server.lan(), &all).await;
+    }
+    joining.await.unwrap();
+    stop([first, second, third]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn crashed_server_is_failed_and_leaving_server_is_left() {
     let ip = own_ip();
     let mut servers = Vec::new();
