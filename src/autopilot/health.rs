@@ -131,7 +131,7 @@ impl HealthTracker {
 }
 
 /// Returns true if a server with this last entry is close enough to the leader.
-fn keeps_up(last: Option<LogPosition>, leader: Option<LogPosition>, most: u64) -> bool {
+pub(super) fn keeps_up(last: Option<LogPosition>, leader: Option<LogPosition>, most: u64) -> bool {
     match (last, leader) {
         (Some(last), Some(leader)) => {
             last.term == leader.term && leader.index.saturating_sub(last.index) <= most

@@ -1,12 +1,18 @@
 //! Autopilot: its configuration, which controls how dead servers are removed and new
-//! servers become voters, and the health of the servers.
+//! servers become voters, the health of the servers, and the decision about what to change.
 
 mod backend;
 mod configuration;
+mod decide;
+mod detector;
 mod health;
 mod state;
 
 pub use backend::AutopilotBackend;
 pub use configuration::{AutopilotChange, AutopilotConfiguration, AutopilotSetting};
+pub use decide::{
+    Action, Decision, Failure, InvalidSettings, Memory, Reason, Refusal, Settings, Snapshot, decide,
+};
+pub use detector::{Detected, Detection};
 pub use health::HealthTracker;
 pub use state::{AutopilotServer, AutopilotState, RaftRole};
