@@ -1,4 +1,5 @@
-//! The changes of a simulated Raft cluster: removals, replacements, joins and transfers.
+//! The changes of a simulated Raft cluster: removals, replacements, promotions, joins and
+//! transfers.
 
 use std::time::Duration;
 
@@ -6,13 +7,17 @@ use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::RaftFault;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{
-    ConfigVersion, PeerSelector, PendingChange, Proof, RaftServer, Removal, Replacement, Suffrage,
+    ConfigVersion, PeerSelector, PendingChange, Promotion, Proof, RaftServer, Removal, Replacement,
+    Suffrage,
 };
 use crate::types::ServerId;
 
-/// A removal, or a replacement if a server gets the vote of the one that is removed.
+/// The removal of a server, the promotion of another one, or both at once.
+#[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
-    id: &'a ServerId,
+    /// The server that is removed.
+    id: Option<&'a ServerId>,
+    /// The server that becomes a voter.
     with: Option<&'a ServerId>,
     term: u64,
     version: ConfigVersion,
@@ -23,7 +28,7 @@ pub(super) struct Change<'a> {
 impl<'a> From<&'a Removal> for Change<'a> {
     fn from(removal: &'a Removal) -> Self {
         Change {
-            id: &removal.id,
+            id: Some(&removal.id),
             with: None,
             term: removal.term,
             version: removal.version,
@@ -36,12 +41,25 @@ impl<'a> From<&'a Removal> for Change<'a> {
 impl<'a> From<&'a Replacement> for Change<'a> {
     fn from(replacement: &'a Replacement) -> Self {
         Change {
-            id: &replacement.id,
+            id: Some(&replacement.id),
             with: Some(&replacement.with),
             term: replacement.term,
             version: replacement.version,
             proof: replacement.proof,
             timeout: replacement.timeout,
+        }
+    }
+}
+
+impl<'a> From<&'a Promotion> for Change<'a> {
+    fn from(promotion: &'a Promotion) -> Self {
+        Change {
+            id: None,
+            with: Some(&promotion.id),
+            term: promotion.term,
+            version: promotion.version,
+            proof: promotion.proof,
+            timeout: promotion.timeout,
         }
     }
 }
@@ -63,14 +81,14 @@ impl Cluster {
             }
             Some((fault, joint, _)) => {
                 self.prove(&Change {
-                    id: &joint,
+                    id: Some(&joint),
                     with: None,
                     ..change
                 })?;
                 self.faults.retain(|active| active.by != fault);
-                self.commit(&joint, None)?;
+                self.commit(Some(&joint), None)?;
                 let actual = self.version();
-                return if joint == *change.id && change.with.is_none() {
+                return if change.id == Some(&joint) && change.with.is_none() {
                     Ok(())
                 } else {
                     Err(ErrorKind::Conflict { expected, actual }.into())
@@ -101,21 +119,32 @@ impl Cluster {
                 OperatorError::from(ErrorKind::UnknownServer(PeerSelector::Id(id.clone())))
             })
         };
-        let id = || change.id.clone();
-        match (is_voter(change.id)?, change.with) {
-            (true, None) if self.voters().count() == 1 => Err(ErrorKind::LastVoter.into()),
-            (_, None) => Ok(()),
-            (false, Some(_)) => Err(ErrorKind::NothingToReplace { id: id() }.into()),
-            (true, Some(with)) if is_voter(with)? => {
+        if let Some(id) = change.id {
+            match (is_voter(id)?, change.with) {
+                (true, None) if self.voters().count() == 1 => {
+                    return Err(ErrorKind::LastVoter.into());
+                }
+                (false, Some(_)) => {
+                    return Err(ErrorKind::NothingToReplace { id: id.clone() }.into());
+                }
+                _ => {}
+            }
+        }
+        match change.with {
+            Some(with) if is_voter(with)? => {
                 Err(ErrorKind::AlreadyVoter { id: with.clone() }.into())
             }
-            (true, Some(_)) => Ok(()),
+            _ => Ok(()),
         }
     }
 
     /// Appends a change and commits it, if the voters after it that the leader reaches
     /// are still a majority.
-    fn commit(&mut self, id: &ServerId, with: Option<&ServerId>) -> Result<(), OperatorError> {
+    fn commit(
+        &mut self,
+        id: Option<&ServerId>,
+        with: Option<&ServerId>,
+    ) -> Result<(), OperatorError> {
         for active in &mut self.faults {
             if active.fault == RaftFault::LoseAtRemoval {
                 active.fault = RaftFault::Lost;
@@ -128,21 +157,23 @@ impl Cluster {
         if let Some(leader) = leader {
             let before = self.known_to(&leader)?;
             let servers = &mut self.log.configuration.servers;
-            servers.retain(|server| server.id != *id);
+            servers.retain(|server| Some(&server.id) != id);
             for server in servers {
                 if with == Some(&server.id) {
                     server.suffrage = Suffrage::Voter;
                 }
             }
             self.append_configuration();
-            self.replicate(&leader, Some(id));
+            self.replicate(&leader, id);
             let after = self.known_to(&leader)?;
-            self.changes.push(RaftChange {
-                removed: id.clone(),
-                added: with.cloned(),
-                before,
-                after,
-            });
+            if let Some(id) = id {
+                self.changes.push(RaftChange {
+                    removed: id.clone(),
+                    added: with.cloned(),
+                    before,
+                    after,
+                });
+            }
             committed = self.has_majority(&leader);
         }
         self.settle();
@@ -226,7 +257,9 @@ impl Cluster {
         let leader = self.leader.as_ref();
         let confirms = |id: &ServerId| leader.is_some_and(|leader| self.hears(leader, id));
         let stayers = self.voters().map(|voter| &voter.id);
-        let voters = stayers.filter(|id| *id != change.id).chain(change.with);
+        let voters = stayers
+            .filter(|id| Some(*id) != change.id)
+            .chain(change.with);
         let confirmed = voters.clone().filter(|id| confirms(id)).count();
         let needed = change.proof.needed(voters.count());
         let after = change.timeout / 4;

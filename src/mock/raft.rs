@@ -10,7 +10,9 @@ use super::clock::{Gate, MockClock, lock};
 use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::{FaultId, RaftFault};
 use crate::error::OperatorError;
-use crate::raft::{RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal, Replacement};
+use crate::raft::{
+    Promotion, RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal, Replacement,
+};
 use crate::timer::Timer;
 use crate::types::{ServerAddress, ServerId};
 
@@ -232,6 +234,11 @@ impl RaftBackend for MockRaft {
             .await
     }
 
+    async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
+        self.call_leader(|cluster| cluster.execute(promotion.into()))
+            .await
+    }
+
     async fn transfer_leadership(&self, to: &ServerId, _: Duration) -> Result<(), OperatorError> {
         self.call_leader(|cluster| cluster.transfer(to)).await
     }
@@ -331,5 +338,37 @@ mod tests {
         let unknown = MockRaft::voters(["a"]).at("z");
         assert_eq!(view(&unknown).leadership, Leadership::Unknown);
         assert_eq!(stale(&unknown).servers, []);
+    }
+
+    #[test]
+    fn promoted_server_votes() {
+        let a = MockRaft::new([
+            RaftServer::voter("a", "a").with_leader(true),
+            RaftServer::voter("b", "b"),
+            RaftServer::nonvoter("n", "n"),
+        ]);
+        let promote = |id: &str| {
+            let promotion = Promotion::new(id, &view(&a), SECOND);
+            let kind = |error: OperatorError| error.kind().clone();
+            block_on(a.promote_server(&promotion)).map_err(kind)
+        };
+        a.stop("n");
+        assert!(matches!(
+            promote("n").unwrap_err(),
+            ErrorKind::NotCaughtUp { .. }
+        ));
+        a.restart("n");
+        let before = view(&a).version;
+        promote("n").unwrap();
+        assert!(view(&a).version > before);
+        assert!(a.latest().servers[2].is_voter());
+        a.stop("a");
+        assert_eq!(a.leader(), Some("b".into()));
+        a.restart("a");
+        a.elect("a");
+        let voter = promote("n").unwrap_err();
+        assert!(matches!(voter, ErrorKind::AlreadyVoter { .. }));
+        let unknown = promote("x").unwrap_err();
+        assert!(matches!(unknown, ErrorKind::UnknownServer(_)));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{RaftView, Removal, Replacement};
+use super::{Promotion, RaftView, Removal, Replacement};
 use crate::error::OperatorError;
 use crate::types::ServerId;
 
@@ -94,6 +94,19 @@ use crate::types::ServerId;
 /// A backend that cannot change two servers at once leaves the default, which is
 /// unsupported. Do not emulate the change with two.
 ///
+/// ## Promotion
+/// [`promote_server`](RaftBackend::promote_server) makes a server without a vote a voter.
+/// The steps are those of a removal, with these differences:
+///
+/// 1. The server must be in the configuration, without a vote. If a joint configuration is
+///    committed and its change is not in progress any more, finish it first. If that makes
+///    exactly the requested change, return `Ok`, otherwise a conflict with the new version.
+/// 2. The proof is made on the voters after the change. The new voter counts, and must
+///    itself hold the entry, and so the whole log. If it does not, return
+///    [`NotCaughtUp`](crate::ErrorKind::NotCaughtUp) and append nothing.
+/// 4. Return `Ok` when a majority of the new voters holds the final entry, and no joint
+///    configuration is in force any more.
+///
 /// Source: the Raft thesis, sections 4.1 to 4.3, and experiments with openraft 0.9
 /// and raft-rs 0.7, in which leaving out any of the steps left clusters without a
 /// leader. A replacement in one change never did.
@@ -167,6 +180,24 @@ pub trait RaftBackend: Send + Sync {
         ))
     }
 
+    /// Makes a server without a vote a voter, as described in the
+    /// [contract](RaftBackend#promotion). Returns within [`Promotion::timeout`].
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) by default. Otherwise those of
+    /// [`remove_server`](RaftBackend::remove_server) except
+    /// [`LastVoter`](crate::ErrorKind::LastVoter), and
+    /// - [`AlreadyVoter`](crate::ErrorKind::AlreadyVoter) if the server has a vote
+    /// - [`NotCaughtUp`](crate::ErrorKind::NotCaughtUp) if it does not have the whole log
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either the old or the new configuration, and does
+    /// not block the next change.
+    async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
+        let _ = promotion;
+        Err(OperatorError::unsupported("promoting a server to a voter"))
+    }
+
     /// Transfers leadership to this server. The service has checked that it is another
     /// voter. Returns within `timeout`.
     ///
@@ -215,6 +246,10 @@ macro_rules! forward {
 
             async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
                 (**self).replace_server(replacement).await
+            }
+
+            async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
+                (**self).promote_server(promotion).await
             }
 
             async fn transfer_leadership(

@@ -1,5 +1,5 @@
-//! The Raft configuration, the removal and replacement of servers, and leadership
-//! transfer.
+//! The Raft configuration, the removal, replacement and promotion of servers, and
+//! leadership transfer.
 
 mod backend;
 mod configuration;
@@ -10,8 +10,8 @@ mod view;
 pub use backend::RaftBackend;
 pub use configuration::{RaftConfiguration, RaftServer};
 pub use view::{
-    Leadership, Membership, PendingChange, Proof, RaftMember, RaftView, Removal, Replacement,
-    ServerStatus,
+    Leadership, Membership, PendingChange, Promotion, Proof, RaftMember, RaftView, Removal,
+    Replacement, ServerStatus,
 };
 
 pub use crate::types::{

@@ -369,3 +369,41 @@ impl Replacement {
         self
     }
 }
+
+/// The promotion of a server without a vote to a voter, valid only for the view that it is
+/// based on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Promotion {
+    /// The server that becomes a voter.
+    pub id: ServerId,
+    /// The leader's term in that view.
+    pub term: u64,
+    /// The configuration's version in that view.
+    pub version: ConfigVersion,
+    /// The proof to make on the new voters before the change is appended.
+    pub proof: Proof,
+    /// The timeout of the whole call.
+    pub timeout: Duration,
+}
+
+impl Promotion {
+    /// Creates the promotion of a server of the cluster in this view, with the proof of a
+    /// majority.
+    pub fn new(id: impl Into<ServerId>, view: &RaftView, timeout: Duration) -> Self {
+        Promotion {
+            id: id.into(),
+            term: view.term,
+            version: view.version,
+            proof: Proof::default(),
+            timeout,
+        }
+    }
+
+    /// Sets the proof.
+    #[must_use]
+    pub fn with_proof(mut self, proof: Proof) -> Self {
+        self.proof = proof;
+        self
+    }
+}

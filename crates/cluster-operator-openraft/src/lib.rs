@@ -171,7 +171,7 @@ pub use self::view::log_position;
 use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::raft::{
-    RaftBackend, RaftMember, RaftView, Removal, Replacement, ServerStatus,
+    Promotion, RaftBackend, RaftMember, RaftView, Removal, Replacement, ServerStatus,
 };
 
 type Describe<C, T> =
@@ -252,7 +252,7 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
     }
 
     /// Sets the command that proves that voters are alive. The state machine must
-    /// accept it and change nothing. Without it, removing a voter is
+    /// accept it and change nothing. Without it, changing the voters is
     /// [`Unsupported`](ErrorKind::Unsupported).
     #[must_use]
     pub fn with_noop(mut self, noop: impl Fn() -> C::D + Send + Sync + 'static) -> Self {
@@ -384,6 +384,15 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for Openraf
     /// As [`remove_server`](OpenraftBackend::remove_server).
     async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
         self.change(replacement).await
+    }
+
+    /// # Errors
+    /// As [`remove_server`](OpenraftBackend::remove_server).
+    ///
+    /// # Cancel safety
+    /// As [`remove_server`](OpenraftBackend::remove_server).
+    async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
+        self.change(promotion).await
     }
 
     /// See [Leadership transfer](crate#leadership-transfer).

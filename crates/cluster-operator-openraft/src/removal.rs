@@ -1,4 +1,4 @@
-//! Removes or replaces a server, in the four steps of the trait's contract.
+//! Removes, replaces or promotes a server, in the four steps of the trait's contract.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -22,7 +22,7 @@ use super::view::{Metrics, version};
 use super::{Answer, OpenraftBackend};
 use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
-use cluster_operator::raft::{ConfigVersion, PeerSelector, Proof, Removal, Replacement};
+use cluster_operator::raft::{ConfigVersion, PeerSelector, Promotion, Proof, Removal, Replacement};
 
 type Ids<C> = BTreeSet<<C as RaftTypeConfig>::NodeId>;
 pub(super) type Latest<C> =
@@ -113,21 +113,40 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
     }
 }
 
-/// A removal, or a replacement if another server becomes a voter.
+/// The change that the caller asked for.
 pub(super) struct Asked {
+    kind: Kind,
+    /// The server that is removed, or promoted.
     id: ServerId,
-    with: Option<ServerId>,
     term: u64,
     version: ConfigVersion,
     proof: Proof,
     timeout: Duration,
 }
 
+enum Kind {
+    Remove,
+    /// Another server becomes a voter in its place.
+    Replace(ServerId),
+    Promote,
+}
+
+impl Asked {
+    /// The server that becomes a voter.
+    fn added(&self) -> Option<&ServerId> {
+        match &self.kind {
+            Kind::Remove => None,
+            Kind::Replace(with) => Some(with),
+            Kind::Promote => Some(&self.id),
+        }
+    }
+}
+
 impl From<&Removal> for Asked {
     fn from(removal: &Removal) -> Self {
         Asked {
+            kind: Kind::Remove,
             id: removal.id.clone(),
-            with: None,
             term: removal.term,
             version: removal.version,
             proof: removal.proof,
@@ -139,12 +158,25 @@ impl From<&Removal> for Asked {
 impl From<&Replacement> for Asked {
     fn from(replacement: &Replacement) -> Self {
         Asked {
+            kind: Kind::Replace(replacement.with.clone()),
             id: replacement.id.clone(),
-            with: Some(replacement.with.clone()),
             term: replacement.term,
             version: replacement.version,
             proof: replacement.proof,
             timeout: replacement.timeout,
+        }
+    }
+}
+
+impl From<&Promotion> for Asked {
+    fn from(promotion: &Promotion) -> Self {
+        Asked {
+            kind: Kind::Promote,
+            id: promotion.id.clone(),
+            term: promotion.term,
+            version: promotion.version,
+            proof: promotion.proof,
+            timeout: promotion.timeout,
         }
     }
 }
@@ -163,6 +195,7 @@ struct Plan<C: RaftTypeConfig> {
     id: C::NodeId,
     /// The server that takes its place.
     with: Option<C::NodeId>,
+    promotes: bool,
     change: ChangeMembers<C::NodeId, C::Node>,
     /// Whether it only ends the joint configuration of another change. The voters that
     /// this drops stay as learners.
@@ -174,10 +207,14 @@ struct Plan<C: RaftTypeConfig> {
 }
 
 impl<C: RaftTypeConfig> Plan<C> {
-    /// Whether this membership has what was asked for: the server is gone, and the one that
-    /// takes its place has its vote.
+    /// Whether this membership has what was asked for: the server is a voter and no joint
+    /// configuration is in force, or it is gone and the one that takes its place has its vote.
     fn is_done(&self, sets: &Membership<C::NodeId, C::Node>) -> bool {
-        sets.get_node(&self.id).is_none() && self.has_replacement(sets)
+        match sets.get_joint_config().as_slice() {
+            [voters] if self.promotes => voters.contains(&self.id),
+            _ if self.promotes => false,
+            _ => sets.get_node(&self.id).is_none() && self.has_replacement(sets),
+        }
     }
 
     fn has_replacement(&self, sets: &Membership<C::NodeId, C::Node>) -> bool {
@@ -296,16 +333,18 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     fn plan(&self, latest: &Latest<C>) -> Result<Plan<C>, OperatorError> {
         let sets = latest.membership();
         let id = self.backend.find(latest, &self.asked.id)?;
-        let with = self.asked.with.as_ref();
+        let with = self.asked.added();
         let added = with
             .map(|with| self.backend.find(latest, with))
             .transpose()?;
+        let promotes = matches!(self.asked.kind, Kind::Promote);
         let only = BTreeSet::from([id.clone()]);
         let configs = sets.get_joint_config();
         let last = configs.last().cloned().unwrap_or_default();
         let mut plan = Plan {
             id,
-            with: added.clone(),
+            with: added.clone().filter(|_| !promotes),
+            promotes,
             change: ChangeMembers::RemoveVoters(only.clone()),
             ends_another: false,
             voters: Some(last.clone()),
@@ -315,9 +354,12 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             // openraft fails an assertion if a leader that is being removed begins another
             // change, so this one is finished first.
             let first = configs.first().cloned().unwrap_or_default();
-            let is_own = &first - &last == only
+            let removed = if promotes { Ids::<C>::new() } else { only };
+            let is_own = &first - &last == removed
                 && added.is_none_or(|added| &last - &first == BTreeSet::from([added]));
-            if !is_own {
+            if is_own && promotes {
+                plan.change = ChangeMembers::AddVoterIds(Ids::<C>::new());
+            } else if !is_own {
                 // Whether those that leave should stay as learners is not known.
                 plan.change = ChangeMembers::AddVoterIds(Ids::<C>::new());
                 plan.ends_another = true;
@@ -325,7 +367,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             return Ok(plan);
         }
         match added {
-            Some(_) if !last.contains(&plan.id) => {
+            Some(_) if !promotes && !last.contains(&plan.id) => {
                 let id = self.asked.id.clone();
                 return Err(ErrorKind::NothingToReplace { id }.into());
             }
@@ -334,7 +376,10 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                 return Err(ErrorKind::AlreadyVoter { id }.into());
             }
             Some(added) => {
-                let mut voters = &last - &only;
+                let mut voters = last;
+                if !promotes {
+                    voters.remove(&plan.id);
+                }
                 voters.insert(added.clone());
                 plan.change = ChangeMembers::ReplaceAllVoters(voters.clone());
                 plan.voters = Some(voters);
@@ -357,7 +402,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let backend = &self.backend;
         let Some(noop) = &backend.noop else {
             return Err(OperatorError::unsupported(
-                "removing a voter without a no-op command (see `OpenraftBackend::with_noop`)",
+                "changing the voters without a no-op command (see `OpenraftBackend::with_noop`)",
             ));
         };
         let needed = self.asked.proof.needed(voters.len());
@@ -393,13 +438,8 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             // Only a leader knows which servers hold the entry.
             return Err(backend.not_leader());
         }
-        if let Some(id) = self
-            .asked
-            .with
-            .clone()
-            .filter(|_| confirmed >= needed && !held)
-        {
-            let after = began.elapsed();
+        if let Some(id) = self.asked.added().filter(|_| confirmed >= needed && !held) {
+            let (id, after) = (id.clone(), began.elapsed());
             return Err(ErrorKind::NotCaughtUp { id, after }.into());
         }
         Err(ErrorKind::QuorumUnproven {
@@ -490,13 +530,16 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                 return Ok(());
             }
             let configs = sets.get_joint_config();
-            let is_put_back = configs.last().is_some_and(|last| last.contains(id));
-            if is_put_back || !plan.has_replacement(sets) {
+            let last = configs.last();
+            let is_undone = last.is_some_and(|last| last.contains(id) != plan.promotes);
+            if is_undone || !plan.has_replacement(sets) {
                 let undone = self.conflict(version::<C>(latest.log_id()));
                 return Err(undone.with_outcome(Outcome::Unknown));
             }
             let only = BTreeSet::from([id.clone()]);
-            let rest = if configs.iter().any(|voters| voters.contains(id)) {
+            let rest = if plan.promotes {
+                ChangeMembers::AddVoterIds(only)
+            } else if configs.iter().any(|voters| voters.contains(id)) {
                 ChangeMembers::RemoveVoters(only)
             } else {
                 ChangeMembers::RemoveNodes(only)

@@ -11,6 +11,7 @@ mod conformance;
 mod faults;
 mod joint;
 mod links;
+mod promotions;
 mod proofs;
 mod races;
 mod removals;
