@@ -13,6 +13,6 @@ pub use configuration::{AutopilotChange, AutopilotConfiguration, AutopilotSettin
 pub use decide::{
     Action, Decision, Failure, InvalidSettings, Memory, Reason, Refusal, Settings, Snapshot, decide,
 };
-pub use detector::{Detected, Detection};
+pub use detector::{Detected, Detection, FailureDetector};
 pub use health::HealthTracker;
 pub use state::{AutopilotServer, AutopilotState, RaftRole};

@@ -29,7 +29,7 @@ const REQUEST_SECONDS: &str = "cluster_operator_http_request_duration_seconds";
 /// defines, so a client cannot add new ones:
 ///
 /// - `operation`: the [name](crate::Operation::name) of the operation;
-/// - `source`: `front-end` or `peer`, so that an operation that was forwarded can be
+/// - `source`: `front-end`, `peer` or `autopilot`, so that an operation that was forwarded can be
 ///   counted once;
 /// - `ending`: `succeeded`, `denied`, `failed` or `abandoned`;
 /// - `outcome`: `applied`, `not-applied` or `unknown`;

@@ -151,6 +151,9 @@ pub struct Started<'a> {
     pub request_id: &'a RequestId,
     /// The number of servers that have forwarded the request to this one.
     pub hops: u8,
+    /// The change with its reason, if autopilot makes it: `remove carol: failed for 182 s
+    /// of 180, 4 healthy voters of 4 remain`.
+    pub reason: Option<&'a str>,
 }
 
 /// The end of an operation on a server.
@@ -182,14 +185,17 @@ pub enum Source {
     FrontEnd,
     /// [`OperatorService::answer`](crate::OperatorService::answer): another server.
     Peer,
+    /// [`Autopilot`](crate::service::Autopilot): this server itself.
+    Autopilot,
 }
 
 impl Source {
-    /// Returns the name: `front-end` or `peer`.
+    /// Returns the name: `front-end`, `peer` or `autopilot`.
     pub fn name(self) -> &'static str {
         match self {
             Source::FrontEnd => "front-end",
             Source::Peer => "peer",
+            Source::Autopilot => "autopilot",
         }
     }
 }

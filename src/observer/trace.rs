@@ -24,7 +24,8 @@ pub const AUDIT_TARGET: &str = "cluster_operator::audit";
 /// | `subject` | the server to remove, to replace or to make the leader, if the request names one | yes | yes |
 /// | `with` | the id of the server that becomes a voter in its place, for a replacement | yes | yes |
 /// | `datacenter` | the datacenter that the operation is for | yes | yes |
-/// | `source` | `front-end` or `peer` | yes | yes |
+/// | `source` | `front-end`, `peer` or `autopilot` | yes | yes |
+/// | `reason` | the change with its reason, if autopilot makes it | no | yes |
 /// | `hops` | how often the request was forwarded to this server | yes | yes |
 /// | `request_id` | the same on all servers on the path | yes | yes |
 /// | `identity` | the accessor id, or `anonymous`, `unnamed token`, `ACLs off` | at the end | yes |
@@ -53,6 +54,7 @@ impl Observer for TracingObserver {
             source = started.source.name(),
             hops = started.hops,
             request_id = started.request_id.as_str(),
+            reason = started.reason,
             identity = identity(end),
             ending = end.ending.name(),
             outcome = end.outcome.name(),

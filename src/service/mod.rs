@@ -1,6 +1,7 @@
 //! The service: routes an operation to the responsible server, authorizes it there and
 //! executes it.
 
+mod autopilot;
 mod builder;
 mod diagnosis;
 mod keyring;
@@ -27,6 +28,7 @@ use crate::raft::{
 use crate::timer::{Budget, Timer};
 use crate::types::{DatacenterName, ServerId};
 
+pub use autopilot::{Autopilot, Tick};
 pub use builder::{BuildError, OperatorServiceBuilder};
 
 /// Consul's operator operations for one server.

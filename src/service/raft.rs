@@ -8,10 +8,10 @@ use super::Inner;
 use crate::acl::Identity;
 use crate::autopilot::{AutopilotBackend, AutopilotConfiguration};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::operation::{Operation, OperatorReply};
+use crate::operation::OperatorReply;
 use crate::raft::{
-    ConfigVersion, Consistency, Leadership, PeerSelector, QuorumGuard, RaftBackend,
-    RaftConfiguration, RaftView, Removal, RemovalPlan, Replacement, check_replacement,
+    ConfigVersion, Consistency, Leadership, PeerSelector, Promotion, Proof, QuorumGuard,
+    RaftBackend, RaftConfiguration, RaftView, Removal, RemovalPlan, Replacement, check_replacement,
     transfer_target,
 };
 use crate::timer::Budget;
@@ -31,6 +31,12 @@ pub(super) enum Change<'a> {
     Replace {
         id: &'a ServerId,
         with: &'a ServerId,
+        expected: Expected,
+        proof: Proof,
+    },
+    Promote {
+        id: &'a ServerId,
+        expected: Expected,
     },
 }
 
@@ -43,12 +49,17 @@ pub(super) enum Expected {
 }
 
 impl Change<'_> {
+    fn expected(&self) -> &Expected {
+        match self {
+            Change::Remove { expected, .. }
+            | Change::Replace { expected, .. }
+            | Change::Promote { expected, .. } => expected,
+        }
+    }
+
     /// Returns true if the change may be made to a newer configuration too.
     fn fits_any_version(&self) -> bool {
-        match self {
-            Change::Remove { expected, .. } => matches!(expected, Expected::Any),
-            Change::Replace { .. } => true,
-        }
+        matches!(self.expected(), Expected::Any)
     }
 }
 
@@ -93,10 +104,11 @@ impl Progress {
         }
     }
 
-    /// Returns the outcome of an operation that times out now.
-    pub(super) fn outcome(&self, operation: &Operation) -> Outcome {
+    /// Returns the outcome of an operation that times out now, if it has `unanswered` once
+    /// it was begun.
+    pub(super) fn outcome(&self, unanswered: Outcome) -> Outcome {
         if self.begun.load(Ordering::Relaxed) {
-            operation.unanswered()
+            unanswered
         } else {
             Outcome::NotApplied
         }
@@ -174,13 +186,9 @@ impl Inner {
         let mut attempts = 0;
         loop {
             attempts += 1;
+            change.expected().check(view.version)?;
             let (result, reply) = match &change {
-                Change::Remove {
-                    server,
-                    expected,
-                    guard,
-                } => {
-                    expected.check(view.version)?;
+                Change::Remove { server, guard, .. } => {
                     let plan = RemovalPlan::new(&view, server, *guard)?;
                     let removal = Removal::new(plan.id().clone(), &view, budget.share())
                         .with_proof(plan.proof()?);
@@ -188,14 +196,22 @@ impl Inner {
                     let result = raft.remove_server(&removal).await;
                     (result, OperatorReply::PeerRemoved)
                 }
-                Change::Replace { id, with } => {
+                Change::Replace {
+                    id, with, proof, ..
+                } => {
                     check_replacement(&view, id, with)?;
-                    // Whatever the guard: there are as many voters as before, so a majority
-                    // of them is proof enough, and few voters could not have a margin.
                     let (id, with) = ((*id).clone(), (*with).clone());
-                    let replacement = Replacement::new(id, with, &view, budget.share());
+                    let replacement =
+                        Replacement::new(id, with, &view, budget.share()).with_proof(*proof);
                     progress.begin();
                     let result = raft.replace_server(&replacement).await;
+                    (result, OperatorReply::PeerReplaced)
+                }
+                Change::Promote { id, .. } => {
+                    let promotion = Promotion::new((*id).clone(), &view, budget.share());
+                    progress.begin();
+                    let result = raft.promote_server(&promotion).await;
+                    // Nobody sees it: no request asks for a promotion.
                     (result, OperatorReply::PeerReplaced)
                 }
             };
@@ -230,7 +246,7 @@ impl Inner {
         result.map(|()| OperatorReply::LeadershipTransferred)
     }
 
-    fn autopilot(&self) -> Result<&dyn AutopilotBackend, OperatorError> {
+    pub(super) fn autopilot(&self) -> Result<&dyn AutopilotBackend, OperatorError> {
         self.autopilot
             .as_deref()
             .ok_or_else(|| OperatorError::unsupported("autopilot"))

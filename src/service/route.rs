@@ -12,7 +12,9 @@ use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::observer::{Source, Started, watch};
 use crate::operation::{Operation, OperatorReply, RequestId};
 use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
-use crate::raft::{Consistency, LeaderHint, Leadership, PeerSelector, QuorumGuard, RaftView};
+use crate::raft::{
+    Consistency, LeaderHint, Leadership, PeerSelector, Proof, QuorumGuard, RaftView,
+};
 use crate::timer::{Budget, Deadline};
 use crate::types::cut_name;
 
@@ -64,11 +66,12 @@ impl Inner {
             source,
             request_id: &request_id,
             hops: call.hops,
+            reason: None,
         };
         let progress = Progress::default();
         let ended = || {
             let forwarded = progress.forwarded.load(Ordering::Relaxed);
-            (forwarded, progress.outcome(&request.operation))
+            (forwarded, progress.outcome(request.operation.unanswered()))
         };
         let (observers, timer, identity) = (&self.observers, &*self.timer, &progress.identity);
         let operation = self.execute(&call, &progress);
@@ -330,7 +333,14 @@ impl Inner {
                 Box::pin(self.change(change, view, budget, progress)).await
             }
             (Operation::ReplacePeer { id, with }, Some(view)) => {
-                let change = Change::Replace { id, with };
+                let change = Change::Replace {
+                    id,
+                    with,
+                    expected: Expected::Any,
+                    // Whatever the guard: there are as many voters as before, so a majority
+                    // of them is proof enough, and few voters could not have a margin.
+                    proof: Proof::Majority,
+                };
                 Box::pin(self.change(change, view, budget, progress)).await
             }
             (Operation::TransferLeadership { to }, Some(view)) => {
@@ -397,7 +407,7 @@ impl Inner {
     ) -> OperatorError {
         let datacenter = call.request.datacenter.as_ref();
         let datacenter = datacenter.unwrap_or(&self.datacenter);
-        let outcome = progress.outcome(&call.request.operation);
+        let outcome = progress.outcome(call.request.operation.unanswered());
         deadline_exceeded(format!("datacenter {datacenter}"), budget.whole(), outcome)
     }
 }

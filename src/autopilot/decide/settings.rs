@@ -81,6 +81,22 @@ impl Settings {
         })
     }
 
+    /// Sets Consul's configuration.
+    ///
+    /// # Errors
+    /// [`InvalidSettings`] if its [`min_quorum`](AutopilotConfiguration::min_quorum) is
+    /// above the intended size.
+    pub fn with_configuration(
+        self,
+        configuration: AutopilotConfiguration,
+    ) -> Result<Self, InvalidSettings> {
+        let checked = Settings::new(self.intended, configuration)?;
+        Ok(Settings {
+            configuration: checked.configuration,
+            ..self
+        })
+    }
+
     /// Sets the time for which a server has to have failed before it is removed.
     ///
     /// # Errors
@@ -114,6 +130,12 @@ impl Settings {
     pub fn acting(mut self) -> Self {
         self.dry_run = false;
         self
+    }
+
+    /// Returns the time without action after an election, after a start and after an
+    /// action.
+    pub fn pause(&self) -> Duration {
+        self.pause
     }
 
     /// Returns true if nothing is executed.

@@ -1,0 +1,291 @@
+//! The driver of autopilot: it decides again and again, and executes what is decided.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use super::raft::{Change, Expected, Progress};
+use super::{Inner, OperatorService, deadline_exceeded};
+use crate::acl::{Access, Resource};
+use crate::autopilot::{Action, Decision, FailureDetector, Memory, Settings, Snapshot, decide};
+use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::observer::{Source, Started, watch};
+use crate::operation::{OperatorReply, RequestId};
+use crate::raft::{PeerSelector, Proof, QuorumGuard, RaftView};
+use crate::timer::Budget;
+
+/// The shortest time between two ticks.
+const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// An autopilot: it promotes, removes and replaces servers while this server leads.
+///
+/// Run one on every server. It takes the view of the service's Raft and what the failure
+/// detector says, [decides](decide), and makes one change through the checks that an
+/// operator's removal passes, from exactly the version and the term that it was decided
+/// on. Before that, a majority confirms that this server leads, and it decides once more on
+/// the confirmed view with what the detector says then.
+///
+/// If the service has an [`AutopilotBackend`](crate::AutopilotBackend), its configuration
+/// is read for each decision, so `CleanupDeadServers` switches removals off. The whole
+/// autopilot stops when its future is dropped.
+///
+/// Each change is reported to the service's observers with the source
+/// [`Autopilot`](Source::Autopilot) and its [reason](Started::reason).
+///
+/// ```
+/// # #[cfg(feature = "tokio")]
+/// # {
+/// use cluster_operator::OperatorService;
+/// use cluster_operator::autopilot::{AutopilotConfiguration, FailureDetector, Settings};
+/// use cluster_operator::service::Autopilot;
+///
+/// # type Error = Box<dyn std::error::Error>;
+/// fn start(service: &OperatorService, gossip: impl FailureDetector + 'static) -> Result<(), Error> {
+///     // A cluster of five servers. A dry run: add `.acting()` to let it act.
+///     let settings = Settings::new(5, AutopilotConfiguration::default())?;
+///     let autopilot = Autopilot::new(service, gossip, settings);
+///     tokio::spawn(autopilot.run(|tick| {
+///         if let Ok(tick) = tick && let Some(action) = &tick.decision.action {
+///             println!("autopilot would {action}");
+///         }
+///     }));
+///     Ok(())
+/// }
+/// # }
+/// ```
+pub struct Autopilot {
+    service: OperatorService,
+    detector: Box<dyn FailureDetector>,
+    settings: Settings,
+    memory: Memory,
+    can_replace: bool,
+    can_promote: bool,
+    /// The beginning of the time in snapshots.
+    began: Instant,
+}
+
+/// One step of an [`Autopilot`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Tick {
+    /// What was decided.
+    pub decision: Decision,
+    /// The result of the action; `None` if there was none, or in a dry run.
+    pub result: Option<Result<(), OperatorError>>,
+}
+
+impl Autopilot {
+    /// Creates the autopilot of the server that the service runs in. It does nothing by
+    /// itself: [run](Autopilot::run) it, or call [`tick`](Autopilot::tick).
+    pub fn new(
+        service: &OperatorService,
+        detector: impl FailureDetector + 'static,
+        settings: Settings,
+    ) -> Self {
+        Autopilot {
+            began: service.timer().now(),
+            service: service.clone(),
+            detector: Box::new(detector),
+            settings,
+            memory: Memory::default(),
+            can_replace: true,
+            can_promote: true,
+        }
+    }
+
+    /// Ticks for ever, whenever the last decision says so, on the service's timer. Calls
+    /// `report` after each tick.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the autopilot. A change that is being made then is made
+    /// or not.
+    pub async fn run(mut self, mut report: impl FnMut(&Result<Tick, OperatorError>) + Send) {
+        loop {
+            let tick = self.tick().await;
+            let wait = match &tick {
+                Ok(tick) => tick.decision.next_check.saturating_sub(self.elapsed()),
+                Err(_) => self.settings.pause(),
+            };
+            report(&tick);
+            drop(tick);
+            self.service.timer().sleep(wait.max(SHORTEST_SLEEP)).await;
+        }
+    }
+
+    /// Decides once, and executes the action unless this is a dry run.
+    ///
+    /// # Errors
+    /// The view, the configuration or the failure detector cannot be read, or no majority
+    /// confirms that this server leads. Nothing was changed then. The error of an action is
+    /// in [`Tick::result`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either the old or the new Raft configuration.
+    pub async fn tick(&mut self) -> Result<Tick, OperatorError> {
+        let service = self.service.clone();
+        let inner = &*service.inner;
+        let settings = self.current_settings(inner).await?;
+        let raft = inner.raft()?;
+        let snapshot = self.snapshot(raft.view().await?).await?;
+        let before = self.memory.clone();
+        let decision = decide(&snapshot, &settings, before.clone());
+        if decision.action.is_none() || settings.is_dry_run() {
+            self.memory = decision.memory.clone();
+            let result = None;
+            return Ok(Tick { decision, result });
+        }
+
+        let budget = Budget::new(&*inner.timer, inner.deadline);
+        let view = raft.confirmed_view(budget.share()).await?;
+        let snapshot = self.snapshot(view).await?;
+        let decision = decide(&snapshot, &settings, before);
+        self.memory = decision.memory.clone();
+        let result = match &decision.action {
+            Some(action) => Some(inner.act(action, snapshot.view, budget).await),
+            None => None,
+        };
+        if let (Some(Err(error)), Some(action)) = (&result, &decision.action)
+            && error.outcome() == Outcome::NotApplied
+        {
+            self.memory.not_applied();
+            if matches!(error.kind(), ErrorKind::Unsupported { .. }) {
+                match action {
+                    Action::Replace { .. } => self.can_replace = false,
+                    Action::Promote { .. } => self.can_promote = false,
+                    Action::Remove { .. } => {}
+                }
+            }
+        }
+        Ok(Tick { decision, result })
+    }
+
+    async fn current_settings(&self, inner: &Inner) -> Result<Settings, OperatorError> {
+        let Some(autopilot) = &inner.autopilot else {
+            return Ok(self.settings.clone());
+        };
+        let configuration = autopilot.configuration().await?;
+        let settings = self.settings.clone().with_configuration(configuration);
+        settings.map_err(|invalid| OperatorError::invalid_request(invalid.to_string()))
+    }
+
+    fn elapsed(&self) -> Duration {
+        let now = self.service.timer().now();
+        now.saturating_duration_since(self.began)
+    }
+
+    /// Combines a view with what the failure detector says. A name that two servers have
+    /// says nothing about either.
+    async fn snapshot(&self, view: RaftView) -> Result<Snapshot, OperatorError> {
+        let nodes = self.detector.detect().await?;
+        let mut detected = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        let mut twice = BTreeSet::new();
+        for (member, status) in view.servers() {
+            let Some(name) = status.and_then(|status| status.name.as_ref()) else {
+                continue;
+            };
+            if !seen.insert(name.clone()) {
+                twice.insert(name.clone());
+            }
+            if let Some(detection) = nodes.get(name) {
+                detected.insert(member.id.clone(), (name.clone(), *detection));
+            }
+        }
+        detected.retain(|_, (name, _)| !twice.contains(name));
+        let mut snapshot = Snapshot::new(self.elapsed(), view);
+        let detected = detected.into_iter();
+        snapshot.detected = detected.map(|(id, (_, it))| (id, it)).collect();
+        snapshot.can_replace = self.can_replace;
+        snapshot.can_promote = self.can_promote;
+        Ok(snapshot)
+    }
+}
+
+impl Inner {
+    /// Executes an action on the leader's view that it was decided on, and reports it to
+    /// the observers.
+    async fn act(
+        &self,
+        action: &Action,
+        view: RaftView,
+        budget: Budget<'_>,
+    ) -> Result<(), OperatorError> {
+        let progress = Progress::default();
+        let work = self.execute_action(action, view, budget, &progress);
+        if self.observers.is_empty() {
+            return work.await.map(drop);
+        }
+        let reason = action.to_string();
+        let request_id = RequestId::generate();
+        let subject = PeerSelector::Id(action.id().clone());
+        let started = Started {
+            operation: match action {
+                Action::Promote { .. } => "promote-peer",
+                Action::Remove { .. } => "remove-peer",
+                Action::Replace { .. } => "replace-peer",
+            },
+            resource: Resource::Operator,
+            access: Access::Write,
+            subject: Some(&subject),
+            datacenter: &self.datacenter,
+            source: Source::Autopilot,
+            request_id: &request_id,
+            hops: 0,
+            reason: Some(&reason),
+        };
+        let ended = || (false, progress.outcome(Outcome::Unknown));
+        let (observers, timer) = (&self.observers, &*self.timer);
+        let watched = watch(observers, timer, started, &progress.identity, ended, work);
+        watched.await.map(drop)
+    }
+
+    async fn execute_action(
+        &self,
+        action: &Action,
+        view: RaftView,
+        budget: Budget<'_>,
+        progress: &Progress,
+    ) -> Result<OperatorReply, OperatorError> {
+        let expected = Expected::Version(view.version);
+        let guard_of = |proof| match (proof, self.quorum_guard) {
+            (Proof::Margin, _) | (_, QuorumGuard::Margin) => QuorumGuard::Margin,
+            _ => QuorumGuard::Quorum,
+        };
+        let change = match action {
+            Action::Promote { id, .. } => Change::Promote { id, expected },
+            Action::Remove { id, proof, .. } => Change::Remove {
+                server: Cow::Owned(PeerSelector::Id(id.clone())),
+                expected,
+                guard: guard_of(*proof),
+            },
+            Action::Replace {
+                id, with, proof, ..
+            } => Change::Replace {
+                id,
+                with,
+                expected,
+                proof: *proof,
+            },
+        };
+        let work = self.change(change, view, budget, progress);
+        match budget.deadline().bound(pin!(work)).await {
+            Some(result) => result,
+            None => Err(deadline_exceeded(
+                "the Raft of this server",
+                budget.whole(),
+                progress.outcome(Outcome::Unknown),
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Autopilot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Autopilot")
+            .field("datacenter", &self.service.datacenter())
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

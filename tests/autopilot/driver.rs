@@ -1,0 +1,434 @@
+//! The driver, on a simulated Raft and a virtual clock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cluster_operator::autopilot::{
+    AutopilotBackend, AutopilotConfiguration, Detected, Detection, FailureDetector, Reason,
+    Settings,
+};
+use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
+use cluster_operator::mock::{MockAutopilot, MockClock, MockRaft};
+use cluster_operator::observer::{Ended, Ending, Observer, Source, Started};
+use cluster_operator::raft::{
+    Promotion, RaftBackend, RaftServer, RaftView, Removal, Replacement, ServerStatus,
+};
+use cluster_operator::service::{Autopilot, Tick};
+use cluster_operator::{AllowAll, NodeName, OperatorService, ServerId, Timer};
+
+use crate::support::{HOLD, settings};
+
+type Hook = Box<dyn FnOnce(&Lab) + Send>;
+
+/// A cluster whose servers die and come back as the test says.
+#[derive(Clone)]
+struct Lab {
+    raft: MockRaft,
+    clock: MockClock,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The dead servers, and since when.
+    dead: BTreeMap<String, Duration>,
+    /// What the failure detector says, true or not.
+    lies: BTreeMap<String, Option<Detection>>,
+    cannot_replace: bool,
+    before_confirmation: Option<Hook>,
+    before_change: Option<Hook>,
+    audit: Vec<String>,
+}
+
+impl Lab {
+    fn new(voters: &str, spares: &str) -> Self {
+        let server = |name: char| {
+            let name = name.to_string();
+            RaftServer::voter(name.as_str(), name.as_str())
+                .with_name(name.as_str())
+                .with_alive(true)
+                .with_last_index(0)
+        };
+        let spare = |name| server(name).with_suffrage(cluster_operator::raft::Suffrage::Nonvoter);
+        let voters = voters.chars().map(server);
+        Lab {
+            raft: MockRaft::new(voters.chain(spares.chars().map(spare))),
+            clock: MockClock::new(),
+            state: Arc::default(),
+        }
+    }
+
+    fn state<T>(&self, visit: impl FnOnce(&mut State) -> T) -> T {
+        visit(&mut self.state.lock().unwrap())
+    }
+
+    fn kill(&self, id: &str) {
+        self.raft.stop(id);
+        let now = self.clock.now();
+        self.state(|state| state.dead.insert(id.into(), now));
+    }
+
+    fn revive(&self, id: &str) {
+        self.raft.restart(id);
+        self.state(|state| state.dead.remove(id));
+    }
+
+    fn lie(&self, id: &str, status: Option<Detected>) {
+        let lasted = Duration::from_secs(86_400);
+        let lie = status.map(|status| Detection { status, lasted });
+        self.state(|state| state.lies.insert(id.into(), lie));
+    }
+
+    fn service(&self) -> OperatorService {
+        let service = OperatorService::builder("dc1")
+            .raft(self.clone())
+            .autopilot(MockAutopilot::new(&self.raft))
+            .authorizer(AllowAll)
+            .timer(self.clock.clone())
+            .observer(self.clone());
+        service.build().unwrap()
+    }
+
+    fn autopilot(&self, settings: Settings) -> Autopilot {
+        Autopilot::new(&self.service(), self.clone(), settings)
+    }
+
+    fn run_hook(&self, take: impl FnOnce(&mut State) -> Option<Hook>) {
+        if let Some(hook) = self.state(take) {
+            hook(self);
+        }
+    }
+
+    fn voters(&self) -> String {
+        let servers = self.raft.latest().servers;
+        let voters = servers.iter().filter(|server| server.is_voter());
+        voters.map(|voter| voter.id.as_str()).collect()
+    }
+
+    fn tick(&self, autopilot: &mut Autopilot) -> Result<Tick, OperatorError> {
+        self.clock.run(autopilot.tick())
+    }
+
+    /// Ticks every ten seconds until this much has passed.
+    fn run(&self, autopilot: &mut Autopilot, seconds: u64) {
+        let end = self.clock.now() + Duration::from_secs(seconds);
+        while self.clock.now() < end {
+            let _ = self.tick(autopilot);
+            self.clock.advance(Duration::from_secs(10));
+        }
+    }
+
+    fn audit(&self) -> Vec<String> {
+        self.state(|state| state.audit.clone())
+    }
+}
+
+#[async_trait]
+impl RaftBackend for Lab {
+    async fn view(&self) -> Result<RaftView, OperatorError> {
+        let mut view = self.raft.view().await?;
+        let now = self.clock.now();
+        let ids = view.membership.servers.iter().map(|member| &member.id);
+        let dead = |id: &ServerId| self.state(|state| state.dead.get(id.as_str()).copied());
+        for (id, status) in ids.zip(&mut view.status) {
+            let silence =
+                dead(id).map_or(Duration::ZERO, |since| now - since + Duration::from_secs(1));
+            *status = std::mem::take(status).with_last_contact(silence);
+            // The failure detector is asked instead.
+            status.alive = ServerStatus::unknown().alive;
+        }
+        Ok(view)
+    }
+
+    async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView, OperatorError> {
+        self.run_hook(|state| state.before_confirmation.take());
+        self.raft.confirmed_view(timeout).await?;
+        self.view().await
+    }
+
+    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
+        self.run_hook(|state| state.before_change.take());
+        self.raft.remove_server(removal).await
+    }
+
+    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
+        if self.state(|state| state.cannot_replace) {
+            return Err(OperatorError::unsupported("replacing"));
+        }
+        self.raft.replace_server(replacement).await
+    }
+
+    async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
+        self.raft.promote_server(promotion).await
+    }
+}
+
+#[async_trait]
+impl FailureDetector for Lab {
+    async fn detect(&self) -> Result<BTreeMap<NodeName, Detection>, OperatorError> {
+        let now = self.clock.now();
+        let servers = self.raft.latest().servers;
+        let mut detected = BTreeMap::new();
+        self.state(|state| {
+            for server in servers {
+                let id = server.id.as_str();
+                let truth = match state.dead.get(id) {
+                    Some(since) => Detection {
+                        status: Detected::Failed,
+                        lasted: now - *since,
+                    },
+                    None => Detection {
+                        status: Detected::Alive,
+                        lasted: now,
+                    },
+                };
+                let said = state.lies.get(id).copied().unwrap_or(Some(truth));
+                if let Some(said) = said {
+                    detected.insert(NodeName::new(id), said);
+                }
+            }
+        });
+        Ok(detected)
+    }
+}
+
+impl Observer for Lab {
+    fn ended(&self, started: &Started<'_>, end: &Ended<'_>) {
+        assert_eq!(started.source, Source::Autopilot);
+        let reason = started.reason.unwrap();
+        let line = match end.ending {
+            Ending::Succeeded => format!("{}: {reason}", started.operation),
+            ending => format!("{}: {reason}: {ending}", started.operation),
+        };
+        self.state(|state| state.audit.push(line));
+    }
+}
+
+#[test]
+fn dead_server_is_removed_and_observed() {
+    let lab = Lab::new("abcde", "");
+    let mut autopilot = lab.autopilot(settings(5, 0));
+    lab.run(&mut autopilot, 60);
+    lab.kill("e");
+    lab.run(&mut autopilot, HOLD);
+    assert_eq!(lab.voters(), "abcde");
+    lab.run(&mut autopilot, 10);
+    assert_eq!(lab.voters(), "abcd");
+    let line = "remove-peer: remove e: failed for 180 s of 180, 4 healthy voters of 4 remain";
+    assert_eq!(lab.audit(), [line]);
+}
+
+#[test]
+fn run_ticks_on_the_services_timer() {
+    let lab = Lab::new("abcde", "");
+    lab.kill("e");
+    let mut ticks = 0;
+    let run = lab.autopilot(settings(5, 0)).run(|_| ticks += 1);
+    let end = lab.clock.sleep(Duration::from_secs(600));
+    lab.clock.run(async {
+        futures_util::future::select(std::pin::pin!(run), end).await;
+    });
+    assert_eq!(lab.voters(), "abcd");
+    assert!((60..80).contains(&ticks), "{ticks}");
+}
+
+#[test]
+fn dry_run_changes_nothing() {
+    let lab = Lab::new("abcde", "");
+    let settings = Settings::new(5, AutopilotConfiguration::default()).unwrap();
+    let mut autopilot = lab.autopilot(settings);
+    lab.kill("e");
+    lab.run(&mut autopilot, 2 * HOLD);
+    let tick = lab.tick(&mut autopilot).unwrap();
+    assert_eq!(*tick.decision.action.unwrap().id(), "e");
+    assert!(tick.result.is_none());
+    assert_eq!(lab.voters(), "abcde");
+    assert_eq!(lab.audit(), [""; 0]);
+}
+
+#[test]
+fn frozen_server_stays_a_voter() {
+    let lab = Lab::new("abc", "");
+    let mut autopilot = lab.autopilot(settings(3, 2));
+    lab.run(&mut autopilot, 60);
+    for _ in 0..10 {
+        lab.kill("c");
+        lab.run(&mut autopilot, 30);
+        lab.revive("c");
+        lab.run(&mut autopilot, 60);
+    }
+    assert_eq!(lab.voters(), "abc");
+}
+
+#[test]
+fn killed_server_of_three_is_replaced_by_a_spare() {
+    let lab = Lab::new("abc", "s");
+    let mut autopilot = lab.autopilot(settings(3, 0));
+    lab.kill("s");
+    lab.kill("c");
+    lab.run(&mut autopilot, HOLD / 2);
+    lab.revive("s");
+    lab.run(&mut autopilot, HOLD);
+    assert_eq!(lab.voters(), "abs");
+    assert_eq!(lab.raft.latest().servers.len(), 3);
+}
+
+#[test]
+fn spare_is_promoted_first_if_replacing_is_unsupported() {
+    let lab = Lab::new("abc", "s");
+    lab.state(|state| state.cannot_replace = true);
+    let mut autopilot = lab.autopilot(settings(3, 0));
+    lab.run(&mut autopilot, 60);
+    lab.kill("c");
+    lab.run(&mut autopilot, HOLD + 60);
+    assert_eq!(lab.voters(), "abs");
+    let audit = lab.audit();
+    let names: Vec<_> = audit
+        .iter()
+        .map(|line| line.split(':').next().unwrap())
+        .collect();
+    assert_eq!(names, ["replace-peer", "promote-peer", "remove-peer"]);
+}
+
+#[test]
+fn lying_detector_removes_nobody_that_answers() {
+    let lab = Lab::new("abcde", "");
+    let mut autopilot = lab.autopilot(settings(5, 3));
+    for id in ["a", "b", "c", "d", "e"] {
+        lab.lie(id, Some(Detected::Failed));
+    }
+    lab.run(&mut autopilot, 20 * HOLD);
+    assert_eq!(lab.voters(), "abcde");
+}
+
+#[test]
+fn detector_that_knows_nobody_removes_nobody() {
+    let lab = Lab::new("abcde", "");
+    let mut autopilot = lab.autopilot(settings(5, 3));
+    lab.kill("e");
+    lab.lie("e", None);
+    lab.run(&mut autopilot, 20 * HOLD);
+    assert_eq!(lab.voters(), "abcde");
+}
+
+#[test]
+fn server_that_comes_back_before_the_confirmation_stays() {
+    let lab = Lab::new("abcde", "");
+    let mut autopilot = lab.autopilot(settings(5, 0));
+    lab.kill("e");
+    lab.run(&mut autopilot, HOLD);
+    lab.state(|state| state.before_confirmation = Some(Box::new(|lab: &Lab| lab.revive("e"))));
+    let tick = lab.tick(&mut autopilot).unwrap();
+    assert!(tick.decision.action.is_none() && tick.result.is_none());
+    lab.run(&mut autopilot, HOLD);
+    assert_eq!(lab.voters(), "abcde");
+}
+
+#[test]
+fn lost_leadership_stops_it_before_the_confirmation() {
+    let lab = Lab::new("abcde", "");
+    let mut autopilot = lab.autopilot(settings(5, 0));
+    lab.kill("e");
+    lab.run(&mut autopilot, HOLD);
+    let elect = |lab: &Lab| assert!(lab.raft.elect("b"));
+    lab.state(|state| state.before_confirmation = Some(Box::new(elect)));
+    let lost = lab.tick(&mut autopilot).unwrap_err();
+    assert!(matches!(lost.kind(), ErrorKind::NotLeader { .. }));
+    let tick = lab.tick(&mut autopilot).unwrap();
+    assert_eq!(tick.decision.refusals[0].reason, Reason::NotLeader);
+    // It observes the whole hold again after it was elected again.
+    assert!(lab.raft.elect("a"));
+    lab.run(&mut autopilot, HOLD);
+    assert_eq!(lab.voters(), "abcde");
+    lab.run(&mut autopilot, 10);
+    assert_eq!(lab.voters(), "abcd");
+}
+
+#[test]
+fn new_term_after_the_confirmation_stops_the_change() {
+    let lab = Lab::new("abcde", "");
+    let mut autopilot = lab.autopilot(settings(5, 0));
+    lab.kill("e");
+    lab.run(&mut autopilot, HOLD);
+    let elect = |lab: &Lab| assert!(lab.raft.elect("b") && lab.raft.elect("a"));
+    lab.state(|state| state.before_change = Some(Box::new(elect)));
+    let tick = lab.tick(&mut autopilot).unwrap();
+    let error = tick.result.unwrap().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::TermChanged { .. }));
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(lab.voters(), "abcde");
+}
+
+#[test]
+fn other_change_after_the_confirmation_stops_the_change() {
+    let lab = Lab::new("abcde", "s");
+    let mut autopilot = lab.autopilot(settings(5, 0));
+    lab.kill("s");
+    lab.kill("e");
+    lab.run(&mut autopilot, HOLD);
+    let other = |lab: &Lab| {
+        let view = futures_executor::block_on(lab.raft.view()).unwrap();
+        let removal = Removal::new("s", &view, Duration::from_secs(1));
+        futures_executor::block_on(lab.raft.remove_server(&removal)).unwrap();
+    };
+    lab.state(|state| state.before_change = Some(Box::new(other)));
+    let tick = lab.tick(&mut autopilot).unwrap();
+    let error = tick.result.unwrap().unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Conflict { .. }));
+    assert_eq!(lab.voters(), "abcde");
+}
+
+#[test]
+fn cleanup_that_is_switched_off_stops_it_within_a_tick() {
+    let lab = Lab::new("abcde", "");
+    let mut autopilot = lab.autopilot(settings(5, 0));
+    lab.kill("e");
+    lab.run(&mut autopilot, HOLD);
+    let configuration = AutopilotConfiguration {
+        cleanup_dead_servers: false,
+        ..AutopilotConfiguration::default()
+    };
+    let switch = MockAutopilot::new(&lab.raft);
+    futures_executor::block_on(switch.set_configuration(configuration, None)).unwrap();
+    lab.run(&mut autopilot, HOLD);
+    assert_eq!(lab.voters(), "abcde");
+    let tick = lab.tick(&mut autopilot).unwrap();
+    assert_eq!(tick.decision.refusals[0].reason, Reason::CleanupOff);
+}
+
+#[test]
+fn contradictory_configuration_stops_it() {
+    let lab = Lab::new("abcde", "");
+    let mut autopilot = lab.autopilot(settings(5, 0));
+    let configuration = AutopilotConfiguration {
+        min_quorum: 99,
+        ..AutopilotConfiguration::default()
+    };
+    let switch = MockAutopilot::new(&lab.raft);
+    futures_executor::block_on(switch.set_configuration(configuration, None)).unwrap();
+    let refused = lab.tick(&mut autopilot).unwrap_err();
+    assert_eq!(refused.outcome(), Outcome::NotApplied);
+    assert!(refused.to_string().contains("MinQuorum 99"), "{refused}");
+}
+
+#[test]
+fn servers_of_one_name_are_unknown_to_the_detector() {
+    let server = |id: &str, name: &str| {
+        RaftServer::voter(id, id)
+            .with_name(name)
+            .with_alive(true)
+            .with_last_index(0)
+    };
+    let twins = [server("d", "twin"), server("twin", "twin")];
+    let others = ["a", "b", "c"].map(|id| server(id, id));
+    let lab = Lab {
+        raft: MockRaft::new(others.into_iter().chain(twins)),
+        ..Lab::new("", "")
+    };
+    lab.kill("twin");
+    let mut autopilot = lab.autopilot(settings(5, 3));
+    lab.run(&mut autopilot, 10 * HOLD);
+    assert_eq!(lab.voters(), "abcdtwin");
+}
