@@ -46,13 +46,14 @@ pub trait AutopilotStore<C: RaftTypeConfig>: Send + Sync + 'static {
 ///
 /// It acts on the two thresholds of the configuration. By default, the last contact may be
 /// four heartbeats ago, and at least Consul's 200 ms. All other settings are off, and
-/// cannot be changed.
+/// cannot be changed, unless it is [driven](OpenraftAutopilot::driven).
 ///
 /// Clones share what they have seen.
 pub struct OpenraftAutopilot<C: RaftTypeConfig> {
     backend: OpenraftBackend<C>,
     store: Arc<dyn AutopilotStore<C>>,
     tracker: Arc<Mutex<HealthTracker>>,
+    driven: bool,
 }
 
 impl<C: RaftTypeConfig> OpenraftAutopilot<C> {
@@ -67,7 +68,17 @@ impl<C: RaftTypeConfig> OpenraftAutopilot<C> {
             backend: backend.with_contacts(contacts),
             store: Arc::new(store),
             tracker: Arc::default(),
+            driven: false,
         }
+    }
+
+    /// Tells that an [`Autopilot`](cluster_operator::service::Autopilot) runs on every
+    /// server. The settings `CleanupDeadServers`, `MinQuorum` and
+    /// `ServerStabilizationTime` then have Consul's defaults, and can be changed.
+    #[must_use]
+    pub fn driven(mut self) -> Self {
+        self.driven = true;
+        self
     }
 
     /// Judges the servers at every heartbeat until Raft stops, so that
@@ -103,12 +114,15 @@ impl<C: RaftTypeConfig> OpenraftAutopilot<C> {
         let heartbeat = Duration::from_millis(self.backend.raft.config().heartbeat_interval);
         let consul = AutopilotConfiguration::default();
         AutopilotConfiguration {
-            cleanup_dead_servers: false,
+            cleanup_dead_servers: self.driven,
             last_contact_threshold: consul
                 .last_contact_threshold
                 .max(heartbeat.saturating_mul(4)),
-            min_quorum: 0,
-            server_stabilization_time: Duration::ZERO,
+            server_stabilization_time: if self.driven {
+                consul.server_stabilization_time
+            } else {
+                Duration::ZERO
+            },
             redundancy_zone_tag: String::new(),
             disable_upgrade_migration: true,
             upgrade_version_tag: String::new(),
@@ -161,10 +175,13 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> AutopilotBackend for Op
     }
 
     fn acts_on(&self, setting: AutopilotSetting) -> bool {
-        matches!(
-            setting,
-            AutopilotSetting::LastContactThreshold | AutopilotSetting::MaxTrailingLogs
-        )
+        match setting {
+            AutopilotSetting::LastContactThreshold | AutopilotSetting::MaxTrailingLogs => true,
+            AutopilotSetting::CleanupDeadServers
+            | AutopilotSetting::MinQuorum
+            | AutopilotSetting::ServerStabilizationTime => self.driven,
+            _ => false,
+        }
     }
 
     async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
@@ -213,6 +230,7 @@ impl<C: RaftTypeConfig> Clone for OpenraftAutopilot<C> {
             backend: self.backend.clone(),
             store: Arc::clone(&self.store),
             tracker: Arc::clone(&self.tracker),
+            driven: self.driven,
         }
     }
 }

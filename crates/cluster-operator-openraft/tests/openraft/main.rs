@@ -8,6 +8,7 @@ mod cluster;
 
 mod autopilot;
 mod conformance;
+mod driven;
 mod faults;
 mod joint;
 mod links;
