@@ -85,6 +85,7 @@
 //! can still reach nodes for some rounds of gossip, even after the next change: list the
 //! keys before you undo it.
 
+mod detector;
 mod query;
 mod ring;
 mod start;
@@ -107,6 +108,7 @@ use self::query::{Audience, Request, check_running, within};
 use cluster_operator::error::{OperatorError, Outcome};
 use cluster_operator::keyring::{GossipQuery, KeyChange, KeyringBackend, Pool, RelayFactor};
 
+pub use self::detector::SerfDetector;
 pub use self::start::{StartError, start};
 
 /// The longest time for which a query is open.

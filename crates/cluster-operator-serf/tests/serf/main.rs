@@ -3,6 +3,7 @@
 
 mod changes;
 mod conformance;
+mod detector;
 mod faults;
 mod links;
 mod partition;
