@@ -229,6 +229,10 @@ impl Inner {
             resource: Resource::Operator,
             access: Access::Write,
             subject: Some(&subject),
+            with: match action {
+                Action::Replace { with, .. } => Some(with),
+                Action::Promote { .. } | Action::Remove { .. } => None,
+            },
             datacenter: &self.datacenter,
             source: Source::Autopilot,
             request_id: &request_id,
