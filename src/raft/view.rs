@@ -336,8 +336,8 @@ pub struct Replacement {
     pub term: u64,
     /// The configuration's version in that view.
     pub version: ConfigVersion,
-    /// The proof to make on the new voters before the change is appended. The service asks
-    /// for a majority of them.
+    /// The proof to make on the new voters before the change is appended. For an operator,
+    /// the service asks for a majority of them.
     pub proof: Proof,
     /// The timeout of the whole call.
     pub timeout: Duration,
