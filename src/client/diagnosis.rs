@@ -118,8 +118,7 @@ fn name(ring: &mut RingOutcome, members: &[Member]) {
         return;
     };
     let of = |status| {
-        let members = members.iter().filter(|it| it.status == status);
-        let mut names: Vec<_> = members.map(|member| member.name.clone()).collect();
+        let mut names = Member::names(members, status);
         names.sort_unstable();
         names
     };

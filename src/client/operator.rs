@@ -348,10 +348,7 @@ impl OperatorClient {
         operation: &Operation,
         begin: Instant,
     ) -> Result<(), ClientError> {
-        let local = OperatorClient {
-            datacenter: None,
-            ..self.clone()
-        };
+        let local = self.in_own_datacenter();
         if local.asks_precise_server(begin).await {
             return Ok(());
         }

@@ -101,17 +101,11 @@ impl Rings for OperatorClient {
         let Some(datacenter) = datacenters.next().cloned() else {
             return Ok(Some(Vec::new()));
         };
-        let ring = |pool, members: Vec<Member>| {
-            let of = |status| {
-                let members = members.iter().filter(move |it| it.status == status);
-                members.map(|member| member.name.clone()).collect()
-            };
-            RingMembers {
-                datacenter: datacenter.as_str().into(),
-                pool,
-                alive: of(Member::ALIVE),
-                failed: of(Member::FAILED),
-            }
+        let ring = |pool, members: Vec<Member>| RingMembers {
+            datacenter: datacenter.as_str().into(),
+            pool,
+            alive: Member::names(&members, Member::ALIVE),
+            failed: Member::names(&members, Member::FAILED),
         };
         let wan = self.agent_members(true).await?;
         Ok(Some(vec![ring(Pool::Wan, wan), ring(Pool::Lan, members)]))
@@ -292,6 +286,12 @@ pub(super) struct Member {
 impl Member {
     pub(super) const ALIVE: i64 = 1;
     pub(super) const FAILED: i64 = 4;
+
+    /// Returns the names of the members of this status.
+    pub(super) fn names(members: &[Member], status: i64) -> Vec<NodeName> {
+        let members = members.iter().filter(|member| member.status == status);
+        members.map(|member| member.name.clone()).collect()
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,37 @@ fn key(byte: u8) -> GossipKey {
     GossipKey::from_bytes(&[byte; 32]).unwrap()
 }
 
+/// A ring of alice alone, who lists her keys in this way.
+struct Listing(MockKeyring, fn(Vec<GossipKey>) -> NodeKeys);
+
+impl Listing {
+    fn service(ring: &MockKeyring, list: fn(Vec<GossipKey>) -> NodeKeys) -> OperatorService {
+        OperatorService::builder("dc1")
+            .keyring(Listing(ring.clone(), list))
+            .authorizer(AllowAll)
+            .build()
+            .unwrap()
+    }
+}
+
+#[async_trait]
+impl KeyringBackend for Listing {
+    fn pool(&self) -> &Pool {
+        self.0.pool()
+    }
+
+    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
+        let keys = self.0.keys("alice");
+        query.answers.asking(["alice".into()]);
+        query.answers.answered(&"alice".into(), Ok((self.1)(keys)));
+        Ok(())
+    }
+
+    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
+        self.0.change(change, query).await
+    }
+}
+
 /// How a call to a ring fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {

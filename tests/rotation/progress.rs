@@ -193,38 +193,8 @@ async fn use_of_the_new_key_is_the_point_of_no_return() {
 
 #[tokio::test]
 async fn ring_without_primary_keys_is_named_as_unverified() {
-    /// A ring that does not show which key its nodes use.
-    struct Old(MockKeyring);
-
-    #[async_trait]
-    impl KeyringBackend for Old {
-        fn pool(&self) -> &Pool {
-            self.0.pool()
-        }
-
-        async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
-            let keys = self.0.keys("alice");
-            query.answers.asking(["alice".into()]);
-            let listed = NodeKeys::without_primary(keys);
-            query.answers.answered(&"alice".into(), Ok(listed));
-            Ok(())
-        }
-
-        async fn change(
-            &self,
-            change: &KeyChange,
-            query: &GossipQuery,
-        ) -> Result<(), OperatorError> {
-            self.0.change(change, query).await
-        }
-    }
-
     let ring = MockKeyring::new(Pool::Lan, key(1), ["alice"]);
-    let service = OperatorService::builder("dc1")
-        .keyring(Old(ring.clone()))
-        .authorizer(AllowAll)
-        .build()
-        .unwrap();
+    let service = Listing::service(&ring, NodeKeys::without_primary);
     let rotation = rotate(&service, &Caller::anonymous(), key(3)).await;
     let rotation: Rotation = rotation.unwrap();
     let unverified = [Unverified::Primary("dc1".into(), Pool::Lan)];

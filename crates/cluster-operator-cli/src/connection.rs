@@ -122,12 +122,12 @@ impl Servers {
 
     /// Returns the other servers than the one at this address.
     pub(crate) fn without(&self, address: &str) -> Result<Self, Failure> {
-        let same = |other: &String| other.trim_start_matches("http://") == address;
+        let left_out = address.trim_start_matches("http://");
         let (addresses, all): (Vec<_>, Vec<_>) = self
             .addresses
             .iter()
             .zip(&self.all)
-            .filter(|(other, _)| !same(other))
+            .filter(|(other, _)| other.trim_start_matches("http://") != left_out)
             .map(|(other, client)| (other.clone(), client.clone()))
             .unzip();
         if all.is_empty() {

@@ -6,7 +6,6 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use cluster_operator::client::{OperatorClient, RingListing};
-use cluster_operator::keyring::Pool;
 use cluster_operator::rotation::{
     Absent, RotationError, RotationFault, RotationOptions, RotationStep, repair, rotate_with,
 };
@@ -60,12 +59,7 @@ pub(crate) async fn run(
         }
         Keyring::Repair { address } => {
             let node = Servers::at(&address, connection)?;
-            return mend(
-                &node,
-                &servers.without(address.trim_start_matches("http://"))?,
-                json,
-            )
-            .await;
+            return mend(&node, &servers.without(&address)?, json).await;
         }
     }
     Ok(())
@@ -231,17 +225,12 @@ fn shown(ring: &RingListing, show_keys: bool) -> Ring<'_> {
     };
     Ring {
         datacenter: ring.datacenter.as_str(),
-        pool: pool(&ring.pool),
+        pool: ring.pool.to_string(),
         nodes: ring.nodes,
         keys: ring.keys.iter().map(key).collect(),
         silent: ring.silent.iter().map(|node| node.as_str()).collect(),
         error: ring.error.as_deref(),
     }
-}
-
-/// A pool's name in tables and JSON.
-fn pool(pool: &Pool) -> String {
-    pool.to_string()
 }
 
 fn print(rings: &[Ring<'_>]) -> io::Result<()> {
