@@ -21,7 +21,7 @@ impl RaftBackend for MyRaft {
     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
         self.view().await // confirmed by a majority of one
     }
-    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
         Err(ErrorKind::LastVoter.into())
     }
 }

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use cluster_operator::consul::{Dialect, Request, Wire};
 use cluster_operator::keyring::{GossipQuery, KeyChange, NodeKeys};
 use cluster_operator::raft::{
-    Leadership, LogPosition, Membership, RaftMember, RaftView, Removal, ServerStatus,
+    Change, Leadership, LogPosition, Membership, RaftMember, RaftView, ServerStatus,
 };
 use cluster_operator::timer::Sleep;
 use cluster_operator::{
@@ -87,7 +87,7 @@ impl RaftBackend for Fixed {
         self.view().await
     }
 
-    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
         Err(ErrorKind::LastVoter.into())
     }
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
 use cluster_operator::raft::{
-    Consistency, Leadership, Membership, PeerSelector, RaftMember, RaftView, Removal,
+    Change, Consistency, Leadership, Membership, PeerSelector, RaftMember, RaftView,
 };
 use cluster_operator::service::Caller;
 use cluster_operator::timer::Sleep;
@@ -36,7 +36,7 @@ impl RaftBackend for Careless {
         self.view().await
     }
 
-    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
         self.changes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -60,8 +60,8 @@ impl RaftBackend for Fixed {
         self.0.confirmed_view(timeout).await
     }
 
-    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.0.remove_server(removal).await
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+        self.0.change_membership(change).await
     }
 }
 

@@ -9,7 +9,7 @@
 //! # use std::time::Duration;
 //! # use cluster_operator::raft::{Membership, RaftMember, ServerStatus};
 //! # use cluster_operator::{AllowAll, OperatorService};
-//! # use cluster_operator::raft::{Leadership, RaftView, Removal};
+//! # use cluster_operator::raft::{Change, Leadership, RaftView};
 //! # use cluster_operator::{OperatorError, RaftBackend};
 //! # struct Raft;
 //! # #[async_trait::async_trait]
@@ -24,7 +24,7 @@
 //! #     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
 //! #         self.view().await
 //! #     }
-//! #     async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+//! #     async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
 //! #         Ok(())
 //! #     }
 //! # }

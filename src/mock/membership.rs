@@ -7,66 +7,18 @@ use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::RaftFault;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{
-    ConfigVersion, PeerSelector, PendingChange, Promotion, Proof, RaftServer, Removal, Replacement,
-    Suffrage,
+    Change, ChangeKind, ConfigVersion, PeerSelector, PendingChange, Proof, RaftServer, Suffrage,
 };
 use crate::types::ServerId;
 
-/// The removal of a server, the promotion of another one, or both at once.
-#[derive(Clone, Copy)]
-pub(super) struct Change<'a> {
-    /// The server that is removed.
-    id: Option<&'a ServerId>,
-    /// The server that becomes a voter.
-    with: Option<&'a ServerId>,
-    term: u64,
-    version: ConfigVersion,
-    proof: Proof,
-    timeout: Duration,
-}
-
-impl<'a> From<&'a Removal> for Change<'a> {
-    fn from(removal: &'a Removal) -> Self {
-        Change {
-            id: Some(&removal.id),
-            with: None,
-            term: removal.term,
-            version: removal.version,
-            proof: removal.proof,
-            timeout: removal.timeout,
-        }
-    }
-}
-
-impl<'a> From<&'a Replacement> for Change<'a> {
-    fn from(replacement: &'a Replacement) -> Self {
-        Change {
-            id: Some(&replacement.id),
-            with: Some(&replacement.with),
-            term: replacement.term,
-            version: replacement.version,
-            proof: replacement.proof,
-            timeout: replacement.timeout,
-        }
-    }
-}
-
-impl<'a> From<&'a Promotion> for Change<'a> {
-    fn from(promotion: &'a Promotion) -> Self {
-        Change {
-            id: None,
-            with: Some(&promotion.id),
-            term: promotion.term,
-            version: promotion.version,
-            proof: promotion.proof,
-            timeout: promotion.timeout,
-        }
-    }
-}
-
 impl Cluster {
     /// Executes a change. The caller has checked that its server leads.
-    pub(super) fn execute(&mut self, change: Change<'_>) -> Result<(), OperatorError> {
+    pub(super) fn execute(&mut self, change: &Change) -> Result<(), OperatorError> {
+        let (removed, added) = match &change.kind {
+            ChangeKind::Remove { id } => (Some(id), None),
+            ChangeKind::Replace { id, with } => (Some(id), Some(with)),
+            ChangeKind::Promote { id } => (None, Some(id)),
+        };
         let (expected, actual) = (change.term, self.log.term);
         if expected != actual {
             return Err(ErrorKind::TermChanged { expected, actual }.into());
@@ -80,15 +32,11 @@ impl Cluster {
                 return Err(ErrorKind::ChangeInProgress.into());
             }
             Some((fault, joint, _)) => {
-                self.prove(&Change {
-                    id: Some(&joint),
-                    with: None,
-                    ..change
-                })?;
+                self.prove(change, Some(&joint), None)?;
                 self.faults.retain(|active| active.by != fault);
                 self.commit(Some(&joint), None)?;
                 let actual = self.version();
-                return if change.id == Some(&joint) && change.with.is_none() {
+                return if (removed, added) == (Some(&joint), None) {
                     Ok(())
                 } else {
                     Err(ErrorKind::Conflict { expected, actual }.into())
@@ -96,22 +44,26 @@ impl Cluster {
             }
             None => {}
         }
-        self.check_servers(&change)?;
-        self.prove(&change)?;
+        self.check_servers(removed, added)?;
+        self.prove(change, removed, added)?;
         let fails = |active: &Active| matches!(active.fault, RaftFault::FailRemoval(_));
         let failed = self.faults.iter().position(fails);
         let failed = failed.map(|at| self.faults.remove(at).fault);
         let Some(RaftFault::FailRemoval(outcome)) = failed else {
-            return self.commit(change.id, change.with);
+            return self.commit(removed, added);
         };
         if outcome != Outcome::NotApplied {
             // The fault decides the outcome.
-            self.commit(change.id, change.with).ok();
+            self.commit(removed, added).ok();
         }
         Err(OperatorError::backend("a fault of the test").with_outcome(outcome))
     }
 
-    fn check_servers(&self, change: &Change<'_>) -> Result<(), OperatorError> {
+    fn check_servers(
+        &self,
+        removed: Option<&ServerId>,
+        added: Option<&ServerId>,
+    ) -> Result<(), OperatorError> {
         let is_voter = |id: &ServerId| {
             let mut servers = self.log.configuration.servers.iter();
             let server = servers.find(|server| server.id == *id);
@@ -119,8 +71,8 @@ impl Cluster {
                 OperatorError::from(ErrorKind::UnknownServer(PeerSelector::Id(id.clone())))
             })
         };
-        if let Some(id) = change.id {
-            match (is_voter(id)?, change.with) {
+        if let Some(id) = removed {
+            match (is_voter(id)?, added) {
                 (true, None) if self.voters().count() == 1 => {
                     return Err(ErrorKind::LastVoter.into());
                 }
@@ -130,10 +82,8 @@ impl Cluster {
                 _ => {}
             }
         }
-        match change.with {
-            Some(with) if is_voter(with)? => {
-                Err(ErrorKind::AlreadyVoter { id: with.clone() }.into())
-            }
+        match added {
+            Some(id) if is_voter(id)? => Err(ErrorKind::AlreadyVoter { id: id.clone() }.into()),
             _ => Ok(()),
         }
     }
@@ -142,8 +92,8 @@ impl Cluster {
     /// are still a majority.
     fn commit(
         &mut self,
-        id: Option<&ServerId>,
-        with: Option<&ServerId>,
+        removed: Option<&ServerId>,
+        added: Option<&ServerId>,
     ) -> Result<(), OperatorError> {
         for active in &mut self.faults {
             if active.fault == RaftFault::LoseAtRemoval {
@@ -157,19 +107,19 @@ impl Cluster {
         if let Some(leader) = leader {
             let before = self.known_to(&leader)?;
             let servers = &mut self.log.configuration.servers;
-            servers.retain(|server| Some(&server.id) != id);
+            servers.retain(|server| Some(&server.id) != removed);
             for server in servers {
-                if with == Some(&server.id) {
+                if added == Some(&server.id) {
                     server.suffrage = Suffrage::Voter;
                 }
             }
             self.append_configuration();
-            self.replicate(&leader, id);
+            self.replicate(&leader, removed);
             let after = self.known_to(&leader)?;
-            if let Some(id) = id {
+            if let Some(removed) = removed {
                 self.changes.push(RaftChange {
-                    removed: id.clone(),
-                    added: with.cloned(),
+                    removed: removed.clone(),
+                    added: added.cloned(),
                     before,
                     after,
                 });
@@ -220,15 +170,15 @@ impl Cluster {
             .filter(|id| !self.is_up(id))
             .collect();
         dead.retain(|id| {
-            let removal = Removal {
-                id: id.clone(),
+            let removal = Change {
+                kind: ChangeKind::Remove { id: id.clone() },
                 term: self.log.term,
                 version: self.version(),
                 proof: Proof::Majority,
                 timeout: Duration::MAX,
             };
             let count = self.log.configuration.servers.len() as u64;
-            count > self.autopilot.min_quorum && self.execute(Change::from(&removal)).is_ok()
+            count > self.autopilot.min_quorum && self.execute(&removal).is_ok()
         });
         dead
     }
@@ -253,13 +203,16 @@ impl Cluster {
 
     /// Counts the voters after the change that the leader reaches. Replication takes no
     /// time here, so that no entry has to be written for the proof.
-    fn prove(&self, change: &Change<'_>) -> Result<(), OperatorError> {
+    fn prove(
+        &self,
+        change: &Change,
+        removed: Option<&ServerId>,
+        added: Option<&ServerId>,
+    ) -> Result<(), OperatorError> {
         let leader = self.leader.as_ref();
         let confirms = |id: &ServerId| leader.is_some_and(|leader| self.hears(leader, id));
         let stayers = self.voters().map(|voter| &voter.id);
-        let voters = stayers
-            .filter(|id| Some(*id) != change.id)
-            .chain(change.with);
+        let voters = stayers.filter(|id| Some(*id) != removed).chain(added);
         let confirmed = voters.clone().filter(|id| confirms(id)).count();
         let needed = change.proof.needed(voters.count());
         let after = change.timeout / 4;
@@ -271,11 +224,8 @@ impl Cluster {
             };
             return Err(unproven.into());
         }
-        match change.with {
-            Some(with) if !confirms(with) => {
-                let id = with.clone();
-                Err(ErrorKind::NotCaughtUp { id, after }.into())
-            }
+        match added.cloned() {
+            Some(id) if !confirms(&id) => Err(ErrorKind::NotCaughtUp { id, after }.into()),
             _ => Ok(()),
         }
     }

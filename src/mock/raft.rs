@@ -10,9 +10,7 @@ use super::clock::{Gate, MockClock, lock};
 use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::{FaultId, RaftFault};
 use crate::error::OperatorError;
-use crate::raft::{
-    Promotion, RaftBackend, RaftConfiguration, RaftServer, RaftView, Removal, Replacement,
-};
+use crate::raft::{Change, RaftBackend, RaftConfiguration, RaftServer, RaftView};
 use crate::timer::Timer;
 use crate::types::{ServerAddress, ServerId};
 
@@ -224,19 +222,8 @@ impl RaftBackend for MockRaft {
         self.call_leader(|cluster| cluster.view(&self.id)).await
     }
 
-    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.call_leader(|cluster| cluster.execute(removal.into()))
-            .await
-    }
-
-    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
-        self.call_leader(|cluster| cluster.execute(replacement.into()))
-            .await
-    }
-
-    async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
-        self.call_leader(|cluster| cluster.execute(promotion.into()))
-            .await
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+        self.call_leader(|cluster| cluster.execute(change)).await
     }
 
     async fn transfer_leadership(&self, to: &ServerId, _: Duration) -> Result<(), OperatorError> {
@@ -255,8 +242,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn remove(raft: &MockRaft, id: &str) -> Result<(), OperatorError> {
-        let removal = Removal::new(id, &view(raft), SECOND);
-        block_on(raft.remove_server(&removal))
+        block_on(raft.change_membership(&Change::remove(id, &view(raft), SECOND)))
     }
 
     fn view(raft: &MockRaft) -> RaftView {
@@ -348,9 +334,9 @@ mod tests {
             RaftServer::nonvoter("n", "n"),
         ]);
         let promote = |id: &str| {
-            let promotion = Promotion::new(id, &view(&a), SECOND);
+            let promotion = Change::promote(id, &view(&a), SECOND);
             let kind = |error: OperatorError| error.kind().clone();
-            block_on(a.promote_server(&promotion)).map_err(kind)
+            block_on(a.change_membership(&promotion)).map_err(kind)
         };
         a.stop("n");
         assert!(matches!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Promotion, RaftView, Removal, Replacement};
+use super::{Change, RaftView};
 use crate::error::OperatorError;
 use crate::types::ServerId;
 
@@ -41,7 +41,7 @@ use crate::types::ServerId;
 /// ## Removal
 /// Only entries that were written after the request arrived prove that a voter is
 /// alive: a leader's own data about a voter that died seconds ago looks up to date.
-/// [`remove_server`](RaftBackend::remove_server) therefore has four steps:
+/// A [removal](crate::raft::ChangeKind::Remove) therefore has four steps:
 ///
 /// 1. Compare the term and the version, and return an error while another change is
 ///    uncommitted. If a joint configuration is committed and its change is not in
@@ -58,7 +58,7 @@ use crate::types::ServerId;
 ///    appended.
 /// 4. Return `Ok` when a majority of the voters that stay holds the final entry. A
 ///    Raft like etcd's commits a removal with the old majority, so it succeeds later
-///    than it commits.
+///    than it commits. A voter that is removed does not stay as a server without a vote.
 ///
 /// A failure up to step 3 has the outcome
 /// [`NotApplied`](crate::Outcome::NotApplied), a later one
@@ -71,7 +71,7 @@ use crate::types::ServerId;
 /// voters.
 ///
 /// ## Replacement
-/// [`replace_server`](RaftBackend::replace_server) removes a voter and makes a server
+/// A [replacement](crate::raft::ChangeKind::Replace) removes a voter and makes a server
 /// without a vote a voter in its place, in one change. There is never a configuration
 /// with one voter less or more than before, so the cluster tolerates as many failures
 /// as before, also in the window between the proof and the commit. The steps are those
@@ -91,11 +91,11 @@ use crate::types::ServerId;
 ///    configuration is in force any more. The old voter is not in the configuration, not
 ///    even as a server without a vote.
 ///
-/// A backend that cannot change two servers at once leaves the default, which is
-/// unsupported. Do not emulate the change with two.
+/// A backend that cannot change two servers at once answers that it is
+/// [unsupported](Change::unsupported). Do not emulate the change with two.
 ///
 /// ## Promotion
-/// [`promote_server`](RaftBackend::promote_server) makes a server without a vote a voter.
+/// A [promotion](crate::raft::ChangeKind::Promote) makes a server without a vote a voter.
 /// The steps are those of a removal, with these differences:
 ///
 /// 1. The server must be in the configuration, without a vote. If a joint configuration is
@@ -136,67 +136,45 @@ pub trait RaftBackend: Send + Sync {
     /// The call only reads; the future can be dropped.
     async fn confirmed_view(&self, timeout: Duration) -> Result<RaftView, OperatorError>;
 
-    /// Removes a server, voter or not, from the configuration, as described in the
-    /// [contract](RaftBackend#removal). A voter does not stay as a non-voter. The
-    /// leader can be removed too. Returns within [`Removal::timeout`].
+    /// Changes the configuration, as described in the contract: makes a
+    /// [removal](RaftBackend#removal), a [replacement](RaftBackend#replacement) or a
+    /// [promotion](RaftBackend#promotion). The leader can be removed and replaced too.
+    /// Returns within [`Change::timeout`].
+    ///
+    /// ```
+    /// use cluster_operator::OperatorError;
+    /// use cluster_operator::raft::{Change, ChangeKind};
+    ///
+    /// async fn change_membership(change: &Change) -> Result<(), OperatorError> {
+    ///     match &change.kind {
+    ///         ChangeKind::Remove { id } => todo!("remove {id}"),
+    ///         _ => Err(change.unsupported()),
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the backend does not make changes
+    ///   of this kind: create it with [`Change::unsupported`]
     /// - [`Conflict`](crate::ErrorKind::Conflict) or
-    ///   [`TermChanged`](crate::ErrorKind::TermChanged) if the view that the removal is
+    ///   [`TermChanged`](crate::ErrorKind::TermChanged) if the view that the change is
     ///   based on is out of date
     /// - [`ChangeInProgress`](crate::ErrorKind::ChangeInProgress)
     /// - [`QuorumUnproven`](crate::ErrorKind::QuorumUnproven)
-    /// - [`UnknownServer`](crate::ErrorKind::UnknownServer),
-    ///   [`LastVoter`](crate::ErrorKind::LastVoter)
+    /// - [`UnknownServer`](crate::ErrorKind::UnknownServer)
     /// - [`NotLeader`](crate::ErrorKind::NotLeader) or
     ///   [`NoLeader`](crate::ErrorKind::NoLeader)
+    /// - removal: [`LastVoter`](crate::ErrorKind::LastVoter)
+    /// - replacement: [`NothingToReplace`](crate::ErrorKind::NothingToReplace) if the old
+    ///   server has no vote
+    /// - replacement and promotion: [`AlreadyVoter`](crate::ErrorKind::AlreadyVoter) if the
+    ///   new voter has a vote, and [`NotCaughtUp`](crate::ErrorKind::NotCaughtUp) if it does
+    ///   not have the whole log
     ///
     /// # Cancel safety
     /// Dropping the future leaves either the old or the new configuration, and does
     /// not block the next change.
-    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError>;
-
-    /// Replaces a voter with a server that has no vote, in one change, as described in
-    /// the [contract](RaftBackend#replacement). The leader can be replaced too. Returns
-    /// within [`Replacement::timeout`].
-    ///
-    /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) by default. Otherwise those of
-    /// [`remove_server`](RaftBackend::remove_server) except
-    /// [`LastVoter`](crate::ErrorKind::LastVoter), and
-    /// - [`NothingToReplace`](crate::ErrorKind::NothingToReplace) if the old server has
-    ///   no vote
-    /// - [`AlreadyVoter`](crate::ErrorKind::AlreadyVoter) if the new server has one
-    /// - [`NotCaughtUp`](crate::ErrorKind::NotCaughtUp) if the new server does not have
-    ///   the whole log
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves either the old or the new configuration, and does
-    /// not block the next change.
-    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
-        let _ = replacement;
-        Err(OperatorError::unsupported(
-            "replacing a voter in one change",
-        ))
-    }
-
-    /// Makes a server without a vote a voter, as described in the
-    /// [contract](RaftBackend#promotion). Returns within [`Promotion::timeout`].
-    ///
-    /// # Errors
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) by default. Otherwise those of
-    /// [`remove_server`](RaftBackend::remove_server) except
-    /// [`LastVoter`](crate::ErrorKind::LastVoter), and
-    /// - [`AlreadyVoter`](crate::ErrorKind::AlreadyVoter) if the server has a vote
-    /// - [`NotCaughtUp`](crate::ErrorKind::NotCaughtUp) if it does not have the whole log
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves either the old or the new configuration, and does
-    /// not block the next change.
-    async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
-        let _ = promotion;
-        Err(OperatorError::unsupported("promoting a server to a voter"))
-    }
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError>;
 
     /// Transfers leadership to this server. The service has checked that it is another
     /// voter. Returns within `timeout`.
@@ -240,16 +218,8 @@ macro_rules! forward {
                 (**self).confirmed_view(timeout).await
             }
 
-            async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-                (**self).remove_server(removal).await
-            }
-
-            async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
-                (**self).replace_server(replacement).await
-            }
-
-            async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
-                (**self).promote_server(promotion).await
+            async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+                (**self).change_membership(change).await
             }
 
             async fn transfer_leadership(

@@ -2,17 +2,16 @@
 //! leadership transfer.
 
 mod backend;
+mod change;
 mod configuration;
 mod plan;
 mod selection;
 mod view;
 
 pub use backend::RaftBackend;
+pub use change::{Change, ChangeKind, Proof};
 pub use configuration::{RaftConfiguration, RaftServer};
-pub use view::{
-    Leadership, Membership, PendingChange, Promotion, Proof, RaftMember, RaftView, Removal,
-    Replacement, ServerStatus,
-};
+pub use view::{Leadership, Membership, PendingChange, RaftMember, RaftView, ServerStatus};
 
 pub use crate::types::{
     ConfigVersion, Consistency, InvalidConfigVersion, LeaderHint, LogPosition, PeerSelector,

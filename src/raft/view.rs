@@ -1,11 +1,11 @@
-//! A server's view of its Raft cluster, and the changes of its configuration.
+//! A server's view of its Raft cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::types::{
     ConfigVersion, LeaderHint, LogPosition, NodeName, PeerSelector, ProtocolVersion, ServerAddress,
-    ServerId, Suffrage, majority, margin,
+    ServerId, Suffrage,
 };
 
 /// The leader in the view of one server.
@@ -251,159 +251,5 @@ impl RaftView {
     pub fn servers(&self) -> impl Iterator<Item = (&RaftMember, Option<&ServerStatus>)> {
         let status = self.status.iter().map(Some).chain(std::iter::repeat(None));
         self.membership.servers.iter().zip(status)
-    }
-}
-
-/// The proof that a backend has to make before it appends a change.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Proof {
-    /// A majority of the voters that stay holds an entry that was written after
-    /// the request arrived.
-    #[default]
-    Majority,
-    /// One voter more than a majority of those that stay holds such an entry, so that
-    /// the cluster survives the failure of one more voter at any moment of the change.
-    Margin,
-}
-
-impl Proof {
-    /// Returns how many of the voters that stay have to hold the entry.
-    ///
-    /// ```
-    /// use cluster_operator::raft::Proof;
-    ///
-    /// assert_eq!(Proof::Majority.needed(4), 3);
-    /// assert_eq!(Proof::Margin.needed(4), 4);
-    /// // Two voters cannot have the margin.
-    /// assert_eq!(Proof::Margin.needed(2), 3);
-    /// ```
-    pub fn needed(self, stayers: usize) -> usize {
-        match self {
-            Proof::Majority => majority(stayers),
-            Proof::Margin => margin(stayers),
-        }
-    }
-}
-
-/// The removal of a server, valid only for the view that it is based on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Removal {
-    /// The server to remove.
-    pub id: ServerId,
-    /// The leader's term in that view.
-    pub term: u64,
-    /// The configuration's version in that view.
-    pub version: ConfigVersion,
-    /// The proof to make before the change is appended.
-    pub proof: Proof,
-    /// The timeout of the whole call.
-    pub timeout: Duration,
-}
-
-impl Removal {
-    /// Creates the removal of a server from the cluster in this view, with the proof of
-    /// a majority.
-    pub fn new(id: impl Into<ServerId>, view: &RaftView, timeout: Duration) -> Self {
-        Removal {
-            id: id.into(),
-            term: view.term,
-            version: view.version,
-            proof: Proof::default(),
-            timeout,
-        }
-    }
-
-    /// Sets the proof.
-    #[must_use]
-    pub fn with_proof(mut self, proof: Proof) -> Self {
-        self.proof = proof;
-        self
-    }
-}
-
-/// The replacement of a voter in one change, valid only for the view that it is based
-/// on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Replacement {
-    /// The voter to remove.
-    pub id: ServerId,
-    /// The server without a vote that becomes a voter in its place.
-    pub with: ServerId,
-    /// The leader's term in that view.
-    pub term: u64,
-    /// The configuration's version in that view.
-    pub version: ConfigVersion,
-    /// The proof to make on the new voters before the change is appended. For an operator,
-    /// the service asks for a majority of them.
-    pub proof: Proof,
-    /// The timeout of the whole call.
-    pub timeout: Duration,
-}
-
-impl Replacement {
-    /// Creates the replacement of a voter of the cluster in this view, with the proof of
-    /// a majority.
-    pub fn new(
-        id: impl Into<ServerId>,
-        with: impl Into<ServerId>,
-        view: &RaftView,
-        timeout: Duration,
-    ) -> Self {
-        Replacement {
-            id: id.into(),
-            with: with.into(),
-            term: view.term,
-            version: view.version,
-            proof: Proof::default(),
-            timeout,
-        }
-    }
-
-    /// Sets the proof.
-    #[must_use]
-    pub fn with_proof(mut self, proof: Proof) -> Self {
-        self.proof = proof;
-        self
-    }
-}
-
-/// The promotion of a server without a vote to a voter, valid only for the view that it is
-/// based on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Promotion {
-    /// The server that becomes a voter.
-    pub id: ServerId,
-    /// The leader's term in that view.
-    pub term: u64,
-    /// The configuration's version in that view.
-    pub version: ConfigVersion,
-    /// The proof to make on the new voters before the change is appended.
-    pub proof: Proof,
-    /// The timeout of the whole call.
-    pub timeout: Duration,
-}
-
-impl Promotion {
-    /// Creates the promotion of a server of the cluster in this view, with the proof of a
-    /// majority.
-    pub fn new(id: impl Into<ServerId>, view: &RaftView, timeout: Duration) -> Self {
-        Promotion {
-            id: id.into(),
-            term: view.term,
-            version: view.version,
-            proof: Proof::default(),
-            timeout,
-        }
-    }
-
-    /// Sets the proof.
-    #[must_use]
-    pub fn with_proof(mut self, proof: Proof) -> Self {
-        self.proof = proof;
-        self
     }
 }

@@ -1,19 +1,18 @@
 //! The driver of autopilot: it decides again and again, and executes what is decided.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use super::raft::{Change, Expected, Progress};
+use super::raft::{Expected, Progress, removal, replacement};
 use super::{Inner, OperatorService, deadline_exceeded};
 use crate::acl::{Access, Resource};
 use crate::autopilot::{Action, Decision, FailureDetector, Memory, Settings, Snapshot, decide};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::observer::{Source, Started, watch};
 use crate::operation::{OperatorReply, RequestId};
-use crate::raft::{PeerSelector, Proof, QuorumGuard, RaftView};
+use crate::raft::{ChangeKind, PeerSelector, Proof, QuorumGuard, RaftView};
 use crate::timer::Budget;
 
 /// The shortest time between two ticks.
@@ -252,28 +251,24 @@ impl Inner {
         budget: Budget<'_>,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
-        let expected = Expected::Version(view.version);
         let guard_of = |proof| match (proof, self.quorum_guard) {
             (Proof::Margin, _) | (_, QuorumGuard::Margin) => QuorumGuard::Margin,
             _ => QuorumGuard::Quorum,
         };
-        let change = match action {
-            Action::Promote { id, .. } => Change::Promote { id, expected },
-            Action::Remove { id, proof, .. } => Change::Remove {
-                server: Cow::Owned(PeerSelector::Id(id.clone())),
-                expected,
-                guard: guard_of(*proof),
-            },
+        let plan = |view: &RaftView| match action {
+            Action::Promote { id, .. } => {
+                let id = id.clone();
+                Ok((ChangeKind::Promote { id }, Proof::Majority))
+            }
+            Action::Remove { id, proof, .. } => {
+                removal(view, &PeerSelector::Id(id.clone()), guard_of(*proof))
+            }
             Action::Replace {
                 id, with, proof, ..
-            } => Change::Replace {
-                id,
-                with,
-                expected,
-                proof: *proof,
-            },
+            } => replacement(view, id, with, *proof),
         };
-        let work = self.change(change, view, budget, progress);
+        let expected = Expected::Version(view.version);
+        let work = self.change(&plan, expected, view, budget, progress);
         match budget.deadline().bound(pin!(work)).await {
             Some(result) => result,
             None => Err(deadline_exceeded(

@@ -1,6 +1,5 @@
 //! Raft and autopilot operations on the server that serves them.
 
-use std::borrow::Cow;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,9 +9,8 @@ use crate::autopilot::{AutopilotBackend, AutopilotConfiguration};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::operation::OperatorReply;
 use crate::raft::{
-    ConfigVersion, Consistency, Leadership, PeerSelector, Promotion, Proof, QuorumGuard,
-    RaftBackend, RaftConfiguration, RaftView, Removal, RemovalPlan, Replacement, check_replacement,
-    transfer_target,
+    Change, ChangeKind, ConfigVersion, Consistency, Leadership, PeerSelector, Proof, QuorumGuard,
+    RaftBackend, RaftConfiguration, RaftView, RemovalPlan, check_replacement, transfer_target,
 };
 use crate::timer::Budget;
 use crate::types::ServerId;
@@ -21,23 +19,26 @@ use crate::types::ServerId;
 /// after the view that it was based on.
 const CHANGE_ATTEMPTS: usize = 4;
 
-/// A change of the Raft configuration.
-pub(super) enum Change<'a> {
-    Remove {
-        server: Cow<'a, PeerSelector>,
-        expected: Expected,
-        guard: QuorumGuard,
-    },
-    Replace {
-        id: &'a ServerId,
-        with: &'a ServerId,
-        expected: Expected,
-        proof: Proof,
-    },
-    Promote {
-        id: &'a ServerId,
-        expected: Expected,
-    },
+/// What to change in a cluster, and the proof that the backend has to make for it.
+pub(super) type Planned = Result<(ChangeKind, Proof), OperatorError>;
+
+/// Plans the removal of a server, if the quorum guard allows it.
+pub(super) fn removal(view: &RaftView, server: &PeerSelector, guard: QuorumGuard) -> Planned {
+    let plan = RemovalPlan::new(view, server, guard)?;
+    let id = plan.id().clone();
+    Ok((ChangeKind::Remove { id }, plan.proof()?))
+}
+
+/// Plans the replacement of a voter.
+pub(super) fn replacement(
+    view: &RaftView,
+    id: &ServerId,
+    with: &ServerId,
+    proof: Proof,
+) -> Planned {
+    check_replacement(view, id, with)?;
+    let (id, with) = (id.clone(), with.clone());
+    Ok((ChangeKind::Replace { id, with }, proof))
 }
 
 /// The version that a request expects the configuration to have.
@@ -46,21 +47,6 @@ pub(super) enum Expected {
     /// An index of any term.
     Index(u64),
     Version(ConfigVersion),
-}
-
-impl Change<'_> {
-    fn expected(&self) -> &Expected {
-        match self {
-            Change::Remove { expected, .. }
-            | Change::Replace { expected, .. }
-            | Change::Promote { expected, .. } => expected,
-        }
-    }
-
-    /// Returns true if the change may be made to a newer configuration too.
-    fn fits_any_version(&self) -> bool {
-        matches!(self.expected(), Expected::Any)
-    }
 }
 
 impl Expected {
@@ -174,10 +160,12 @@ impl Inner {
         Ok(OperatorReply::RemovalPlan(plan))
     }
 
-    /// Changes the configuration. `view` is the leader's view.
+    /// Makes the change that is planned for the leader's view: `view`, or a newer one if the
+    /// request fits any version.
     pub(super) async fn change(
         &self,
-        change: Change<'_>,
+        plan: &(dyn Fn(&RaftView) -> Planned + Sync),
+        expected: Expected,
         mut view: RaftView,
         budget: Budget<'_>,
         progress: &Progress,
@@ -186,41 +174,24 @@ impl Inner {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            change.expected().check(view.version)?;
-            let (result, reply) = match &change {
-                Change::Remove { server, guard, .. } => {
-                    let plan = RemovalPlan::new(&view, server, *guard)?;
-                    let removal = Removal::new(plan.id().clone(), &view, budget.share())
-                        .with_proof(plan.proof()?);
-                    progress.begin();
-                    let result = raft.remove_server(&removal).await;
-                    (result, OperatorReply::PeerRemoved)
-                }
-                Change::Replace {
-                    id, with, proof, ..
-                } => {
-                    check_replacement(&view, id, with)?;
-                    let (id, with) = ((*id).clone(), (*with).clone());
-                    let replacement =
-                        Replacement::new(id, with, &view, budget.share()).with_proof(*proof);
-                    progress.begin();
-                    let result = raft.replace_server(&replacement).await;
-                    (result, OperatorReply::PeerReplaced)
-                }
-                Change::Promote { id, .. } => {
-                    let promotion = Promotion::new((*id).clone(), &view, budget.share());
-                    progress.begin();
-                    let result = raft.promote_server(&promotion).await;
-                    // Nobody sees it: no request asks for a promotion.
-                    (result, OperatorReply::PeerReplaced)
+            expected.check(view.version)?;
+            let (kind, proof) = plan(&view)?;
+            let reply = match kind {
+                ChangeKind::Remove { .. } => OperatorReply::PeerRemoved,
+                // No request asks for a promotion, so nobody sees the reply to one.
+                ChangeKind::Replace { .. } | ChangeKind::Promote { .. } => {
+                    OperatorReply::PeerReplaced
                 }
             };
+            let change = Change::new(kind, &view, budget.share()).with_proof(proof);
+            progress.begin();
+            let result = raft.change_membership(&change).await;
             progress.note(&result);
             match result {
                 Ok(()) => return Ok(reply),
                 Err(error)
                     if is_out_of_date(&error)
-                        && change.fits_any_version()
+                        && matches!(expected, Expected::Any)
                         && attempts < CHANGE_ATTEMPTS => {}
                 Err(error) => return Err(error),
             }

@@ -1,11 +1,10 @@
 //! The routing of operations to the server that serves them.
 
-use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::raft::{Change, Expected, Progress, not_leading, unchanged};
+use super::raft::{Expected, Progress, not_leading, removal, replacement, unchanged};
 use super::{Inner, deadline_exceeded, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::error::{ErrorKind, OperatorError, Outcome};
@@ -309,39 +308,26 @@ impl Inner {
                 },
                 Some(view),
             ) => {
-                let change = Change::Remove {
-                    server: Cow::Borrowed(server),
-                    expected: expected_index.map_or(Expected::Any, Expected::Index),
-                    guard: self.quorum_guard,
-                };
-                Box::pin(self.change(change, view, budget, progress)).await
+                let plan = |view: &RaftView| removal(view, server, self.quorum_guard);
+                let expected = expected_index.map_or(Expected::Any, Expected::Index);
+                Box::pin(self.change(&plan, expected, view, budget, progress)).await
             }
             (Operation::RemovePlanned { id, version }, Some(view)) => {
-                let change = Change::Remove {
-                    server: Cow::Owned(PeerSelector::Id(id.clone())),
-                    expected: Expected::Version(*version),
-                    guard: self.quorum_guard,
-                };
-                Box::pin(self.change(change, view, budget, progress)).await
+                let server = PeerSelector::Id(id.clone());
+                let plan = |view: &RaftView| removal(view, &server, self.quorum_guard);
+                let expected = Expected::Version(*version);
+                Box::pin(self.change(&plan, expected, view, budget, progress)).await
             }
             (Operation::ForceRemoval { id }, Some(view)) => {
-                let change = Change::Remove {
-                    server: Cow::Owned(PeerSelector::Id(id.clone())),
-                    expected: Expected::Any,
-                    guard: QuorumGuard::Off,
-                };
-                Box::pin(self.change(change, view, budget, progress)).await
+                let server = PeerSelector::Id(id.clone());
+                let plan = |view: &RaftView| removal(view, &server, QuorumGuard::Off);
+                Box::pin(self.change(&plan, Expected::Any, view, budget, progress)).await
             }
             (Operation::ReplacePeer { id, with }, Some(view)) => {
-                let change = Change::Replace {
-                    id,
-                    with,
-                    expected: Expected::Any,
-                    // Whatever the guard: there are as many voters as before, so a majority
-                    // of them is proof enough, and few voters could not have a margin.
-                    proof: Proof::Majority,
-                };
-                Box::pin(self.change(change, view, budget, progress)).await
+                // Whatever the guard: there are as many voters as before, so a majority of
+                // them is proof enough, and few voters could not have a margin.
+                let plan = |view: &RaftView| replacement(view, id, with, Proof::Majority);
+                Box::pin(self.change(&plan, Expected::Any, view, budget, progress)).await
             }
             (Operation::TransferLeadership { to }, Some(view)) => {
                 let transfer = self.transfer_leadership(to.as_ref(), &view, budget, progress);

@@ -258,9 +258,8 @@ impl RemovalPlan {
     /// Returns the servers without a vote that could take the voter's place in one
     /// change, which keeps the failure tolerance. Empty if the server has no vote.
     ///
-    /// They are named whether or not the backend supports replacements, which only
-    /// [`replace_server`](crate::RaftBackend::replace_server) tells: by default it is
-    /// unsupported.
+    /// They are named whether or not the backend supports replacements, which only the
+    /// answer to one tells.
     pub fn replacements(&self) -> &[ServerId] {
         &self.replacements
     }

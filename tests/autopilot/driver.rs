@@ -12,9 +12,7 @@ use cluster_operator::autopilot::{
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::mock::{MockAutopilot, MockClock, MockRaft};
 use cluster_operator::observer::{Ended, Ending, Observer, Source, Started};
-use cluster_operator::raft::{
-    Promotion, RaftBackend, RaftServer, RaftView, Removal, Replacement, ServerStatus,
-};
+use cluster_operator::raft::{Change, ChangeKind, RaftBackend, RaftServer, RaftView, ServerStatus};
 use cluster_operator::service::{Autopilot, Tick};
 use cluster_operator::{AllowAll, NodeName, OperatorService, ServerId, Timer};
 
@@ -148,20 +146,15 @@ impl RaftBackend for Lab {
         self.view().await
     }
 
-    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.run_hook(|state| state.before_change.take());
-        self.raft.remove_server(removal).await
-    }
-
-    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
-        if self.state(|state| state.cannot_replace) {
-            return Err(OperatorError::unsupported("replacing"));
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+        match change.kind {
+            ChangeKind::Remove { .. } => self.run_hook(|state| state.before_change.take()),
+            ChangeKind::Replace { .. } if self.state(|state| state.cannot_replace) => {
+                return Err(change.unsupported());
+            }
+            _ => {}
         }
-        self.raft.replace_server(replacement).await
-    }
-
-    async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
-        self.raft.promote_server(promotion).await
+        self.raft.change_membership(change).await
     }
 }
 
@@ -370,8 +363,8 @@ fn other_change_after_the_confirmation_stops_the_change() {
     lab.run(&mut autopilot, HOLD);
     let other = |lab: &Lab| {
         let view = futures_executor::block_on(lab.raft.view()).unwrap();
-        let removal = Removal::new("s", &view, Duration::from_secs(1));
-        futures_executor::block_on(lab.raft.remove_server(&removal)).unwrap();
+        let removal = Change::remove("s", &view, Duration::from_secs(1));
+        futures_executor::block_on(lab.raft.change_membership(&removal)).unwrap();
     };
     lab.state(|state| state.before_change = Some(Box::new(other)));
     let tick = lab.tick(&mut autopilot).unwrap();

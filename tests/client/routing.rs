@@ -8,9 +8,7 @@ use cluster_operator::acl::{DefaultPolicy, Resource};
 use cluster_operator::mock::{Grant, MockAcl, MockRaft, MockToken};
 use cluster_operator::peer_http::{AddressBook, HttpPeers, PEER_PATH, PeerHttp};
 use cluster_operator::peers::{SendError, Target};
-use cluster_operator::raft::{
-    Consistency, LeaderHint, Leadership, PeerSelector, RaftView, Removal,
-};
+use cluster_operator::raft::{Change, Consistency, LeaderHint, Leadership, PeerSelector, RaftView};
 use cluster_operator::service::Caller;
 use cluster_operator::{
     AllowAll, ErrorKind, OperatorError, OperatorService, Outcome, Peers, Pool, RaftBackend, Token,
@@ -135,7 +133,7 @@ impl RaftBackend for Follower {
         Err(self.not_leader())
     }
 
-    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
         Err(self.not_leader())
     }
 }

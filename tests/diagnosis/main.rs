@@ -19,8 +19,8 @@ use cluster_operator::mock::{
 };
 use cluster_operator::peers::Target;
 use cluster_operator::raft::{
-    ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, PeerSelector, PendingChange,
-    QuorumGuard, RaftMember, RaftView, Removal, ServerStatus,
+    Change, ConfigVersion, LeaderHint, Leadership, LogPosition, Membership, PeerSelector,
+    PendingChange, QuorumGuard, RaftMember, RaftView, ServerStatus,
 };
 use cluster_operator::service::Caller;
 use cluster_operator::{
@@ -81,7 +81,7 @@ impl RaftBackend for Fixed {
         self.view().await
     }
 
-    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
         Err(ErrorKind::NoLeader.into())
     }
 }

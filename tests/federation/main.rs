@@ -34,8 +34,8 @@ use cluster_operator::operation::{
 };
 use cluster_operator::peers::Target;
 use cluster_operator::raft::{
-    ConfigVersion, Consistency, LeaderHint, PeerSelector, QuorumGuard, RaftConfiguration,
-    RaftServer, RaftView, Removal, Replacement,
+    Change, ChangeKind, ConfigVersion, Consistency, LeaderHint, PeerSelector, QuorumGuard,
+    RaftConfiguration, RaftServer, RaftView,
 };
 use cluster_operator::service::{BuildError, Caller};
 use cluster_operator::{

@@ -136,11 +136,7 @@ impl RaftBackend for Restless {
         self.real.confirmed_view(timeout).await
     }
 
-    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
-        Err(self.conflict())
-    }
-
-    async fn replace_server(&self, _: &Replacement) -> Result<(), OperatorError> {
+    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
         Err(self.conflict())
     }
 }
@@ -301,8 +297,11 @@ async fn replacement_is_unsupported_by_default() {
             self.0.confirmed_view(timeout).await
         }
 
-        async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-            self.0.remove_server(removal).await
+        async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+            match change.kind {
+                ChangeKind::Remove { .. } => self.0.change_membership(change).await,
+                _ => Err(change.unsupported()),
+            }
         }
     }
 

@@ -178,14 +178,14 @@ impl RaftBackend for Overtaken {
         self.raft.confirmed_view(timeout).await
     }
 
-    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
         let quicker = self.by.lock().unwrap().pop();
         if let Some(quicker) = quicker {
             let view = self.raft.view().await?;
-            let quicker = Removal::new(quicker, &view, removal.timeout);
-            self.raft.remove_server(&quicker).await?;
+            let quicker = Change::remove(quicker, &view, change.timeout);
+            self.raft.change_membership(&quicker).await?;
         }
-        self.raft.remove_server(removal).await
+        self.raft.change_membership(change).await
     }
 }
 

@@ -33,8 +33,8 @@ impl RaftBackend for Views {
         self.raft.confirmed_view(timeout).await
     }
 
-    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.raft.remove_server(removal).await
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+        self.raft.change_membership(change).await
     }
 
     async fn transfer_leadership(&self, _: &ServerId, _: Duration) -> Result<(), OperatorError> {

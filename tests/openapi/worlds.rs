@@ -10,7 +10,7 @@ use cluster_operator::consul::{Dialect, Request, Response, Wire};
 use cluster_operator::keyring::{GossipQuery, KeyChange};
 use cluster_operator::mock::{MockFederation, MockFederationBuilder, MockKeyring, MockPeers};
 use cluster_operator::peers::Target;
-use cluster_operator::raft::{RaftView, Removal};
+use cluster_operator::raft::{Change, RaftView};
 use cluster_operator::timer::Sleep;
 use cluster_operator::{
     AclAuthorizer, AllowAll, AutopilotBackend, ErrorKind, KeyringBackend, OperatorError,
@@ -76,7 +76,7 @@ impl RaftBackend for Failing {
         self.error()
     }
 
-    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
         self.error()
     }
 }

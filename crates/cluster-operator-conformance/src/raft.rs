@@ -14,12 +14,12 @@ use std::time::Duration;
 
 use cluster_operator::error::{ErrorKind, Outcome};
 use cluster_operator::raft::{
-    ConfigVersion, LeaderHint, Leadership, PendingChange, Proof, RaftMember, RaftView, Removal,
-    Replacement,
+    Change, ChangeKind, ConfigVersion, LeaderHint, Leadership, PendingChange, Proof, RaftMember,
+    RaftView,
 };
 use futures_util::future::join_all;
 
-use self::cluster::{Answer, Cluster, does_not_lead, gone, not_applied, ready, replaced};
+use self::cluster::{Answer, Cluster, does_not_lead, not_applied, ready, shows};
 use crate::check::suite;
 use crate::fixture::{NotSupported, Stop, Verdict, ensure, exactly, same};
 
@@ -210,31 +210,7 @@ suite! {
     async fn other_term_or_version_is_refused(raft: Cluster<'_>) -> Verdict {
         let (leader, [one, other]) = raft.led().await?;
         let removal = raft.removal(&leader, &one).await?;
-        let (actual, mut outdated) = (removal.term, removal.clone());
-        for term in [actual.wrapping_sub(1), actual + 1, 0, u64::MAX] {
-            if term != actual {
-                outdated.term = term;
-                let changed = ErrorKind::TermChanged { expected: term, actual };
-                raft.refused(&leader, &outdated, &changed).await?;
-            }
-        }
-        let (actual, mut outdated) = (removal.version, removal.clone());
-        let ConfigVersion { term, index } = actual;
-        for (term, index) in [
-            (term, index.wrapping_sub(1)),
-            (term, index + 1),
-            (term.wrapping_sub(1), index),
-            (term + 1, index),
-            (0, 0),
-            (u64::MAX, u64::MAX),
-        ] {
-            let expected = ConfigVersion { term, index };
-            if expected != actual {
-                outdated.version = expected;
-                let conflict = ErrorKind::Conflict { expected, actual };
-                raft.refused(&leader, &outdated, &conflict).await?;
-            }
-        }
+        outdated_is_refused(raft, &leader, &removal).await?;
         raft.remove(&leader, &other).await?;
         let (expected, actual) = (removal.version, raft.view(&leader).await?.version);
         raft.refused(&leader, &removal, &ErrorKind::Conflict { expected, actual }).await
@@ -265,9 +241,7 @@ suite! {
         let (leader, [one, other]) = raft.led().await?;
         raft.leave_unfinished(&one, PendingChange::Uncommitted, &leader).await?;
         let removal = raft.removal(&leader, &other).await?;
-        let answer = raft.ask(&leader, &removal).await?;
-        let is_it = |kind: &ErrorKind| *kind == ErrorKind::ChangeInProgress;
-        not_applied("ChangeInProgress", &answer, is_it)
+        raft.refused(&leader, &removal, &ErrorKind::ChangeInProgress).await
     }
 
     /// A joint configuration that is committed, and that nobody finishes, is finished by
@@ -289,15 +263,7 @@ suite! {
         let (leader, [one, other]) = raft.led().await?;
         raft.leave_unfinished(&one, PendingChange::Joint, &leader).await?;
         let removal = raft.removal(&leader, &other).await?;
-        let answer = raft.ask(&leader, &removal).await?;
-        let after = raft.view(&leader).await?;
-        let (expected, actual) = (removal.version, after.version);
-        let conflict = ErrorKind::Conflict { expected, actual };
-        not_applied(&format!("{conflict:?}"), &answer, |kind| *kind == conflict)?;
-        let votes = after.membership.get(&one.id).is_some_and(RaftMember::is_voter);
-        ensure(!votes, format_args!("{} without a vote", one.id), &after)?;
-        same("the change", &None, &after.change)?;
-        raft.remove(&leader, &other).await
+        ends_joint_configuration(raft, &leader, &one, removal).await
     }
 
     // Step 2: the proof.
@@ -426,14 +392,7 @@ suite! {
     async fn leader_lost_during_a_removal_claims_nothing(raft: Cluster<'_>) -> Verdict {
         let (leader, [victim]) = raft.led().await?;
         let removal = raft.removal(&leader, &victim).await?;
-        raft.lose_at_change(&leader).await?;
-        let answer = raft.ask(&leader, &removal).await?;
-        let expected = "an error with the outcome Unknown: only this leader has the entry";
-        ensure(is_unknown(&answer), expected, &answer)?;
-        let new = raft.take_writes(&raft.others(&leader)).await?;
-        let after = raft.view(&new).await?;
-        let expected = format_args!("{} still there", victim.id);
-        ensure(after.membership.get(&victim.id).is_some(), expected, after)
+        lost_with_its_leader(raft, &leader, &removal).await
     }
 
     /// After a removal the cluster survives the death of another voter.
@@ -516,20 +475,11 @@ suite! {
     #[needs(THREE)]
     async fn removed_leader_stops_leading(raft: Cluster<'_>) -> Verdict {
         let old = raft.leader().await?;
-        raft.remove(&old, &old).await?;
-        let new = raft.take_writes(&raft.others(&old)).await?;
-        gone(&raft.view(&new).await?, &old.id)?;
-        let expected = format!("{} to stop leading in its own view, or to have none", old.id);
-        raft.until(&expected, || async {
-            match old.backend.view().await {
-                Ok(view) if view.leadership == Leadership::Local => Err(format!("{view:?}")),
-                _ => Ok(()),
-            }
-        })
-        .await?;
+        let removal = raft.removal(&old, &old).await?;
+        let new = steps_down(raft, &old, &removal).await?;
         let before = raft.view(&new).await?;
         let victim = raft.without(&[&old, &new]).remove(0);
-        let removal = Removal::new(victim.id, &before, raft.timeout());
+        let removal = raft.removal(&new, &victim).await?;
         let answer = raft.ask(&old, &removal).await?;
         // The kind is up to the engine: some stop with the removal.
         let holds = answer.as_ref().is_err_and(|error| error.outcome() != Outcome::Applied);
@@ -545,8 +495,8 @@ suite! {
         let (leader, [one, other, last]) = raft.led().await?;
         for (first, second) in [(&one, &one), (&other, &last)] {
             let before = raft.view(&leader).await?;
-            let timeout = raft.timeout();
-            let removals = [first, second].map(|it| Removal::new(it.id.clone(), &before, timeout));
+            let removals = [first, second];
+            let removals = removals.map(|it| Change::remove(it.id.clone(), &before, raft.timeout()));
             let answers = removals.iter().map(|removal| raft.ask(&leader, removal));
             let answers = join_all(answers).await.into_iter();
             let answers = answers.collect::<Result<Vec<_>, _>>()?;
@@ -559,7 +509,7 @@ suite! {
             let after = raft.view(&leader).await?;
             let left = before.membership.servers.len() - 1;
             same("servers left", &left, &after.membership.servers.len())?;
-            gone(&after, &removals[usize::from(answers[0].is_err())].id)?;
+            shows(&after, &removals[usize::from(answers[0].is_err())].kind)?;
         }
         Ok(())
     }
@@ -574,9 +524,9 @@ suite! {
         for (polls, victim) in [0, 1, 2, 4, 8].into_iter().zip(raft.others(&leader)) {
             stayers.retain(|member| member.id != victim.id);
             let before = raft.view(&leader).await?;
-            let removal = Removal::new(victim.id.clone(), &before, raft.timeout());
+            let removal = Change::remove(victim.id.clone(), &before, raft.timeout());
             raft.step(format!("remove {}, and drop it after {polls} polls", victim.id));
-            raft.dropped(polls, leader.backend.remove_server(&removal)).await;
+            raft.dropped(polls, leader.backend.change_membership(&removal)).await;
             let now = raft.view(&leader).await?.membership.servers.clone();
             let less = without(&before, &victim);
             let whole = now == before.membership.servers || now == less;
@@ -597,7 +547,8 @@ suite! {
     async fn replacement_has_happened_when_it_returns(raft: Cluster<'_>) -> Verdict {
         let (leader, [old, dead, new]) = raft.led().await?;
         let before = raft.view(&leader).await?;
-        raft.replace(&leader, &old, &new).await?;
+        let replacement = raft.replacement(&leader, &old, &new).await?;
+        raft.make(&leader, &replacement).await?;
         let after = raft.view(&leader).await?;
         let rest = |view: &RaftView| {
             let servers = view.membership.servers.iter();
@@ -627,17 +578,9 @@ suite! {
     #[needs(WITH_NONVOTER)]
     async fn replaced_leader_stops_leading(raft: Cluster<'_>) -> Verdict {
         let (old, [_, _, new]) = raft.led().await?;
-        raft.replace(&old, &old, &new).await?;
-        let leader = raft.take_writes(&raft.others(&old)).await?;
-        replaced(&raft.view(&leader).await?, &old.id, &new.id)?;
-        let expected = format!("{} to stop leading in its own view, or to have none", old.id);
-        raft.until(&expected, || async {
-            match old.backend.view().await {
-                Ok(view) if view.leadership == Leadership::Local => Err(format!("{view:?}")),
-                _ => Ok(()),
-            }
-        })
-        .await
+        let replacement = raft.replacement(&old, &old, &new).await?;
+        steps_down(raft, &old, &replacement).await?;
+        Ok(())
     }
 
     /// Only a voter is replaced, and only by a server of the configuration that has no
@@ -649,26 +592,18 @@ suite! {
         for (old, new) in [(&nonvoter, &another), (&nonvoter, &voter)] {
             let replacement = raft.replacement(&leader, old, new).await?;
             let kind = ErrorKind::NothingToReplace { id: old.id.clone() };
-            let is_it = |seen: &ErrorKind| *seen == kind;
-            raft.refused_to_replace(&leader, &replacement, &format!("{kind:?}"), is_it).await?;
+            raft.refused(&leader, &replacement, &kind).await?;
         }
         for new in [&voter, &other, &leader] {
             let replacement = raft.replacement(&leader, &voter, new).await?;
             let kind = ErrorKind::AlreadyVoter { id: new.id.clone() };
-            let is_it = |seen: &ErrorKind| *seen == kind;
-            raft.refused_to_replace(&leader, &replacement, &format!("{kind:?}"), is_it).await?;
+            raft.refused(&leader, &replacement, &kind).await?;
         }
-        let known = raft.replacement(&leader, &voter, &nonvoter).await?;
-        let unknown = |replacement| {
-            let is_it = |seen: &ErrorKind| matches!(seen, ErrorKind::UnknownServer(_));
-            (replacement, is_it)
-        };
-        let mut no_old = known.clone();
-        no_old.id = "nobody".into();
-        let mut no_new = known;
-        no_new.with = "nobody".into();
-        for (replacement, is_it) in [unknown(no_old), unknown(no_new)] {
-            raft.refused_to_replace(&leader, &replacement, "UnknownServer", is_it).await?;
+        let view = raft.view(&leader).await?;
+        for (old, new) in [("nobody", nonvoter.id.as_str()), (voter.id.as_str(), "nobody")] {
+            let replacement = Change::replace(old, new, &view, raft.timeout());
+            let is_it = |kind: &ErrorKind| matches!(kind, ErrorKind::UnknownServer(_));
+            raft.refused_as(&leader, &leader, &replacement, "UnknownServer", is_it).await?;
         }
         Ok(())
     }
@@ -681,28 +616,8 @@ suite! {
     async fn outdated_replacement_is_refused(raft: Cluster<'_>) -> Verdict {
         let (leader, [old, follower, new]) = raft.led().await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
-        let mut outdated = replacement.clone();
-        outdated.term += 1;
-        let (expected, actual) = (outdated.term, replacement.term);
-        let changed = ErrorKind::TermChanged { expected, actual };
-        let is_it = |seen: &ErrorKind| *seen == changed;
-        raft.refused_to_replace(&leader, &outdated, &format!("{changed:?}"), is_it).await?;
-        let actual = replacement.version;
-        let ConfigVersion { term, index } = actual;
-        for (term, index) in [(term, index + 1), (term + 1, index), (0, 0)] {
-            let expected = ConfigVersion { term, index };
-            let mut outdated = replacement.clone();
-            outdated.version = expected;
-            let conflict = ErrorKind::Conflict { expected, actual };
-            if expected != actual {
-                let is_it = |seen: &ErrorKind| *seen == conflict;
-                raft.refused_to_replace(&leader, &outdated, &format!("{conflict:?}"), is_it).await?;
-            }
-        }
-        let before = raft.view(&leader).await?;
-        let answer = raft.ask_to_replace(&follower, &replacement).await?;
-        not_applied("NotLeader or NoLeader", &answer, does_not_lead)?;
-        raft.unchanged(&leader, &before).await
+        outdated_is_refused(raft, &leader, &replacement).await?;
+        raft.refused_without_lead(&follower, &leader, &replacement).await
     }
 
     /// While another change is uncommitted, a replacement is `ChangeInProgress`: not
@@ -713,9 +628,7 @@ suite! {
         let (leader, [one, other, new]) = raft.led().await?;
         raft.leave_unfinished(&one, PendingChange::Uncommitted, &leader).await?;
         let replacement = raft.replacement(&leader, &other, &new).await?;
-        let answer = raft.ask_to_replace(&leader, &replacement).await?;
-        let is_it = |kind: &ErrorKind| *kind == ErrorKind::ChangeInProgress;
-        not_applied("ChangeInProgress", &answer, is_it)
+        raft.refused(&leader, &replacement, &ErrorKind::ChangeInProgress).await
     }
 
     /// A replacement finishes a joint configuration that nobody finishes, and is a
@@ -726,15 +639,7 @@ suite! {
         let (leader, [one, other, _, _, new]) = raft.led().await?;
         raft.leave_unfinished(&one, PendingChange::Joint, &leader).await?;
         let replacement = raft.replacement(&leader, &other, &new).await?;
-        let answer = raft.ask_to_replace(&leader, &replacement).await?;
-        let after = raft.view(&leader).await?;
-        let (expected, actual) = (replacement.version, after.version);
-        let conflict = ErrorKind::Conflict { expected, actual };
-        not_applied(&format!("{conflict:?}"), &answer, |kind| *kind == conflict)?;
-        let votes = after.membership.get(&one.id).is_some_and(RaftMember::is_voter);
-        ensure(!votes, format_args!("{} without a vote", one.id), &after)?;
-        same("the change", &None, &after.change)?;
-        raft.replace(&leader, &other, &new).await
+        ends_joint_configuration(raft, &leader, &one, replacement).await
     }
 
     /// Right after the death of another voter, a replacement succeeds where a removal is
@@ -744,7 +649,7 @@ suite! {
     async fn replacement_after_a_death_succeeds(raft: Cluster<'_>) -> Verdict {
         let (leader, [old, dead, new]) = raft.led().await?;
         raft.stop(&dead).await?;
-        raft.replace(&leader, &old, &new).await?;
+        raft.make(&leader, &raft.replacement(&leader, &old, &new).await?).await?;
         raft.take_writes(&[leader, new]).await?;
         Ok(())
     }
@@ -757,21 +662,11 @@ suite! {
     async fn replacement_is_proven_by_the_new_voters(raft: Cluster<'_>) -> Verdict {
         let (leader, [old, dead, new]) = raft.led().await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
-        let unproven = |by: usize, wanted: usize| {
-            let expected = format!("QuorumUnproven, {by} of {wanted}");
-            let is_it = move |kind: &ErrorKind| {
-                matches!(kind, ErrorKind::QuorumUnproven { confirmed, needed, .. }
-                    if (*confirmed, *needed) == (by, wanted))
-            };
-            (expected, is_it)
-        };
         raft.stop(&dead).await?;
         let margin = replacement.clone().with_proof(Proof::Margin);
-        let (expected, is_it) = unproven(2, 3);
-        raft.refused_to_replace(&leader, &margin, &expected, is_it).await?;
+        raft.unproven(&leader, &margin).await?;
         raft.stop(&new).await?;
-        let (expected, is_it) = unproven(1, 2);
-        raft.refused_to_replace(&leader, &replacement, &expected, is_it).await?;
+        raft.unproven(&leader, &replacement).await?;
         raft.take_writes(&[leader, old]).await?;
         Ok(())
     }
@@ -784,11 +679,7 @@ suite! {
         let (leader, [old, _, new]) = raft.led().await?;
         raft.stop(&new).await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
-        let expected = format!("NotCaughtUp, {}", new.id);
-        let is_it = |kind: &ErrorKind| {
-            matches!(kind, ErrorKind::NotCaughtUp { id, .. } if *id == new.id)
-        };
-        raft.refused_to_replace(&leader, &replacement, &expected, is_it).await?;
+        refused_as_behind(raft, &leader, &new, &replacement).await?;
         raft.take_writes(&raft.others(&new)).await?;
         Ok(())
     }
@@ -801,9 +692,8 @@ suite! {
         let (leader, [old, lost, new]) = raft.led().await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
         raft.lose_at_change(&lost).await?;
-        let answer = raft.ask_to_replace(&leader, &replacement).await?;
-        ensure(answer.is_ok(), "success: two of three voters have both entries", answer)?;
-        replaced(&raft.view(&leader).await?, &old.id, &new.id)?;
+        // Two of three voters have both entries.
+        raft.make(&leader, &replacement).await?;
         raft.take_writes(&[leader, new]).await?;
         Ok(())
     }
@@ -815,9 +705,8 @@ suite! {
         let (leader, [old, other, new]) = raft.led().await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
         raft.lose_at_change(&new).await?;
-        let answer = raft.ask_to_replace(&leader, &replacement).await?;
-        ensure(answer.is_ok(), "success: two of three voters have both entries", answer)?;
-        replaced(&raft.view(&leader).await?, &old.id, &new.id)?;
+        // Two of three voters have both entries.
+        raft.make(&leader, &replacement).await?;
         raft.take_writes(&[leader, other]).await?;
         Ok(())
     }
@@ -828,15 +717,8 @@ suite! {
     #[needs(WITH_NONVOTER)]
     async fn leader_lost_during_a_replacement_claims_nothing(raft: Cluster<'_>) -> Verdict {
         let (leader, [old, _, new]) = raft.led().await?;
-        let before = raft.view(&leader).await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
-        raft.lose_at_change(&leader).await?;
-        let answer = raft.ask_to_replace(&leader, &replacement).await?;
-        let expected = "an error with the outcome Unknown: only this leader has the entry";
-        ensure(is_unknown(&answer), expected, &answer)?;
-        let next = raft.take_writes(&raft.others(&leader)).await?;
-        let after = raft.view(&next).await?;
-        same("the servers", &before.membership.servers, &after.membership.servers)
+        lost_with_its_leader(raft, &leader, &replacement).await
     }
 
     /// A replacement whose future is dropped, at any point, leaves the old voters or the
@@ -853,16 +735,16 @@ suite! {
             let before = raft.view(&leader).await?;
             let timeout = raft.timeout();
             let (id, with) = (old.id.clone(), new.id.clone());
-            let replacement = Replacement::new(id.clone(), with.clone(), &before, timeout);
+            let replacement = Change::replace(id.clone(), with.clone(), &before, timeout);
             if polls == 0 {
                 // Skips the check if it is not supported.
                 let mut outdated = replacement.clone();
                 outdated.term += 1;
-                let answer = raft.ask_to_replace(&leader, &outdated).await?;
+                let answer = raft.ask(&leader, &outdated).await?;
                 ensure(answer.is_err(), "an error", answer)?;
             }
             raft.step(format!("replace {id} with {with}, and drop it after {polls} polls"));
-            raft.dropped(polls, leader.backend.replace_server(&replacement)).await;
+            raft.dropped(polls, leader.backend.change_membership(&replacement)).await;
             let expected = format!("{with} in the place of {id}, or not");
             raft.until(&expected, || async {
                 let view = leader.backend.view().await;
@@ -873,12 +755,12 @@ suite! {
                     None if votes(&with) => return Ok(()),
                     _ => {}
                 }
-                let again = Replacement::new(id.clone(), with.clone(), &view, timeout);
-                let again = leader.backend.replace_server(&again).await;
+                let again = Change::replace(id.clone(), with.clone(), &view, timeout);
+                let again = leader.backend.change_membership(&again).await;
                 again.map_err(|error| format!("{error:?}"))
             })
             .await?;
-            replaced(&raft.view(&leader).await?, &id, &with)?;
+            shows(&raft.view(&leader).await?, &replacement.kind)?;
             old = new.clone();
         }
         Ok(())
@@ -934,6 +816,120 @@ async fn stays_alone(raft: Cluster<'_>, member: &Member) -> Verdict {
     Ok(())
 }
 
+/// Makes a change that removes the leader. Another server leads then and takes writes, and
+/// the old leader stops leading in its own view. Returns the new leader.
+async fn steps_down(raft: Cluster<'_>, old: &Member, change: &Change) -> Result<Member, Stop> {
+    raft.make(old, change).await?;
+    let new = raft.take_writes(&raft.others(old)).await?;
+    shows(&raft.view(&new).await?, &change.kind)?;
+    let expected = format!(
+        "{} to stop leading in its own view, or to have none",
+        old.id
+    );
+    raft.until(&expected, || async {
+        match old.backend.view().await {
+            Ok(view) if view.leadership == Leadership::Local => Err(format!("{view:?}")),
+            _ => Ok(()),
+        }
+    })
+    .await?;
+    Ok(new)
+}
+
+/// Checks that a change is refused in another term than the one in which it was decided on,
+/// and in another version.
+async fn outdated_is_refused(raft: Cluster<'_>, leader: &Member, change: &Change) -> Verdict {
+    let actual = change.term;
+    for term in [actual.wrapping_sub(1), actual + 1, 0, u64::MAX] {
+        if term != actual {
+            let mut outdated = change.clone();
+            outdated.term = term;
+            let changed = ErrorKind::TermChanged {
+                expected: term,
+                actual,
+            };
+            raft.refused(leader, &outdated, &changed).await?;
+        }
+    }
+    let actual = change.version;
+    let ConfigVersion { term, index } = actual;
+    for (term, index) in [
+        (term, index.wrapping_sub(1)),
+        (term, index + 1),
+        (term.wrapping_sub(1), index),
+        (term + 1, index),
+        (0, 0),
+        (u64::MAX, u64::MAX),
+    ] {
+        let expected = ConfigVersion { term, index };
+        if expected != actual {
+            let mut outdated = change.clone();
+            outdated.version = expected;
+            let conflict = ErrorKind::Conflict { expected, actual };
+            raft.refused(leader, &outdated, &conflict).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a change finishes the removal of another server first, which nobody
+/// finishes, and succeeds from the configuration that this leads to.
+async fn ends_joint_configuration(
+    raft: Cluster<'_>,
+    leader: &Member,
+    removed: &Member,
+    mut change: Change,
+) -> Verdict {
+    let answer = raft.ask(leader, &change).await?;
+    let after = raft.view(leader).await?;
+    let (expected, actual) = (change.version, after.version);
+    let conflict = ErrorKind::Conflict { expected, actual };
+    not_applied(&format!("{conflict:?}"), &answer, |kind| *kind == conflict)?;
+    let votes = after
+        .membership
+        .get(&removed.id)
+        .is_some_and(RaftMember::is_voter);
+    ensure(
+        !votes,
+        format_args!("{} without a vote", removed.id),
+        &after,
+    )?;
+    same("the change", &None, &after.change)?;
+    change.version = after.version;
+    raft.make(leader, &change).await
+}
+
+/// Checks that a change is refused because a server does not have the whole log.
+async fn refused_as_behind(
+    raft: Cluster<'_>,
+    leader: &Member,
+    new: &Member,
+    change: &Change,
+) -> Verdict {
+    let expected = format!("NotCaughtUp, {}", new.id);
+    let is_it =
+        |kind: &ErrorKind| matches!(kind, ErrorKind::NotCaughtUp { id, .. } if *id == new.id);
+    raft.refused_as(leader, leader, change, &expected, is_it)
+        .await
+}
+
+/// Checks that a leader that is lost with the entry of a change, before another server has
+/// it, does not say what became of the change. The others go on without it.
+async fn lost_with_its_leader(raft: Cluster<'_>, leader: &Member, change: &Change) -> Verdict {
+    let before = raft.view(leader).await?;
+    raft.lose_at_change(leader).await?;
+    let answer = raft.ask(leader, change).await?;
+    let expected = "an error with the outcome Unknown: only this leader has the entry";
+    ensure(is_unknown(&answer), expected, &answer)?;
+    let next = raft.take_writes(&raft.others(leader)).await?;
+    let after = raft.view(&next).await?;
+    same(
+        "the servers",
+        &before.membership.servers,
+        &after.membership.servers,
+    )
+}
+
 fn is_unknown(answer: &Answer<()>) -> bool {
     let error = answer.as_ref();
     error.is_err_and(|error| error.outcome() == Outcome::Unknown)
@@ -956,8 +952,8 @@ async fn removed_in_the_end(raft: Cluster<'_>, victim: &Member, stayers: &[Membe
             let Some(view) = view.filter(|view| view.leadership == Leadership::Local) else {
                 continue;
             };
-            let removal = Removal::new(victim.id.clone(), &view, raft.timeout());
-            return match member.backend.remove_server(&removal).await {
+            let removal = Change::remove(victim.id.clone(), &view, raft.timeout());
+            return match member.backend.change_membership(&removal).await {
                 Err(error) if !matches!(error.kind(), ErrorKind::UnknownServer(_)) => {
                     Err(format!("{error:?}"))
                 }
@@ -968,7 +964,8 @@ async fn removed_in_the_end(raft: Cluster<'_>, victim: &Member, stayers: &[Membe
     })
     .await?;
     let leader = raft.take_writes(stayers).await?;
-    gone(&raft.view(&leader).await?, &victim.id)
+    let id = victim.id.clone();
+    shows(&raft.view(&leader).await?, &ChangeKind::Remove { id })
 }
 
 /// Transfers the lead. Skips the check if the backend does not support it.

@@ -29,7 +29,7 @@
 //!
 //! A learner that is cut off does not notice it, and names the last leader forever.
 //!
-//! # Removals
+//! # Changes
 //! A voter is removed by the [contract](RaftBackend#removal): the command of
 //! [`with_noop`](OpenraftBackend::with_noop) is written, and has to reach a majority
 //! of the voters that stay before the membership is changed. A learner is removed
@@ -42,9 +42,10 @@
 //! within an election timeout. Voters that this drops stay as learners, since it is
 //! not known whether they should, unless the only one is the server to be removed.
 //!
-//! A [replacement](RaftBackend#replacement) is one change of the same kind: the joint
-//! configuration has the old voters and the new ones, and the learner that becomes a
-//! voter has to hold the proof's entry too. Add it with `Raft::add_learner` first.
+//! A [replacement](RaftBackend#replacement) or a [promotion](RaftBackend#promotion) is one
+//! change of the same kind: the joint configuration has the old voters and the new ones,
+//! and the learner that becomes a voter has to hold the proof's entry too. Add it with
+//! `Raft::add_learner` first.
 //!
 //! A backend and its clones make one change at a time. Once the change is in the
 //! log it is completed, even if the caller drops the future, or if the program ends the
@@ -170,9 +171,7 @@ use self::view::Described;
 pub use self::view::log_position;
 use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
-use cluster_operator::raft::{
-    Promotion, RaftBackend, RaftMember, RaftView, Removal, Replacement, ServerStatus,
-};
+use cluster_operator::raft::{Change, RaftBackend, RaftMember, RaftView, ServerStatus};
 
 type Describe<C, T> =
     Arc<dyn Fn(&<C as RaftTypeConfig>::NodeId, &<C as RaftTypeConfig>::Node) -> T + Send + Sync>;
@@ -367,32 +366,14 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> RaftBackend for Openraf
     /// Those of the trait, and
     /// - [`InvalidRequest`](ErrorKind::InvalidRequest) for an id that several nodes
     ///   have
-    /// - [`Unsupported`](ErrorKind::Unsupported) for a voter, without
+    /// - [`Unsupported`](ErrorKind::Unsupported) for a change of the voters, without
     ///   [`with_noop`](OpenraftBackend::with_noop)
     ///
     /// # Cancel safety
-    /// A removal whose future is dropped before the change is appended changes nothing;
-    /// one that is dropped later is completed.
-    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.change(removal).await
-    }
-
-    /// # Errors
-    /// As [`remove_server`](OpenraftBackend::remove_server).
-    ///
-    /// # Cancel safety
-    /// As [`remove_server`](OpenraftBackend::remove_server).
-    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
-        self.change(replacement).await
-    }
-
-    /// # Errors
-    /// As [`remove_server`](OpenraftBackend::remove_server).
-    ///
-    /// # Cancel safety
-    /// As [`remove_server`](OpenraftBackend::remove_server).
-    async fn promote_server(&self, promotion: &Promotion) -> Result<(), OperatorError> {
-        self.change(promotion).await
+    /// A change whose future is dropped before it is appended changes nothing; one whose
+    /// future is dropped later is completed.
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+        self.change(change.clone()).await
     }
 
     /// See [Leadership transfer](crate#leadership-transfer).

@@ -1,4 +1,4 @@
-//! Removes, replaces or promotes a server, in the four steps of the trait's contract.
+//! Changes of the membership, in the four steps of the trait's contract.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -22,7 +22,7 @@ use super::view::{Metrics, version};
 use super::{Answer, OpenraftBackend};
 use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
-use cluster_operator::raft::{ConfigVersion, PeerSelector, Promotion, Proof, Removal, Replacement};
+use cluster_operator::raft::{Change, ChangeKind, ConfigVersion, PeerSelector};
 
 type Ids<C> = BTreeSet<<C as RaftTypeConfig>::NodeId>;
 pub(super) type Latest<C> =
@@ -66,7 +66,7 @@ impl Drop for Caller {
 }
 
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
-    pub(super) async fn change(&self, asked: impl Into<Asked>) -> Result<(), OperatorError> {
+    pub(super) async fn change(&self, change: Change) -> Result<(), OperatorError> {
         let (handle, registration) = AbortHandle::new_pair();
         let caller = Caller {
             decision: Decision::default(),
@@ -74,7 +74,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
         };
         let task = Task {
             backend: self.clone(),
-            asked: asked.into(),
+            asked: change,
             arrived: Instant::now(),
             elected: self.raft.metrics().borrow().vote.leader_id.clone(),
             decision: caller.decision.clone(),
@@ -113,77 +113,10 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
     }
 }
 
-/// The change that the caller asked for.
-pub(super) struct Asked {
-    kind: Kind,
-    /// The server that is removed, or promoted.
-    id: ServerId,
-    term: u64,
-    version: ConfigVersion,
-    proof: Proof,
-    timeout: Duration,
-}
-
-enum Kind {
-    Remove,
-    /// Another server becomes a voter in its place.
-    Replace(ServerId),
-    Promote,
-}
-
-impl Asked {
-    /// The server that becomes a voter.
-    fn added(&self) -> Option<&ServerId> {
-        match &self.kind {
-            Kind::Remove => None,
-            Kind::Replace(with) => Some(with),
-            Kind::Promote => Some(&self.id),
-        }
-    }
-}
-
-impl From<&Removal> for Asked {
-    fn from(removal: &Removal) -> Self {
-        Asked {
-            kind: Kind::Remove,
-            id: removal.id.clone(),
-            term: removal.term,
-            version: removal.version,
-            proof: removal.proof,
-            timeout: removal.timeout,
-        }
-    }
-}
-
-impl From<&Replacement> for Asked {
-    fn from(replacement: &Replacement) -> Self {
-        Asked {
-            kind: Kind::Replace(replacement.with.clone()),
-            id: replacement.id.clone(),
-            term: replacement.term,
-            version: replacement.version,
-            proof: replacement.proof,
-            timeout: replacement.timeout,
-        }
-    }
-}
-
-impl From<&Promotion> for Asked {
-    fn from(promotion: &Promotion) -> Self {
-        Asked {
-            kind: Kind::Promote,
-            id: promotion.id.clone(),
-            term: promotion.term,
-            version: promotion.version,
-            proof: promotion.proof,
-            timeout: promotion.timeout,
-        }
-    }
-}
-
 struct Task<C: RaftTypeConfig> {
     backend: OpenraftBackend<C>,
-    asked: Asked,
+    /// The change that the caller asked for.
+    asked: Change,
     arrived: Instant,
     /// The leader when it began.
     elected: LeaderId<C::NodeId>,
@@ -192,35 +125,38 @@ struct Task<C: RaftTypeConfig> {
 
 /// The change of the membership, and the voters that have to be alive for it.
 struct Plan<C: RaftTypeConfig> {
-    id: C::NodeId,
-    /// The server that takes its place.
-    with: Option<C::NodeId>,
-    promotes: bool,
+    /// The server that is removed, if one is.
+    removed: Ids<C>,
+    /// The server that becomes a voter, if one does.
+    added: Ids<C>,
     change: ChangeMembers<C::NodeId, C::Node>,
     /// Whether it only ends the joint configuration of another change. The voters that
     /// this drops stay as learners.
     ends_another: bool,
     /// The voters after the change, where the voters change.
     voters: Option<Ids<C>>,
-    /// The new voter, which has to hold the whole log.
-    added: Option<C::NodeId>,
+    /// Those of them that have to hold the whole log.
+    caught_up: Ids<C>,
 }
 
 impl<C: RaftTypeConfig> Plan<C> {
-    /// Whether this membership has what was asked for: the server is a voter and no joint
-    /// configuration is in force, or it is gone and the one that takes its place has its vote.
+    /// Whether this membership has what was asked for. No joint configuration is in force
+    /// then: it would still have the server that is removed.
     fn is_done(&self, sets: &Membership<C::NodeId, C::Node>) -> bool {
-        match sets.get_joint_config().as_slice() {
-            [voters] if self.promotes => voters.contains(&self.id),
-            _ if self.promotes => false,
-            _ => sets.get_node(&self.id).is_none() && self.has_replacement(sets),
-        }
+        let is_gone = self.removed.iter().all(|id| sets.get_node(id).is_none());
+        let is_final = !self.removed.is_empty() || sets.get_joint_config().len() == 1;
+        is_gone && is_final && self.has_added(sets)
     }
 
-    fn has_replacement(&self, sets: &Membership<C::NodeId, C::Node>) -> bool {
+    /// Whether another change has undone this one.
+    fn is_undone(&self, sets: &Membership<C::NodeId, C::Node>) -> bool {
         let last = sets.get_joint_config().last();
-        let with = self.with.as_ref();
-        with.is_none_or(|with| last.is_some_and(|last| last.contains(with)))
+        last.is_some_and(|last| !self.removed.is_disjoint(last)) || !self.has_added(sets)
+    }
+
+    fn has_added(&self, sets: &Membership<C::NodeId, C::Node>) -> bool {
+        let last = sets.get_joint_config().last();
+        last.is_some_and(|last| self.added.is_subset(last))
     }
 }
 
@@ -250,7 +186,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let (_turn, latest) = self.settled().await?;
         let plan = self.plan(&latest)?;
         if let Some(voters) = &plan.voters {
-            self.prove(voters, plan.added.as_ref()).await?;
+            self.prove(voters, &plan.caught_up).await?;
         }
         let changed = self.append(&plan).await?;
         self.finish(changed, &plan).await
@@ -330,75 +266,74 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         }
     }
 
-    fn plan(&self, latest: &Latest<C>) -> Result<Plan<C>, OperatorError> {
-        let sets = latest.membership();
-        let id = self.backend.find(latest, &self.asked.id)?;
-        let with = self.asked.added();
-        let added = with
-            .map(|with| self.backend.find(latest, with))
-            .transpose()?;
-        let promotes = matches!(self.asked.kind, Kind::Promote);
-        let only = BTreeSet::from([id.clone()]);
-        let configs = sets.get_joint_config();
-        let last = configs.last().cloned().unwrap_or_default();
-        let mut plan = Plan {
-            id,
-            with: added.clone().filter(|_| !promotes),
-            promotes,
-            change: ChangeMembers::RemoveVoters(only.clone()),
-            ends_another: false,
-            voters: Some(last.clone()),
-            added: None,
-        };
-        if configs.len() > 1 {
-            // openraft fails an assertion if a leader that is being removed begins another
-            // change, so this one is finished first.
-            let first = configs.first().cloned().unwrap_or_default();
-            let removed = if promotes { Ids::<C>::new() } else { only };
-            let is_own = &first - &last == removed
-                && added.is_none_or(|added| &last - &first == BTreeSet::from([added]));
-            if is_own && promotes {
-                plan.change = ChangeMembers::AddVoterIds(Ids::<C>::new());
-            } else if !is_own {
-                // Whether those that leave should stay as learners is not known.
-                plan.change = ChangeMembers::AddVoterIds(Ids::<C>::new());
-                plan.ends_another = true;
-            }
-            return Ok(plan);
+    /// The server that is removed, and the one that becomes a voter.
+    fn servers(&self) -> Result<(Option<&ServerId>, Option<&ServerId>), OperatorError> {
+        match &self.asked.kind {
+            ChangeKind::Remove { id } => Ok((Some(id), None)),
+            ChangeKind::Replace { id, with } => Ok((Some(id), Some(with))),
+            ChangeKind::Promote { id } => Ok((None, Some(id))),
+            _ => Err(self.asked.unsupported()),
         }
-        match added {
-            Some(_) if !promotes && !last.contains(&plan.id) => {
-                let id = self.asked.id.clone();
-                return Err(ErrorKind::NothingToReplace { id }.into());
-            }
-            Some(added) if last.contains(&added) => {
-                let id = with.cloned().unwrap_or_else(|| self.asked.id.clone());
-                return Err(ErrorKind::AlreadyVoter { id }.into());
-            }
-            Some(added) => {
-                let mut voters = last;
-                if !promotes {
-                    voters.remove(&plan.id);
-                }
-                voters.insert(added.clone());
-                plan.change = ChangeMembers::ReplaceAllVoters(voters.clone());
-                plan.voters = Some(voters);
-                plan.added = Some(added);
-            }
-            None if last == only => return Err(ErrorKind::LastVoter.into()),
-            None if last.contains(&plan.id) => plan.voters = Some(&last - &only),
-            None => {
-                plan.change = ChangeMembers::RemoveNodes(only);
-                plan.voters = None;
-            }
-        }
-        Ok(plan)
     }
 
-    /// Proves with a new entry that enough of these voters are alive, and that the one
-    /// that is added has the whole log. By what openraft knows of older entries, a voter
-    /// that has been dead for seconds looks up to date.
-    async fn prove(&self, voters: &Ids<C>, added: Option<&C::NodeId>) -> Result<(), OperatorError> {
+    fn plan(&self, latest: &Latest<C>) -> Result<Plan<C>, OperatorError> {
+        let (old, new) = self.servers()?;
+        let find = |id: Option<&ServerId>| -> Result<Ids<C>, OperatorError> {
+            id.map(|id| self.backend.find(latest, id))
+                .into_iter()
+                .collect()
+        };
+        let (removed, added) = (find(old)?, find(new)?);
+        let configs = latest.membership().get_joint_config();
+        let last = configs.last().cloned().unwrap_or_default();
+        let mut plan = Plan {
+            change: ChangeMembers::RemoveVoters(removed.clone()),
+            ends_another: false,
+            voters: Some(&(&last - &removed) | &added),
+            caught_up: added.clone(),
+            removed,
+            added,
+        };
+        if let [first, _, ..] = configs.as_slice() {
+            // openraft fails an assertion if a leader that is being removed begins another
+            // change, so this one is finished first.
+            let is_own = first - &last == plan.removed
+                && (plan.added.is_empty() || &last - first == plan.added);
+            if !is_own {
+                // Whether those that leave should stay as learners is not known.
+                plan.change = ChangeMembers::RemoveVoters(Ids::<C>::new());
+                plan.ends_another = true;
+            }
+            plan.voters = Some(last);
+            plan.caught_up.clear();
+            return Ok(plan);
+        }
+        match (old, new) {
+            (Some(id), Some(_)) if plan.removed.is_disjoint(&last) => {
+                Err(ErrorKind::NothingToReplace { id: id.clone() }.into())
+            }
+            (_, Some(id)) if !plan.added.is_disjoint(&last) => {
+                Err(ErrorKind::AlreadyVoter { id: id.clone() }.into())
+            }
+            (_, Some(_)) => {
+                let voters = plan.voters.clone().unwrap_or_default();
+                plan.change = ChangeMembers::ReplaceAllVoters(voters);
+                Ok(plan)
+            }
+            _ if plan.removed == last => Err(ErrorKind::LastVoter.into()),
+            _ if plan.removed.is_disjoint(&last) => {
+                plan.change = ChangeMembers::RemoveNodes(plan.removed.clone());
+                plan.voters = None;
+                Ok(plan)
+            }
+            _ => Ok(plan),
+        }
+    }
+
+    /// Proves with a new entry that enough of these voters are alive, and that some have
+    /// the whole log. By what openraft knows of older entries, a voter that has been dead
+    /// for seconds looks up to date.
+    async fn prove(&self, voters: &Ids<C>, caught_up: &Ids<C>) -> Result<(), OperatorError> {
         let backend = &self.backend;
         let Some(noop) = &backend.noop else {
             return Err(OperatorError::unsupported(
@@ -409,7 +344,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let began = Instant::now();
         let before = backend.raft.metrics().borrow().last_log_index;
         let is_held = |metrics: &Metrics<C>, index| {
-            added.is_none_or(|added| holds::<C>(metrics, added, index))
+            holders::<C>(metrics, caught_up, index) == caught_up.len()
         };
         let proof = async {
             let written = backend.raft.client_write(noop()).await;
@@ -438,7 +373,10 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             // Only a leader knows which servers hold the entry.
             return Err(backend.not_leader());
         }
-        if let Some(id) = self.asked.added().filter(|_| confirmed >= needed && !held) {
+        if let (_, Some(id)) = self.servers()?
+            && confirmed >= needed
+            && !held
+        {
             let (id, after) = (id.clone(), began.elapsed());
             return Err(ErrorKind::NotCaughtUp { id, after }.into());
         }
@@ -490,7 +428,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
 
     /// Completes a change, even if another one came between its two entries.
     async fn finish(&self, mut changed: Changed<C>, plan: &Plan<C>) -> Result<(), OperatorError> {
-        let (backend, id) = (&self.backend, &plan.id);
+        let backend = &self.backend;
         loop {
             match changed {
                 Ok(done) => {
@@ -529,20 +467,17 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             if plan.is_done(sets) {
                 return Ok(());
             }
-            let configs = sets.get_joint_config();
-            let last = configs.last();
-            let is_undone = last.is_some_and(|last| last.contains(id) != plan.promotes);
-            if is_undone || !plan.has_replacement(sets) {
+            if plan.is_undone(sets) {
                 let undone = self.conflict(version::<C>(latest.log_id()));
                 return Err(undone.with_outcome(Outcome::Unknown));
             }
-            let only = BTreeSet::from([id.clone()]);
-            let rest = if plan.promotes {
-                ChangeMembers::AddVoterIds(only)
-            } else if configs.iter().any(|voters| voters.contains(id)) {
-                ChangeMembers::RemoveVoters(only)
+            let removed = plan.removed.clone();
+            let mut configs = sets.get_joint_config().iter();
+            let is_learner = configs.all(|voters| removed.is_disjoint(voters));
+            let rest = if is_learner && !removed.is_empty() {
+                ChangeMembers::RemoveNodes(removed)
             } else {
-                ChangeMembers::RemoveNodes(only)
+                ChangeMembers::RemoveVoters(removed)
             };
             changed = backend.raft.change_membership(rest, false).await;
         }
@@ -588,15 +523,12 @@ pub(super) fn is_committed<C: RaftTypeConfig>(state: &State<C>) -> bool {
     sets.effective().log_id() == sets.committed().log_id()
 }
 
-/// The number of these voters that hold the entry with this index.
-fn holders<C: RaftTypeConfig>(metrics: &Metrics<C>, voters: &Ids<C>, index: Option<u64>) -> usize {
-    let voters = voters.iter();
-    voters.filter(|id| holds::<C>(metrics, id, index)).count()
-}
-
-/// Whether a server holds the entry with this index, as far as the leader knows.
-fn holds<C: RaftTypeConfig>(metrics: &Metrics<C>, id: &C::NodeId, index: Option<u64>) -> bool {
-    let replication = metrics.replication.as_ref();
-    let held = replication.and_then(|replication| replication.get(id)?.as_ref());
-    replication.is_some() && held.map(|entry| entry.index) >= index
+/// The number of these servers that hold the entry with this index, as far as the leader
+/// knows.
+fn holders<C: RaftTypeConfig>(metrics: &Metrics<C>, ids: &Ids<C>, index: Option<u64>) -> usize {
+    let Some(replication) = &metrics.replication else {
+        return 0;
+    };
+    let held = |id| Some(replication.get(id)?.as_ref()?.index);
+    ids.iter().filter(|id| held(*id) >= index).count()
 }

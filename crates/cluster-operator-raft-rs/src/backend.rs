@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::raft::{
-    ConfigVersion, LeaderHint, Leadership, LogPosition, PeerSelector, PendingChange, Proof,
-    RaftMember, RaftView, Removal, Replacement, ServerStatus,
+    Change, ChangeKind, ConfigVersion, LeaderHint, Leadership, LogPosition, PeerSelector,
+    PendingChange, RaftMember, RaftView, ServerStatus,
 };
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerId};
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2};
@@ -87,7 +87,7 @@ impl RaftRsBackend {
     }
 
     /// Changes the configuration in the four steps of the trait's contract.
-    async fn change(&self, asked: Asked) -> Result<()> {
+    async fn change(&self, asked: &Change) -> Result<()> {
         let deadline = deadline(asked.timeout);
         let gate = self.gate(asked.timeout);
 
@@ -109,9 +109,9 @@ impl RaftRsBackend {
             at,
             gate,
             |state| holders(state) >= needed && is_caught_up(state),
-            |state| match &asked.with {
+            |state| match plan.added {
                 Some(id) if holders(state) >= needed && !is_caught_up(state) => {
-                    let id = id.clone();
+                    let id = id.to_string().into();
                     ErrorKind::NotCaughtUp { id, after: gate }
                 }
                 _ => ErrorKind::QuorumUnproven {
@@ -192,12 +192,8 @@ impl RaftBackend for RaftRsBackend {
         }
     }
 
-    async fn remove_server(&self, removal: &Removal) -> Result<()> {
-        self.change(removal.into()).await
-    }
-
-    async fn replace_server(&self, replacement: &Replacement) -> Result<()> {
-        self.change(replacement.into()).await
+    async fn change_membership(&self, change: &Change) -> Result<()> {
+        self.change(change).await
     }
 
     async fn transfer_leadership(&self, to: &ServerId, timeout: Duration) -> Result<()> {
@@ -238,43 +234,6 @@ impl RaftBackend for RaftRsBackend {
     }
 }
 
-/// A removal, or a replacement if another server becomes a voter.
-#[derive(Clone)]
-struct Asked {
-    id: ServerId,
-    with: Option<ServerId>,
-    term: u64,
-    version: ConfigVersion,
-    proof: Proof,
-    timeout: Duration,
-}
-
-impl From<&Removal> for Asked {
-    fn from(removal: &Removal) -> Self {
-        Asked {
-            id: removal.id.clone(),
-            with: None,
-            term: removal.term,
-            version: removal.version,
-            proof: removal.proof,
-            timeout: removal.timeout,
-        }
-    }
-}
-
-impl From<&Replacement> for Asked {
-    fn from(replacement: &Replacement) -> Self {
-        Asked {
-            id: replacement.id.clone(),
-            with: Some(replacement.with.clone()),
-            term: replacement.term,
-            version: replacement.version,
-            proof: replacement.proof,
-            timeout: replacement.timeout,
-        }
-    }
-}
-
 /// The change to the configuration in force.
 struct Plan {
     change: ConfChangeV2,
@@ -288,7 +247,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(asked: &Asked, state: &NodeState) -> Result<Self> {
+    fn of(asked: &Change, state: &NodeState) -> Result<Self> {
         let term = leading(state)?;
         if term != asked.term {
             return Err(OperatorError::new(ErrorKind::TermChanged {
@@ -303,51 +262,60 @@ impl Plan {
                 actual: configuration.version,
             }));
         }
-        let server = find(state, &asked.id)?;
-        let with = asked.with.as_ref();
-        let added = with.map(|with| find(state, with)).transpose()?;
+        let (old, new) = match &asked.kind {
+            ChangeKind::Remove { id } => (Some(id), None),
+            ChangeKind::Replace { id, with } => (Some(id), Some(with)),
+            _ => return Err(asked.unsupported()),
+        };
+        let find = |id: Option<&ServerId>| id.map(|id| find(state, id)).transpose();
+        let (removed, added) = (find(old)?, find(new)?);
         // In a joint configuration, the voters of the last set.
         let last = &configuration.raft;
         match state.change {
             Some(PendingChange::Joint) => {
                 let stay = [&last.voters, &last.learners, &last.learners_next];
-                let removes = !stay.iter().any(|ids| ids.contains(&server));
+                let stays = |id| stay.iter().any(|ids| ids.contains(&id));
+                let asked_for = changed(&last.voters_outgoing, removed, added);
                 return Ok(Plan {
                     // An empty change ends the joint configuration.
                     change: ConfChangeV2::default(),
                     voters: last.voters.clone(),
                     added: None,
-                    is_asked: removes
-                        && added.is_none_or(|added| {
-                            same(&last.voters, &swapped(&last.voters_outgoing, server, added))
-                        }),
+                    is_asked: !removed.is_some_and(stays)
+                        && (added.is_none() || same(&last.voters, &asked_for)),
                 });
             }
             Some(_) => return Err(ErrorKind::ChangeInProgress.into()),
             None => {}
         }
-        let mut change = ConfChangeV2::default();
-        let voters = match (added, with) {
-            (Some(_), _) if !last.voters.contains(&server) => {
-                let id = asked.id.clone();
-                return Err(ErrorKind::NothingToReplace { id }.into());
+        let votes = |server: Option<u64>| server.is_some_and(|id| last.voters.contains(&id));
+        match (old, new) {
+            (Some(id), Some(_)) if !votes(removed) => {
+                return Err(ErrorKind::NothingToReplace { id: id.clone() }.into());
             }
-            (Some(added), Some(with)) if last.voters.contains(&added) => {
-                return Err(ErrorKind::AlreadyVoter { id: with.clone() }.into());
+            (_, Some(id)) if votes(added) => {
+                return Err(ErrorKind::AlreadyVoter { id: id.clone() }.into());
             }
-            (Some(added), _) => {
-                push(&mut change, added, ConfChangeType::AddNode);
-                swapped(&last.voters, server, added)
-            }
-            (None, _) => without(&last.voters, server),
-        };
+            _ => {}
+        }
+        let voters = changed(&last.voters, removed, added);
         if voters.is_empty() {
             return Err(ErrorKind::LastVoter.into());
         }
-        // With two changes, raft goes through a joint configuration.
-        push(&mut change, server, ConfChangeType::RemoveNode);
+        let added_node = added.map(|id| (id, ConfChangeType::AddNode));
+        let removed_node = removed.map(|id| (id, ConfChangeType::RemoveNode));
+        let changes = added_node.into_iter().chain(removed_node);
+        let changes = changes.map(|(node_id, change_type)| ConfChangeSingle {
+            node_id,
+            change_type,
+            ..ConfChangeSingle::default()
+        });
         Ok(Plan {
-            change,
+            // With two changes, raft goes through a joint configuration.
+            change: ConfChangeV2 {
+                changes: changes.collect::<Vec<_>>().into(),
+                ..ConfChangeV2::default()
+            },
             voters,
             added,
             is_asked: true,
@@ -355,24 +323,10 @@ impl Plan {
     }
 }
 
-fn push(change: &mut ConfChangeV2, node_id: u64, change_type: ConfChangeType) {
-    change.mut_changes().push(ConfChangeSingle {
-        node_id,
-        change_type,
-        ..ConfChangeSingle::default()
-    });
-}
-
-fn without(voters: &[u64], one: u64) -> Vec<u64> {
-    let rest = voters.iter().copied().filter(|voter| *voter != one);
-    rest.collect()
-}
-
-/// The voters with another one in a voter's place.
-fn swapped(voters: &[u64], old: u64, new: u64) -> Vec<u64> {
-    let mut voters = without(voters, old);
-    voters.push(new);
-    voters
+/// The voters without one, and with another one.
+fn changed(voters: &[u64], removed: Option<u64>, added: Option<u64>) -> Vec<u64> {
+    let rest = voters.iter().copied().filter(|id| Some(*id) != removed);
+    rest.chain(added).collect()
 }
 
 /// Whether two sets of voters are equal, in whatever order.

@@ -10,9 +10,7 @@ use cluster_operator::acl::AllowAll;
 use cluster_operator::error::{ErrorKind, OperatorError};
 use cluster_operator::operation::{Operation, OperatorReply, OperatorRequest};
 use cluster_operator::peers::{Envelope, EnvelopeReply, Peers, SendError, Target};
-use cluster_operator::raft::{
-    LeaderHint, Leadership, PeerSelector, RaftBackend, RaftView, Removal,
-};
+use cluster_operator::raft::{Change, LeaderHint, Leadership, PeerSelector, RaftBackend, RaftView};
 use cluster_operator::timer::{Sleep, Timer};
 use cluster_operator::types::DatacenterName;
 
@@ -232,7 +230,7 @@ impl RaftBackend for Server {
         Err(ErrorKind::NoLeader.into())
     }
 
-    async fn remove_server(&self, _: &Removal) -> Result<(), OperatorError> {
+    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
         Err(ErrorKind::NoLeader.into())
     }
 }

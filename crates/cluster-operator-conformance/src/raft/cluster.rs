@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::raft::{
-    Leadership, PendingChange, RaftBackend, RaftMember, RaftView, Removal, Replacement,
+    Change, ChangeKind, Leadership, PendingChange, RaftBackend, RaftMember, RaftView,
 };
 use cluster_operator::types::{ServerAddress, ServerId};
 
@@ -255,86 +255,9 @@ impl Cluster<'_> {
     }
 
     /// The removal of a server, as the leader sees the cluster now.
-    pub(super) async fn removal(&self, leader: &Member, of: &Member) -> Result<Removal, Stop> {
+    pub(super) async fn removal(&self, leader: &Member, of: &Member) -> Result<Change, Stop> {
         let view = self.view(leader).await?;
-        Ok(Removal::new(of.id.clone(), &view, self.timeout()))
-    }
-
-    /// The answer to a removal, which has to come within its timeout. A busy machine gets
-    /// as much time again.
-    pub(super) async fn ask(&self, at: &Member, removal: &Removal) -> Result<Answer<()>, Stop> {
-        let limit = removal.timeout + self.timeout();
-        self.ask_within(limit, at, removal).await
-    }
-
-    pub(super) async fn ask_within(
-        &self,
-        limit: Duration,
-        at: &Member,
-        removal: &Removal,
-    ) -> Result<Answer<()>, Stop> {
-        let what = format!(
-            "remove {} at {} (term {}, version {}, {:?}, timeout {:?})",
-            removal.id, at.id, removal.term, removal.version, removal.proof, removal.timeout
-        );
-        let call = at.backend.remove_server(removal);
-        self.answer(&what, limit, call).await
-    }
-
-    /// Removes a server, which has to succeed and to show at once, unless it is the leader.
-    pub(super) async fn remove(&self, leader: &Member, victim: &Member) -> Verdict {
-        let removal = self.removal(leader, victim).await?;
-        let answer = self.ask(leader, &removal).await?;
-        ensure(answer.is_ok(), "the server to be removed", answer)?;
-        if leader.id == victim.id {
-            return Ok(());
-        }
-        gone(&self.view(leader).await?, &victim.id)
-    }
-
-    /// Asks the leader for a removal that has to be refused with this error, and to change
-    /// nothing.
-    pub(super) async fn refused(
-        &self,
-        leader: &Member,
-        removal: &Removal,
-        kind: &ErrorKind,
-    ) -> Verdict {
-        let before = self.view(leader).await?;
-        let answer = self.ask(leader, removal).await?;
-        not_applied(&format!("{kind:?}"), &answer, |seen| seen == kind)?;
-        self.unchanged(leader, &before).await
-    }
-
-    /// Asks a server that does not lead for a removal, which has to be refused, and to
-    /// change nothing in another one's view.
-    pub(super) async fn refused_without_lead(
-        &self,
-        at: &Member,
-        seen_by: &Member,
-        removal: &Removal,
-    ) -> Verdict {
-        let before = self.view(seen_by).await?;
-        let answer = self.ask(at, removal).await?;
-        not_applied("NotLeader or NoLeader", &answer, does_not_lead)?;
-        self.unchanged(seen_by, &before).await
-    }
-
-    /// Asks the leader for a removal whose proof has to fail. The proof may take a quarter
-    /// of the timeout; a busy machine gets as much time again.
-    pub(super) async fn unproven(&self, leader: &Member, removal: &Removal) -> Verdict {
-        let before = self.view(leader).await?;
-        let limit = removal.timeout / 2;
-        let answer = self.ask_within(limit, leader, removal).await?;
-        let stayers = before.membership.voters();
-        let stayers = stayers.filter(|voter| voter.id != removal.id).count();
-        let wanted = removal.proof.needed(stayers);
-        let expected = format!("QuorumUnproven, with {wanted} voters needed and fewer confirmed");
-        not_applied(&expected, &answer, |kind| {
-            matches!(kind, ErrorKind::QuorumUnproven { confirmed, needed, .. }
-                if *needed == wanted && confirmed < needed)
-        })?;
-        self.unchanged(leader, &before).await
+        Ok(Change::remove(of.id.clone(), &view, self.timeout()))
     }
 
     /// The replacement of a voter, as the leader sees the cluster now.
@@ -343,60 +266,115 @@ impl Cluster<'_> {
         leader: &Member,
         old: &Member,
         new: &Member,
-    ) -> Result<Replacement, Stop> {
+    ) -> Result<Change, Stop> {
         let view = self.view(leader).await?;
         let (old, new) = (old.id.clone(), new.id.clone());
-        Ok(Replacement::new(old, new, &view, self.timeout()))
+        Ok(Change::replace(old, new, &view, self.timeout()))
     }
 
-    /// The answer to a replacement, which has to come within its timeout. A busy machine
-    /// gets as much time again. Skips the check if the backend does not support it.
-    pub(super) async fn ask_to_replace(
+    /// The answer to a change, which has to come within its timeout. A busy machine gets
+    /// as much time again. Skips the check if the backend does not support it, unless it is
+    /// a removal.
+    pub(super) async fn ask(&self, at: &Member, change: &Change) -> Result<Answer<()>, Stop> {
+        let limit = change.timeout.saturating_add(self.timeout());
+        self.ask_within(limit, at, change).await
+    }
+
+    pub(super) async fn ask_within(
         &self,
+        limit: Duration,
         at: &Member,
-        replacement: &Replacement,
+        change: &Change,
     ) -> Result<Answer<()>, Stop> {
-        let Replacement { id, with, .. } = replacement;
-        let (term, version) = (replacement.term, replacement.version);
-        let (proof, timeout) = (replacement.proof, replacement.timeout);
+        let kind = described(&change.kind);
         let what = format!(
-            "replace {id} with {with} at {} (term {term}, version {version}, {proof:?}, timeout \
-             {timeout:?})",
-            at.id
+            "{kind} at {} (term {}, version {}, {:?}, timeout {:?})",
+            at.id, change.term, change.version, change.proof, change.timeout
         );
-        let limit = timeout.saturating_add(self.timeout());
-        let call = at.backend.replace_server(replacement);
-        match self.answer(&what, limit, call).await? {
-            Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
-                Err(NotSupported::new("the backend replaces no voter").into())
+        let call = at.backend.change_membership(change);
+        match (self.answer(&what, limit, call).await?, &change.kind) {
+            (answer, ChangeKind::Remove { .. }) => Ok(answer),
+            (Err(error), _) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
+                Err(NotSupported::new(format!("the backend does not {kind}")).into())
             }
-            answer => Ok(answer),
+            (answer, _) => Ok(answer),
         }
     }
 
-    /// Replaces a voter, which has to succeed and to show at once, unless it is the leader.
-    pub(super) async fn replace(&self, leader: &Member, old: &Member, new: &Member) -> Verdict {
-        let replacement = self.replacement(leader, old, new).await?;
-        let answer = self.ask_to_replace(leader, &replacement).await?;
-        let expected = format!("{} in the place of {}", new.id, old.id);
-        ensure(answer.is_ok(), expected, answer)?;
-        if leader.id == old.id {
-            return Ok(());
+    /// Makes a change, which has to succeed and to show at once, unless it removes the
+    /// leader.
+    pub(super) async fn make(&self, leader: &Member, change: &Change) -> Verdict {
+        let answer = self.ask(leader, change).await?;
+        ensure(answer.is_ok(), described(&change.kind), answer)?;
+        match &change.kind {
+            ChangeKind::Remove { id } | ChangeKind::Replace { id, .. } if *id == leader.id => {
+                Ok(())
+            }
+            kind => shows(&self.view(leader).await?, kind),
         }
-        replaced(&self.view(leader).await?, &old.id, &new.id)
     }
 
-    /// Asks the leader for a replacement that has to be refused, and to change nothing.
-    pub(super) async fn refused_to_replace(
+    /// Removes a server, as [`make`](Self::make) does.
+    pub(super) async fn remove(&self, leader: &Member, victim: &Member) -> Verdict {
+        self.make(leader, &self.removal(leader, victim).await?)
+            .await
+    }
+
+    /// Asks the leader for a change that has to be refused with this error, and to change
+    /// nothing.
+    pub(super) async fn refused(
         &self,
         leader: &Member,
-        replacement: &Replacement,
+        change: &Change,
+        kind: &ErrorKind,
+    ) -> Verdict {
+        let expected = format!("{kind:?}");
+        self.refused_as(leader, leader, change, &expected, |seen| seen == kind)
+            .await
+    }
+
+    /// Asks a server that does not lead for a change, which has to be refused, and to
+    /// change nothing in another one's view.
+    pub(super) async fn refused_without_lead(
+        &self,
+        at: &Member,
+        seen_by: &Member,
+        change: &Change,
+    ) -> Verdict {
+        let expected = "NotLeader or NoLeader";
+        self.refused_as(at, seen_by, change, expected, does_not_lead)
+            .await
+    }
+
+    /// Asks for a change that has to be refused, and to change nothing in a server's view.
+    pub(super) async fn refused_as(
+        &self,
+        at: &Member,
+        seen_by: &Member,
+        change: &Change,
         expected: &str,
         is_it: impl FnOnce(&ErrorKind) -> bool,
     ) -> Verdict {
-        let before = self.view(leader).await?;
-        let answer = self.ask_to_replace(leader, replacement).await?;
+        let before = self.view(seen_by).await?;
+        let answer = self.ask(at, change).await?;
         not_applied(expected, &answer, is_it)?;
+        self.unchanged(seen_by, &before).await
+    }
+
+    /// Asks the leader for a change whose proof has to fail. The proof may take a quarter
+    /// of the timeout; a busy machine gets as much time again.
+    pub(super) async fn unproven(&self, leader: &Member, change: &Change) -> Verdict {
+        let before = self.view(leader).await?;
+        let answer = self.ask_within(change.timeout / 2, leader, change).await?;
+        let (removed, added) = servers(&change.kind);
+        let stay = before.membership.voters();
+        let stay = stay.filter(|voter| Some(&voter.id) != removed).count();
+        let wanted = change.proof.needed(stay + usize::from(added.is_some()));
+        let expected = format!("QuorumUnproven, with {wanted} voters needed and fewer confirmed");
+        not_applied(&expected, &answer, |kind| {
+            matches!(kind, ErrorKind::QuorumUnproven { confirmed, needed, .. }
+                if *needed == wanted && confirmed < needed)
+        })?;
         self.unchanged(leader, &before).await
     }
 
@@ -460,21 +438,37 @@ pub(super) fn not_applied<T: fmt::Debug>(
     ensure(holds, expected, answer)
 }
 
-/// Checks that a server is not in the configuration, not even as a non-voter.
-pub(super) fn gone(after: &RaftView, victim: &ServerId) -> Verdict {
-    let is_gone = after.membership.get(victim).is_none();
-    ensure(
-        is_gone,
-        format_args!("no {victim} after its removal"),
-        after,
-    )
+/// The server that a change removes, and the one that it makes a voter.
+fn servers(kind: &ChangeKind) -> (Option<&ServerId>, Option<&ServerId>) {
+    match kind {
+        ChangeKind::Remove { id } => (Some(id), None),
+        ChangeKind::Replace { id, with } => (Some(id), Some(with)),
+        ChangeKind::Promote { id } => (None, Some(id)),
+        _ => (None, None),
+    }
 }
 
-/// Checks that one server has taken another one's place.
-pub(super) fn replaced(after: &RaftView, old: &ServerId, new: &ServerId) -> Verdict {
-    gone(after, old)?;
-    let votes = after.membership.get(new).is_some_and(RaftMember::is_voter);
-    ensure(votes, format_args!("{new} with a vote"), after)
+/// A change in words.
+pub(super) fn described(kind: &ChangeKind) -> String {
+    match servers(kind) {
+        (Some(id), Some(with)) => format!("replace {id} with {with}"),
+        (Some(id), None) => format!("remove {id}"),
+        (None, Some(id)) => format!("promote {id}"),
+        (None, None) => format!("{kind:?}"),
+    }
+}
+
+/// Checks that a view shows a change: a server that was removed is not even a non-voter.
+pub(super) fn shows(after: &RaftView, kind: &ChangeKind) -> Verdict {
+    let (removed, added) = servers(kind);
+    let stays = |id| after.membership.get(id).is_some();
+    let votes = |id| after.membership.get(id).is_some_and(RaftMember::is_voter);
+    let holds = !removed.is_some_and(stays) && added.is_none_or(votes);
+    ensure(
+        holds,
+        format_args!("the effect of: {}", described(kind)),
+        after,
+    )
 }
 
 /// A view in one line.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cluster_operator::mock::{MockClock, MockRaft};
 use cluster_operator::raft::{
-    LeaderHint, Leadership, Membership, PendingChange, Proof, RaftView, Removal, Replacement,
+    Change, ChangeKind, LeaderHint, Leadership, Membership, PendingChange, Proof, RaftView,
     Suffrage,
 };
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerId, Timer};
@@ -386,48 +386,48 @@ impl Broken {
         view
     }
 
-    /// A removal that is done, or answered, in the wrong way from the beginning.
-    async fn remove_wrongly(&self, removal: &mut Removal) -> Option<Answer<()>> {
+    /// A change that is made, or answered, in the wrong way from the beginning.
+    async fn change_wrongly(&self, change: &mut Change) -> Option<Answer<()>> {
         let view = self.real.view().await.ok()?;
         let leads = self.leads();
         match self.mutant {
-            "a follower forwards" => return Some(self.leader()?.remove_server(removal).await),
+            "a follower forwards" => return Some(self.leader()?.change_membership(change).await),
             "a removed leader forwards" if self.led_first() => {
                 let at = self.leader()?;
-                return Some(at.remove_server(removal).await);
+                return Some(at.change_membership(change).await);
             }
             "a timeout is added to the present" => {
-                let _deadline = Instant::now() + removal.timeout;
+                let _deadline = Instant::now() + change.timeout;
             }
-            "the term is ignored" => removal.term = view.term,
-            "the version is ignored" => removal.version = view.version,
+            "the term is ignored" => change.term = view.term,
+            "the version is ignored" => change.version = view.version,
             "the index of the version is compared alone" => {
-                removal.version.term = view.version.term;
+                change.version.term = view.version.term;
             }
             "nobody ends a joint configuration" if view.change == Some(PendingChange::Joint) => {
                 return Some(Err(ErrorKind::ChangeInProgress.into()));
             }
-            "the margin is a majority" => removal.proof = Proof::Majority,
-            "the margin is everybody" if removal.proof == Proof::Margin => {
+            "the margin is a majority" => change.proof = Proof::Majority,
+            "the margin is everybody" if change.proof == Proof::Margin => {
                 return Some(Err(self.unproven(usize::MAX)));
             }
             "a removal needs all servers" if self.state().stopped > 0 => {
                 return Some(Err(ErrorKind::NoTransferTarget.into()));
             }
             "a removal is answered and not done" if leads => return Some(Ok(())),
-            "a leader cannot be removed" if removal.id == *self.real.id() => {
+            "a leader cannot be removed" if removed(change) == Some(self.real.id()) => {
                 return Some(Err(OperatorError::backend("a leader stays")));
             }
             "a removal that failed stands in the way" if self.state().busy => {
                 return Some(Err(ErrorKind::ChangeInProgress.into()));
             }
             "a server that is gone is removed again"
-                if leads && view.membership.get(&removal.id).is_none() =>
+                if leads && removed(change).is_some_and(|id| view.membership.get(id).is_none()) =>
             {
                 return Some(Ok(()));
             }
             "a dropped removal is done by half" => {
-                self.state().half_removed = Some(removal.id.clone());
+                self.state().half_removed = removed(change).cloned();
                 give_way().await;
                 self.state().half_removed = None;
             }
@@ -437,6 +437,18 @@ impl Broken {
                 }
                 give_way().await;
                 self.state().busy = false;
+            }
+            "a replacement begins with a removal" => {
+                if let ChangeKind::Replace { id, .. } = &change.kind {
+                    change.kind = ChangeKind::Remove { id: id.clone() };
+                }
+            }
+            "a replacement begins with an addition" => {
+                if let ChangeKind::Replace { with, .. } = &change.kind {
+                    self.state().half_added = Some(with.clone());
+                    give_way().await;
+                    self.state().half_added = None;
+                }
             }
             _ => {}
         }
@@ -453,7 +465,7 @@ impl Broken {
     }
 
     /// What is answered instead of an error.
-    async fn mutated_error(&self, removal: &Removal, error: OperatorError) -> Answer<()> {
+    async fn mutated_error(&self, change: &Change, error: OperatorError) -> Answer<()> {
         let unproven = match error.kind() {
             ErrorKind::QuorumUnproven {
                 confirmed, needed, ..
@@ -477,7 +489,7 @@ impl Broken {
                 Ok(())
             }
             ("a leader that is removed counts", _)
-                if unproven == Some(1) && removal.id == *self.real.id() =>
+                if unproven == Some(1) && removed(change) == Some(self.real.id()) =>
             {
                 Ok(())
             }
@@ -496,7 +508,7 @@ impl Broken {
             ("an unproven removal is refused at the end of its timeout", _)
                 if unproven.is_some() =>
             {
-                self.clock.sleep(removal.timeout).await;
+                self.clock.sleep(change.timeout).await;
                 Err(error)
             }
             ("a removal is done with the old majority", _) if is_unknown => Ok(()),
@@ -509,7 +521,7 @@ impl Broken {
             }
             ("an error comes after the timeout", _) => {
                 self.clock
-                    .sleep(removal.timeout + Duration::from_secs(10))
+                    .sleep(change.timeout + Duration::from_secs(10))
                     .await;
                 Err(error)
             }
@@ -555,51 +567,17 @@ impl RaftBackend for Broken {
         Ok(view)
     }
 
-    async fn remove_server(&self, removal: &Removal) -> Answer<()> {
-        let mut removal = removal.clone();
-        if let Some(answer) = self.remove_wrongly(&mut removal).await {
+    async fn change_membership(&self, change: &Change) -> Answer<()> {
+        let mut change = change.clone();
+        if let Some(answer) = self.change_wrongly(&mut change).await {
             return answer;
         }
-        match self.real.remove_server(&removal).await {
+        match self.real.change_membership(&change).await {
             Ok(()) => {
-                self.state().removed.insert(removal.id);
+                self.state().removed.extend(removed(&change).cloned());
                 Ok(())
             }
-            Err(error) => self.mutated_error(&removal, error).await,
-        }
-    }
-
-    /// The mutants of removals do the same here.
-    async fn replace_server(&self, replacement: &Replacement) -> Answer<()> {
-        let mut replacement = replacement.clone();
-        let (id, with) = (replacement.id.clone(), replacement.with.clone());
-        let mut removal = Removal::new(id.clone(), &self.shared.first, replacement.timeout);
-        removal.term = replacement.term;
-        removal.version = replacement.version;
-        removal.proof = replacement.proof;
-        if let Some(answer) = self.remove_wrongly(&mut removal).await {
-            return answer;
-        }
-        replacement.term = removal.term;
-        replacement.version = removal.version;
-        replacement.proof = removal.proof;
-        match self.mutant {
-            "a replacement begins with a removal" => {
-                return self.real.remove_server(&removal).await;
-            }
-            "a replacement begins with an addition" => {
-                self.state().half_added = Some(with);
-                give_way().await;
-                self.state().half_added = None;
-            }
-            _ => {}
-        }
-        match self.real.replace_server(&replacement).await {
-            Ok(()) => {
-                self.state().removed.insert(id);
-                Ok(())
-            }
-            Err(error) => self.mutated_error(&removal, error).await,
+            Err(error) => self.mutated_error(&change, error).await,
         }
     }
 
@@ -608,6 +586,14 @@ impl RaftBackend for Broken {
             return Ok(());
         }
         self.real.transfer_leadership(to, timeout).await
+    }
+}
+
+/// The server that a change removes.
+fn removed(change: &Change) -> Option<&ServerId> {
+    match &change.kind {
+        ChangeKind::Remove { id } | ChangeKind::Replace { id, .. } => Some(id),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{Fault, MockClock, MockRaft};
-use cluster_operator::raft::{Leadership, PendingChange, RaftView, Removal, Replacement};
+use cluster_operator::raft::{Change, Leadership, PendingChange, RaftView};
 use cluster_operator::{OperatorError, RaftBackend, ServerId, Timer};
 use cluster_operator_conformance::raft::{Member, RaftFixture, Servers};
 use cluster_operator_conformance::{Fixture, NotSupported};
@@ -76,14 +76,8 @@ impl RaftBackend for Slow {
         self.real.confirmed_view(timeout).await
     }
 
-    async fn remove_server(&self, removal: &Removal) -> Result<(), OperatorError> {
-        self.real.remove_server(removal).await?;
-        self.clock.sleep(CALL).await;
-        Ok(())
-    }
-
-    async fn replace_server(&self, replacement: &Replacement) -> Result<(), OperatorError> {
-        self.real.replace_server(replacement).await?;
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+        self.real.change_membership(change).await?;
         self.clock.sleep(CALL).await;
         Ok(())
     }

@@ -111,8 +111,8 @@ async fn isolated_leader_removes_no_server() {
     // Two at once: the second one does not wait for its turn forever.
     let both = async {
         tokio::join!(
-            cluster.backend(old).remove_server(&removal),
-            cluster.backend(old).remove_server(&removal),
+            cluster.backend(old).change_membership(&removal),
+            cluster.backend(old).change_membership(&removal),
         )
     };
     let (first, second) = soon("the removals", both).await;

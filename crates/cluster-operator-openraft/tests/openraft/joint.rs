@@ -139,7 +139,7 @@ async fn joint_configuration_is_not_finished_without_a_proof() {
     let removals = futures_util::future::join_all(removals).await;
     cluster.links.cut(dead.unwrap());
     for removal in &removals {
-        let answer = cluster.backend(new).remove_server(removal);
+        let answer = cluster.backend(new).change_membership(removal);
         let error = soon("a removal", answer).await.unwrap_err();
         // The second one may find that the leader has lost the lead.
         match error.kind() {
@@ -231,7 +231,7 @@ async fn change_that_the_program_finishes_is_not_finished_twice() {
     first_half(&cluster, leader, demote.as_mut()).await;
     let mut removal = cluster.removal(leader, victim).await;
     removal.timeout = crate::servers::PATIENCE;
-    let mut removal = pin!(cluster.backend(leader).remove_server(&removal));
+    let mut removal = pin!(cluster.backend(leader).change_membership(&removal));
     let wait = tokio::time::timeout(Duration::from_millis(100), removal.as_mut());
     assert!(wait.await.is_err(), "the other change is not over");
     demote.await.unwrap();

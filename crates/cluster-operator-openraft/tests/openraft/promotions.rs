@@ -1,6 +1,6 @@
 //! Promotions of learners to voters.
 
-use cluster_operator::raft::{PendingChange, Promotion, Proof};
+use cluster_operator::raft::{Change, PendingChange, Proof};
 use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 
 use crate::cluster::NodeId;
@@ -8,8 +8,8 @@ use crate::servers::{Cluster, Elections, TIMEOUT, brings_final, ids, name, soon,
 
 impl Cluster {
     /// The promotion of a server, decided on what this one sees now.
-    async fn promotion(&self, at: NodeId, id: NodeId) -> Promotion {
-        Promotion::new(name(id), &self.view(at).await, TIMEOUT)
+    async fn promotion(&self, at: NodeId, id: NodeId) -> Change {
+        Change::promote(name(id), &self.view(at).await, TIMEOUT)
     }
 }
 
@@ -19,7 +19,7 @@ async fn promoted_learner_votes() {
     let leader = cluster.leader().await;
     let before = cluster.view(leader).await;
     let promotion = cluster.promotion(leader, 3).await;
-    let promoted = cluster.backend(leader).promote_server(&promotion);
+    let promoted = cluster.backend(leader).change_membership(&promotion);
     soon("a promotion", promoted).await.unwrap();
     // At once.
     let view = cluster.view(leader).await;
@@ -28,17 +28,17 @@ async fn promoted_learner_votes() {
     assert_eq!(ids(&view), [1, 2, 3, 4]);
     assert_eq!(voters(&view), [1, 2, 3]);
 
-    let again = cluster.backend(leader).promote_server(&promotion).await;
+    let again = cluster.backend(leader).change_membership(&promotion).await;
     assert!(matches!(
         again.unwrap_err().kind(),
         ErrorKind::Conflict { .. }
     ));
     let voter = cluster.promotion(leader, 3).await;
-    let voter = cluster.backend(leader).promote_server(&voter).await;
+    let voter = cluster.backend(leader).change_membership(&voter).await;
     let voter = voter.unwrap_err();
     assert!(matches!(voter.kind(), ErrorKind::AlreadyVoter { .. }));
     let unknown = cluster.promotion(leader, 9).await;
-    let unknown = cluster.backend(leader).promote_server(&unknown).await;
+    let unknown = cluster.backend(leader).change_membership(&unknown).await;
     let unknown = unknown.unwrap_err();
     assert!(matches!(unknown.kind(), ErrorKind::UnknownServer(_)));
     assert_eq!(unknown.outcome(), Outcome::NotApplied);
@@ -52,7 +52,7 @@ async fn learner_without_the_whole_log_stays_a_learner() {
     cluster.links.disconnect(4);
     let before = cluster.view(leader).await;
     let promotion = cluster.promotion(leader, 4).await;
-    let behind = cluster.backend(leader).promote_server(&promotion).await;
+    let behind = cluster.backend(leader).change_membership(&promotion).await;
     let behind = behind.unwrap_err();
     assert!(
         matches!(behind.kind(), ErrorKind::NotCaughtUp { id, .. } if *id == name(4)),
@@ -73,10 +73,10 @@ async fn promotion_needs_the_proof_that_was_asked_for() {
     // Three of the four voters are up, and the margin needs all.
     let promotion = cluster.promotion(leader, 4).await;
     let margin = promotion.clone().with_proof(Proof::Margin);
-    let unproven = cluster.backend(leader).promote_server(&margin).await;
+    let unproven = cluster.backend(leader).change_membership(&margin).await;
     let unproven = unproven.unwrap_err();
     assert!(matches!(unproven.kind(), ErrorKind::QuorumUnproven { .. }));
-    let promoted = cluster.backend(leader).promote_server(&promotion);
+    let promoted = cluster.backend(leader).change_membership(&promotion);
     soon("a promotion", promoted).await.unwrap();
     assert_eq!(voters(&cluster.view(leader).await), [1, 2, 3, 4]);
     cluster.close().await;
@@ -91,7 +91,7 @@ async fn next_leader_finishes_a_promotion() {
         .links
         .cut_before(|rpc| brings_final(rpc) && rpc.entries.len() == 1);
     let promotion = cluster.promotion(old, 4).await;
-    let promoted = cluster.backend(old).promote_server(&promotion);
+    let promoted = cluster.backend(old).change_membership(&promotion);
     let lost = soon("a promotion", promoted).await.unwrap_err();
     assert_eq!(lost.outcome(), Outcome::Unknown);
     let new = cluster.leader().await;
@@ -101,7 +101,7 @@ async fn next_leader_finishes_a_promotion() {
     })
     .await;
     let rest = cluster.promotion(new, 4).await;
-    let promoted = cluster.backend(new).promote_server(&rest);
+    let promoted = cluster.backend(new).change_membership(&rest);
     soon("the rest of the promotion", promoted).await.unwrap();
     let view = cluster.view(new).await;
     assert_eq!((view.change, voters(&view)), (None, vec![1, 2, 3, 4]));

@@ -21,7 +21,11 @@ async fn remove(
     proof: Proof,
 ) -> Result<(), OperatorError> {
     let removal = cluster.removal(leader, id).await.with_proof(proof);
-    soon("a removal", cluster.backend(leader).remove_server(&removal)).await
+    soon(
+        "a removal",
+        cluster.backend(leader).change_membership(&removal),
+    )
+    .await
 }
 
 fn assert_unproven(error: &OperatorError, confirmed: usize, needed: usize) {
@@ -136,7 +140,7 @@ async fn lead_lost_during_the_proof_is_not_a_missing_quorum() {
     let raft = cluster.raft(leader);
     let committed = || raft.metrics().borrow().last_applied;
     let before = committed();
-    let mut call = pin!(cluster.backend(leader).remove_server(&removal));
+    let mut call = pin!(cluster.backend(leader).change_membership(&removal));
     until("the proof's entry to be committed", async || {
         assert!(futures_util::poll!(&mut call).is_pending());
         (committed() > before).then_some(())
@@ -188,7 +192,11 @@ async fn dies_in_the_window(at_the_final_entry: bool) {
     }
     let removal = cluster.removal(leader, victim).await;
     let began = std::time::Instant::now();
-    let answer = soon("a removal", cluster.backend(leader).remove_server(&removal)).await;
+    let answer = soon(
+        "a removal",
+        cluster.backend(leader).change_membership(&removal),
+    )
+    .await;
     // The old majority is up, which is not enough.
     let error = answer.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
@@ -199,7 +207,7 @@ async fn dies_in_the_window(at_the_final_entry: bool) {
     // The removal keeps its turn until it ends.
     let mut next = cluster.removal(leader, dead).await;
     next.timeout = Duration::from_millis(400);
-    let refused = cluster.backend(leader).remove_server(&next).await;
+    let refused = cluster.backend(leader).change_membership(&next).await;
     assert_eq!(*refused.unwrap_err().kind(), ErrorKind::ChangeInProgress);
 
     cluster.links.mend();

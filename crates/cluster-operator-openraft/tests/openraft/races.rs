@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use cluster_operator::raft::{Leadership, PeerSelector, Removal};
+use cluster_operator::raft::{Change, Leadership, PeerSelector};
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend};
 use cluster_operator_openraft::{OpenraftBackend, log_position};
 use futures_util::future::join_all;
@@ -30,8 +30,8 @@ async fn one_of_two_removals_of_the_same_version_is_done() {
         // Clones take turns with each other.
         let backend = cluster.backend(leader).clone();
         let (one, two) = tokio::join!(
-            cluster.backend(leader).remove_server(&one),
-            backend.remove_server(&two),
+            cluster.backend(leader).change_membership(&one),
+            backend.change_membership(&two),
         );
         let error = match (one, two) {
             (Ok(()), Err(error)) | (Err(error), Ok(())) => error,
@@ -54,8 +54,8 @@ async fn leader_that_removed_itself_removes_no_other_server() {
     let others = cluster.followers().await;
     let backend = cluster.backend(old);
     let view = cluster.view(old).await;
-    let all = [old, others[0], others[1]].map(|id| Removal::new(name(id), &view, TIMEOUT));
-    let removals = all.iter().map(|removal| backend.remove_server(removal));
+    let all = [old, others[0], others[1]].map(|id| Change::remove(name(id), &view, TIMEOUT));
+    let removals = all.iter().map(|removal| backend.change_membership(removal));
     let answers = soon("the removals", join_all(removals)).await;
 
     let done = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -90,7 +90,11 @@ async fn change_that_is_not_committed_is_in_progress() {
     })
     .await;
     let mut removal = cluster.removal(leader, 9).await;
-    let error = soon("a refusal", cluster.backend(leader).remove_server(&removal)).await;
+    let error = soon(
+        "a refusal",
+        cluster.backend(leader).change_membership(&removal),
+    )
+    .await;
     let error = error.unwrap_err();
     assert_eq!(*error.kind(), ErrorKind::ChangeInProgress);
     assert_eq!(error.outcome(), Outcome::NotApplied);
@@ -98,7 +102,7 @@ async fn change_that_is_not_committed_is_in_progress() {
 
     // The removal waits for a change that is committed soon.
     removal.timeout = PATIENCE;
-    let mut removal = pin!(cluster.backend(leader).remove_server(&removal));
+    let mut removal = pin!(cluster.backend(leader).change_membership(&removal));
     let wait = tokio::time::timeout(Duration::from_millis(100), removal.as_mut());
     assert!(wait.await.is_err(), "nothing can have been committed");
     cluster.links.mend();
@@ -124,7 +128,7 @@ async fn change_that_comes_during_the_proof_is_a_conflict() {
         Request::Noop
     });
     let removal = cluster.removal(leader, victim).await;
-    let error = soon("a removal", backend.remove_server(&removal)).await;
+    let error = soon("a removal", backend.change_membership(&removal)).await;
     let error = error.unwrap_err();
     let view = cluster.view(leader).await;
     let (expected, actual) = (removal.version, view.version);
@@ -133,7 +137,7 @@ async fn change_that_comes_during_the_proof_is_a_conflict() {
     assert_eq!(ids(&view), [1, 2, 3, 9]);
     // The next view is new enough.
     let again = cluster.removal(leader, victim).await;
-    soon("a removal", backend.remove_server(&again))
+    soon("a removal", backend.change_membership(&again))
         .await
         .unwrap();
     cluster.close().await;
@@ -158,7 +162,11 @@ async fn dropped_removal_happens_whole_or_not_at_all() {
     let others = cluster.followers().await;
     for (round, victim) in others.iter().take(7).enumerate() {
         let removal = cluster.removal(leader, *victim).await;
-        poll(1 << round, cluster.backend(leader).remove_server(&removal)).await;
+        poll(
+            1 << round,
+            cluster.backend(leader).change_membership(&removal),
+        )
+        .await;
         // The next removal waits for the dropped one, and finds it done or not begun.
         match soon("the next removal", cluster.remove(leader, *victim)).await {
             Ok(()) => {}
@@ -192,7 +200,7 @@ async fn removal_dropped_during_the_proof_appends_nothing() {
     let last_log = || cluster.raft(leader).metrics().borrow().last_log_index;
     let before = last_log();
     {
-        let mut call = pin!(cluster.backend(leader).remove_server(&removal));
+        let mut call = pin!(cluster.backend(leader).change_membership(&removal));
         until("the proof to begin", async || {
             assert!(futures_util::poll!(&mut call).is_pending());
             (last_log() > before).then_some(())
@@ -201,7 +209,7 @@ async fn removal_dropped_during_the_proof_appends_nothing() {
     }
     // Long before the proof of the dropped removal would have failed.
     removal.timeout = Duration::from_secs(2);
-    let again = cluster.backend(leader).remove_server(&removal);
+    let again = cluster.backend(leader).change_membership(&removal);
     let error = soon("the same removal", again).await.unwrap_err();
     assert!(
         matches!(error.kind(), ErrorKind::QuorumUnproven { .. }),
@@ -210,7 +218,7 @@ async fn removal_dropped_during_the_proof_appends_nothing() {
     cluster.links.mend();
     // Everything is as it was.
     removal.timeout = PATIENCE;
-    let again = cluster.backend(leader).remove_server(&removal);
+    let again = cluster.backend(leader).change_membership(&removal);
     soon("the same removal", again).await.unwrap();
     assert!(!ids(&cluster.view(leader).await).contains(&victim));
     cluster.close().await;
@@ -223,7 +231,7 @@ async fn appended_removal_is_finished_without_its_caller() {
     let victim = cluster.followers().await[0];
     let removal = cluster.removal(leader, victim).await;
     {
-        let mut call = pin!(cluster.backend(leader).remove_server(&removal));
+        let mut call = pin!(cluster.backend(leader).change_membership(&removal));
         until("the removal to be in the log", async || {
             let _begun = futures_util::poll!(&mut call);
             let raft = cluster.raft(leader);

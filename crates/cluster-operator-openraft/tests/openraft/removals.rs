@@ -1,6 +1,6 @@
 //! Removals from a healthy cluster.
 
-use cluster_operator::raft::{ConfigVersion, Leadership, PeerSelector, Proof, RaftMember, Removal};
+use cluster_operator::raft::{Change, ConfigVersion, Leadership, PeerSelector, Proof, RaftMember};
 use cluster_operator::{ErrorKind, Outcome, RaftBackend};
 use cluster_operator_openraft::OpenraftBackend;
 
@@ -85,7 +85,7 @@ async fn refused_removal_changes_nothing() {
     let cluster = Cluster::start(1, 1, Elections::Never).await;
     let before = cluster.view(1).await;
     let backend = cluster.backend(1);
-    let to_remove = |id: &str| Removal::new(id, &before, TIMEOUT);
+    let to_remove = |id: &str| Change::remove(id, &before, TIMEOUT);
     let next_index = ConfigVersion {
         index: before.version.index + 1,
         ..before.version
@@ -94,7 +94,7 @@ async fn refused_removal_changes_nothing() {
         term: before.version.term + 1,
         ..before.version
     };
-    let changed = |change: &dyn Fn(&mut Removal)| {
+    let changed = |change: &dyn Fn(&mut Change)| {
         let mut removal = to_remove("2");
         change(&mut removal);
         removal
@@ -124,13 +124,13 @@ async fn refused_removal_changes_nothing() {
             },
         ),
     ] {
-        let error = soon("a refusal", backend.remove_server(&removal)).await;
+        let error = soon("a refusal", backend.change_membership(&removal)).await;
         let error = error.unwrap_err();
         assert_eq!(*error.kind(), refusal);
         assert_eq!(error.outcome(), Outcome::NotApplied);
         assert_eq!(cluster.view(1).await.version, before.version);
     }
-    backend.remove_server(&to_remove("2")).await.unwrap();
+    backend.change_membership(&to_remove("2")).await.unwrap();
     assert_eq!(ids(&cluster.view(1).await), [1]);
     cluster.close().await;
 }
@@ -142,7 +142,7 @@ async fn extreme_timeouts_are_accepted() {
     let victim = cluster.followers().await[0];
     let mut removal = cluster.removal(leader, victim).await;
     removal.timeout = std::time::Duration::ZERO;
-    let answer = cluster.backend(leader).remove_server(&removal).await;
+    let answer = cluster.backend(leader).change_membership(&removal).await;
     assert_eq!(answer.unwrap_err().outcome(), Outcome::NotApplied);
     let backend = cluster.backend(leader);
     backend
@@ -150,7 +150,7 @@ async fn extreme_timeouts_are_accepted() {
         .await
         .unwrap();
     removal.timeout = std::time::Duration::MAX;
-    soon("a removal", backend.remove_server(&removal))
+    soon("a removal", backend.change_membership(&removal))
         .await
         .unwrap();
     cluster.close().await;
@@ -179,13 +179,13 @@ async fn without_a_noop_only_learners_are_removed() {
     let leader = cluster.leader().await;
     let backend = OpenraftBackend::new(cluster.raft(leader).clone(), describe);
     let before = cluster.view(leader).await;
-    let voter = Removal::new(name(cluster.followers().await[0]), &before, TIMEOUT);
-    let error = backend.remove_server(&voter).await.unwrap_err();
+    let voter = Change::remove(name(cluster.followers().await[0]), &before, TIMEOUT);
+    let error = backend.change_membership(&voter).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }));
     assert_eq!(error.outcome(), Outcome::NotApplied);
     assert_eq!(cluster.view(leader).await.version, before.version);
-    let learner = Removal::new("4", &before, TIMEOUT);
-    backend.remove_server(&learner).await.unwrap();
+    let learner = Change::remove("4", &before, TIMEOUT);
+    backend.change_membership(&learner).await.unwrap();
     assert_eq!(ids(&cluster.view(leader).await), [1, 2, 3]);
     cluster.close().await;
 }
@@ -201,8 +201,8 @@ async fn id_that_two_nodes_share_is_refused() {
     let backend =
         OpenraftBackend::new(cluster.raft(leader).clone(), twins).with_noop(|| Request::Noop);
     let view = backend.view().await.unwrap();
-    let removal = Removal::new("twin", &view, TIMEOUT).with_proof(Proof::Majority);
-    let error = backend.remove_server(&removal).await.unwrap_err();
+    let removal = Change::remove("twin", &view, TIMEOUT).with_proof(Proof::Majority);
+    let error = backend.change_membership(&removal).await.unwrap_err();
     let ErrorKind::InvalidRequest { reason } = error.kind() else {
         panic!("{error:?}");
     };

@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cluster_operator::raft::{
-    Leadership, RaftMember, RaftView, Removal, Replacement, ServerStatus,
-};
+use cluster_operator::raft::{Change, Leadership, RaftMember, RaftView, ServerStatus};
 use cluster_operator::{OperatorError, Outcome, RaftBackend, ServerId};
 use cluster_operator_openraft::{Contacts, OpenraftAutopilot, OpenraftBackend};
 use openraft::raft::AppendEntriesRequest;
@@ -220,7 +218,7 @@ impl Cluster {
     /// Removes a server as the leader sees the cluster now.
     pub(crate) async fn remove(&self, at: NodeId, id: NodeId) -> Result<(), OperatorError> {
         let removal = self.removal(at, id).await;
-        self.backend(at).remove_server(&removal).await
+        self.backend(at).change_membership(&removal).await
     }
 
     /// Replaces a voter as the leader sees the cluster now.
@@ -231,13 +229,13 @@ impl Cluster {
         new: NodeId,
     ) -> Result<(), OperatorError> {
         let view = self.view(at).await;
-        let replacement = Replacement::new(name(old), name(new), &view, TIMEOUT);
-        self.backend(at).replace_server(&replacement).await
+        let replacement = Change::replace(name(old), name(new), &view, TIMEOUT);
+        self.backend(at).change_membership(&replacement).await
     }
 
     /// The removal of a server, decided on what this one sees now.
-    pub(crate) async fn removal(&self, at: NodeId, id: NodeId) -> Removal {
-        Removal::new(name(id), &self.view(at).await, TIMEOUT)
+    pub(crate) async fn removal(&self, at: NodeId, id: NodeId) -> Change {
+        Change::remove(name(id), &self.view(at).await, TIMEOUT)
     }
 
     /// Transfers leadership from this server.

@@ -316,10 +316,10 @@ async fn removal_and_transfer_take_turns() {
             if transfer_first {
                 tokio::join!(
                     cluster.transfer(leader, target),
-                    backend.remove_server(&removal)
+                    backend.change_membership(&removal)
                 )
             } else {
-                let remove = backend.remove_server(&removal);
+                let remove = backend.change_membership(&removal);
                 let (removed, transferred) = tokio::join!(remove, cluster.transfer(leader, target));
                 (transferred, removed)
             }

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use cluster_operator::raft::{Leadership, PendingChange, RaftView, Removal, Replacement};
+use cluster_operator::raft::{Change, Leadership, PendingChange, RaftView};
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerAddress, ServerId};
 use cluster_operator_raft_rs::{Node, NodeConfig, RaftRsBackend, Transport};
 use raft::eraftpb::{
@@ -253,19 +253,23 @@ impl Server {
     }
 
     /// The removal of a server, as this one sees the cluster.
-    pub(crate) async fn removal(&self, server: u64) -> Removal {
-        Removal::new(server.to_string(), &self.view().await, TIMEOUT)
+    pub(crate) async fn removal(&self, server: u64) -> Change {
+        Change::remove(server.to_string(), &self.view().await, TIMEOUT)
     }
 
     pub(crate) async fn remove(&self, server: u64) -> Result<(), OperatorError> {
         let removal = self.removal(server).await;
-        soon("a removal", self.backend.remove_server(&removal)).await
+        soon("a removal", self.backend.change_membership(&removal)).await
     }
 
     pub(crate) async fn replace(&self, old: u64, new: u64) -> Result<(), OperatorError> {
         let (old, new) = (old.to_string(), new.to_string());
-        let replacement = Replacement::new(old, new, &self.view().await, TIMEOUT);
-        soon("a replacement", self.backend.replace_server(&replacement)).await
+        let replacement = Change::replace(old, new, &self.view().await, TIMEOUT);
+        soon(
+            "a replacement",
+            self.backend.change_membership(&replacement),
+        )
+        .await
     }
 
     pub(crate) async fn hand_lead_to(&self, server: &str) -> Result<(), OperatorError> {

@@ -145,8 +145,8 @@ async fn two_removals_at_once_are_done_one_at_a_time() {
         leader.removal(others[1].id).await,
     ];
     let answers: (Result<(), OperatorError>, Result<(), OperatorError>) = tokio::join!(
-        leader.backend.remove_server(&one),
-        leader.backend.remove_server(&other),
+        leader.backend.change_membership(&one),
+        leader.backend.change_membership(&other),
     );
     let (done, refused) = match answers {
         (Ok(()), refused) => (&others[0], refused),
@@ -174,17 +174,20 @@ async fn margin_asks_for_one_voter_more() {
     cluster.stop(others[0].id).await;
     let removal = leader.removal(others[1].id).await;
     let with_margin = removal.clone().with_proof(Proof::Margin);
-    not_applied(leader.backend.remove_server(&with_margin).await, |kind| {
-        matches!(
-            kind,
-            ErrorKind::QuorumUnproven {
-                confirmed: 3,
-                needed: 4,
-                ..
-            }
-        )
-    });
-    leader.backend.remove_server(&removal).await.unwrap();
+    not_applied(
+        leader.backend.change_membership(&with_margin).await,
+        |kind| {
+            matches!(
+                kind,
+                ErrorKind::QuorumUnproven {
+                    confirmed: 3,
+                    needed: 4,
+                    ..
+                }
+            )
+        },
+    );
+    leader.backend.change_membership(&removal).await.unwrap();
     cluster.close().await;
 }
 
@@ -214,7 +217,7 @@ async fn removal_beside_an_uncommitted_change_is_refused() {
     let at = leader.node.change(removal_of(others[0].id)).await.unwrap();
     assert_eq!(leader.view().await.change, Some(PendingChange::Uncommitted));
     for _ in 0..2 {
-        not_applied(leader.backend.remove_server(&removal).await, |kind| {
+        not_applied(leader.backend.change_membership(&removal).await, |kind| {
             *kind == ErrorKind::ChangeInProgress
         });
         let another = leader.node.change(removal_of(others[1].id)).await;
@@ -236,7 +239,7 @@ async fn unfinished_removal_is_finished_first() {
     let leader = cluster.leader().await;
     assert_eq!(leader.view().await.change, Some(PendingChange::Joint));
     let removal = leader.removal(others[1].id).await;
-    not_applied(leader.backend.remove_server(&removal).await, |kind| {
+    not_applied(leader.backend.change_membership(&removal).await, |kind| {
         matches!(kind, ErrorKind::Conflict { expected, actual }
             if *expected == removal.version && actual.index > expected.index)
     });
@@ -397,7 +400,7 @@ async fn removal_counts_although_the_server_is_added_again() {
         }
         cluster.set_latency(Duration::from_millis(2));
         let removal = leader.removal(victim).await;
-        let mut answer = pin!(leader.backend.remove_server(&removal));
+        let mut answer = pin!(leader.backend.change_membership(&removal));
         while leader.view().await.change != Some(PendingChange::Uncommitted) {
             begin(&mut answer, 1).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -431,7 +434,7 @@ async fn timeouts_without_end_are_accepted() {
     let leader = cluster.leader().await;
     let mut removal = leader.removal(others[1].id).await;
     removal.timeout = Duration::MAX;
-    let answer = leader.backend.remove_server(&removal);
+    let answer = leader.backend.change_membership(&removal);
     soon("a removal", answer).await.unwrap();
     cluster.close().await;
 }
