@@ -265,6 +265,7 @@ impl Plan {
         let (old, new) = match &asked.kind {
             ChangeKind::Remove { id } => (Some(id), None),
             ChangeKind::Replace { id, with } => (Some(id), Some(with)),
+            ChangeKind::Promote { id } => (None, Some(id)),
             _ => return Err(asked.unsupported()),
         };
         let find = |id: Option<&ServerId>| id.map(|id| find(state, id)).transpose();

@@ -213,24 +213,24 @@ impl Cluster {
             leader.node.change(removal_of(server)).await.unwrap();
             return;
         }
-        let mut change = removal_of(server);
-        // Without the automatic leave.
-        change.set_transition(ConfChangeTransition::Explicit);
-        leader.node.change(change).await.unwrap();
-        let mut state = leader.node.state();
-        let joint = state.wait_for(|state| state.change == Some(PendingChange::Joint));
-        soon("the joint configuration", joint).await.unwrap();
+        leader.enter_joint(removal_of(server)).await;
     }
 }
 
 /// The change that removes a server in one step.
 pub(crate) fn removal_of(server: u64) -> ConfChangeV2 {
+    change_of(&[(server, ConfChangeType::RemoveNode)])
+}
+
+pub(crate) fn change_of(changes: &[(u64, ConfChangeType)]) -> ConfChangeV2 {
     let mut change = ConfChangeV2::default();
-    change.mut_changes().push(ConfChangeSingle {
-        node_id: server,
-        change_type: ConfChangeType::RemoveNode,
-        ..ConfChangeSingle::default()
-    });
+    for &(node_id, change_type) in changes {
+        change.mut_changes().push(ConfChangeSingle {
+            node_id,
+            change_type,
+            ..ConfChangeSingle::default()
+        });
+    }
     change
 }
 
@@ -265,11 +265,22 @@ impl Server {
     pub(crate) async fn replace(&self, old: u64, new: u64) -> Result<(), OperatorError> {
         let (old, new) = (old.to_string(), new.to_string());
         let replacement = Change::replace(old, new, &self.view().await, TIMEOUT);
-        soon(
-            "a replacement",
-            self.backend.change_membership(&replacement),
-        )
-        .await
+        let replaced = self.backend.change_membership(&replacement);
+        soon("a replacement", replaced).await
+    }
+
+    pub(crate) async fn promote(&self, server: u64) -> Result<(), OperatorError> {
+        let promotion = Change::promote(server.to_string(), &self.view().await, TIMEOUT);
+        soon("a promotion", self.backend.change_membership(&promotion)).await
+    }
+
+    /// Begins a change with a joint configuration that no node leaves by itself.
+    pub(crate) async fn enter_joint(&self, mut change: ConfChangeV2) {
+        change.set_transition(ConfChangeTransition::Explicit);
+        self.node.change(change).await.unwrap();
+        let mut state = self.node.state();
+        let joint = state.wait_for(|state| state.change == Some(PendingChange::Joint));
+        soon("the joint configuration", joint).await.unwrap();
     }
 
     pub(crate) async fn hand_lead_to(&self, server: &str) -> Result<(), OperatorError> {

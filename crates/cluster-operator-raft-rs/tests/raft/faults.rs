@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use cluster_operator::raft::{Leadership, PendingChange, Proof};
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend};
-use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+use raft::eraftpb::ConfChangeType;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, Server, TIMEOUT, not_applied, removal_of, soon};
+use crate::cluster::{
+    Cluster, Server, TIMEOUT, change_of, eventually, not_applied, removal_of, soon,
+};
 
 fn unproven(kind: &ErrorKind) -> bool {
     matches!(kind, ErrorKind::QuorumUnproven { .. })
@@ -408,12 +410,7 @@ async fn removal_counts_although_the_server_is_added_again() {
         // The call sees only the result.
         let left = ids(&cluster.others(cluster.server(victim)));
         leader.sees_voters(&left).await;
-        let mut addition = ConfChangeV2::default();
-        addition.mut_changes().push(ConfChangeSingle {
-            node_id: victim,
-            change_type: ConfChangeType::AddNode,
-            ..ConfChangeSingle::default()
-        });
+        let addition = change_of(&[(victim, ConfChangeType::AddNode)]);
         leader.node.change(addition).await.unwrap();
         leader.sees_voters(&[1, 2, 3]).await;
         soon("the removal", answer).await.unwrap();
@@ -506,23 +503,86 @@ async fn replacement_survives_any_death() {
     }
 }
 
-/// A joint configuration in which the fourth server has taken a follower's place, and that
+/// Kills a server at each moment of a promotion. Whichever dies, the others take writes.
+#[tokio::test(start_paused = true)]
+async fn promotion_survives_any_death() {
+    for (moment, dies) in (0..30).flat_map(|moment| (0..4).map(move |dies| (moment, dies))) {
+        let cluster = Cluster::start(3, 1);
+        cluster.set_latency(Duration::from_millis(2));
+        let leader = cluster.leader().await;
+        let others = cluster.others(&leader);
+        let dies = [&leader, &others[0], &others[1], &others[2]][dies];
+        let death = async {
+            tokio::time::sleep(Duration::from_millis(moment)).await;
+            cluster.stop(dies.id).await;
+        };
+        let (answer, ()) = tokio::join!(leader.promote(4), death);
+        let last = cluster.write_among(&cluster.others(dies)).await;
+        let votes = last.voters().await.contains(&4);
+        let at = format!("{moment} ms, {} dies, {answer:?}", dies.id);
+        match answer {
+            Ok(()) => assert!(votes, "{at}"),
+            Err(error) if error.outcome() == Outcome::NotApplied => assert!(!votes, "{at}"),
+            Err(_) => assert_eq!(dies.id, leader.id, "{at}"),
+        }
+        cluster.close().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn promoted_learner_needs_the_whole_log() {
+    let cluster = Cluster::start(3, 1);
+    let leader = cluster.leader().await;
+    cluster.cut(4);
+    let before = leader.view().await.version;
+    not_applied(
+        leader.promote(4).await,
+        |kind| matches!(kind, ErrorKind::NotCaughtUp { id, .. } if *id == "4"),
+    );
+    assert_eq!(leader.view().await.version, before);
+    cluster.reconnect(4);
+    eventually("the learner is promoted", || async {
+        leader.promote(4).await.ok()
+    })
+    .await;
+    // At once, and by its vote the cluster survives a death.
+    assert_eq!(leader.voters().await, [1, 2, 3, 4]);
+    let dies = cluster.others(&leader).remove(0);
+    cluster.stop(dies.id).await;
+    cluster.write_among(&cluster.others(&dies)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn promotion_ends_its_own_joint_configuration() {
+    let cluster = Cluster::start(3, 2);
+    let leader = cluster.leader().await;
+    let promotion = change_of(&[(4, ConfChangeType::AddNode)]);
+    leader.enter_joint(promotion).await;
+    leader.promote(4).await.unwrap();
+    assert_eq!(leader.voters().await, [1, 2, 3, 4]);
+    assert_eq!(leader.view().await.change, None);
+    let promotion = change_of(&[(5, ConfChangeType::AddNode)]);
+    leader.enter_joint(promotion).await;
+    // The joint configuration of another server's promotion.
+    let (answer, after) = (leader.remove(4).await, leader.view().await);
+    not_applied(
+        answer,
+        |kind| matches!(kind, ErrorKind::Conflict { actual, .. } if *actual == after.version),
+    );
+    assert_eq!(leader.voters().await, [1, 2, 3, 4, 5]);
+    cluster.close().await;
+}
+
+/// A joint configuration in which the fifth server has taken a follower's place, and that
 /// nobody leaves.
 async fn half_replaced() -> (Cluster, Server, Server) {
     let cluster = Cluster::start(4, 1);
     let leader = cluster.leader().await;
     let old = cluster.others(&leader).remove(0);
-    let mut change = removal_of(old.id);
-    change.mut_changes().push(ConfChangeSingle {
-        node_id: 5,
-        change_type: ConfChangeType::AddNode,
-        ..ConfChangeSingle::default()
-    });
-    change.set_transition(ConfChangeTransition::Explicit);
-    leader.node.change(change).await.unwrap();
-    let mut state = leader.node.state();
-    let joint = state.wait_for(|state| state.change == Some(PendingChange::Joint));
-    soon("the joint configuration", joint).await.unwrap();
+    let add = (5, ConfChangeType::AddNode);
+    let change = change_of(&[(old.id, ConfChangeType::RemoveNode), add]);
+    leader.enter_joint(change).await;
     (cluster, leader, old)
 }
 
