@@ -8,20 +8,21 @@
 //! it cannot do is skipped, and shown as skipped.
 
 mod cluster;
+mod steps;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cluster_operator::error::{ErrorKind, Outcome};
 use cluster_operator::raft::{
-    Change, ChangeKind, ConfigVersion, LeaderHint, Leadership, PendingChange, Proof, RaftMember,
-    RaftView,
+    Change, ChangeKind, LeaderHint, Leadership, PendingChange, Proof, RaftView,
 };
 use futures_util::future::join_all;
 
 use self::cluster::{Answer, Cluster, does_not_lead, not_applied, ready, shows};
+use self::steps::is_unknown;
 use crate::check::suite;
-use crate::fixture::{NotSupported, Stop, Verdict, ensure, exactly, same};
+use crate::fixture::{Verdict, ensure, exactly, same};
 
 pub use self::cluster::{Member, RaftFixture, Servers};
 
@@ -152,7 +153,7 @@ suite! {
             };
             ensure(holds, format_args!("Unknown or an error from {}", stopped.id), view)?;
         }
-        stays_alone(raft, &follower).await
+        raft.stays_alone(&follower).await
     }
 
     /// A leader that reaches no majority stops leading in its own view, and refuses a
@@ -164,7 +165,7 @@ suite! {
         for follower in raft.others(&leader) {
             raft.stop(&follower).await?;
         }
-        stays_alone(raft, &leader).await
+        raft.stays_alone(&leader).await
     }
 
     /// A leader that is cut off confirms no view from then on, even while it does not know:
@@ -184,7 +185,7 @@ suite! {
             does_not_lead(kind) || matches!(kind, ErrorKind::DeadlineExceeded { .. })
         })?;
         raft.leader_among(&raft.others(&leader)).await?;
-        stays_alone(raft, &leader).await
+        raft.stays_alone(&leader).await
     }
 
     // Step 1 of a removal: term, version, and other changes.
@@ -210,7 +211,7 @@ suite! {
     async fn other_term_or_version_is_refused(raft: Cluster<'_>) -> Verdict {
         let (leader, [one, other]) = raft.led().await?;
         let removal = raft.removal(&leader, &one).await?;
-        outdated_is_refused(raft, &leader, &removal).await?;
+        raft.outdated_is_refused(&leader, &removal).await?;
         raft.remove(&leader, &other).await?;
         let (expected, actual) = (removal.version, raft.view(&leader).await?.version);
         raft.refused(&leader, &removal, &ErrorKind::Conflict { expected, actual }).await
@@ -263,7 +264,7 @@ suite! {
         let (leader, [one, other]) = raft.led().await?;
         raft.leave_unfinished(&one, PendingChange::Joint, &leader).await?;
         let removal = raft.removal(&leader, &other).await?;
-        ends_joint_configuration(raft, &leader, &one, removal).await
+        raft.ends_joint_configuration(&leader, &one, removal).await
     }
 
     // Step 2: the proof.
@@ -381,7 +382,7 @@ suite! {
         raft.lose_at_change(&lost).await?;
         raft.ask(&leader, &removal).await?.ok();
         raft.reconnect(&lost).await?;
-        removed_in_the_end(raft, &victim, &raft.others(&victim)).await
+        raft.made_in_the_end(&removal.kind, &raft.others(&victim)).await
     }
 
     /// A leader that is lost with the entry of a removal, before another server has it,
@@ -392,7 +393,7 @@ suite! {
     async fn leader_lost_during_a_removal_claims_nothing(raft: Cluster<'_>) -> Verdict {
         let (leader, [victim]) = raft.led().await?;
         let removal = raft.removal(&leader, &victim).await?;
-        lost_with_its_leader(raft, &leader, &removal).await
+        raft.lost_with_its_leader(&leader, &removal).await
     }
 
     /// After a removal the cluster survives the death of another voter.
@@ -438,15 +439,8 @@ suite! {
     async fn removal_has_happened_when_it_returns(raft: Cluster<'_>) -> Verdict {
         let leader = raft.leader().await?;
         for victim in raft.others(&leader) {
-            let before = raft.view(&leader).await?;
-            raft.remove(&leader, &victim).await?;
-            let after = raft.view(&leader).await?;
-            same("the servers", &without(&before, &victim), &after.membership.servers)?;
-            let expected = format!("a version after {}", before.version);
-            ensure(after.version > before.version, expected, after.version)?;
-            let confirmed = leader.backend.confirmed_view(raft.timeout()).await;
-            let seen = confirmed.map(|view| view.membership);
-            same("the confirmed membership", &Ok(after.membership), &seen)?;
+            let removal = raft.removal(&leader, &victim).await?;
+            raft.has_happened(&leader, &removal).await?;
         }
         Ok(())
     }
@@ -458,14 +452,8 @@ suite! {
     async fn followers_see_a_removal(raft: Cluster<'_>) -> Verdict {
         let (leader, [victim]) = raft.led().await?;
         raft.remove(&leader, &victim).await?;
-        let latest = raft.view(&leader).await?;
-        for follower in raft.without(&[&leader, &victim]) {
-            let expected = format!("version {}", latest.version);
-            let is_latest = |view: &RaftView| view.version == latest.version;
-            let view = raft.sees(&follower, &expected, is_latest).await?;
-            same("the servers", &latest.membership, &view.membership)?;
-        }
-        Ok(())
+        let followers = raft.without(&[&leader, &victim]);
+        raft.followers_see(&leader, &followers.iter().collect::<Vec<_>>()).await
     }
 
     /// The leader is removed like any voter while others remain. One of those leads then,
@@ -476,7 +464,7 @@ suite! {
     async fn removed_leader_stops_leading(raft: Cluster<'_>) -> Verdict {
         let old = raft.leader().await?;
         let removal = raft.removal(&old, &old).await?;
-        let new = steps_down(raft, &old, &removal).await?;
+        let new = raft.steps_down(&old, &removal).await?;
         let before = raft.view(&new).await?;
         let victim = raft.without(&[&old, &new]).remove(0);
         let removal = raft.removal(&new, &victim).await?;
@@ -523,15 +511,9 @@ suite! {
         let mut stayers = raft.members();
         for (polls, victim) in [0, 1, 2, 4, 8].into_iter().zip(raft.others(&leader)) {
             stayers.retain(|member| member.id != victim.id);
-            let before = raft.view(&leader).await?;
-            let removal = Change::remove(victim.id.clone(), &before, raft.timeout());
-            raft.step(format!("remove {}, and drop it after {polls} polls", victim.id));
-            raft.dropped(polls, leader.backend.change_membership(&removal)).await;
-            let now = raft.view(&leader).await?.membership.servers.clone();
-            let less = without(&before, &victim);
-            let whole = now == before.membership.servers || now == less;
-            ensure(whole, format_args!("{less:?}, with {} or without", victim.id), now)?;
-            removed_in_the_end(raft, &victim, &stayers).await?;
+            let id = victim.id.clone();
+            let kind = ChangeKind::Remove { id };
+            raft.happens_whole_or_not_at_all(&leader, polls, kind, &stayers).await?;
         }
         Ok(())
     }
@@ -546,27 +528,9 @@ suite! {
     #[needs(WITH_NONVOTER)]
     async fn replacement_has_happened_when_it_returns(raft: Cluster<'_>) -> Verdict {
         let (leader, [old, dead, new]) = raft.led().await?;
-        let before = raft.view(&leader).await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
-        raft.make(&leader, &replacement).await?;
-        let after = raft.view(&leader).await?;
-        let rest = |view: &RaftView| {
-            let servers = view.membership.servers.iter();
-            let rest = servers.filter(|server| server.id != old.id && server.id != new.id);
-            rest.cloned().collect::<Vec<_>>()
-        };
-        same("the other servers", &rest(&before), &rest(&after))?;
-        same("servers", &(before.membership.servers.len() - 1), &after.membership.servers.len())?;
-        let expected = format!("a version after {}", before.version);
-        ensure(after.version > before.version, expected, after.version)?;
-        same("the change", &None, &after.change)?;
-        let confirmed = leader.backend.confirmed_view(raft.timeout()).await;
-        let seen = confirmed.map(|view| view.membership);
-        same("the confirmed membership", &Ok(after.membership.clone()), &seen)?;
-        for follower in [&dead, &new] {
-            let expected = format!("version {}", after.version);
-            raft.sees(follower, &expected, |view| view.version == after.version).await?;
-        }
+        raft.has_happened(&leader, &replacement).await?;
+        raft.followers_see(&leader, &[&dead, &new]).await?;
         raft.stop(&dead).await?;
         raft.take_writes(&[leader, new]).await?;
         Ok(())
@@ -579,7 +543,7 @@ suite! {
     async fn replaced_leader_stops_leading(raft: Cluster<'_>) -> Verdict {
         let (old, [_, _, new]) = raft.led().await?;
         let replacement = raft.replacement(&old, &old, &new).await?;
-        steps_down(raft, &old, &replacement).await?;
+        raft.steps_down(&old, &replacement).await?;
         Ok(())
     }
 
@@ -602,8 +566,7 @@ suite! {
         let view = raft.view(&leader).await?;
         for (old, new) in [("nobody", nonvoter.id.as_str()), (voter.id.as_str(), "nobody")] {
             let replacement = Change::replace(old, new, &view, raft.timeout());
-            let is_it = |kind: &ErrorKind| matches!(kind, ErrorKind::UnknownServer(_));
-            raft.refused_as(&leader, &leader, &replacement, "UnknownServer", is_it).await?;
+            raft.refused_as_unknown(&leader, &replacement).await?;
         }
         Ok(())
     }
@@ -616,7 +579,7 @@ suite! {
     async fn outdated_replacement_is_refused(raft: Cluster<'_>) -> Verdict {
         let (leader, [old, follower, new]) = raft.led().await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
-        outdated_is_refused(raft, &leader, &replacement).await?;
+        raft.outdated_is_refused(&leader, &replacement).await?;
         raft.refused_without_lead(&follower, &leader, &replacement).await
     }
 
@@ -639,7 +602,7 @@ suite! {
         let (leader, [one, other, _, _, new]) = raft.led().await?;
         raft.leave_unfinished(&one, PendingChange::Joint, &leader).await?;
         let replacement = raft.replacement(&leader, &other, &new).await?;
-        ends_joint_configuration(raft, &leader, &one, replacement).await
+        raft.ends_joint_configuration(&leader, &one, replacement).await
     }
 
     /// Right after the death of another voter, a replacement succeeds where a removal is
@@ -679,7 +642,7 @@ suite! {
         let (leader, [old, _, new]) = raft.led().await?;
         raft.stop(&new).await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
-        refused_as_behind(raft, &leader, &new, &replacement).await?;
+        raft.refused_as_behind(&leader, &new, &replacement).await?;
         raft.take_writes(&raft.others(&new)).await?;
         Ok(())
     }
@@ -718,7 +681,7 @@ suite! {
     async fn leader_lost_during_a_replacement_claims_nothing(raft: Cluster<'_>) -> Verdict {
         let (leader, [old, _, new]) = raft.led().await?;
         let replacement = raft.replacement(&leader, &old, &new).await?;
-        lost_with_its_leader(raft, &leader, &replacement).await
+        raft.lost_with_its_leader(&leader, &replacement).await
     }
 
     /// A replacement whose future is dropped, at any point, leaves the old voters or the
@@ -727,41 +690,156 @@ suite! {
     #[needs(Servers { voters: 3, nonvoters: 5 })]
     async fn dropped_replacement_happens_whole_or_not_at_all(raft: Cluster<'_>) -> Verdict {
         let leader = raft.leader().await?;
-        let members = raft.members();
-        let (voters, nonvoters) = members.split_at(3);
-        let old = voters.iter().filter(|voter| voter.id != leader.id);
-        let [mut old, _] = exactly("followers with a vote", old.cloned())?;
+        let mut stayers = raft.members();
+        let nonvoters = stayers.split_off(3);
+        let followers = stayers.iter().filter(|voter| voter.id != leader.id);
+        let [mut old] = exactly("follower with a vote", followers.take(1).cloned())?;
+        stayers.extend_from_slice(&nonvoters);
         for (polls, new) in [0, 1, 2, 4, 8].into_iter().zip(nonvoters) {
-            let before = raft.view(&leader).await?;
-            let timeout = raft.timeout();
+            stayers.retain(|member| member.id != old.id);
             let (id, with) = (old.id.clone(), new.id.clone());
-            let replacement = Change::replace(id.clone(), with.clone(), &before, timeout);
-            if polls == 0 {
-                // Skips the check if it is not supported.
-                let mut outdated = replacement.clone();
-                outdated.term += 1;
-                let answer = raft.ask(&leader, &outdated).await?;
-                ensure(answer.is_err(), "an error", answer)?;
-            }
-            raft.step(format!("replace {id} with {with}, and drop it after {polls} polls"));
-            raft.dropped(polls, leader.backend.change_membership(&replacement)).await;
-            let expected = format!("{with} in the place of {id}, or not");
-            raft.until(&expected, || async {
-                let view = leader.backend.view().await;
-                let view = view.map_err(|error| format!("{error:?}"))?;
-                let votes = |id| view.membership.get(id).is_some_and(RaftMember::is_voter);
-                match view.change {
-                    None if votes(&id) == votes(&with) => return Err(format!("{view:?}")),
-                    None if votes(&with) => return Ok(()),
-                    _ => {}
-                }
-                let again = Change::replace(id.clone(), with.clone(), &view, timeout);
-                let again = leader.backend.change_membership(&again).await;
-                again.map_err(|error| format!("{error:?}"))
-            })
-            .await?;
-            shows(&raft.view(&leader).await?, &replacement.kind)?;
-            old = new.clone();
+            let kind = ChangeKind::Replace { id, with };
+            raft.happens_whole_or_not_at_all(&leader, polls, kind, &stayers).await?;
+            old = new;
+        }
+        Ok(())
+    }
+
+    // Promotions.
+
+    /// When a promotion returns, the leader's next view shows it, confirmed or not: the
+    /// server votes, the others are as before, and the version is greater. In time all
+    /// servers show it. The cluster then survives the death of a voter that it could not do
+    /// without before, by the vote of the new one.
+    #[source("Raft, section 4.2.1 of the thesis; the contract of `RaftBackend`, promotion")]
+    #[needs(Servers { voters: 2, nonvoters: 1 })]
+    async fn promotion_has_happened_when_it_returns(raft: Cluster<'_>) -> Verdict {
+        let (leader, [dead, new]) = raft.led().await?;
+        let promotion = raft.promotion(&leader, &new).await?;
+        raft.has_happened(&leader, &promotion).await?;
+        raft.followers_see(&leader, &[&dead, &new]).await?;
+        raft.stop(&dead).await?;
+        raft.take_writes(&[leader, new]).await?;
+        Ok(())
+    }
+
+    /// Only a server of the configuration that has no vote is promoted: `AlreadyVoter` or
+    /// `UnknownServer`. Nothing changes.
+    #[source("the contract of `RaftBackend`, promotion, step 1")]
+    #[needs(WITH_NONVOTER)]
+    async fn only_nonvoter_is_promoted(raft: Cluster<'_>) -> Verdict {
+        let (leader, [voter]) = raft.led().await?;
+        for of in [&leader, &voter] {
+            let promotion = raft.promotion(&leader, of).await?;
+            let kind = ErrorKind::AlreadyVoter { id: of.id.clone() };
+            raft.refused(&leader, &promotion, &kind).await?;
+        }
+        let nobody = Change::promote("nobody", &raft.view(&leader).await?, raft.timeout());
+        raft.refused_as_unknown(&leader, &nobody).await
+    }
+
+    /// A promotion that was decided on in another term or version is `TermChanged` or
+    /// `Conflict`, and one at a server that does not lead is `NotLeader` or `NoLeader`.
+    /// Nothing changes.
+    #[source("the contract of `RaftBackend`, step 1")]
+    #[needs(WITH_NONVOTER)]
+    async fn outdated_promotion_is_refused(raft: Cluster<'_>) -> Verdict {
+        let (leader, [follower, _, new]) = raft.led().await?;
+        let promotion = raft.promotion(&leader, &new).await?;
+        raft.outdated_is_refused(&leader, &promotion).await?;
+        raft.refused_without_lead(&follower, &leader, &promotion).await
+    }
+
+    /// While another change is uncommitted, a promotion is `ChangeInProgress`: not applied.
+    #[source("Raft, section 4.1 of the thesis: one change at a time")]
+    #[needs(WITH_NONVOTER)]
+    async fn promotion_during_another_change_is_refused(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, _, new]) = raft.led().await?;
+        raft.leave_unfinished(&one, PendingChange::Uncommitted, &leader).await?;
+        let promotion = raft.promotion(&leader, &new).await?;
+        raft.refused(&leader, &promotion, &ErrorKind::ChangeInProgress).await
+    }
+
+    /// A promotion finishes a joint configuration that nobody finishes, and is a `Conflict`
+    /// with the version that this leads to.
+    #[source("the contract of `RaftBackend`, step 1; openraft leaves them so")]
+    #[needs(Servers { voters: 5, nonvoters: 1 })]
+    async fn promotion_ends_another_joint_configuration(raft: Cluster<'_>) -> Verdict {
+        let (leader, [one, _, _, _, new]) = raft.led().await?;
+        raft.leave_unfinished(&one, PendingChange::Joint, &leader).await?;
+        let promotion = raft.promotion(&leader, &new).await?;
+        raft.ends_joint_configuration(&leader, &one, promotion).await
+    }
+
+    /// The proof is made on the voters after the change. With one of three voters dead, the
+    /// promotion of a live server has a majority and not the margin. That of a dead one has
+    /// no majority, although the voters before it have one: `QuorumUnproven`, and nothing
+    /// is appended.
+    #[source("the contract of `RaftBackend`, promotion, step 2; etcd#10537")]
+    #[needs(Servers { voters: 3, nonvoters: 2 })]
+    async fn promotion_is_proven_by_the_new_voters(raft: Cluster<'_>) -> Verdict {
+        let (leader, [dead, voter, live, other]) = raft.led().await?;
+        raft.stop(&dead).await?;
+        let promotion = raft.promotion(&leader, &live).await?;
+        let margin = promotion.clone().with_proof(Proof::Margin);
+        raft.unproven(&leader, &margin).await?;
+        raft.stop(&other).await?;
+        raft.unproven(&leader, &raft.promotion(&leader, &other).await?).await?;
+        raft.make(&leader, &promotion).await?;
+        raft.take_writes(&[leader, voter, live]).await?;
+        Ok(())
+    }
+
+    /// A server that does not confirm the proof's entry, and so the whole log, is not
+    /// promoted: `NotCaughtUp`, and nothing is appended. Once it has caught up, it is.
+    #[source("Raft, section 4.2.1 of the thesis: catching up new servers")]
+    #[needs(WITH_NONVOTER)]
+    async fn server_without_the_whole_log_is_not_promoted(raft: Cluster<'_>) -> Verdict {
+        let (leader, [_, _, new]) = raft.led().await?;
+        raft.isolate(&new).await?;
+        let promotion = raft.promotion(&leader, &new).await?;
+        raft.refused_as_behind(&leader, &new, &promotion).await?;
+        raft.reconnect(&new).await?;
+        raft.made_in_the_end(&promotion.kind, &raft.members()).await
+    }
+
+    /// `Ok` waits until a majority of the new voters holds the final entry; otherwise the
+    /// failure is `Unknown`. A single voter is a majority of the old ones, and half of the
+    /// new ones. Once the new voter is back, the cluster takes writes.
+    #[source("the contract of `RaftBackend`, promotion, step 4; tikv/pd#11236")]
+    #[needs(Servers { voters: 1, nonvoters: 1 })]
+    async fn old_majority_is_no_promotion(raft: Cluster<'_>) -> Verdict {
+        let (leader, [new]) = raft.led().await?;
+        let promotion = raft.promotion(&leader, &new).await?;
+        raft.lose_at_change(&new).await?;
+        let answer = raft.ask(&leader, &promotion).await?;
+        let expected = format!("the outcome Unknown: only {} has the entry", leader.id);
+        ensure(is_unknown(&answer), expected, answer)?;
+        raft.reconnect(&new).await?;
+        raft.made_in_the_end(&promotion.kind, &raft.members()).await
+    }
+
+    /// A leader that is lost with the entry of a promotion, before another server has it,
+    /// answers with the outcome `Unknown`. The others go on with the old configuration.
+    #[source("etcd#1483, redpanda#3446")]
+    #[needs(WITH_NONVOTER)]
+    async fn leader_lost_during_a_promotion_claims_nothing(raft: Cluster<'_>) -> Verdict {
+        let (leader, [_, _, new]) = raft.led().await?;
+        let promotion = raft.promotion(&leader, &new).await?;
+        raft.lost_with_its_leader(&leader, &promotion).await
+    }
+
+    /// A promotion whose future is dropped, at any point, leaves the old or the new
+    /// configuration, and does not block the next change.
+    #[source("the contract of `RaftBackend`, cancel safety")]
+    #[needs(Servers { voters: 3, nonvoters: 5 })]
+    async fn dropped_promotion_happens_whole_or_not_at_all(raft: Cluster<'_>) -> Verdict {
+        let leader = raft.leader().await?;
+        let members = raft.members();
+        for (polls, new) in [0, 1, 2, 4, 8].into_iter().zip(&members[3..]) {
+            let id = new.id.clone();
+            let kind = ChangeKind::Promote { id };
+            raft.happens_whole_or_not_at_all(&leader, polls, kind, &members).await?;
         }
         Ok(())
     }
@@ -777,7 +855,7 @@ suite! {
         for target in raft.others(&first) {
             let old = raft.leader().await?;
             let before = raft.view(&old).await?;
-            let transfer = transfer(raft, &old, &target).await?;
+            let transfer = raft.transfer(&old, &target).await?;
             ensure(transfer.is_ok(), format_args!("the lead for {}", target.id), transfer)?;
             let new = raft.leader().await?;
             same("the leader", &target.id, &new.id)?;
@@ -795,188 +873,9 @@ suite! {
     async fn transfer_to_an_unreachable_server_fails(raft: Cluster<'_>) -> Verdict {
         let (leader, [target]) = raft.led().await?;
         raft.isolate(&target).await?;
-        let transfer = transfer(raft, &leader, &target).await?;
+        let transfer = raft.transfer(&leader, &target).await?;
         ensure(transfer.is_err(), "an error", transfer)?;
         raft.take_writes(&raft.others(&target)).await?;
         Ok(())
-    }
-}
-
-/// Checks that a server which no majority hears any more finds that nobody leads, still
-/// shows the configuration, and refuses a removal.
-async fn stays_alone(raft: Cluster<'_>, member: &Member) -> Verdict {
-    let is_unknown = |view: &RaftView| view.leadership == Leadership::Unknown;
-    let view = raft.sees(member, "no leader", is_unknown).await?;
-    let servers = view.membership.servers.len();
-    same("servers", &raft.members().len(), &servers)?;
-    for victim in raft.members() {
-        let removal = raft.removal(member, &victim).await?;
-        raft.refused_without_lead(member, member, &removal).await?;
-    }
-    Ok(())
-}
-
-/// Makes a change that removes the leader. Another server leads then and takes writes, and
-/// the old leader stops leading in its own view. Returns the new leader.
-async fn steps_down(raft: Cluster<'_>, old: &Member, change: &Change) -> Result<Member, Stop> {
-    raft.make(old, change).await?;
-    let new = raft.take_writes(&raft.others(old)).await?;
-    shows(&raft.view(&new).await?, &change.kind)?;
-    let expected = format!(
-        "{} to stop leading in its own view, or to have none",
-        old.id
-    );
-    raft.until(&expected, || async {
-        match old.backend.view().await {
-            Ok(view) if view.leadership == Leadership::Local => Err(format!("{view:?}")),
-            _ => Ok(()),
-        }
-    })
-    .await?;
-    Ok(new)
-}
-
-/// Checks that a change is refused in another term than the one in which it was decided on,
-/// and in another version.
-async fn outdated_is_refused(raft: Cluster<'_>, leader: &Member, change: &Change) -> Verdict {
-    let actual = change.term;
-    for term in [actual.wrapping_sub(1), actual + 1, 0, u64::MAX] {
-        if term != actual {
-            let mut outdated = change.clone();
-            outdated.term = term;
-            let changed = ErrorKind::TermChanged {
-                expected: term,
-                actual,
-            };
-            raft.refused(leader, &outdated, &changed).await?;
-        }
-    }
-    let actual = change.version;
-    let ConfigVersion { term, index } = actual;
-    for (term, index) in [
-        (term, index.wrapping_sub(1)),
-        (term, index + 1),
-        (term.wrapping_sub(1), index),
-        (term + 1, index),
-        (0, 0),
-        (u64::MAX, u64::MAX),
-    ] {
-        let expected = ConfigVersion { term, index };
-        if expected != actual {
-            let mut outdated = change.clone();
-            outdated.version = expected;
-            let conflict = ErrorKind::Conflict { expected, actual };
-            raft.refused(leader, &outdated, &conflict).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Checks that a change finishes the removal of another server first, which nobody
-/// finishes, and succeeds from the configuration that this leads to.
-async fn ends_joint_configuration(
-    raft: Cluster<'_>,
-    leader: &Member,
-    removed: &Member,
-    mut change: Change,
-) -> Verdict {
-    let answer = raft.ask(leader, &change).await?;
-    let after = raft.view(leader).await?;
-    let (expected, actual) = (change.version, after.version);
-    let conflict = ErrorKind::Conflict { expected, actual };
-    not_applied(&format!("{conflict:?}"), &answer, |kind| *kind == conflict)?;
-    let votes = after
-        .membership
-        .get(&removed.id)
-        .is_some_and(RaftMember::is_voter);
-    ensure(
-        !votes,
-        format_args!("{} without a vote", removed.id),
-        &after,
-    )?;
-    same("the change", &None, &after.change)?;
-    change.version = after.version;
-    raft.make(leader, &change).await
-}
-
-/// Checks that a change is refused because a server does not have the whole log.
-async fn refused_as_behind(
-    raft: Cluster<'_>,
-    leader: &Member,
-    new: &Member,
-    change: &Change,
-) -> Verdict {
-    let expected = format!("NotCaughtUp, {}", new.id);
-    let is_it =
-        |kind: &ErrorKind| matches!(kind, ErrorKind::NotCaughtUp { id, .. } if *id == new.id);
-    raft.refused_as(leader, leader, change, &expected, is_it)
-        .await
-}
-
-/// Checks that a leader that is lost with the entry of a change, before another server has
-/// it, does not say what became of the change. The others go on without it.
-async fn lost_with_its_leader(raft: Cluster<'_>, leader: &Member, change: &Change) -> Verdict {
-    let before = raft.view(leader).await?;
-    raft.lose_at_change(leader).await?;
-    let answer = raft.ask(leader, change).await?;
-    let expected = "an error with the outcome Unknown: only this leader has the entry";
-    ensure(is_unknown(&answer), expected, &answer)?;
-    let next = raft.take_writes(&raft.others(leader)).await?;
-    let after = raft.view(&next).await?;
-    same(
-        "the servers",
-        &before.membership.servers,
-        &after.membership.servers,
-    )
-}
-
-fn is_unknown(answer: &Answer<()>) -> bool {
-    let error = answer.as_ref();
-    error.is_err_and(|error| error.outcome() == Outcome::Unknown)
-}
-
-/// The servers of a view without one.
-fn without(view: &RaftView, one: &Member) -> Vec<RaftMember> {
-    let mut servers = view.membership.servers.clone();
-    servers.retain(|server| server.id != one.id);
-    servers
-}
-
-/// Removes a server, whatever became of an earlier removal of it, at the leader: one of
-/// these servers, or the one that is to be removed.
-async fn removed_in_the_end(raft: Cluster<'_>, victim: &Member, stayers: &[Member]) -> Verdict {
-    let expected = format!("{} to be removed, or to be unknown", victim.id);
-    raft.until(&expected, || async {
-        for member in stayers.iter().chain([victim]) {
-            let view = member.backend.view().await.ok();
-            let Some(view) = view.filter(|view| view.leadership == Leadership::Local) else {
-                continue;
-            };
-            let removal = Change::remove(victim.id.clone(), &view, raft.timeout());
-            return match member.backend.change_membership(&removal).await {
-                Err(error) if !matches!(error.kind(), ErrorKind::UnknownServer(_)) => {
-                    Err(format!("{error:?}"))
-                }
-                _ => Ok(()),
-            };
-        }
-        Err("no leader".into())
-    })
-    .await?;
-    let leader = raft.take_writes(stayers).await?;
-    let id = victim.id.clone();
-    shows(&raft.view(&leader).await?, &ChangeKind::Remove { id })
-}
-
-/// Transfers the lead. Skips the check if the backend does not support it.
-async fn transfer(raft: Cluster<'_>, at: &Member, to: &Member) -> Result<Answer<()>, Stop> {
-    let timeout = raft.timeout();
-    let what = format!("transfer the lead at {} to {}", at.id, to.id);
-    let call = at.backend.transfer_leadership(&to.id, timeout);
-    match raft.answer(&what, timeout * 2, call).await? {
-        Err(error) if matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
-            Err(NotSupported::new("the backend has no leadership transfer").into())
-        }
-        answer => Ok(answer),
     }
 }

@@ -272,6 +272,12 @@ impl Cluster<'_> {
         Ok(Change::replace(old, new, &view, self.timeout()))
     }
 
+    /// The promotion of a server, as the leader sees the cluster now.
+    pub(super) async fn promotion(&self, leader: &Member, of: &Member) -> Result<Change, Stop> {
+        let view = self.view(leader).await?;
+        Ok(Change::promote(of.id.clone(), &view, self.timeout()))
+    }
+
     /// The answer to a change, which has to come within its timeout. A busy machine gets
     /// as much time again. Skips the check if the backend does not support it, unless it is
     /// a removal.
@@ -456,6 +462,14 @@ pub(super) fn described(kind: &ChangeKind) -> String {
         (None, Some(id)) => format!("promote {id}"),
         (None, None) => format!("{kind:?}"),
     }
+}
+
+/// The servers that a change leaves as they are.
+pub(super) fn untouched(view: &RaftView, kind: &ChangeKind) -> Vec<RaftMember> {
+    let (removed, added) = servers(kind);
+    let mut rest = view.membership.servers.clone();
+    rest.retain(|server| Some(&server.id) != removed && Some(&server.id) != added);
+    rest
 }
 
 /// Checks that a view shows a change: a server that was removed is not even a non-voter.

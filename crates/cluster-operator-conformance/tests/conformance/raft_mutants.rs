@@ -123,23 +123,23 @@ const MUTANTS: crate::Mutants = &[
     ),
     (
         "removal_needs_no_dead_voter",
-        &["a removal needs all servers"],
+        &["a change needs all servers"],
     ),
     (
         "old_majority_is_no_success",
         &[
-            "a removal is done with the old majority",
+            "a change is done with the old majority",
             "what is unknown is not applied",
         ],
     ),
     (
         "voter_lost_during_a_removal_can_return",
-        &["a removal that failed stands in the way"],
+        &["a change that failed stands in the way"],
     ),
     (
         "leader_lost_during_a_removal_claims_nothing",
         &[
-            "a removal is done with the old majority",
+            "a change is done with the old majority",
             "what is unknown is not applied",
         ],
     ),
@@ -157,7 +157,7 @@ const MUTANTS: crate::Mutants = &[
     (
         "removal_has_happened_when_it_returns",
         &[
-            "a removal is answered and not done",
+            "a change is answered and not done",
             "a removed server loses its vote alone",
             "the version stays",
             "a removal changes the order",
@@ -183,13 +183,13 @@ const MUTANTS: crate::Mutants = &[
         "dropped_removal_happens_whole_or_not_at_all",
         &[
             "a dropped removal is done by half",
-            "a dropped removal stands in the way",
+            "a dropped change stands in the way",
         ],
     ),
     (
         "replacement_has_happened_when_it_returns",
         &[
-            "a removal is answered and not done",
+            "a change is answered and not done",
             "a removed server loses its vote alone",
             "the version stays",
             "a replacement begins with a removal",
@@ -224,7 +224,7 @@ const MUTANTS: crate::Mutants = &[
         "replacement_after_a_death_succeeds",
         &[
             "a replacement begins with a removal",
-            "a removal needs all servers",
+            "a change needs all servers",
         ],
     ),
     (
@@ -243,13 +243,13 @@ const MUTANTS: crate::Mutants = &[
         "new_voter_lost_during_a_replacement_does_not_stop_it",
         &[
             "a replacement begins with a removal",
-            "a removal is answered and not done",
+            "a change is answered and not done",
         ],
     ),
     (
         "leader_lost_during_a_replacement_claims_nothing",
         &[
-            "a removal is done with the old majority",
+            "a change is done with the old majority",
             "what is unknown is not applied",
         ],
     ),
@@ -257,7 +257,73 @@ const MUTANTS: crate::Mutants = &[
         "dropped_replacement_happens_whole_or_not_at_all",
         &[
             "a replacement begins with an addition",
-            "a dropped removal stands in the way",
+            "a dropped change stands in the way",
+        ],
+    ),
+    (
+        "promotion_has_happened_when_it_returns",
+        &["a change is answered and not done", "the version stays"],
+    ),
+    (
+        "only_nonvoter_is_promoted",
+        &[
+            "the votes of the servers are not looked at",
+            "an unknown server is promoted",
+        ],
+    ),
+    (
+        "outdated_promotion_is_refused",
+        &[
+            "the term is ignored",
+            "the version is ignored",
+            "the index of the version is compared alone",
+            "a follower forwards",
+        ],
+    ),
+    (
+        "promotion_during_another_change_is_refused",
+        &["another change is not looked for"],
+    ),
+    (
+        "promotion_ends_another_joint_configuration",
+        &["nobody ends a joint configuration"],
+    ),
+    (
+        "promotion_is_proven_by_the_new_voters",
+        &[
+            "nothing is proven",
+            "the margin is a majority",
+            "the margin is everybody",
+            "a change needs all servers",
+        ],
+    ),
+    (
+        "server_without_the_whole_log_is_not_promoted",
+        &[
+            "a part of the log is enough",
+            "a server that was behind stays behind",
+        ],
+    ),
+    (
+        "old_majority_is_no_promotion",
+        &[
+            "a change is done with the old majority",
+            "what is unknown is not applied",
+            "a change that failed stands in the way",
+        ],
+    ),
+    (
+        "leader_lost_during_a_promotion_claims_nothing",
+        &[
+            "a change is done with the old majority",
+            "what is unknown is not applied",
+        ],
+    ),
+    (
+        "dropped_promotion_happens_whole_or_not_at_all",
+        &[
+            "a promotion begins with a removal",
+            "a dropped change stands in the way",
         ],
     ),
     (
@@ -294,6 +360,8 @@ struct State {
     removed: BTreeSet<ServerId>,
     half_removed: Option<ServerId>,
     half_added: Option<ServerId>,
+    half_promoted: Option<ServerId>,
+    behind: bool,
     appended: bool,
     isolated: usize,
     stopped: usize,
@@ -373,6 +441,9 @@ impl Broken {
                     }
                 }
             }
+            "a promotion begins with a removal" => {
+                servers.retain(|server| state.half_promoted.as_ref() != Some(&server.id));
+            }
             "a dropped removal is done by half" => {
                 for server in &mut servers {
                     if state.half_removed.as_ref() == Some(&server.id) {
@@ -411,14 +482,14 @@ impl Broken {
             "the margin is everybody" if change.proof == Proof::Margin => {
                 return Some(Err(self.unproven(usize::MAX)));
             }
-            "a removal needs all servers" if self.state().stopped > 0 => {
+            "a change needs all servers" if self.state().stopped > 0 => {
                 return Some(Err(ErrorKind::NoTransferTarget.into()));
             }
-            "a removal is answered and not done" if leads => return Some(Ok(())),
+            "a change is answered and not done" if leads => return Some(Ok(())),
             "a leader cannot be removed" if removed(change) == Some(self.real.id()) => {
                 return Some(Err(OperatorError::backend("a leader stays")));
             }
-            "a removal that failed stands in the way" if self.state().busy => {
+            "a change that failed stands in the way" if self.state().busy => {
                 return Some(Err(ErrorKind::ChangeInProgress.into()));
             }
             "a server that is gone is removed again"
@@ -431,7 +502,7 @@ impl Broken {
                 give_way().await;
                 self.state().half_removed = None;
             }
-            "a dropped removal stands in the way" => {
+            "a dropped change stands in the way" => {
                 if std::mem::replace(&mut self.state().busy, true) {
                     return Some(Err(ErrorKind::ChangeInProgress.into()));
                 }
@@ -441,6 +512,22 @@ impl Broken {
             "a replacement begins with a removal" => {
                 if let ChangeKind::Replace { id, .. } = &change.kind {
                     change.kind = ChangeKind::Remove { id: id.clone() };
+                }
+            }
+            "an unknown server is promoted" => match &change.kind {
+                ChangeKind::Promote { id } if view.membership.get(id).is_none() => {
+                    return Some(Ok(()));
+                }
+                _ => {}
+            },
+            "a server that was behind stays behind" if self.state().behind => {
+                return Some(Err(OperatorError::backend("it was behind")));
+            }
+            "a promotion begins with a removal" => {
+                if let ChangeKind::Promote { id } = &change.kind {
+                    self.state().half_promoted = Some(id.clone());
+                    give_way().await;
+                    self.state().half_promoted = None;
                 }
             }
             "a replacement begins with an addition" => {
@@ -501,6 +588,10 @@ impl Broken {
                     _ => Err(error),
                 }
             }
+            ("a server that was behind stays behind", ErrorKind::NotCaughtUp { .. }) => {
+                self.state().behind = true;
+                Err(error)
+            }
             ("an unproven removal is appended", _) if unproven.is_some() => {
                 self.state().appended = true;
                 Err(error)
@@ -511,11 +602,11 @@ impl Broken {
                 self.clock.sleep(change.timeout).await;
                 Err(error)
             }
-            ("a removal is done with the old majority", _) if is_unknown => Ok(()),
+            ("a change is done with the old majority", _) if is_unknown => Ok(()),
             ("what is unknown is not applied", _) if is_unknown => {
                 Err(error.with_outcome(Outcome::NotApplied))
             }
-            ("a removal that failed stands in the way", _) if is_unknown => {
+            ("a change that failed stands in the way", _) if is_unknown => {
                 self.state().busy = true;
                 Err(error)
             }
@@ -703,7 +794,7 @@ fn backend_without_a_mutation_passes() {
 fn failure_shows_its_rule_and_steps() {
     let clock = MockClock::new();
     let broken = async |wanted| {
-        let mutant = "a removal is done with the old majority";
+        let mutant = "a change is done with the old majority";
         Ok(BrokenDatacenter::new(&clock, wanted, mutant).await)
     };
     let report = clock.run(run(&by_name::old_majority_is_no_success, broken));
