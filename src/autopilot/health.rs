@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::{AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole};
+use super::{AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole, ServerHealth};
 use crate::raft::{Leadership, LogPosition, RaftMember, RaftView, ServerStatus};
 use crate::types::{NodeName, ServerId};
 
@@ -17,8 +17,13 @@ use crate::types::{NodeName, ServerId};
 /// - Its last log entry is of the same term as the leader's, and at most
 ///   [`max_trailing_logs`](AutopilotConfiguration::max_trailing_logs) behind it.
 ///
-/// A server whose last contact or last log entry is unknown is not healthy; one of which
-/// only gossip knows nothing may be.
+/// A server whose last contact or last log entry is unknown is not healthy: its health is
+/// [unknown](ServerHealth::Unknown), unless what is known shows that it is unhealthy. One of
+/// which only gossip knows nothing may be healthy.
+///
+/// A server without a vote that was never healthy under this leader is
+/// [joining](ServerHealth::Joining), until gossip calls it failed or gone. It does not make
+/// the cluster unhealthy, as it does for a moment in Consul.
 ///
 /// Source: the health rule of Consul 1.17 (raft-autopilot 0.1.6), which takes the previous
 /// data of a server that does not answer.
@@ -49,8 +54,16 @@ use crate::types::{NodeName, ServerId};
 pub struct HealthTracker {
     /// The term of the views, and the time of the first one.
     leading: Option<(u64, SystemTime)>,
-    /// The health of each server, and the time of its last change.
-    health: BTreeMap<ServerId, (bool, SystemTime)>,
+    health: BTreeMap<ServerId, Seen>,
+}
+
+/// The health of a server under this leader.
+#[derive(Debug)]
+struct Seen {
+    healthy: bool,
+    /// The time of its last change.
+    since: SystemTime,
+    was_healthy: bool,
 }
 
 impl HealthTracker {
@@ -95,17 +108,20 @@ impl HealthTracker {
             } else {
                 status.last_contact
             };
-            let healthy = status.alive != Some(false)
-                && !status.left
-                && contact.is_some_and(|ago| ago <= configuration.last_contact_threshold)
-                && keeps_up(status.last_log, last_log, configuration.max_trailing_logs);
-            let seen = self
-                .health
-                .entry(member.id.clone())
-                .or_insert((healthy, now));
-            if seen.0 != healthy {
-                *seen = (healthy, now);
+            let health = judge(status, contact, last_log, configuration);
+            let healthy = health == ServerHealth::Healthy;
+            let seen = self.health.entry(member.id.clone()).or_insert(Seen {
+                healthy,
+                since: now,
+                was_healthy: false,
+            });
+            if seen.healthy != healthy {
+                seen.healthy = healthy;
+                seen.since = now;
             }
+            seen.was_healthy |= healthy;
+            let given_up = status.alive == Some(false) || status.left;
+            let joins = !member.is_voter() && !seen.was_healthy && !given_up;
             let last_log = status.last_log.unwrap_or_default();
             AutopilotServer {
                 id: member.id.clone(),
@@ -121,12 +137,37 @@ impl HealthTracker {
                 last_term: last_log.term,
                 last_index: last_log.index,
                 healthy,
-                stable_since: seen.1,
+                stable_since: seen.since,
                 role: role(member, view),
                 meta: BTreeMap::new(),
+                health: Some(match health {
+                    ServerHealth::Unhealthy | ServerHealth::Unknown if joins => {
+                        ServerHealth::Joining
+                    }
+                    health => health,
+                }),
             }
         });
         Some(AutopilotState::new(servers.collect()))
+    }
+}
+
+/// Judges a server by what is known of it. What is unknown only counts if the rest is good.
+fn judge(
+    status: &ServerStatus,
+    contact: Option<Duration>,
+    leader: Option<LogPosition>,
+    configuration: &AutopilotConfiguration,
+) -> ServerHealth {
+    let answers = contact.map(|ago| ago <= configuration.last_contact_threshold);
+    let (last, limit) = (status.last_log, configuration.max_trailing_logs);
+    let known = last.is_some() && leader.is_some();
+    let follows = known.then(|| keeps_up(last, leader, limit));
+    match (answers, follows) {
+        _ if status.alive == Some(false) || status.left => ServerHealth::Unhealthy,
+        (Some(false), _) | (_, Some(false)) => ServerHealth::Unhealthy,
+        (None, _) | (_, None) => ServerHealth::Unknown,
+        (Some(true), Some(true)) => ServerHealth::Healthy,
     }
 }
 
@@ -255,6 +296,54 @@ mod tests {
             assert_eq!(state.failure_tolerance, 0, "{number}");
             assert_eq!(state.servers[1].node_status, node_status, "{number}");
         }
+    }
+
+    /// The words for b, a voter, and d, which has no vote.
+    fn words(view: &RaftView, tracker: &mut HealthTracker) -> (&'static str, &'static str) {
+        let rules = AutopilotConfiguration::default();
+        let state = tracker.observe(view, &rules, seconds(1)).unwrap();
+        let word = |at: usize| state.servers[at].health.unwrap().name();
+        assert_eq!(
+            state.healthy,
+            word(1) == "healthy" && word(3) != "unhealthy"
+        );
+        (word(1), word(3))
+    }
+
+    #[test]
+    fn server_without_data_is_unknown() {
+        let long = Some(Duration::from_secs(1));
+        for (contact, log, alive, word) in [
+            (None, None, None, "unknown"),
+            (None, None, Some(true), "unknown"),
+            (Some(Duration::ZERO), None, Some(true), "unknown"),
+            (long, None, Some(true), "unhealthy"),
+            (None, None, Some(false), "unhealthy"),
+        ] {
+            let mut view = view();
+            let status = &mut view.status[1];
+            (status.last_contact, status.last_log, status.alive) = (contact, log, alive);
+            let words = words(&view, &mut HealthTracker::new());
+            assert_eq!(words, (word, "healthy"), "{contact:?} {alive:?}");
+        }
+    }
+
+    #[test]
+    fn joining_server_leaves_the_cluster_healthy_until_it_fails() {
+        let mut tracker = HealthTracker::new();
+        let mut view = view();
+        let caught_up = view.status[3].clone();
+        view.status[3] = ServerStatus::unknown();
+        assert_eq!(words(&view, &mut tracker), ("healthy", "joining"));
+        view.status[3] = seen(3, 1);
+        assert_eq!(words(&view, &mut tracker), ("healthy", "joining"));
+        // One that gossip calls failed does not join.
+        view.status[3].alive = Some(false);
+        assert_eq!(words(&view, &mut tracker), ("healthy", "unhealthy"));
+        view.status[3] = caught_up.clone();
+        assert_eq!(words(&view, &mut tracker), ("healthy", "healthy"));
+        view.status[3] = seen(999, 300);
+        assert_eq!(words(&view, &mut tracker), ("healthy", "unhealthy"));
     }
 
     #[test]

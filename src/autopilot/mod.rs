@@ -6,13 +6,19 @@ mod configuration;
 mod decide;
 mod detector;
 mod health;
+mod report;
 mod state;
 
 pub use backend::AutopilotBackend;
-pub use configuration::{AutopilotChange, AutopilotConfiguration, AutopilotSetting};
+pub use configuration::{
+    AutopilotChange, AutopilotConfiguration, AutopilotSetting, DriverChange, ValueChange,
+};
 pub use decide::{
     Action, Decision, Failure, InvalidSettings, Memory, Reason, Refusal, Settings, Snapshot, decide,
 };
 pub use detector::{Detected, Detection, FailureDetector};
 pub use health::HealthTracker;
-pub use state::{AutopilotServer, AutopilotState, RaftRole};
+pub use report::{
+    ActionKind, ActionResult, AutopilotReport, Blocked, ReportedAction, ReportedServer,
+};
+pub use state::{AutopilotServer, AutopilotState, RaftRole, ServerHealth};

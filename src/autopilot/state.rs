@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::AutopilotReport;
 use crate::types::{NodeName, ServerAddress, ServerId, majority};
 
 /// The state of all servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutopilotState {
-    /// True if all servers are healthy.
+    /// True if all servers are healthy, apart from those that are
+    /// [joining](ServerHealth::Joining).
     pub healthy: bool,
     /// The number of servers that can fail without a loss of quorum.
     pub failure_tolerance: u64,
@@ -22,11 +24,15 @@ pub struct AutopilotState {
     pub leader: Option<ServerId>,
     /// The voters.
     pub voters: Vec<ServerId>,
+    /// What the leader's [autopilot](crate::service::Autopilot) reports; `None` if none runs
+    /// there. The service adds it: a backend leaves it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autopilot: Option<AutopilotReport>,
 }
 
 impl AutopilotState {
-    /// Creates the state of these servers. It is healthy if all of them are and there is
-    /// one at least.
+    /// Creates the state of these servers. It is healthy if one of them is, and each of the
+    /// others is or is joining.
     pub fn new(mut servers: Vec<AutopilotServer>) -> Self {
         servers.sort_by(|a, b| a.id.cmp(&b.id));
         let mut voters: Vec<_> = servers.iter().collect();
@@ -37,12 +43,16 @@ impl AutopilotState {
             .first()
             .filter(|first| first.role == RaftRole::Leader);
         AutopilotState {
-            healthy: !servers.is_empty() && servers.iter().all(|server| server.healthy),
+            healthy: servers.iter().any(|server| server.healthy)
+                && servers
+                    .iter()
+                    .all(|server| server.healthy || server.health == Some(ServerHealth::Joining)),
             failure_tolerance: tolerance(voters.iter().copied()),
             optimistic_failure_tolerance: tolerance(servers.iter()),
             leader: leader.map(|leader| leader.id.clone()),
             voters: voters.iter().map(|voter| voter.id.clone()).collect(),
             servers,
+            autopilot: None,
         }
     }
 }
@@ -61,8 +71,9 @@ impl AutopilotState {
     /// Returns true if RFC 3339 can express all times, also rounded to seconds.
     pub(crate) fn has_valid_times(&self) -> bool {
         let valid = UNIX_EPOCH..=UNIX_EPOCH + LATEST;
-        let mut servers = self.servers.iter();
-        servers.all(|server| valid.contains(&server.stable_since))
+        let servers = self.servers.iter().map(|server| &server.stable_since);
+        let report = self.autopilot.iter().flat_map(AutopilotReport::times);
+        servers.chain(report).all(|time| valid.contains(time))
     }
 
     /// Moves times that RFC 3339 cannot express to the nearest ones that it can.
@@ -102,6 +113,39 @@ pub struct AutopilotServer {
     pub role: RaftRole,
     /// The metadata of its node.
     pub meta: BTreeMap<String, String>,
+    /// Its health in more words than `healthy`; `None` if the backend does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<ServerHealth>,
+}
+
+/// The health of a server. It serializes to its name in lower case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ServerHealth {
+    /// It is healthy.
+    Healthy,
+    /// It has failed or left, has not answered for too long, or lags behind.
+    Unhealthy,
+    /// It has no vote, and was never healthy under this leader. It does not count for the
+    /// health of the cluster.
+    Joining,
+    /// Its health is not known, as there is no data: it never answered this leader, or its
+    /// log is unknown. It is not healthy.
+    #[serde(other)]
+    Unknown,
+}
+
+impl ServerHealth {
+    /// Returns the name that it serializes to.
+    pub fn name(self) -> &'static str {
+        match self {
+            ServerHealth::Healthy => "healthy",
+            ServerHealth::Unhealthy => "unhealthy",
+            ServerHealth::Joining => "joining",
+            ServerHealth::Unknown => "unknown",
+        }
+    }
 }
 
 /// A server's role in Raft.

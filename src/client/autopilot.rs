@@ -92,6 +92,7 @@ impl From<AutopilotRules> for AutopilotConfiguration {
             upgrade_version_tag: rules.upgrade_version_tag.unwrap_or_default(),
             create_index: rules.create_index.unwrap_or_default(),
             modify_index: rules.modify_index.unwrap_or_default(),
+            ..default
         }
     }
 }
@@ -126,6 +127,7 @@ impl From<ServerHealth<'_>> for AutopilotServer {
                 (false, false) => RaftRole::Nonvoter,
             },
             meta: Default::default(),
+            health: None,
         }
     }
 }

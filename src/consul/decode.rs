@@ -540,7 +540,6 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
             .disable_upgrade_migration
             .unwrap_or(left_out.disable_upgrade_migration),
         upgrade_version_tag: tag(rules.upgrade_version_tag, left_out.upgrade_version_tag)?,
-        create_index: 0,
-        modify_index: 0,
+        ..AutopilotConfiguration::default()
     })
 }

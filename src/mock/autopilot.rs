@@ -9,6 +9,7 @@ use super::cluster::Cluster;
 use super::raft::MockRaft;
 use crate::autopilot::{
     AutopilotBackend, AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
+    ServerHealth,
 };
 use crate::consul::Dialect;
 use crate::error::OperatorError;
@@ -95,6 +96,11 @@ impl MockAutopilot {
                 (false, false) => RaftRole::Nonvoter,
             },
             meta: self.meta.clone(),
+            health: Some(if up {
+                ServerHealth::Healthy
+            } else {
+                ServerHealth::Unhealthy
+            }),
         }
     }
 }

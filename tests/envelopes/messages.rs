@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use cluster_operator::acl::{Access, AccessorId, Identity, Resource};
 use cluster_operator::autopilot::{
-    AutopilotConfiguration, AutopilotServer, AutopilotState, RaftRole,
+    AutopilotConfiguration, AutopilotReport, AutopilotServer, AutopilotState, RaftRole,
+    ServerHealth,
 };
 use cluster_operator::diagnosis::{AskedServer, Diagnosis, ServerView};
 use cluster_operator::keyring::{InvalidKey, NodeFailure, RelayFactor, RingReport};
@@ -278,6 +279,7 @@ fn state() -> AutopilotState {
         stable_since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000),
         role: RaftRole::Leader,
         meta: [("zone".into(), "a".into())].into(),
+        health: None,
     };
     AutopilotState {
         healthy: true,
@@ -286,7 +288,51 @@ fn state() -> AutopilotState {
         servers: vec![alice],
         leader: Some("alice".into()),
         voters: vec!["alice".into()],
+        autopilot: None,
     }
+}
+
+/// A state with everything that an acting autopilot adds.
+fn reported_state() -> AutopilotState {
+    let mut state = state();
+    state.servers[0].health = Some(ServerHealth::Healthy);
+    state.autopilot = Some(report());
+    state
+}
+
+fn report() -> AutopilotReport {
+    let time = |seconds: u64| json!({"secs_since_epoch": seconds, "nanos_since_epoch": 5});
+    let reason = "dead, but 2 voters would remain, below MinQuorum 3";
+    let report = json!({
+        "dry_run": true,
+        "intended_size": 3,
+        "voters": 3,
+        "failed_hold": Duration::from_secs(180),
+        "last_check": time(1_600_000_000),
+        "next_check": time(1_600_000_010),
+        "decided": "remove dave: left for 190 s of 180",
+        "blocked": {"rule": "min-quorum", "reason": reason, "server": "carol"},
+        "servers": {
+            "carol": {
+                "rule": "min-quorum",
+                "reason": reason,
+                "lasted": Duration::from_secs(30),
+                "next_check": time(1_600_000_010),
+            },
+        },
+        "actions": [
+            {
+                "time": time(1_600_000_000),
+                "kind": "replace",
+                "server": "erin",
+                "replaced_by": "frank",
+                "reason": "replace erin with frank: failed for 182 s of 180",
+                "result": "not-applied",
+                "error": "the quorum is unproven",
+            },
+        ],
+    });
+    serde_json::from_value(report).unwrap()
 }
 
 /// A complete ring, one with a failure and a silent node, one with a report and an
@@ -418,6 +464,22 @@ pub(crate) fn replies() -> Vec<(
         term: 3,
         index: u64::MAX,
     };
+    let own = AutopilotConfiguration {
+        failed_hold: Some(Duration::from_secs(180)),
+        intended_size: Some(u64::MAX),
+        dry_run: Some(false),
+        ..autopilot()
+    };
+    replies.push((
+        "autopilot-configuration-of-a-driver",
+        to_dc2(Operation::AutopilotConfiguration(Consistency::Default)),
+        Ok(OperatorReply::AutopilotConfiguration(own)),
+    ));
+    replies.push((
+        "autopilot-state-of-a-driver",
+        to_dc2(Operation::AutopilotState(Consistency::Default)),
+        Ok(OperatorReply::AutopilotState(reported_state())),
+    ));
     replies.push((
         "raft-configuration-stale",
         to_dc2(Operation::RaftConfiguration(Consistency::Stale)),

@@ -56,45 +56,41 @@ impl Settings {
     ///
     /// # Errors
     /// [`InvalidSettings`] if the number is zero, or below the configuration's
-    /// [`min_quorum`](AutopilotConfiguration::min_quorum).
+    /// [`min_quorum`](AutopilotConfiguration::min_quorum), or if a setting of the
+    /// configuration that Consul lacks is not valid.
     pub fn new(
         intended: usize,
         configuration: AutopilotConfiguration,
     ) -> Result<Self, InvalidSettings> {
-        let min_quorum = configuration.min_quorum;
-        if intended == 0 {
-            return Err(InvalidSettings::NoVoters);
-        }
-        if usize::try_from(min_quorum).map_or(true, |least| least > intended) {
-            return Err(InvalidSettings::MinQuorumAboveSize {
-                min_quorum,
-                intended,
-            });
-        }
-        Ok(Settings {
+        let settings = Settings {
             intended,
-            configuration,
+            configuration: AutopilotConfiguration::default(),
             hold: HOLD,
             window: WINDOW,
             pause: PAUSE,
             dry_run: true,
-        })
+        };
+        settings.with_configuration(configuration)
     }
 
-    /// Sets Consul's configuration.
+    /// Sets the configuration. Its [hold](AutopilotConfiguration::failed_hold),
+    /// [intended size](AutopilotConfiguration::intended_size) and
+    /// [dry run](AutopilotConfiguration::dry_run) replace these settings' own where it has
+    /// them.
     ///
     /// # Errors
-    /// [`InvalidSettings`] if its [`min_quorum`](AutopilotConfiguration::min_quorum) is
-    /// above the intended size.
+    /// [`InvalidSettings`] if the settings contradict each other then.
     pub fn with_configuration(
-        self,
+        mut self,
         configuration: AutopilotConfiguration,
     ) -> Result<Self, InvalidSettings> {
-        let checked = Settings::new(self.intended, configuration)?;
-        Ok(Settings {
-            configuration: checked.configuration,
-            ..self
-        })
+        self.hold = configuration.failed_hold.unwrap_or(self.hold);
+        if let Some(size) = configuration.intended_size {
+            self.intended = usize::try_from(size).unwrap_or(usize::MAX);
+        }
+        self.dry_run = configuration.dry_run.unwrap_or(self.dry_run);
+        self.configuration = configuration;
+        self.checked()
     }
 
     /// Sets the time for which a server has to have failed before it is removed.
@@ -132,6 +128,11 @@ impl Settings {
         self
     }
 
+    /// Returns the time for which a server has to have failed before it is removed.
+    pub fn hold(&self) -> Duration {
+        self.hold
+    }
+
     /// Returns the time without action after an election, after a start and after an
     /// action.
     pub fn pause(&self) -> Duration {
@@ -166,7 +167,17 @@ impl Settings {
     }
 
     fn checked(self) -> Result<Self, InvalidSettings> {
-        let (hold, window) = (self.hold, self.window);
+        let (hold, window, intended) = (self.hold, self.window, self.intended);
+        let min_quorum = self.configuration.min_quorum;
+        if intended == 0 {
+            return Err(InvalidSettings::NoVoters);
+        }
+        if usize::try_from(min_quorum).map_or(true, |least| least > intended) {
+            return Err(InvalidSettings::MinQuorumAboveSize {
+                min_quorum,
+                intended,
+            });
+        }
         if hold < Settings::SHORTEST_HOLD {
             return Err(InvalidSettings::HoldTooShort { hold });
         }
@@ -199,11 +210,64 @@ pub enum InvalidSettings {
         hold: Duration,
     },
     /// The hold is longer than the window.
-    #[error("the hold of {hold:?} is longer than the window of {window:?}: lengthen the window")]
+    #[error("the hold of {hold:?} is longer than the window of {window:?}: shorten the hold")]
     HoldAboveWindow {
         /// The hold.
         hold: Duration,
         /// The window.
         window: Duration,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration_beats_the_embedders_settings() {
+        let embedders = Settings::new(5, AutopilotConfiguration::default()).unwrap();
+        let configuration = AutopilotConfiguration {
+            failed_hold: Some(Duration::from_secs(60)),
+            intended_size: Some(3),
+            dry_run: Some(false),
+            ..AutopilotConfiguration::default()
+        };
+        let settings = embedders.clone().with_configuration(configuration).unwrap();
+        assert_eq!(settings.hold(), Duration::from_secs(60));
+        assert_eq!((settings.intended(), settings.is_dry_run()), (3, false));
+        let unset = embedders
+            .clone()
+            .with_configuration(AutopilotConfiguration::default());
+        assert_eq!(unset.unwrap(), embedders);
+    }
+
+    #[test]
+    fn contradictory_configuration_is_refused_with_a_way_out() {
+        type Spoil = fn(&mut AutopilotConfiguration);
+        let spoil: [(Spoil, &str); 4] = [
+            (
+                |it| it.intended_size = Some(0),
+                "the intended size is 0: give the number of voters that the cluster should have",
+            ),
+            (
+                |it| (it.intended_size, it.min_quorum) = (Some(3), 4),
+                "MinQuorum 4 is above the intended size 3: lower it",
+            ),
+            (
+                |it| it.failed_hold = Some(Duration::from_secs(9)),
+                "a hold of 9s is too short: give 10 s at least",
+            ),
+            (
+                |it| it.failed_hold = Some(Duration::from_secs(7200)),
+                "the hold of 7200s is longer than the window of 3600s: shorten the hold",
+            ),
+        ];
+        let embedders = Settings::new(5, AutopilotConfiguration::default()).unwrap();
+        for (spoil, text) in spoil {
+            let mut configuration = AutopilotConfiguration::default();
+            spoil(&mut configuration);
+            let refused = embedders.clone().with_configuration(configuration);
+            assert_eq!(refused.unwrap_err().to_string(), text);
+        }
+    }
 }
