@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::acl::{Access, Resource, Token};
-use crate::autopilot::{AutopilotConfiguration, AutopilotState};
+use crate::autopilot::{AutopilotConfiguration, AutopilotState, DriverChange};
 use crate::diagnosis::{AskedServer, Diagnosis, ServerView};
 use crate::error::{OperatorError, Outcome};
 use crate::keyring::{GossipKey, RelayFactor};
@@ -180,9 +180,10 @@ pub enum Operation {
     },
     /// Read autopilot's configuration.
     AutopilotConfiguration(Consistency),
-    /// Replace autopilot's configuration.
+    /// Replace Consul's settings of autopilot's configuration, and keep those that Consul
+    /// lacks.
     SetAutopilotConfiguration {
-        /// The new configuration. Its indexes are ignored.
+        /// The new configuration. Its indexes and its settings that Consul lacks are ignored.
         configuration: AutopilotConfiguration,
         /// The index of the old configuration's last change, if it has to match.
         expected_index: Option<u64>,
@@ -221,9 +222,39 @@ pub enum Operation {
         /// The server that becomes a voter in its place.
         with: ServerId,
     },
+    /// Replace Consul's settings of autopilot's configuration, and change those that Consul
+    /// lacks. A server that does not know them refuses it.
+    ChangeAutopilot {
+        /// The new configuration. Its indexes and its settings that Consul lacks are ignored.
+        configuration: Box<AutopilotConfiguration>,
+        /// The change of the settings that Consul lacks.
+        change: DriverChange,
+        /// The index of the old configuration's last change, if it has to match.
+        expected_index: Option<u64>,
+    },
 }
 
 impl Operation {
+    /// Returns the change of autopilot's configuration, in the form that more servers know.
+    pub(crate) fn set_autopilot(
+        configuration: AutopilotConfiguration,
+        change: DriverChange,
+        expected_index: Option<u64>,
+    ) -> Self {
+        if change.keeps_all() {
+            Operation::SetAutopilotConfiguration {
+                configuration,
+                expected_index,
+            }
+        } else {
+            Operation::ChangeAutopilot {
+                configuration: configuration.into(),
+                change,
+                expected_index,
+            }
+        }
+    }
+
     /// Returns the name of the operation, for logs and metrics. Names do not change.
     pub fn name(&self) -> &'static str {
         match self {
@@ -237,7 +268,9 @@ impl Operation {
                 KeyringAction::Remove(_) => "remove-key",
             },
             Operation::AutopilotConfiguration(_) => "autopilot-configuration",
-            Operation::SetAutopilotConfiguration { .. } => "set-autopilot-configuration",
+            Operation::SetAutopilotConfiguration { .. } | Operation::ChangeAutopilot { .. } => {
+                "set-autopilot-configuration"
+            }
             Operation::AutopilotState(_) => "autopilot-state",
             Operation::Diagnose => "diagnose",
             Operation::OwnView => "own-view",
@@ -287,7 +320,8 @@ impl Operation {
             | Operation::ForceRemoval { .. }
             | Operation::ReplacePeer { .. }
             | Operation::TransferLeadership { .. }
-            | Operation::SetAutopilotConfiguration { .. } => (Resource::Operator, Access::Write),
+            | Operation::SetAutopilotConfiguration { .. }
+            | Operation::ChangeAutopilot { .. } => (Resource::Operator, Access::Write),
             Operation::Keyring { action, .. } => (
                 Resource::Keyring,
                 match action {
@@ -396,7 +430,7 @@ impl OperatorReply {
                     Reply::AutopilotConfiguration(_)
                 )
                 | (
-                    Operation::SetAutopilotConfiguration { .. },
+                    Operation::SetAutopilotConfiguration { .. } | Operation::ChangeAutopilot { .. },
                     Reply::AutopilotConfigurationSet(_)
                 )
                 | (Operation::AutopilotState(_), Reply::AutopilotState(_))

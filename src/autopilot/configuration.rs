@@ -139,6 +139,7 @@ impl<T> From<Option<T>> for ValueChange<T> {
 /// A change of the settings that Consul lacks. The default keeps all of them, as a change
 /// by a program that was made for Consul does.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DriverChange {
     /// The change of [`AutopilotConfiguration::failed_hold`].
     pub failed_hold: ValueChange<Duration>,

@@ -21,4 +21,5 @@ pub use health::HealthTracker;
 pub use report::{
     ActionKind, ActionResult, AutopilotReport, Blocked, ReportedAction, ReportedServer,
 };
+pub(crate) use state::limited;
 pub use state::{AutopilotServer, AutopilotState, RaftRole, ServerHealth};

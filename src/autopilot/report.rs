@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Outcome;
-use crate::types::ServerId;
+use crate::types::{ServerId, cut_name, cut_text};
 
 /// What a [`service::Autopilot`](crate::service::Autopilot) reports while its server leads.
 ///
@@ -41,6 +41,27 @@ pub struct AutopilotReport {
 }
 
 impl AutopilotReport {
+    /// Limits the size of the report of another server.
+    pub(crate) fn bounded(mut self, servers: usize) -> Self {
+        self.decided = self.decided.map(cut_text);
+        self.blocked = self.blocked.map(|blocked| Blocked {
+            rule: cut_text(blocked.rule),
+            reason: cut_text(blocked.reason),
+            server: blocked.server.map(cut_name),
+        });
+        let first = std::mem::take(&mut self.servers).into_iter().take(servers);
+        self.servers = first
+            .map(|(id, mut server)| {
+                server.rule = cut_text(server.rule);
+                server.reason = cut_text(server.reason);
+                (cut_name(id), server)
+            })
+            .collect();
+        // A diagnosis does not use them.
+        self.actions.clear();
+        self
+    }
+
     pub(super) fn times(&self) -> impl Iterator<Item = &SystemTime> {
         let checks = self.last_check.iter().chain(&self.next_check);
         let servers = self.servers.values().map(|server| &server.next_check);

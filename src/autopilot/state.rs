@@ -79,10 +79,14 @@ impl AutopilotState {
     /// Moves times that RFC 3339 cannot express to the nearest ones that it can.
     pub(crate) fn limit_times(&mut self) {
         for server in &mut self.servers {
-            let time = &mut server.stable_since;
-            *time = (*time).clamp(UNIX_EPOCH, UNIX_EPOCH + LATEST);
+            server.stable_since = limited(server.stable_since);
         }
     }
+}
+
+/// Returns the time, or the nearest one that RFC 3339 can express.
+pub(crate) fn limited(time: SystemTime) -> SystemTime {
+    time.clamp(UNIX_EPOCH, UNIX_EPOCH + LATEST)
 }
 
 /// The state of one server.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use super::go::GoDuration;
-use crate::autopilot::AutopilotConfiguration;
+use crate::autopilot::{self, ActionKind, ActionResult, AutopilotConfiguration};
 use crate::keyring::KeyCounts;
 use crate::raft::{RaftConfiguration, RaftServer};
 use crate::types::{NodeName, ServerId};
@@ -151,12 +151,43 @@ pub(crate) struct AutopilotRules {
     pub(crate) upgrade_version_tag: Option<String>,
     pub(crate) create_index: Option<u64>,
     pub(crate) modify_index: Option<u64>,
+    // Of `Precise`; `Some(None)` is null.
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    pub(crate) failed_hold: Option<Option<GoDuration>>,
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    pub(crate) intended_size: Option<Option<u64>>,
+    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    pub(crate) dry_run: Option<Option<bool>>,
+}
+
+/// Reads a field that is given, and may be null.
+fn some<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+impl AutopilotRules {
+    /// Leaves out the settings that Consul lacks.
+    pub(super) fn of_consul(self) -> Self {
+        AutopilotRules {
+            failed_hold: None,
+            intended_size: None,
+            dry_run: None,
+            ..self
+        }
+    }
 }
 
 /// As a server shows them, all of them.
 impl From<&AutopilotConfiguration> for AutopilotRules {
     fn from(rules: &AutopilotConfiguration) -> Self {
         AutopilotRules {
+            failed_hold: rules.failed_hold.map(|hold| Some(hold.into())),
+            intended_size: rules.intended_size.map(Some),
+            dry_run: rules.dry_run.map(Some),
             cleanup_dead_servers: Some(rules.cleanup_dead_servers),
             last_contact_threshold: Some(rules.last_contact_threshold.into()),
             max_trailing_logs: Some(rules.max_trailing_logs),
@@ -203,40 +234,101 @@ pub(crate) struct ServerHealth<'a> {
     pub(crate) healthy: bool,
     pub(crate) voter: bool,
     pub(crate) stable_since: String,
+    /// Of `Precise`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<autopilot::ServerHealth>,
 }
 
 /// Autopilot's view of the servers.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct State<'a> {
-    pub(super) healthy: bool,
-    pub(super) failure_tolerance: u64,
-    pub(super) optimistic_failure_tolerance: u64,
-    pub(super) servers: BTreeMap<&'a str, ServerState<'a>>,
-    pub(super) leader: &'a str,
-    pub(super) voters: &'a [ServerId],
+pub(crate) struct State<'a> {
+    pub(crate) healthy: bool,
+    pub(crate) failure_tolerance: u64,
+    pub(crate) optimistic_failure_tolerance: u64,
+    /// Go writes `null` for none.
+    #[serde(default, deserialize_with = "or_null")]
+    pub(crate) servers: BTreeMap<Cow<'a, str>, ServerState<'a>>,
+    pub(crate) leader: Cow<'a, str>,
+    #[serde(default, deserialize_with = "or_null")]
+    pub(crate) voters: Cow<'a, [ServerId]>,
+    /// Of `Precise`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) autopilot: Option<Report<'a>>,
 }
 
 /// Autopilot's view of a server.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct ServerState<'a> {
+pub(crate) struct ServerState<'a> {
     #[serde(rename = "ID")]
-    pub(super) id: &'a str,
-    pub(super) name: &'a str,
-    pub(super) address: &'a str,
-    pub(super) node_status: &'a str,
-    pub(super) version: &'a str,
-    pub(super) last_contact: GoDuration,
-    pub(super) last_term: u64,
-    pub(super) last_index: u64,
-    pub(super) healthy: bool,
-    pub(super) stable_since: String,
-    pub(super) read_replica: bool,
-    pub(super) status: &'static str,
-    pub(super) meta: &'a BTreeMap<String, String>,
+    pub(crate) id: Cow<'a, str>,
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) address: Cow<'a, str>,
+    pub(crate) node_status: Cow<'a, str>,
+    pub(crate) version: Cow<'a, str>,
+    pub(crate) last_contact: GoDuration,
+    pub(crate) last_term: u64,
+    pub(crate) last_index: u64,
+    pub(crate) healthy: bool,
+    pub(crate) stable_since: String,
+    pub(crate) read_replica: bool,
+    pub(crate) status: Cow<'a, str>,
+    #[serde(default, deserialize_with = "or_null")]
+    pub(crate) meta: Cow<'a, BTreeMap<String, String>>,
     /// What the server is to become: one that does not vote yet will.
-    pub(super) node_type: &'static str,
+    pub(crate) node_type: Cow<'a, str>,
+    /// Of `Precise`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health: Option<autopilot::ServerHealth>,
+}
+
+/// What the leader's autopilot reports.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Report<'a> {
+    pub(crate) dry_run: bool,
+    pub(crate) intended_size: u64,
+    pub(crate) voters: u64,
+    pub(crate) failed_hold: GoDuration,
+    pub(crate) last_check: Option<String>,
+    pub(crate) next_check: Option<String>,
+    pub(crate) decided: Option<Cow<'a, str>>,
+    pub(crate) blocked: Option<Block<'a>>,
+    pub(crate) servers: BTreeMap<Cow<'a, str>, ServerReport<'a>>,
+    pub(crate) actions: Vec<ActionReport<'a>>,
+}
+
+/// The rule that blocks an autopilot.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Block<'a> {
+    pub(crate) rule: Cow<'a, str>,
+    pub(crate) reason: Cow<'a, str>,
+    pub(crate) server: Option<Cow<'a, str>>,
+}
+
+/// What keeps a server from a change.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ServerReport<'a> {
+    pub(crate) rule: Cow<'a, str>,
+    pub(crate) reason: Cow<'a, str>,
+    pub(crate) lasted: GoDuration,
+    pub(crate) next_check: String,
+}
+
+/// An action of an autopilot.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct ActionReport<'a> {
+    pub(crate) time: String,
+    pub(crate) kind: ActionKind,
+    pub(crate) server: Cow<'a, str>,
+    pub(crate) replaced_by: Option<Cow<'a, str>>,
+    pub(crate) reason: Cow<'a, str>,
+    pub(crate) result: ActionResult,
+    pub(crate) error: Option<Cow<'a, str>>,
 }
 
 /// The endpoints of a server, and what it can do.

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::dialect::BodyRules;
 use super::go::{DurationError, quote_byte, told};
-use super::rejection::RELAY_FACTOR_RANGE;
+use super::rejection::{RELAY_FACTOR_RANGE, nearest};
 
 /// Why a body cannot be read.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -248,11 +248,11 @@ impl BodyError {
                 )
             }
             BodyError::UnknownField { name, known } => {
-                format!(
-                    "unknown field{}: the fields are {}",
-                    told(" ", name),
-                    known.join(", ")
-                )
+                let what = format!("unknown field{}", told(" ", name));
+                match nearest(name, known) {
+                    Some(nearest) => format!("{what}: did you mean {nearest:?}?"),
+                    None => format!("{what}: the fields are {}", known.join(", ")),
+                }
             }
             BodyError::Repeated(field) => format!("{field:?} is given twice: send it once"),
             BodyError::WrongType {

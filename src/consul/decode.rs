@@ -18,7 +18,7 @@ use super::path::{self, Redirect};
 use super::query::{self, Query, consistency, datacenter, token};
 use super::rejection::{KEY_EXAMPLE, Mistake, Permission, Reason, Rejection, nearest};
 use super::{error, unmarshal};
-use crate::autopilot::AutopilotConfiguration;
+use crate::autopilot::{AutopilotConfiguration, DriverChange, ValueChange};
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
 use crate::raft::{ConfigVersion, PeerSelector};
@@ -269,10 +269,8 @@ fn asked(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Asked, Mistake> {
             with: required(parts, "with")?,
         },
         Endpoint::AutopilotConfiguration if parts.method == "PUT" => {
-            Operation::SetAutopilotConfiguration {
-                configuration: autopilot_rules(parts)?,
-                expected_index: cas(parts)?,
-            }
+            let (configuration, change) = autopilot_rules(parts)?;
+            Operation::set_autopilot(configuration, change, cas(parts)?)
         }
         Endpoint::AutopilotConfiguration => Operation::AutopilotConfiguration(freshness()?),
         Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
@@ -478,8 +476,8 @@ fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), M
     Ok(())
 }
 
-/// Reads autopilot's new rules.
-fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake> {
+/// Reads autopilot's new rules, and the change of those that Consul lacks.
+fn autopilot_rules(parts: &Parts<'_>) -> Result<(AutopilotConfiguration, DriverChange), Mistake> {
     let rules: AutopilotRules = body(
         parts,
         "Error parsing autopilot config: ",
@@ -506,6 +504,21 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
         }
         None => Ok(left_out),
     };
+    fn change<T>(given: Option<Option<T>>) -> ValueChange<T> {
+        given.map_or(ValueChange::Keep, |value| {
+            value.map_or(ValueChange::Reset, ValueChange::Set)
+        })
+    }
+    let hold = match rules.failed_hold {
+        Some(Some(hold)) => Some(Some(duration("FailedHold", Some(hold), Duration::ZERO)?)),
+        Some(None) => Some(None),
+        None => None,
+    };
+    let own = DriverChange {
+        failed_hold: change(hold),
+        intended_size: change(rules.intended_size),
+        dry_run: change(rules.dry_run),
+    };
     let contact = duration(
         "LastContactThreshold",
         rules.last_contact_threshold,
@@ -523,7 +536,7 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
         }),
         tag => Ok(tag.unwrap_or(left_out)),
     };
-    Ok(AutopilotConfiguration {
+    let configuration = AutopilotConfiguration {
         cleanup_dead_servers: rules
             .cleanup_dead_servers
             .unwrap_or(left_out.cleanup_dead_servers),
@@ -541,5 +554,6 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<AutopilotConfiguration, Mistake>
             .unwrap_or(left_out.disable_upgrade_migration),
         upgrade_version_tag: tag(rules.upgrade_version_tag, left_out.upgrade_version_tag)?,
         ..AutopilotConfiguration::default()
-    })
+    };
+    Ok((configuration, own))
 }

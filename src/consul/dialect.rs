@@ -31,7 +31,7 @@ pub(super) struct Rules {
     // What is served.
     /// The endpoints that Consul does not have: their list at `/v1/operator/`, the
     /// OpenAPI document, the diagnosis, the plan of a removal, and the changes of Raft
-    /// beside `raft/peer`.
+    /// beside `raft/peer`; and the fields about autopilot that Consul does not have.
     pub(super) additions: bool,
     pub(super) autopilot: bool,
     pub(super) leadership_transfer: bool,
@@ -119,7 +119,7 @@ pub(super) enum BodyRules {
     Loose,
     /// `encoding/json` without unknown fields; what follows the value passes.
     Strict,
-    /// The same, and nothing may follow the value.
+    /// The same with the fields that Consul does not know, and nothing may follow the value.
     Whole,
 }
 

@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::body::{
-    AutopilotRules, Configuration, Health, Index, IndexedEndpoint, LAST_LOG, Server, ServerHealth,
-    ServerState, State, Transferred, UNKNOWN_NODE, UNKNOWN_VERSION,
+    ActionReport, AutopilotRules, Block, Configuration, Health, Index, IndexedEndpoint, LAST_LOG,
+    Report, Server, ServerHealth, ServerReport, ServerState, State, Transferred, UNKNOWN_NODE,
+    UNKNOWN_VERSION,
 };
 use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
 use super::endpoint::{COMMON_PARAMETERS, Endpoint, Offer, PREFIX, View};
@@ -15,7 +16,7 @@ use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
 use super::{error, json, rings};
 use crate::acl::DefaultPolicy;
-use crate::autopilot::{AutopilotState, RaftRole};
+use crate::autopilot::{AutopilotReport, AutopilotState, RaftRole};
 use crate::error::OperatorError;
 use crate::operation::OperatorReply;
 use crate::raft::{RaftConfiguration, RaftServer};
@@ -66,8 +67,13 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
             respond(view, SMALL, &Transferred { success: true })
         }
         OperatorReply::Keyring(reply) => rings::response(reply, None, view, rules),
-        OperatorReply::AutopilotConfiguration(rules) => {
-            respond(view, SMALL, &AutopilotRules::from(rules))
+        OperatorReply::AutopilotConfiguration(configuration) => {
+            let shown = AutopilotRules::from(configuration);
+            if rules.additions {
+                respond(view, SMALL, &shown)
+            } else {
+                respond(view, SMALL, &shown.of_consul())
+            }
         }
         OperatorReply::AutopilotConfigurationSet(replaced) => respond(view, SMALL, replaced),
         OperatorReply::Diagnosis(diagnosis) => respond(view, 16 * SMALL, diagnosis),
@@ -76,9 +82,9 @@ fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {
         OperatorReply::AutopilotState(state) => {
             let size = SMALL + state.servers.len() * AUTOPILOT_SERVER;
             if view.endpoint != Endpoint::AutopilotHealth {
-                return respond(view, size, &autopilot_state(state));
+                return respond(view, size, &autopilot_state(state, rules));
             }
-            let mut response = respond(view, size, &autopilot_health(state));
+            let mut response = respond(view, size, &autopilot_health(state, rules));
             if !state.healthy {
                 // A health check looks at the status only.
                 response.status = 429;
@@ -252,7 +258,7 @@ fn server<'a>(server: &'a RaftServer, rules: &ServerRules) -> Server<'a> {
     }
 }
 
-fn autopilot_health(state: &AutopilotState) -> Health<'_> {
+fn autopilot_health<'a>(state: &'a AutopilotState, rules: &Rules) -> Health<'a> {
     let servers = state.servers.iter().map(|server| ServerHealth {
         id: server.id.as_str().into(),
         name: server.name.as_str().into(),
@@ -266,6 +272,7 @@ fn autopilot_health(state: &AutopilotState) -> Health<'_> {
         healthy: server.healthy,
         voter: server.role != RaftRole::Nonvoter,
         stable_since: rfc3339_rounded(server.stable_since),
+        health: server.health.filter(|_| rules.additions),
     });
     let servers: Vec<_> = servers.collect();
     Health {
@@ -275,13 +282,13 @@ fn autopilot_health(state: &AutopilotState) -> Health<'_> {
     }
 }
 
-fn autopilot_state(state: &AutopilotState) -> State<'_> {
+fn autopilot_state<'a>(state: &'a AutopilotState, rules: &Rules) -> State<'a> {
     let servers = state.servers.iter().map(|server| ServerState {
-        id: server.id.as_str(),
-        name: server.name.as_str(),
-        address: server.address.as_str(),
-        node_status: &server.node_status,
-        version: &server.version,
+        id: server.id.as_str().into(),
+        name: server.name.as_str().into(),
+        address: server.address.as_str().into(),
+        node_status: server.node_status.as_str().into(),
+        version: server.version.as_str().into(),
         last_contact: server.last_contact.into(),
         last_term: server.last_term,
         last_index: server.last_index,
@@ -292,16 +299,61 @@ fn autopilot_state(state: &AutopilotState) -> State<'_> {
             RaftRole::Leader => "leader",
             RaftRole::Voter => "voter",
             RaftRole::Nonvoter => "non-voter",
-        },
-        meta: &server.meta,
-        node_type: "voter",
+        }
+        .into(),
+        meta: Cow::Borrowed(&server.meta),
+        node_type: "voter".into(),
+        health: server.health.filter(|_| rules.additions),
     });
+    let report = state.autopilot.as_ref();
     State {
         healthy: state.healthy,
         failure_tolerance: state.failure_tolerance,
         optimistic_failure_tolerance: state.optimistic_failure_tolerance,
-        servers: servers.map(|server| (server.id, server)).collect(),
-        leader: state.leader.as_ref().map_or("", |leader| leader.as_str()),
-        voters: &state.voters,
+        servers: servers.map(|server| (server.id.clone(), server)).collect(),
+        leader: state
+            .leader
+            .as_ref()
+            .map_or("", |leader| leader.as_str())
+            .into(),
+        voters: Cow::Borrowed(&state.voters),
+        autopilot: report.filter(|_| rules.additions).map(report_of),
+    }
+}
+
+fn report_of(report: &AutopilotReport) -> Report<'_> {
+    let servers = report.servers.iter().map(|(id, server)| {
+        let server = ServerReport {
+            rule: server.rule.as_str().into(),
+            reason: server.reason.as_str().into(),
+            lasted: server.lasted.into(),
+            next_check: rfc3339_nano(server.next_check),
+        };
+        (id.as_str().into(), server)
+    });
+    let actions = report.actions.iter().map(|action| ActionReport {
+        time: rfc3339_nano(action.time),
+        kind: action.kind,
+        server: action.server.as_str().into(),
+        replaced_by: action.replaced_by.as_ref().map(|with| with.as_str().into()),
+        reason: action.reason.as_str().into(),
+        result: action.result,
+        error: action.error.as_deref().map(Cow::Borrowed),
+    });
+    Report {
+        dry_run: report.dry_run,
+        intended_size: report.intended_size,
+        voters: report.voters,
+        failed_hold: report.failed_hold.into(),
+        last_check: report.last_check.map(rfc3339_nano),
+        next_check: report.next_check.map(rfc3339_nano),
+        decided: report.decided.as_deref().map(Cow::Borrowed),
+        blocked: report.blocked.as_ref().map(|blocked| Block {
+            rule: blocked.rule.as_str().into(),
+            reason: blocked.reason.as_str().into(),
+            server: blocked.server.as_ref().map(|id| id.as_str().into()),
+        }),
+        servers: servers.collect(),
+        actions: actions.collect(),
     }
 }

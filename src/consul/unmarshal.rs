@@ -143,6 +143,9 @@ impl<'de> Deserialize<'de> for Text {
 /// The fields that are pointers in Consul.
 const POINTERS: [&str; 2] = ["LastContactThreshold", "ServerStabilizationTime"];
 
+/// The fields that Consul does not know. A null means something in them.
+const ADDITIONS: [&str; 3] = ["FailedHold", "IntendedSize", "DryRun"];
+
 /// A JSON value as a struct's deserializer.
 #[derive(Clone, Copy)]
 struct Object<'a> {
@@ -171,6 +174,7 @@ impl<'a> Object<'a> {
         let is_null = |value: &&RawValue| Kind::of(value) == Kind::Null;
         match self.rules {
             BodyRules::Strict if POINTERS.contains(&field) => return named(false).next(),
+            BodyRules::Whole if ADDITIONS.contains(&field) => return named(false).next(),
             BodyRules::Loose => named(true).chain(named(false)).next(),
             _ => named(false).find(|value| !is_null(value)),
         }
@@ -195,7 +199,11 @@ impl<'de> Deserializer<'de> for Object<'de> {
             let found = self.kind;
             return Err(BodyError::NotObject { found, go });
         }
-        let is_known = |name: &str| fields.iter().any(|field| equal_fold(name, field));
+        let takes = |field: &str| self.rules == BodyRules::Whole || !ADDITIONS.contains(&field);
+        let is_known = |name: &str| {
+            let mut fields = fields.iter().filter(|field| takes(field));
+            fields.any(|field| equal_fold(name, field))
+        };
         let unknown = self.members.iter().find(|(name, _)| !is_known(name));
         if let Some((name, _)) = unknown.filter(|_| self.rules != BodyRules::Loose) {
             return Err(BodyError::UnknownField {
@@ -360,7 +368,11 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, BodyError> {
-        visitor.visit_some(self)
+        // Other nulls do not get here.
+        match Kind::of(self.raw) {
+            Kind::Null if ADDITIONS.contains(&self.field) => visitor.visit_none(),
+            _ => visitor.visit_some(self),
+        }
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(

@@ -56,6 +56,7 @@
 //! What is not known is `null`. A program has to accept kinds of findings that it does
 //! not know.
 
+mod autopilot;
 mod examine;
 mod raft;
 mod rings;
@@ -182,6 +183,17 @@ pub enum FindingKind {
     PrimaryDiffers,
     /// Nodes listed only some of their keys.
     RingTruncated,
+    /// An autopilot is in a dry run, and would change something.
+    AutopilotDryRun,
+    /// An autopilot cannot act, because of its settings or of what it reads.
+    AutopilotStopped,
+    /// A rule of autopilot keeps it from a change for now.
+    AutopilotWaits,
+    /// A voter has failed, and autopilot has no spare for its place.
+    NoSpare,
+    /// Autopilot does not touch a server, since its failure detector does not know it, or
+    /// says something else than its Raft.
+    DetectorDisputed,
     /// A kind that this version does not know.
     #[serde(other)]
     Other,

@@ -50,6 +50,7 @@ pub(super) fn examine(
     raft.find_unanswered(findings);
     raft.find_differences(findings);
     raft.find_missing_in_gossip(gossip, findings);
+    raft.find_autopilot(findings);
 
     let voters = raft.voters();
     state.voters = voters.voters;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::autopilot::AutopilotReport;
 use crate::error::OperatorError;
 use crate::raft::{ConfigVersion, LogPosition, RaftConfiguration, RaftServer, RaftView};
 use crate::types::{ServerAddress, ServerId, cut_name};
@@ -27,6 +28,9 @@ pub struct ServerView {
     pub unfinished_change: bool,
     /// The servers of that configuration.
     pub servers: Vec<SeenServer>,
+    /// What its autopilot reports, while it leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autopilot: Option<AutopilotReport>,
 }
 
 /// A server of the Raft configuration, as another server or itself sees it.
@@ -76,6 +80,7 @@ impl From<RaftView> for ServerView {
             version,
             unfinished_change,
             servers: servers.collect(),
+            autopilot: None,
         }
     }
 }
@@ -100,6 +105,7 @@ impl From<RaftConfiguration> for ServerView {
                     last_contact: None,
                 })
                 .collect(),
+            autopilot: None,
         }
     }
 }
@@ -126,6 +132,7 @@ impl ServerView {
             server.name = server.name.take().map(cut_name);
             server.protocol_version = server.protocol_version.take().map(cut_name);
         }
+        self.autopilot = self.autopilot.map(|report| report.bounded(SERVERS));
         self
     }
 }

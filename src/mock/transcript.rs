@@ -321,7 +321,8 @@ pub(super) fn describe(request: &OperatorRequest) -> String {
             action + scope
         }
         Operation::AutopilotConfiguration(_) => "read the autopilot configuration".into(),
-        Operation::SetAutopilotConfiguration { expected_index, .. } => {
+        Operation::SetAutopilotConfiguration { expected_index, .. }
+        | Operation::ChangeAutopilot { expected_index, .. } => {
             let condition = at_index(expected_index);
             format!("set the autopilot configuration{condition}")
         }

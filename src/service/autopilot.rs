@@ -5,10 +5,14 @@ use std::fmt;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use super::driver::Look;
 use super::raft::{Expected, Progress, removal, replacement};
 use super::{Inner, OperatorService, deadline_exceeded};
 use crate::acl::{Access, Resource};
-use crate::autopilot::{Action, Decision, FailureDetector, Memory, Settings, Snapshot, decide};
+use crate::autopilot::{
+    Action, AutopilotConfiguration, Blocked, Decision, FailureDetector, Memory, Settings, Snapshot,
+    decide,
+};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::observer::{Source, Started, watch};
 use crate::operation::{OperatorReply, RequestId};
@@ -56,6 +60,8 @@ const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 /// ```
 pub struct Autopilot {
     service: OperatorService,
+    /// The number of this driver among those of the service.
+    number: u64,
     detector: Box<dyn FailureDetector>,
     settings: Settings,
     memory: Memory,
@@ -78,6 +84,10 @@ pub struct Tick {
 impl Autopilot {
     /// Creates the autopilot of the server that the service runs in. It does nothing by
     /// itself: [run](Autopilot::run) it, or call [`tick`](Autopilot::tick).
+    ///
+    /// A service has one autopilot, the last one that was created: an earlier one refuses to
+    /// tick. Until it is dropped, the service shows its settings, and checks a change of the
+    /// configuration against them.
     pub fn new(
         service: &OperatorService,
         detector: impl FailureDetector + 'static,
@@ -85,6 +95,7 @@ impl Autopilot {
     ) -> Self {
         Autopilot {
             began: service.timer().now(),
+            number: service.inner.driver.enter(settings.clone()),
             service: service.clone(),
             detector: Box::new(detector),
             settings,
@@ -125,13 +136,34 @@ impl Autopilot {
     pub async fn tick(&mut self) -> Result<Tick, OperatorError> {
         let service = self.service.clone();
         let inner = &*service.inner;
-        let settings = self.current_settings(inner).await?;
+        if !inner.driver.is_held_by(self.number) {
+            return Err(OperatorError::invalid_request(
+                "the service has another autopilot, which was created later: run that one only",
+            ));
+        }
+        let mut look = Look::new(inner.timer.now(), self.settings.pause());
+        let tick = self.look(inner, &mut look).await;
+        if let Err(error) = &tick {
+            look.blocked.get_or_insert_with(|| Blocked {
+                rule: "input".into(),
+                reason: error.to_string(),
+                server: None,
+            });
+        }
+        inner.driver.keep(self.number, look);
+        tick
+    }
+
+    /// Makes a tick, and notes what becomes known.
+    async fn look(&mut self, inner: &Inner, look: &mut Look) -> Result<Tick, OperatorError> {
+        let settings = self.current_settings(inner, look).await?;
         let raft = inner.raft()?;
         let snapshot = self.snapshot(raft.view().await?).await?;
         let before = self.memory.clone();
         let decision = decide(&snapshot, &settings, before.clone());
         if decision.action.is_none() || settings.is_dry_run() {
             self.memory = decision.memory.clone();
+            self.note(&decision, &snapshot, look);
             let result = None;
             return Ok(Tick { decision, result });
         }
@@ -141,8 +173,14 @@ impl Autopilot {
         let snapshot = self.snapshot(view).await?;
         let decision = decide(&snapshot, &settings, before);
         self.memory = decision.memory.clone();
+        self.note(&decision, &snapshot, look);
         let result = match &decision.action {
-            Some(action) => Some(inner.act(action, snapshot.view, budget).await),
+            Some(action) => {
+                inner.driver.begin(self.number, action, look.began);
+                let result = inner.act(action, snapshot.view, budget).await;
+                inner.driver.conclude(self.number, &result);
+                Some(result)
+            }
             None => None,
         };
         if let (Some(Err(error)), Some(action)) = (&result, &decision.action)
@@ -160,13 +198,33 @@ impl Autopilot {
         Ok(Tick { decision, result })
     }
 
-    async fn current_settings(&self, inner: &Inner) -> Result<Settings, OperatorError> {
+    /// Notes a decision, and when the next one comes.
+    fn note(&self, decision: &Decision, snapshot: &Snapshot, look: &mut Look) {
+        look.decided(decision, &snapshot.view);
+        let due = self.began.checked_add(decision.next_check);
+        look.due = due.unwrap_or(look.due);
+    }
+
+    async fn current_settings(
+        &self,
+        inner: &Inner,
+        look: &mut Look,
+    ) -> Result<Settings, OperatorError> {
         let Some(autopilot) = &inner.autopilot else {
+            look.configuration = Some(self.settings.fill(AutopilotConfiguration::default()));
             return Ok(self.settings.clone());
         };
         let configuration = autopilot.configuration().await?;
+        look.configuration = Some(self.settings.fill(configuration.clone()));
         let settings = self.settings.clone().with_configuration(configuration);
-        settings.map_err(|invalid| OperatorError::invalid_request(invalid.to_string()))
+        settings.map_err(|invalid| {
+            look.blocked = Some(Blocked {
+                rule: "settings".into(),
+                reason: invalid.to_string(),
+                server: None,
+            });
+            OperatorError::invalid_request(invalid.to_string())
+        })
     }
 
     fn elapsed(&self) -> Duration {
@@ -277,6 +335,12 @@ impl Inner {
                 progress.outcome(Outcome::Unknown),
             )),
         }
+    }
+}
+
+impl Drop for Autopilot {
+    fn drop(&mut self) {
+        self.service.inner.driver.leave(self.number);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::driver::DriverSlot;
 use super::{Inner, OperatorService};
 use crate::acl::AclAuthorizer;
 use crate::autopilot::AutopilotBackend;
@@ -195,6 +196,7 @@ impl OperatorServiceBuilder {
                     .as_ref()
                     .map_or_else(Default::default, |autopilot| autopilot.defaults()),
                 autopilot: self.autopilot,
+                driver: DriverSlot::default(),
                 authorizer,
                 peers: self.peers.unwrap_or_else(|| Arc::new(NoPeers)),
                 timer: self.timer.ok_or(BuildError::NoTimer)?,

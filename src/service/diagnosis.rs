@@ -16,7 +16,16 @@ use crate::types::{DatacenterName, ServerAddress};
 
 impl Inner {
     pub(super) async fn own_view(&self) -> Result<ServerView, OperatorError> {
-        Ok(self.raft()?.view().await?.into())
+        Ok(self.server_view(self.raft()?.view().await?))
+    }
+
+    /// Returns a view of this server, with what its autopilot reports.
+    fn server_view(&self, view: RaftView) -> ServerView {
+        let autopilot = self.report(&view);
+        ServerView {
+            autopilot,
+            ..view.into()
+        }
     }
 
     /// Asks every server of the Raft configuration for its own view, this one first.
@@ -29,7 +38,7 @@ impl Inner {
         let own = AskedServer::new(
             Some(view.id.clone()),
             own_address(&view),
-            Ok(ServerView::from(view.clone())),
+            Ok(self.server_view(view.clone())),
         );
         let members = view.membership.servers.iter();
         let others: Vec<_> = members.filter(|member| member.id != view.id).collect();

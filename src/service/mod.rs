@@ -4,6 +4,7 @@
 mod autopilot;
 mod builder;
 mod diagnosis;
+mod driver;
 mod keyring;
 mod raft;
 mod route;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acl::{Access, AclAuthorizer, DefaultPolicy, Identity, Resource, Token};
-use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
+use crate::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState, DriverChange};
 use crate::diagnosis::Diagnosis;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::keyring::{GossipKey, KeyringBackend, Pool, RelayFactor};
@@ -30,6 +31,8 @@ use crate::types::{DatacenterName, ServerId};
 
 pub use autopilot::{Autopilot, Tick};
 pub use builder::{BuildError, OperatorServiceBuilder};
+
+use driver::DriverSlot;
 
 /// Consul's operator operations for one server.
 ///
@@ -65,6 +68,7 @@ struct Inner {
     rings: Vec<Arc<dyn KeyringBackend>>,
     autopilot: Option<Arc<dyn AutopilotBackend>>,
     autopilot_defaults: AutopilotConfiguration,
+    driver: DriverSlot,
     authorizer: Arc<dyn AclAuthorizer>,
     peers: Arc<dyn Peers>,
     timer: Arc<dyn Timer>,
@@ -348,7 +352,8 @@ impl OperatorService {
             .await
     }
 
-    /// Returns autopilot's configuration.
+    /// Returns autopilot's configuration, as it is in force on the leader. The settings that
+    /// Consul lacks are `None` if no [`Autopilot`] runs there.
     ///
     /// # Errors
     /// As [`call`](OperatorService::call).
@@ -360,22 +365,41 @@ impl OperatorService {
         value_of!(self.ask(caller, operation).await?, AutopilotConfiguration)
     }
 
-    /// Replaces autopilot's configuration and returns true. If `expected_index` is given
-    /// and the configuration was last changed at another index, changes nothing and
-    /// returns false.
+    /// Replaces autopilot's configuration and returns true. Of the settings that Consul
+    /// lacks, those that are `None` stay as they are. If `expected_index` is given and the
+    /// configuration was last changed at another index, changes nothing and returns false.
     ///
     /// # Errors
-    /// As [`call`](OperatorService::call).
+    /// As [`change_autopilot`](OperatorService::change_autopilot).
     pub async fn set_autopilot_configuration(
         &self,
         caller: &Caller,
         configuration: AutopilotConfiguration,
         expected_index: Option<u64>,
     ) -> Result<bool, OperatorError> {
-        let operation = Operation::SetAutopilotConfiguration {
-            configuration,
-            expected_index,
-        };
+        let change = DriverChange::from(&configuration);
+        self.change_autopilot(caller, configuration, change, expected_index)
+            .await
+    }
+
+    /// Replaces Consul's settings of autopilot's configuration, changes the others, and
+    /// returns true. If `expected_index` is given and the configuration was last changed at
+    /// another index, changes nothing and returns false; without it, false means that others
+    /// changed the configuration again and again.
+    ///
+    /// # Errors
+    /// As [`call`](OperatorService::call). If an [`Autopilot`] runs on the leader,
+    /// settings that contradict each other or the embedder's are an
+    /// [`InvalidRequest`](ErrorKind::InvalidRequest), and so are settings that Consul lacks
+    /// if none runs there.
+    pub async fn change_autopilot(
+        &self,
+        caller: &Caller,
+        configuration: AutopilotConfiguration,
+        change: DriverChange,
+        expected_index: Option<u64>,
+    ) -> Result<bool, OperatorError> {
+        let operation = Operation::set_autopilot(configuration, change, expected_index);
         value_of!(
             self.ask(caller, operation).await?,
             AutopilotConfigurationSet

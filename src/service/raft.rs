@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Inner;
 use crate::acl::Identity;
-use crate::autopilot::{AutopilotBackend, AutopilotConfiguration};
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::operation::OperatorReply;
 use crate::raft::{
@@ -215,51 +214,6 @@ impl Inner {
         let result = self.raft()?.transfer_leadership(&target, timeout).await;
         progress.note(&result);
         result.map(|()| OperatorReply::LeadershipTransferred)
-    }
-
-    pub(super) fn autopilot(&self) -> Result<&dyn AutopilotBackend, OperatorError> {
-        self.autopilot
-            .as_deref()
-            .ok_or_else(|| OperatorError::unsupported("autopilot"))
-    }
-
-    pub(super) async fn autopilot_configuration(&self) -> Result<OperatorReply, OperatorError> {
-        let configuration = self.autopilot()?.configuration().await?;
-        Ok(OperatorReply::AutopilotConfiguration(configuration))
-    }
-
-    pub(super) async fn set_autopilot_configuration(
-        &self,
-        configuration: &AutopilotConfiguration,
-        expected_index: Option<u64>,
-        progress: &Progress,
-    ) -> Result<OperatorReply, OperatorError> {
-        let autopilot = self.autopilot()?;
-        let ignored = configuration.ignored(&self.autopilot_defaults, |setting| {
-            autopilot.acts_on(setting)
-        });
-        if !ignored.is_empty() {
-            let settings = ignored.iter();
-            let settings: Vec<_> = settings
-                .map(|(setting, only)| format!("{setting} other than {only}"))
-                .collect();
-            return Err(OperatorError::unsupported(format!(
-                "an autopilot with {}",
-                settings.join(" or ")
-            )));
-        }
-        progress.begin();
-        let result = autopilot
-            .set_configuration(configuration.clone(), expected_index)
-            .await;
-        progress.note(&result);
-        result.map(OperatorReply::AutopilotConfigurationSet)
-    }
-
-    pub(super) async fn autopilot_state(&self) -> Result<OperatorReply, OperatorError> {
-        let mut state = self.autopilot()?.state().await?;
-        state.limit_times();
-        Ok(OperatorReply::AutopilotState(state))
     }
 }
 

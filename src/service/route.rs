@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::raft::{Expected, Progress, not_leading, removal, replacement, unchanged};
 use super::{Inner, deadline_exceeded, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
+use crate::autopilot::DriverChange;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::observer::{Source, Started, watch};
 use crate::operation::{Operation, OperatorReply, RequestId};
@@ -290,7 +291,7 @@ impl Inner {
                 self.raft_configuration(*consistency, view, budget).await
             }
             (Operation::AutopilotConfiguration(_), _) => self.autopilot_configuration().await,
-            (Operation::AutopilotState(_), _) => self.autopilot_state().await,
+            (Operation::AutopilotState(_), view) => self.autopilot_state(view).await,
             (Operation::OwnView, _) => self.own_view().await.map(OperatorReply::OwnView),
             (Operation::ServerViews, _) => {
                 let views = Box::pin(self.server_views(call, budget)).await;
@@ -340,7 +341,21 @@ impl Inner {
                 },
                 Some(_),
             ) => {
-                self.set_autopilot_configuration(configuration, *expected_index, progress)
+                let change = DriverChange::default();
+                let index = *expected_index;
+                Box::pin(self.set_autopilot_configuration(configuration, &change, index, progress))
+                    .await
+            }
+            (
+                Operation::ChangeAutopilot {
+                    configuration,
+                    change,
+                    expected_index,
+                },
+                Some(_),
+            ) => {
+                let index = *expected_index;
+                Box::pin(self.set_autopilot_configuration(configuration, change, index, progress))
                     .await
             }
             // Never reached: keyring operations and stale writes are routed elsewhere.

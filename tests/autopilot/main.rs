@@ -7,3 +7,5 @@ mod driver;
 mod properties;
 mod rules;
 mod support;
+#[cfg(feature = "mock")]
+mod wire;

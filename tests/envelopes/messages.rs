@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use cluster_operator::acl::{Access, AccessorId, Identity, Resource};
 use cluster_operator::autopilot::{
-    AutopilotConfiguration, AutopilotReport, AutopilotServer, AutopilotState, RaftRole,
-    ServerHealth,
+    AutopilotConfiguration, AutopilotReport, AutopilotServer, AutopilotState, DriverChange,
+    RaftRole, ServerHealth, ValueChange,
 };
 use cluster_operator::diagnosis::{AskedServer, Diagnosis, ServerView};
 use cluster_operator::keyring::{InvalidKey, NodeFailure, RelayFactor, RingReport};
@@ -157,6 +157,18 @@ pub(crate) fn requests() -> Vec<(&'static str, OperatorRequest)> {
             to_dc2(Operation::ReplacePeer {
                 id: "carol".into(),
                 with: "dave".into(),
+            }),
+        ),
+        (
+            "change-autopilot",
+            to_dc2(Operation::ChangeAutopilot {
+                configuration: autopilot().into(),
+                change: DriverChange {
+                    failed_hold: ValueChange::Set(Duration::from_secs(60)),
+                    intended_size: ValueChange::Reset,
+                    dry_run: ValueChange::Keep,
+                },
+                expected_index: Some(7),
             }),
         ),
     ]
@@ -464,6 +476,13 @@ pub(crate) fn replies() -> Vec<(
         term: 3,
         index: u64::MAX,
     };
+    let mut leading = own_view();
+    leading.autopilot = Some(report());
+    replies.push((
+        "own-view-of-a-driver",
+        to_dc2(Operation::OwnView),
+        Ok(OperatorReply::OwnView(leading)),
+    ));
     let own = AutopilotConfiguration {
         failed_hold: Some(Duration::from_secs(180)),
         intended_size: Some(u64::MAX),

@@ -1,13 +1,15 @@
 //! Statuses, media types, headers and bodies of many requests.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use cluster_operator::acl::{Access, AccessorId, DefaultPolicy, Identity, Resource};
+use cluster_operator::autopilot::{AutopilotConfiguration, AutopilotState};
 use cluster_operator::consul::{Dialect, Response, Wire};
 use cluster_operator::keyring::{InvalidKey, Pool};
 use cluster_operator::mock::{Fault, MockAcl, MockFederation, NodeFault};
 use cluster_operator::raft::{ConfigVersion, LeaderHint, PeerSelector, QuorumGuard};
-use cluster_operator::{ErrorKind, OperatorService};
+use cluster_operator::{ErrorKind, OperatorError, OperatorReply, OperatorService};
+use serde_json::json;
 
 use crate::document::{Document, Operation};
 use crate::worlds::{
@@ -232,7 +234,8 @@ fn failures(document: &Document, operation: &Operation) {
             || (is_unsupported && operation.id != "diagnose");
         if is_possible {
             let elsewhere = base.clone().query("dc=dc2");
-            to(document, &told_by_dc2(kind.clone()), &elsewhere);
+            let error = OperatorError::new(kind.clone());
+            to(document, &told_by_dc2(Err(error)), &elsewhere);
         }
         let of_a_backend = matches!(
             kind,
@@ -323,6 +326,59 @@ fn special_cases(document: &Document) {
     at(document, "alice", &healthy, &with_cas);
 }
 
+/// What a cluster shows on whose leader an autopilot runs.
+fn autopilot(document: &Document) {
+    let configuration = AutopilotConfiguration {
+        failed_hold: Some(Duration::from_secs(180)),
+        intended_size: Some(3),
+        dry_run: Some(true),
+        ..AutopilotConfiguration::default()
+    };
+    let reply = OperatorReply::AutopilotConfiguration(configuration);
+    let configuration = ask("GET", "autopilot/configuration?dc=dc2");
+    to(document, &told_by_dc2(Ok(reply)), &configuration);
+
+    let blocked = json!({"rule": "hold", "reason": "failed for 9 s of 180", "server": "a"});
+    for (time, text, blocked) in [
+        (Some(SystemTime::UNIX_EPOCH), Some("text"), Some(blocked)),
+        (None, None, None),
+    ] {
+        let server = json!({
+            "rule": "hold",
+            "reason": "failed for 9 s of 180",
+            "lasted": Duration::from_secs(9),
+            "next_check": SystemTime::UNIX_EPOCH,
+        });
+        let action = json!({
+            "time": SystemTime::UNIX_EPOCH,
+            "kind": "replace",
+            "server": "a",
+            "replaced_by": text,
+            "reason": "replace a with b",
+            "result": "not-applied",
+            "error": text,
+        });
+        let report = json!({
+            "dry_run": true,
+            "intended_size": 3,
+            "voters": 3,
+            "failed_hold": Duration::from_secs(180),
+            "last_check": time,
+            "next_check": time,
+            "decided": text,
+            "blocked": blocked,
+            "servers": {"a": server},
+            "actions": [action],
+        });
+        let state = AutopilotState {
+            autopilot: Some(serde_json::from_value(report).unwrap()),
+            ..AutopilotState::default()
+        };
+        let state = told_by_dc2(Ok(OperatorReply::AutopilotState(state)));
+        to(document, &state, &ask("GET", "autopilot/state?dc=dc2"));
+    }
+}
+
 #[test]
 fn responses_are_described_and_described_responses_occur() {
     let document = Document::served();
@@ -332,6 +388,7 @@ fn responses_are_described_and_described_responses_occur() {
         failures(&document, operation);
     }
     special_cases(&document);
+    autopilot(&document);
     assert_eq!(document.missing_responses(), []);
     assert_eq!(document.missing_properties(), [""; 0]);
 }

@@ -14,7 +14,7 @@ use cluster_operator::raft::{Change, RaftView};
 use cluster_operator::timer::Sleep;
 use cluster_operator::{
     AclAuthorizer, AllowAll, AutopilotBackend, ErrorKind, KeyringBackend, OperatorError,
-    OperatorService, Pool, RaftBackend, Timer, Token,
+    OperatorReply, OperatorService, Pool, RaftBackend, Timer, Token,
 };
 use futures_util::FutureExt;
 
@@ -162,9 +162,9 @@ pub(crate) fn failing(kind: ErrorKind) -> OperatorService {
         .unwrap()
 }
 
-/// A server that is told of this failure by dc2, where no ring is.
-pub(crate) fn told_by_dc2(kind: ErrorKind) -> OperatorService {
-    let answer = move |_| ready(Err(OperatorError::new(kind.clone())));
+/// A server that is told this by dc2, where no ring is.
+pub(crate) fn told_by_dc2(answer: Result<OperatorReply, OperatorError>) -> OperatorService {
+    let answer = move |_| ready(answer.clone());
     OperatorService::builder("dc1")
         .raft(Failing(ErrorKind::NoLeader))
         .authorizer(AllowAll)

@@ -62,6 +62,9 @@ pub struct Decision {
     /// The reasons for not doing more. The first one concerns the whole cluster if its
     /// [`server`](Refusal::server) is `None`.
     pub refusals: Vec<Refusal>,
+    /// What is wrong with each server that the leader does not see healthy, whatever blocks
+    /// a change. A refusal says why it is not removed.
+    pub reasons: BTreeMap<ServerId, Reason>,
     /// The time, on the snapshot's clock, at which to decide again.
     pub next_check: Duration,
     /// What to give to the next decision. It counts the action as done, unless this is a
@@ -165,6 +168,7 @@ pub fn decide(snapshot: &Snapshot, settings: &Settings, mut memory: Memory) -> D
         Some(_) => None,
         None => judge.choose(),
     };
+    let reasons = judge.reasons();
     let mut refusals = judge.refusals;
     if blocked.is_none() {
         memory.settle();
@@ -180,6 +184,7 @@ pub fn decide(snapshot: &Snapshot, settings: &Settings, mut memory: Memory) -> D
     Decision {
         action,
         refusals,
+        reasons,
         next_check: snapshot.now.saturating_add(wait),
         memory,
     }
@@ -302,6 +307,21 @@ impl<'a> Judge<'a> {
             lasted: lasted.min(observed),
             hold: self.memory.hold(id, self.settings.hold),
         })
+    }
+
+    /// Returns what is wrong with the servers that are not healthy.
+    fn reasons(&self) -> BTreeMap<ServerId, Reason> {
+        let leads = self.snapshot.view.leadership == Leadership::Local;
+        let signs = self.signs.iter().filter(|_| leads);
+        let reasons = signs.filter_map(|(id, sign)| {
+            let reason = match sign {
+                Sign::Healthy => return None,
+                Sign::Failing { .. } => Reason::Failing(self.failure(id)?),
+                Sign::Unclear(reason) => reason.clone(),
+            };
+            Some(((*id).clone(), reason))
+        });
+        reasons.collect()
     }
 
     /// Returns the rule that blocks all changes.

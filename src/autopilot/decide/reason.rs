@@ -278,7 +278,7 @@ impl Reason {
     }
 
     /// Returns the time after which the reason ends, if nothing else changes.
-    pub(super) fn ends_after(&self) -> Option<Duration> {
+    pub(crate) fn ends_after(&self) -> Option<Duration> {
         match self {
             Reason::NewLeader { lasted, needed } | Reason::Paused { lasted, needed } => {
                 Some(needed.saturating_sub(*lasted))

@@ -166,6 +166,16 @@ impl Settings {
         (self.intended - 1) / 2
     }
 
+    /// Returns the configuration with these settings where it has none of its own.
+    pub(crate) fn fill(&self, configuration: AutopilotConfiguration) -> AutopilotConfiguration {
+        AutopilotConfiguration {
+            failed_hold: configuration.failed_hold.or(Some(self.hold)),
+            intended_size: configuration.intended_size.or(Some(self.intended as u64)),
+            dry_run: configuration.dry_run.or(Some(self.dry_run)),
+            ..configuration
+        }
+    }
+
     fn checked(self) -> Result<Self, InvalidSettings> {
         let (hold, window, intended) = (self.hold, self.window, self.intended);
         let min_quorum = self.configuration.min_quorum;
