@@ -1,11 +1,12 @@
 //! The commands about autopilot.
 
-use cluster_operator::autopilot::{AutopilotConfiguration, RaftRole};
+use cluster_operator::autopilot::{AutopilotConfiguration, DriverChange};
 
 use crate::connection::Servers;
 use crate::exit::Failure;
 use crate::flags::{Autopilot, Settings};
-use crate::output::{self, BAD, GOOD, Table, safe, styled};
+use crate::output::{self, Table, safe};
+use crate::state;
 
 pub(crate) async fn run(command: Autopilot, servers: &Servers, json: bool) -> Result<(), Failure> {
     match command {
@@ -14,11 +15,17 @@ pub(crate) async fn run(command: Autopilot, servers: &Servers, json: bool) -> Re
             show(&configuration, json)
         }
         Autopilot::Set(settings) => {
+            // Those that are not named stay as they are.
+            let change = DriverChange {
+                failed_hold: settings.failed_hold.unwrap_or_default(),
+                intended_size: settings.intended_size.unwrap_or_default(),
+                dry_run: settings.dry_run.unwrap_or_default(),
+            };
             let configuration = changed(read(servers).await?, settings);
             let expected = configuration.modify_index;
             let client = servers.current();
             let set = client
-                .set_autopilot_configuration(&configuration, Some(expected))
+                .change_autopilot(&configuration, change, Some(expected))
                 .await?;
             if !set {
                 return Err(Failure::refused(
@@ -29,6 +36,7 @@ pub(crate) async fn run(command: Autopilot, servers: &Servers, json: bool) -> Re
             show(&read(servers).await.unwrap_or(configuration), json)
         }
         Autopilot::Health => health(servers, json).await,
+        Autopilot::State => state::state(servers, json).await,
     }
 }
 
@@ -80,7 +88,7 @@ fn changed(
 
 fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failure> {
     if json {
-        return Ok(output::json(&serde_json::json!({
+        let mut shown = serde_json::json!({
             "CleanupDeadServers": configuration.cleanup_dead_servers,
             "LastContactThreshold": format!("{:?}", configuration.last_contact_threshold),
             "MaxTrailingLogs": configuration.max_trailing_logs,
@@ -91,7 +99,17 @@ fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failur
             "UpgradeVersionTag": configuration.upgrade_version_tag,
             "CreateIndex": configuration.create_index,
             "ModifyIndex": configuration.modify_index,
-        }))?);
+        });
+        if let Some(hold) = configuration.failed_hold {
+            shown["FailedHold"] = format!("{hold:?}").into();
+        }
+        if let Some(size) = configuration.intended_size {
+            shown["IntendedSize"] = size.into();
+        }
+        if let Some(dry_run) = configuration.dry_run {
+            shown["DryRun"] = dry_run.into();
+        }
+        return Ok(output::json(&shown)?);
     }
     let mut table = Table::new(["Setting", "Value"]);
     let mut row = |name: &str, value: String| table.row([name.into(), value]);
@@ -124,15 +142,16 @@ fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failur
         "upgrade-version-tag",
         safe(&configuration.upgrade_version_tag),
     );
-    Ok(table.print()?)
-}
-
-fn role(role: RaftRole) -> &'static str {
-    match role {
-        RaftRole::Leader => "leader",
-        RaftRole::Voter => "voter",
-        RaftRole::Nonvoter => "non-voter",
+    if let Some(hold) = configuration.failed_hold {
+        row("failed-hold", format!("{hold:?}"));
     }
+    if let Some(size) = configuration.intended_size {
+        row("intended-size", size.to_string());
+    }
+    if let Some(dry_run) = configuration.dry_run {
+        row("dry-run", dry_run.to_string());
+    }
+    Ok(table.print()?)
 }
 
 async fn health(servers: &Servers, json: bool) -> Result<(), Failure> {
@@ -148,7 +167,8 @@ async fn health(servers: &Servers, json: bool) -> Result<(), Failure> {
                 "Status": server.node_status,
                 "Version": server.version,
                 "Healthy": server.healthy,
-                "Role": role(server.role),
+                "Health": server.health,
+                "Role": state::role(server.role),
                 "LastContact": format!("{:?}", server.last_contact),
                 "LastTerm": server.last_term,
                 "LastIndex": server.last_index,
@@ -164,17 +184,13 @@ async fn health(servers: &Servers, json: bool) -> Result<(), Failure> {
             "Node", "ID", "Address", "Status", "Healthy", "Role", "Contact", "Log",
         ]);
         for server in &health.servers {
-            let healthy = match server.healthy {
-                true => styled(GOOD, "yes"),
-                false => styled(BAD, "no"),
-            };
             table.row([
                 safe(server.name.as_str()),
                 safe(server.id.as_str()),
                 safe(server.address.as_str()),
                 safe(&server.node_status),
-                healthy,
-                role(server.role).into(),
+                state::health(server),
+                state::role(server.role).into(),
                 format!("{:?}", server.last_contact),
                 server.last_index.to_string(),
             ]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use cluster_operator::Token;
+use cluster_operator::autopilot::ValueChange;
 
 /// Operates Consul, or servers that embed cluster-operator: their Raft peers, their
 /// gossip keys and autopilot.
@@ -267,8 +268,9 @@ pub(crate) enum Autopilot {
     #[command(visible_alias = "set-config")]
     Set(Settings),
     /// Shows the health of the servers.
-    #[command(visible_alias = "state")]
     Health,
+    /// Shows the servers, the rule that blocks autopilot, and its last actions.
+    State,
 }
 
 /// Autopilot's settings.
@@ -299,6 +301,16 @@ pub(crate) struct Settings {
     /// The node tag that holds a server's version for upgrades.
     #[arg(long, value_name = "TAG")]
     pub(crate) upgrade_version_tag: Option<String>,
+    /// The time for which a server has to have failed before it is removed, or `default`. With
+    /// the two below only for servers on which an autopilot of the library runs.
+    #[arg(long, value_parser = or_default(duration), value_name = "TIME")]
+    pub(crate) failed_hold: Option<ValueChange<Duration>>,
+    /// The number of voters that the cluster is meant to have, or `default`.
+    #[arg(long, value_parser = or_default(number), value_name = "NUMBER")]
+    pub(crate) intended_size: Option<ValueChange<u64>>,
+    /// Only tells what autopilot would do: `true`, `false` or `default`.
+    #[arg(long, value_parser = or_default(switch), value_name = "BOOL")]
+    pub(crate) dry_run: Option<ValueChange<bool>>,
 }
 
 /// Reads the command line.
@@ -342,6 +354,24 @@ fn token(text: &str) -> Result<Token, Infallible> {
 
 fn path(text: &str) -> Result<PathBuf, Infallible> {
     Ok(text.into())
+}
+
+/// Reads `default`, or a value. What the program on the server says is the default.
+fn or_default<T>(
+    read: fn(&str) -> Result<T, String>,
+) -> impl Fn(&str) -> Result<ValueChange<T>, String> + Clone + Send + Sync + 'static
+where
+    T: 'static,
+{
+    move |text| match text {
+        "default" => Ok(ValueChange::Reset),
+        text => read(text).map(ValueChange::Set),
+    }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is not a whole number from 0 on"))
 }
 
 /// Reads a bool as Go does.

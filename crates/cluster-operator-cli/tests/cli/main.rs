@@ -1,6 +1,7 @@
 //! The built command, against simulated federations over loopback sockets.
 #![allow(clippy::unwrap_used)]
 
+mod autopilot;
 mod connection;
 mod diagnosis;
 mod keyring;

@@ -1,4 +1,4 @@
-//! The commands about Raft and autopilot.
+//! The commands about Raft.
 
 use cluster_operator::consul::Dialect;
 use expect_test::expect;
@@ -138,46 +138,4 @@ async fn voter_is_replaced_by_a_server_without_a_vote() {
     let voters = voters.filter(|server| server["Voter"] == true);
     let names: Vec<_> = voters.map(|server| server["Node"].clone()).collect();
     assert_eq!(names, ["alice", "bob", "dave"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn autopilot_is_shown_and_set() {
-    let federation = federation();
-    let alice = serve(&federation, "alice", Dialect::Precise).await;
-    let ended = ask(&alice, "autopilot get").await;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    expect![[r#"
-        Setting                    Value
-        cleanup-dead-servers       true
-        last-contact-threshold     200ms
-        max-trailing-logs          250
-        min-quorum                 0
-        server-stabilization-time  10s
-        redundancy-zone-tag
-        disable-upgrade-migration  false
-        upgrade-version-tag
-    "#]]
-    .assert_eq(&ended.out);
-    let ended = ask(
-        &alice,
-        "autopilot set -max-trailing-logs=7 -min-quorum 3 --json",
-    )
-    .await;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    let set = ended.json();
-    assert_eq!(
-        (&set["MaxTrailingLogs"], &set["MinQuorum"]),
-        (&7.into(), &3.into())
-    );
-    assert_eq!(set["CleanupDeadServers"], true);
-    let ended = ask(&alice, "autopilot set").await;
-    assert_eq!(ended.code, 2, "{ended:?}");
-
-    let ended = ask(&alice, "autopilot health").await;
-    assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.out.ends_with("1 servers may fail\n"), "{ended:?}");
-    federation.stop("carol");
-    let ended = ask(&alice, "autopilot health").await;
-    assert_eq!(ended.code, 1, "{ended:?}");
-    assert!(ended.out.contains("failed"), "{ended:?}");
 }

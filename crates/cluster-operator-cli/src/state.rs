@@ -1,0 +1,220 @@
+//! What autopilot shows of the servers and of itself.
+
+use std::time::{Duration, SystemTime};
+
+use cluster_operator::ServerId;
+use cluster_operator::autopilot::{
+    ActionResult, AutopilotReport, AutopilotServer, AutopilotState, RaftRole, ServerHealth,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::connection::Servers;
+use crate::exit::Failure;
+use crate::output::{self, BAD, GOOD, Table, WARNING, safe, styled};
+
+pub(crate) async fn state(servers: &Servers, json: bool) -> Result<(), Failure> {
+    let state = servers
+        .read(async |client| client.autopilot_state().await)
+        .await?;
+    if json {
+        return Ok(output::json(&in_json(&state))?);
+    }
+    print_servers(&state)?;
+    match &state.autopilot {
+        Some(report) => print_report(&state, report)?,
+        None => anstream::println!("\nno autopilot runs on the leader"),
+    }
+    Ok(())
+}
+
+/// The health in a word.
+pub(crate) fn health(server: &AutopilotServer) -> String {
+    match server.health {
+        Some(ServerHealth::Joining) => styled(WARNING, "joining"),
+        Some(ServerHealth::Unknown) => styled(WARNING, "unknown"),
+        _ if server.healthy => styled(GOOD, "yes"),
+        _ => styled(BAD, "no"),
+    }
+}
+
+pub(crate) fn role(role: RaftRole) -> &'static str {
+    match role {
+        RaftRole::Leader => "leader",
+        RaftRole::Voter => "voter",
+        RaftRole::Nonvoter => "non-voter",
+    }
+}
+
+fn print_servers(state: &AutopilotState) -> Result<(), Failure> {
+    let mut table = Table::new([
+        "Node",
+        "ID",
+        "Role",
+        "Healthy",
+        "Rule",
+        "For",
+        "Next look",
+        "Reason",
+    ]);
+    for server in &state.servers {
+        let report = state.autopilot.as_ref();
+        let why = report.and_then(|report| report.servers.get(&server.id));
+        let [rule, lasted, next, reason] = match why {
+            Some(why) => [
+                safe(&why.rule),
+                seconds(why.lasted),
+                moment(why.next_check),
+                safe(&why.reason),
+            ],
+            None => Default::default(),
+        };
+        table.row([
+            safe(server.name.as_str()),
+            safe(server.id.as_str()),
+            role(server.role).into(),
+            health(server),
+            rule,
+            lasted,
+            next,
+            reason,
+        ]);
+    }
+    Ok(table.print()?)
+}
+
+fn print_report(state: &AutopilotState, report: &AutopilotReport) -> Result<(), Failure> {
+    let acts = match report.dry_run {
+        true => styled(WARNING, "is in a dry run"),
+        false => styled(GOOD, "acts"),
+    };
+    let (voters, intended) = (report.voters, report.intended_size);
+    let hold = seconds(report.failed_hold);
+    anstream::println!("\nautopilot {acts}: {voters} voters of {intended} intended, hold {hold}");
+    if let (Some(last), Some(next)) = (report.last_check, report.next_check) {
+        anstream::println!("last look {}, next {}", moment(last), moment(next));
+    }
+    if let Some(action) = &report.decided {
+        let would = if report.dry_run { "would " } else { "" };
+        anstream::println!("{}", styled(WARNING, format!("it {would}{}", safe(action))));
+    }
+    if let Some(blocked) = &report.blocked {
+        let server = blocked.server.as_ref().map(|id| title(state, id) + ": ");
+        let (rule, reason) = (safe(&blocked.rule), safe(&blocked.reason));
+        let text = format!("blocked by {rule}: {}{reason}", server.unwrap_or_default());
+        anstream::println!("{}", styled(WARNING, text));
+    }
+    if report.actions.is_empty() {
+        anstream::println!("no action since it started");
+        return Ok(());
+    }
+    anstream::println!();
+    let mut table = Table::new(["Time", "Result", "Action", "Error"]);
+    for action in &report.actions {
+        let style = match action.result {
+            ActionResult::Applied => GOOD,
+            ActionResult::DryRun => WARNING,
+            _ => BAD,
+        };
+        table.row([
+            moment(action.time),
+            styled(style, action.result.name()),
+            safe(&action.reason),
+            safe(action.error.as_deref().unwrap_or_default()),
+        ]);
+    }
+    Ok(table.print()?)
+}
+
+/// The name of a server, or its id.
+fn title(state: &AutopilotState, id: &ServerId) -> String {
+    let mut servers = state.servers.iter();
+    let named = servers.find(|server| server.id == *id && !server.name.as_str().is_empty());
+    safe(named.map_or(id.as_str(), |server| server.name.as_str()))
+}
+
+/// A time in whole seconds.
+fn seconds(time: Duration) -> String {
+    format!("{:?}", Duration::from_secs(time.as_secs()))
+}
+
+/// A moment in whole seconds, as RFC 3339 writes it.
+fn moment(time: SystemTime) -> String {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let second = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(second)
+        .unwrap_or(Timestamp::MAX)
+        .to_string()
+}
+
+fn in_json(state: &AutopilotState) -> Value {
+    let servers = state.servers.iter().map(|server| {
+        json!({
+            "ID": server.id,
+            "Name": server.name,
+            "Address": server.address,
+            "Status": server.node_status,
+            "Version": server.version,
+            "Healthy": server.healthy,
+            "Health": server.health,
+            "Role": role(server.role),
+            "LastContact": format!("{:?}", server.last_contact),
+            "LastTerm": server.last_term,
+            "LastIndex": server.last_index,
+            "StableSince": moment(server.stable_since),
+        })
+    });
+    json!({
+        "Healthy": state.healthy,
+        "FailureTolerance": state.failure_tolerance,
+        "OptimisticFailureTolerance": state.optimistic_failure_tolerance,
+        "Leader": state.leader,
+        "Voters": state.voters,
+        "Servers": servers.collect::<Vec<_>>(),
+        "Autopilot": state.autopilot.as_ref().map(report_in_json),
+    })
+}
+
+fn report_in_json(report: &AutopilotReport) -> Value {
+    let servers = report.servers.iter().map(|(id, server)| {
+        let server = json!({
+            "Rule": server.rule,
+            "Reason": server.reason,
+            "Lasted": seconds(server.lasted),
+            "NextCheck": moment(server.next_check),
+        });
+        (id.to_string(), server)
+    });
+    let actions = report.actions.iter().map(|action| {
+        json!({
+            "Time": moment(action.time),
+            "Kind": action.kind,
+            "Server": action.server,
+            "ReplacedBy": action.replaced_by,
+            "Reason": action.reason,
+            "Result": action.result,
+            "Error": action.error,
+        })
+    });
+    let blocked = report.blocked.as_ref().map(|blocked| {
+        json!({
+            "Rule": blocked.rule,
+            "Reason": blocked.reason,
+            "Server": blocked.server,
+        })
+    });
+    json!({
+        "DryRun": report.dry_run,
+        "IntendedSize": report.intended_size,
+        "Voters": report.voters,
+        "FailedHold": seconds(report.failed_hold),
+        "LastCheck": report.last_check.map(moment),
+        "NextCheck": report.next_check.map(moment),
+        "Decided": report.decided,
+        "Blocked": blocked,
+        "Servers": servers.collect::<serde_json::Map<_, _>>(),
+        "Actions": actions.collect::<Vec<_>>(),
+    })
+}
