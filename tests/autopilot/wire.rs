@@ -14,7 +14,8 @@ use cluster_operator::autopilot::{
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
 use cluster_operator::diagnosis::{FindingKind, Severity};
 use cluster_operator::error::{ErrorKind, OperatorError};
-use cluster_operator::mock::{MockAutopilot, MockClock, MockRaft};
+use cluster_operator::mock::{MockAutopilot, MockClock, MockPeers, MockRaft};
+use cluster_operator::peers::Target;
 use cluster_operator::raft::{
     Change, ChangeKind, LeaderHint, RaftBackend, RaftServer, RaftView, Suffrage,
 };
@@ -779,4 +780,112 @@ fn diagnosis_names_contradictory_settings() {
         .find(|it| it.kind == FindingKind::AutopilotStopped);
     let message = "autopilot acts on nothing: MinQuorum 5 is above the intended size 3: lower it";
     assert_eq!(stopped.unwrap().message, message);
+}
+
+#[test]
+fn follower_forwards_settings_and_diagnoses_the_leaders_autopilot() {
+    let site = Site::new("abcde", "");
+    let leader = site.service();
+    let mut autopilot = site.autopilot(&leader, dry(5));
+    let hint = LeaderHint {
+        id: "a".into(),
+        address: "a".into(),
+    };
+    let follower = OperatorService::builder("dc1")
+        .raft(site.at("b"))
+        .autopilot(MockAutopilot::new(&site.raft.at("b")))
+        .peers(MockPeers::new().with_service(Target::Server(hint), leader))
+        .authorizer(AllowAll)
+        .timer(site.clock.clone())
+        .build()
+        .unwrap();
+    for (dialect, body) in [
+        (Dialect::Precise, r#"{"FailedHold":"1m","IntendedSize":7}"#),
+        (Dialect::Consul1_17, r#"{"CleanupDeadServers":true}"#),
+    ] {
+        assert_eq!(site.put(&follower, dialect, body).0, 200);
+    }
+    let shown = site.read(&follower, Dialect::Precise, "configuration");
+    assert_eq!(shown["FailedHold"], "1m0s");
+    let (status, text) = site.put(&follower, Dialect::Precise, r#"{"IntendedSize":0}"#);
+    assert_eq!(
+        (status, text.contains("the intended size is 0")),
+        (400, true)
+    );
+
+    site.kill("e");
+    site.run(&mut autopilot, 120);
+    assert_eq!(site.state(&follower)["Autopilot"]["IntendedSize"], 7);
+    let request = Request {
+        method: "GET",
+        path: "/v1/operator/diagnosis",
+        query: None,
+        headers: &[],
+        body: Default::default(),
+    };
+    let wire = Wire::new(Dialect::Precise);
+    let response = site.clock.run(wire.serve(&follower, request));
+    let diagnosis: Value = serde_json::from_slice(&response.body).unwrap();
+    let findings = diagnosis["Findings"].as_array().unwrap().iter();
+    let kinds: Vec<_> = findings.map(|it| it["Kind"].as_str().unwrap()).collect();
+    // With seven intended, the removal would leave fewer than MinQuorum.
+    assert!(kinds.contains(&"no-spare"), "{kinds:?}");
+    assert!(!kinds.contains(&"autopilot-dry-run"), "{kinds:?}");
+}
+
+#[test]
+fn change_that_others_interrupt_keeps_their_settings() {
+    /// Another operator who sets the dry run just before each of the first changes.
+    struct Interrupted {
+        own: MockAutopilot,
+        times: Mutex<u64>,
+    }
+
+    #[async_trait]
+    impl AutopilotBackend for Interrupted {
+        async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
+            self.own.configuration().await
+        }
+
+        async fn set_configuration(
+            &self,
+            configuration: AutopilotConfiguration,
+            expected_index: Option<u64>,
+        ) -> Result<bool, OperatorError> {
+            let left = self.times.lock().unwrap().checked_sub(1);
+            if let Some(left) = left {
+                *self.times.lock().unwrap() = left;
+                let mut other = self.own.configuration().await?;
+                other.dry_run = Some(false);
+                self.own.set_configuration(other, None).await?;
+            }
+            self.own
+                .set_configuration(configuration, expected_index)
+                .await
+        }
+
+        async fn state(&self) -> Result<AutopilotState, OperatorError> {
+            self.own.state().await
+        }
+    }
+
+    for (times, done) in [(1, "true"), (3, "true"), (4, "false")] {
+        let site = Site::new("abc", "");
+        let own = MockAutopilot::new(&site.raft);
+        let times = Mutex::new(times);
+        let service = OperatorService::builder("dc1")
+            .raft(site.clone())
+            .autopilot(Interrupted { own, times })
+            .authorizer(AllowAll)
+            .timer(site.clock.clone())
+            .build()
+            .unwrap();
+        let _autopilot = site.autopilot(&service, dry(3));
+        let put = site.put(&service, Dialect::Consul1_17, r#"{"MaxTrailingLogs":9}"#);
+        assert_eq!(put, (200, done.to_owned()));
+        let shown = site.read(&service, Dialect::Precise, "configuration");
+        assert_eq!(shown["DryRun"], false);
+        let logs = if done == "true" { 9 } else { 250 };
+        assert_eq!(shown["MaxTrailingLogs"], logs);
+    }
 }
