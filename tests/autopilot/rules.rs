@@ -251,6 +251,40 @@ fn window_limits_the_removals() {
 }
 
 #[test]
+fn new_leader_counts_the_missing_voters_as_removed() {
+    let mut world = World::new("abcdefg");
+    world.settings = settings(7, 3);
+    world.kill("efg");
+    assert_eq!(world.run(HOLD + 20).len(), 3);
+    // Its successor remembers nothing.
+    world.kill("d");
+    world.term = 3;
+    world.elected = world.second;
+    for server in &mut world.servers {
+        server.log = Some(LogPosition {
+            term: 3,
+            index: 901,
+        });
+    }
+    world.memory = Memory::default();
+    let done = world.run(2 * 3600);
+    assert_eq!(done.len(), 1);
+    assert_eq!(done[0].0, world.elected + 3600);
+}
+
+#[test]
+fn missing_voters_do_not_delay_a_replacement() {
+    let mut world = World::new("abcde");
+    world.settings = settings(7, 5);
+    world.can_promote = false;
+    world.join("s", Suffrage::Nonvoter);
+    world.kill("e");
+    let done = world.run(HOLD);
+    assert_eq!(done.len(), 1);
+    assert!(done[0].1.starts_with("replace e with s"));
+}
+
+#[test]
 fn removal_that_was_not_applied_does_not_count() {
     let mut world = World::new("abc");
     world.settings = settings(3, 2);
@@ -351,6 +385,22 @@ fn healthy_voters_remain_a_majority() {
     let (healthy, needed) = (2, 3);
     let reason = Reason::UnhealthyMajority { healthy, needed };
     assert!(world.blocks().contains(&("f".into(), reason)));
+}
+
+#[test]
+fn dead_spare_stays_without_a_healthy_majority() {
+    let mut world = World::new("abc");
+    world.join("s", Suffrage::Nonvoter);
+    world.kill("s");
+    for id in ["b", "c"] {
+        world.server(id).log = Some(LogPosition { term: 2, index: 1 });
+    }
+    assert_eq!(world.run(2 * HOLD), []);
+    let (healthy, needed) = (1, 2);
+    let reason = Reason::UnhealthyMajority { healthy, needed };
+    assert!(world.blocks().contains(&("s".into(), reason)));
+    world.server("b").log = world.server("a").log;
+    assert_eq!(world.run(0).len(), 1);
 }
 
 #[test]

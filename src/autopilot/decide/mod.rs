@@ -89,10 +89,10 @@ pub struct Decision {
 /// | `agreement` | A server is dead only if the failure detector and the silence of its Raft agree. |
 /// | `hold` | A server has to be dead for the whole hold: in the detector, since its last answer, and as this leader has observed it. A break begins it anew. Each further failure in the window doubles it, up to eight times. A server that left on purpose has the same hold, since it may only be restarting. |
 /// | `cleanup` | No server is removed while `CleanupDeadServers` is off. |
-/// | `window` | At most (n−1)/2 servers leave in a window, where n is the intended size. |
+/// | `window` | At most (n−1)/2 servers leave in a window, where n is the intended size. A leader that has led for less than a window counts the voters that are missing as removed in it, before it removes another one. |
 /// | `replace-first` | A voter is replaced by a stable spare in one change if the Raft can do that. Otherwise, the spare is promoted first. A removal waits for a spare that is healthy but not stable yet. |
 /// | `min-quorum` | At least MinQuorum voters remain. A replacement is always possible, since the number of voters stays. |
-/// | `majority` | The healthy voters after the change are a majority. If the cluster tolerates a failure, the change is proven with [`Proof::Margin`], so that it cannot cost the quorum. |
+/// | `majority` | The healthy voters after the change are a majority, also if a server without a vote is removed. If the cluster tolerates a failure, the change is proven with [`Proof::Margin`], so that it cannot cost the quorum. |
 /// | `stable` | A server is promoted after it was healthy for `ServerStabilizationTime` under this leader: its last contact and its log are within the limits, in the leader's term. |
 /// | `size` | A server is promoted only up to the intended size, or for a dead voter. |
 /// | `supported` | A server is promoted only if the Raft can do that. |
@@ -490,13 +490,27 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn window_full(&self) -> Option<Reason> {
+    /// Returns the reason if no server may leave, because those that left in the window
+    /// are too many. `missing` counts as many as having left at least.
+    fn window_full(&self, missing: usize) -> Option<Reason> {
         let (removed, limit) = (self.memory.removals(), self.settings.removal_limit());
+        let removed = removed.max(missing);
         (removed >= limit).then_some(Reason::WindowFull {
             removed,
             limit,
             window: self.settings.window,
         })
+    }
+
+    /// Returns the voters that an earlier leader may have removed in the window: those
+    /// that are missing, unless this leader has led for all of it.
+    fn missing(&self) -> usize {
+        let led_for = self.memory.led_for(self.snapshot.now);
+        if led_for >= self.settings.window {
+            return 0;
+        }
+        let voters = self.count(None, None).voters;
+        self.settings.intended().saturating_sub(voters)
     }
 
     /// True if there are not more voters than intended, so that a dead one needs a
@@ -512,7 +526,7 @@ impl<'a> Judge<'a> {
         let fits = self.snapshot.can_replace
             && dead.member.is_voter()
             && self.needs_successor()
-            && self.window_full().is_none()
+            && self.window_full(0).is_none()
             && after.alive >= after.quorum;
         fits.then(|| Action::Replace {
             id: id.clone(),
@@ -528,7 +542,7 @@ impl<'a> Judge<'a> {
         let voters = self.count(None, None).voters;
         let replaces = dead.first().is_some_and(|dead| dead.member.is_voter())
             && !self.snapshot.can_replace
-            && self.window_full().is_none();
+            && self.window_full(0).is_none();
         let room = voters < intended || (replaces && voters == intended);
         let mut action = None;
         for ready in ready {
@@ -576,13 +590,11 @@ impl<'a> Judge<'a> {
     }
 
     fn against_removal(&self, member: &RaftMember, after: VoterCount) -> Option<Reason> {
-        if let Some(full) = self.window_full() {
+        if let Some(full) = self.window_full(0) {
             return Some(full);
         }
-        if !member.is_voter() {
-            return None;
-        }
-        if self.needs_successor()
+        if member.is_voter()
+            && self.needs_successor()
             && (self.snapshot.can_replace || self.snapshot.can_promote)
             && let Some(spare) = self.coming_spare()
         {
@@ -591,16 +603,20 @@ impl<'a> Judge<'a> {
             });
         }
         let minimum = self.settings.min_quorum();
-        if after.voters < minimum {
+        if member.is_voter() && after.voters < minimum {
             return Some(Reason::MinQuorum {
                 remaining: after.voters,
                 minimum,
             });
         }
-        (after.alive < after.quorum).then_some(Reason::UnhealthyMajority {
-            healthy: after.alive,
-            needed: after.quorum,
-        })
+        if after.alive < after.quorum {
+            return Some(Reason::UnhealthyMajority {
+                healthy: after.alive,
+                needed: after.quorum,
+            });
+        }
+        let missing = if member.is_voter() { self.missing() } else { 0 };
+        self.window_full(missing)
     }
 
     /// Returns a spare that is healthy, but was not for long enough.

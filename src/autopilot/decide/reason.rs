@@ -202,7 +202,8 @@ pub enum Reason {
     CleanupOff,
     /// Too many servers were removed in the window.
     WindowFull {
-        /// The servers that were removed in it.
+        /// The servers that were removed in it. For a leader that has led for less than
+        /// the window, at least the voters that are missing from the intended size.
         removed: usize,
         /// The largest number.
         limit: usize,
@@ -349,7 +350,7 @@ impl fmt::Display for Reason {
                 window,
             } => write!(
                 f,
-                "dead, but {removed} servers of {limit} were removed in {} s",
+                "dead, but {removed} servers of {limit} were removed, or are missing, in {} s",
                 window.as_secs()
             ),
             Reason::MinQuorum { remaining, minimum } => write!(
