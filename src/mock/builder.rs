@@ -224,7 +224,8 @@ impl MockFederationBuilder {
 
     /// Runs the federation on a simulated clock: the deadlines and waits of the
     /// services, and [faults](super::Fault) that take time. A request that was sent
-    /// arrives even if its sender has given up. Default: the services have the timer
+    /// arrives even if its sender has given up. The views of a leader show for how long it
+    /// has led, and when the others answered it last. Default: the services have the timer
     /// from [`service_options`](MockFederationBuilder::service_options), or tokio's.
     pub fn clock(mut self, clock: &MockClock) -> Self {
         self.clock = Some(clock.clone());

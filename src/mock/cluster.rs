@@ -1,9 +1,10 @@
 //! One simulated Raft cluster: its log, its leader, and what each server knows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::clock::MockClock;
 use super::fault::{FaultId, RaftFault};
 use crate::autopilot::AutopilotConfiguration;
 use crate::error::{ErrorKind, OperatorError};
@@ -42,6 +43,20 @@ pub(super) struct Cluster {
     pub(super) faults: Vec<Active>,
     /// The pairs of servers that a partition separates, in both orders.
     pub(super) cuts: BTreeSet<(ServerId, ServerId)>,
+    /// `None` if nothing measures time.
+    contacts: Option<Contacts>,
+}
+
+/// What a leader measures: how long it has led, and when others answered it.
+#[derive(Debug)]
+struct Contacts {
+    clock: MockClock,
+    /// The leader, its term, and since when it leads.
+    leader: Option<(ServerId, u64, Duration)>,
+    /// The servers that it hears.
+    heard: BTreeSet<ServerId>,
+    /// The last answers of those that it heard before.
+    last: BTreeMap<ServerId, Duration>,
 }
 
 /// The parts of a log that matter here.
@@ -105,6 +120,7 @@ impl Cluster {
             changes: Vec::new(),
             faults: Vec::new(),
             cuts: BTreeSet::new(),
+            contacts: None,
         };
         cluster.start_at(1);
         cluster.leader = marked
@@ -192,7 +208,68 @@ impl Cluster {
             status
         });
         view.status = status.collect();
+        self.show_contacts(&mut view);
         Ok(view)
+    }
+
+    /// Lets leaders measure time.
+    pub(super) fn measure(&mut self, clock: &MockClock) {
+        self.contacts = Some(Contacts {
+            clock: clock.clone(),
+            leader: None,
+            heard: BTreeSet::new(),
+            last: BTreeMap::new(),
+        });
+        self.note_contacts();
+    }
+
+    /// Notes whom the leader hears from now on, after any change.
+    fn note_contacts(&mut self) {
+        let Some(mut contacts) = self.contacts.take() else {
+            return;
+        };
+        let now = contacts.clock.now();
+        let known = contacts.leader.take();
+        let leader = self.leader.clone().map(|leader| (leader, self.log.term));
+        contacts.leader = leader.map(|(leader, term)| match known {
+            Some(known) if known.0 == leader && known.1 == term => known,
+            _ => {
+                contacts.heard.clear();
+                contacts.last.clear();
+                (leader, term, now)
+            }
+        });
+        for heard in std::mem::take(&mut contacts.heard) {
+            contacts.last.insert(heard, now);
+        }
+        if let Some((leader, ..)) = &contacts.leader {
+            let ids = self.members.iter().map(|member| &member.id);
+            let heard = ids.filter(|id| self.hears(leader, id));
+            contacts.heard = heard.cloned().collect();
+        }
+        self.contacts = Some(contacts);
+    }
+
+    /// Adds to the leader's view what it has measured.
+    fn show_contacts(&self, view: &mut RaftView) {
+        let Some((contacts, (leader, _, since))) = self
+            .contacts
+            .as_ref()
+            .and_then(|it| Some((it, it.leader.as_ref()?)))
+        else {
+            return;
+        };
+        if *leader != view.id {
+            return;
+        }
+        let now = contacts.clock.now();
+        view.leading_for = Some(now - *since);
+        for (member, status) in view.membership.servers.iter().zip(&mut view.status) {
+            status.last_contact = match contacts.heard.contains(&member.id) {
+                true => Some(Duration::ZERO),
+                false => contacts.last.get(&member.id).map(|last| now - *last),
+            };
+        }
     }
 
     /// What a server believes about the leader.
@@ -395,6 +472,7 @@ impl Cluster {
             }
             member.leader = leader;
         }
+        self.note_contacts();
     }
 
     /// Sends the log to every server that the leader reaches and that is in the

@@ -194,7 +194,12 @@ impl MockFederationBuilder {
         servers.sort_by_key(|(place, _)| *place);
         let servers = servers.into_iter().map(|(_, server)| server);
         let raft = MockRaft::new(servers);
-        raft.cluster(|cluster| cluster.start_at(self.raft_index));
+        raft.cluster(|cluster| {
+            cluster.start_at(self.raft_index);
+            if let Some(clock) = &self.clock {
+                cluster.measure(clock);
+            }
+        });
         ids.into_iter().map(|id| raft.at(id)).collect()
     }
 

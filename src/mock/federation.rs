@@ -161,6 +161,13 @@ impl MockFederation {
         server.raft.join(server.raft.id().clone())
     }
 
+    /// As [`join`](MockFederation::join), without a vote: as servers join where an
+    /// autopilot promotes them.
+    pub fn join_without_vote(&self, server: impl Into<NodeName>) -> bool {
+        let server = self.server(server);
+        server.raft.join_without_vote(server.raft.id().clone())
+    }
+
     /// Removes the dead servers of a datacenter from its Raft configuration, as
     /// autopilot does if its configuration says so. Returns those removed.
     pub fn cleanup_dead_servers(&self, datacenter: impl Into<DatacenterName>) -> Vec<NodeName> {

@@ -1,11 +1,12 @@
 //! One simulated gossip pool: its nodes, their keyrings, and who believes whom dead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::fault::{FaultId, NodeFault};
 use super::transcript::{Call, CallEnd, Recorder};
+use crate::autopilot::{Detected, Detection};
 use crate::error::{ErrorKind, OperatorError};
 use crate::keyring::{Answers, KeyChange, Keyring, NodeFailure, NodeKeys, Pool};
 use crate::types::NodeName;
@@ -20,6 +21,9 @@ pub(super) struct Gossip {
     pub(super) noticed: BTreeSet<(NodeName, NodeName)>,
     /// The pairs of nodes that a partition separates, in both orders.
     pub(super) cuts: BTreeSet<(NodeName, NodeName)>,
+    /// When what a node knows of another one changed last, unless one of them was
+    /// stopped or restarted later.
+    changes: BTreeMap<(NodeName, NodeName), Duration>,
     pub(super) faults: Vec<(FaultId, NodeName, NodeFault)>,
     /// Records the calls of the nodes, and has the clock for late ones.
     pub(super) recorder: Option<Recorder>,
@@ -31,6 +35,8 @@ pub(super) struct Node {
     /// `None` if the node does not encrypt.
     pub(super) ring: Option<Keyring>,
     pub(super) up: bool,
+    /// When it was stopped or restarted last.
+    changed: Duration,
 }
 
 /// What one node asks all others: to list their keys, or to change them.
@@ -58,6 +64,7 @@ impl Gossip {
             name,
             ring: ring.clone(),
             up: true,
+            changed: Duration::ZERO,
         });
         Gossip {
             pool,
@@ -65,9 +72,62 @@ impl Gossip {
             notices_failures: false,
             noticed: BTreeSet::new(),
             cuts: BTreeSet::new(),
+            changes: BTreeMap::new(),
             faults: Vec::new(),
             recorder: None,
         }
+    }
+
+    fn now(&self) -> Duration {
+        let recorder = self.recorder.as_ref();
+        recorder.map_or(Duration::ZERO, |recorder| recorder.clock.now())
+    }
+
+    pub(super) fn set_up(&mut self, name: &NodeName, up: bool) {
+        let now = self.now();
+        let node = self.node(name);
+        if node.up != up {
+            (node.up, node.changed) = (up, now);
+        }
+        if up {
+            self.noticed.retain(|(_, failed)| failed != name);
+        }
+    }
+
+    /// Separates these pairs of nodes, given in both orders, and no others.
+    pub(super) fn cut(&mut self, pairs: BTreeSet<(NodeName, NodeName)>) {
+        let now = self.now();
+        let changed = self.cuts.symmetric_difference(&pairs).cloned();
+        self.changes.extend(changed.map(|pair| (pair, now)));
+        self.cuts = pairs;
+    }
+
+    pub(super) fn notice(&mut self, observer: NodeName, failed: NodeName) {
+        let noticed = (observer, failed);
+        if self.noticed.insert(noticed.clone()) {
+            self.changes.insert(noticed, self.now());
+        }
+    }
+
+    /// What a node knows of all nodes, and for how long.
+    pub(super) fn detect(
+        &mut self,
+        observer: &NodeName,
+    ) -> Result<BTreeMap<NodeName, Detection>, OperatorError> {
+        self.check_up(observer)?;
+        let (now, started) = (self.now(), self.node(observer).changed);
+        let detections = self.nodes.iter().map(|node| {
+            let pair = (observer.clone(), node.name.clone());
+            let status = match self.is_member(observer, node) {
+                true => Detected::Alive,
+                false => Detected::Failed,
+            };
+            let changed = self.changes.get(&pair).copied().unwrap_or_default();
+            let since = changed.max(node.changed).max(started);
+            let lasted = now - since;
+            (pair.1, Detection { status, lasted })
+        });
+        Ok(detections.collect())
     }
 
     /// # Panics
@@ -162,7 +222,7 @@ impl Gossip {
     /// The answer of a node, with the faults of the test, or how the call ends
     /// without one.
     fn answer_of(&mut self, query: &Query, at: usize) -> Result<Answer, CallEnd> {
-        let Node { name, ring, up } = &self.nodes[at];
+        let Node { name, ring, up, .. } = &self.nodes[at];
         let is_own = *name == query.from;
         if !(*up && self.reaches(&query.from, name) && (is_own || reads(ring, &query.ring))) {
             return Err(CallEnd::RequestLost);

@@ -1,6 +1,6 @@
 //! The keyring of a simulated gossip pool, seen from one of its nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::clock::{Gate, MockClock, lock};
 use super::fault::{FaultId, NodeFault};
 use super::gossip::{Gossip, Late, Query};
 use super::transcript::Recorder;
+use crate::autopilot::{Detection, FailureDetector};
 use crate::error::{OperatorError, Outcome};
 use crate::keyring::{GossipKey, GossipQuery, KeyChange, Keyring, KeyringBackend, Pool};
 use crate::timer::Timer;
@@ -166,7 +167,7 @@ impl MockKeyring {
         let mut gossip = self.gossip();
         gossip.node(&observer);
         gossip.node(&failed);
-        gossip.noticed.insert((observer, failed));
+        gossip.notice(observer, failed);
     }
 
     /// Sets whether every node notices at once that another one is down.
@@ -176,11 +177,7 @@ impl MockKeyring {
     }
 
     pub(super) fn set_up(&self, node: &NodeName, up: bool) {
-        let mut gossip = self.gossip();
-        gossip.node(node).up = up;
-        if up {
-            gossip.noticed.retain(|(_, failed)| failed != node);
-        }
+        self.gossip().set_up(node, up);
     }
 
     /// Returns whether both are nodes of the same pool.
@@ -201,7 +198,7 @@ impl MockKeyring {
 
     /// Separates these pairs of nodes, given in both orders, and no others.
     pub(super) fn cut(&self, pairs: BTreeSet<(NodeName, NodeName)>) {
-        self.gossip().cuts = pairs;
+        self.gossip().cut(pairs);
     }
 
     /// Adds a fault of this node.
@@ -268,6 +265,17 @@ impl KeyringBackend for MockKeyring {
 
     async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
         self.ask(Some(change.clone()), query).await
+    }
+}
+
+/// Its gossip as a failure detector: a member is alive, and every other node has failed.
+/// The times are those of the federation's [clock](super::MockFederationBuilder::clock);
+/// without one they are zero.
+#[async_trait]
+impl FailureDetector for MockKeyring {
+    async fn detect(&self) -> Result<BTreeMap<NodeName, Detection>, OperatorError> {
+        self.gate.pass().await;
+        self.gossip().detect(&self.node)
     }
 }
 

@@ -135,16 +135,17 @@ impl Cluster {
         }
     }
 
-    /// Adds a removed server again, as it was at first. Returns whether the
-    /// configuration contains it now.
-    pub(super) fn join(&mut self, id: &ServerId) -> bool {
+    /// Adds a removed server again, as it was at first, or with another suffrage. Returns
+    /// whether the configuration contains it now.
+    pub(super) fn join(&mut self, id: &ServerId, suffrage: Option<Suffrage>) -> bool {
         if self.contains(id) {
             return true;
         }
         let first = self.member(id).and_then(|member| member.first.clone());
-        let (Some(server), Some(leader)) = (first, self.leader.clone()) else {
+        let (Some(mut server), Some(leader)) = (first, self.leader.clone()) else {
             return false;
         };
+        server.suffrage = suffrage.unwrap_or(server.suffrage);
         self.log.configuration.servers.push(server);
         self.append_configuration();
         self.replicate(&leader, None);

@@ -10,7 +10,7 @@ use super::clock::{Gate, MockClock, lock};
 use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::{FaultId, RaftFault};
 use crate::error::OperatorError;
-use crate::raft::{Change, RaftBackend, RaftConfiguration, RaftServer, RaftView};
+use crate::raft::{Change, RaftBackend, RaftConfiguration, RaftServer, RaftView, Suffrage};
 use crate::timer::Timer;
 use crate::types::{ServerAddress, ServerId};
 
@@ -143,7 +143,13 @@ impl MockRaft {
     /// Adds a removed server again, as it was at first. Returns whether the
     /// configuration contains it now; without a leader it does not.
     pub fn join(&self, id: impl Into<ServerId>) -> bool {
-        self.cluster(|cluster| cluster.join(&id.into()))
+        self.cluster(|cluster| cluster.join(&id.into(), None))
+    }
+
+    /// Adds a removed server again, without a vote. Returns whether the configuration
+    /// contains it now; without a leader it does not.
+    pub fn join_without_vote(&self, id: impl Into<ServerId>) -> bool {
+        self.cluster(|cluster| cluster.join(&id.into(), Some(Suffrage::Nonvoter)))
     }
 
     /// Returns all removals and replacements so far.

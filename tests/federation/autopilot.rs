@@ -1,3 +1,7 @@
+use cluster_operator::autopilot::{Detected, FailureDetector};
+use cluster_operator::mock::MockClock;
+use cluster_operator::raft::{RaftBackend, Suffrage};
+
 use super::*;
 
 #[tokio::test]
@@ -60,4 +64,85 @@ async fn server_without_autopilot_reports_unsupported() {
     let alice = federation.service("alice");
     let error = alice.autopilot_state(&anyone()).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }));
+}
+
+#[test]
+fn leader_measures_time_on_the_simulated_clock() {
+    let clock = MockClock::new();
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .clock(&clock)
+        .build();
+    let view = |server: &str| clock.run(federation.raft(server).view()).unwrap();
+    let contacts = |server: &str| {
+        let status = view(server).status.into_iter();
+        let contacts = status.map(|status| status.last_contact);
+        contacts
+            .map(|ago| ago.map(|ago| ago.as_secs()))
+            .collect::<Vec<_>>()
+    };
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(contacts("alice"), [Some(0), Some(0), Some(0)]);
+    assert_eq!(contacts("bob"), [None; 3]);
+    federation.stop("carol");
+    clock.advance(Duration::from_secs(7));
+    assert_eq!(contacts("alice"), [Some(0), Some(0), Some(7)]);
+    assert_eq!(view("alice").leading_for, Some(Duration::from_secs(12)));
+
+    // The next leader has never heard carol.
+    federation.elect("bob");
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(contacts("bob"), [Some(0), Some(0), None]);
+    assert_eq!(view("bob").leading_for, Some(Duration::from_secs(2)));
+    assert_eq!(view("alice").leading_for, None);
+    federation.restart("carol");
+    assert_eq!(contacts("bob"), [Some(0); 3]);
+}
+
+#[test]
+fn gossip_tells_for_how_long_it_has_seen_a_node() {
+    let clock = MockClock::new();
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .clock(&clock)
+        .build();
+    let seen = |by: &str, node: &str| {
+        let gossip = federation.keyring(by, &Pool::Lan);
+        let detected = clock.run(gossip.detect()).unwrap()[&NodeName::new(node)];
+        (detected.status, detected.lasted.as_secs())
+    };
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(seen("alice", "carol"), (Detected::Alive, 5));
+    federation.stop("carol");
+    clock.advance(Duration::from_secs(3));
+    assert_eq!(seen("alice", "carol"), (Detected::Failed, 3));
+    federation.restart("carol");
+    let cut = federation.inject(Fault::partition(["alice"], ["carol"]));
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(seen("alice", "carol"), (Detected::Failed, 2));
+    assert_eq!(seen("bob", "carol"), (Detected::Alive, 2));
+    assert_eq!(seen("carol", "bob"), (Detected::Alive, 2));
+    federation.heal(cut);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(seen("alice", "carol"), (Detected::Alive, 1));
+    federation.stop("alice");
+    assert!(
+        clock
+            .run(federation.keyring("alice", &Pool::Lan).detect())
+            .is_err()
+    );
+}
+
+#[tokio::test]
+async fn removed_voter_joins_without_a_vote() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .build();
+    let alice = federation.service("alice");
+    let carol = id_of(&federation, "carol");
+    alice.remove_peer(&anyone(), carol, None).await.unwrap();
+    assert!(federation.join_without_vote("carol"));
+    let carol = federation.configuration("dc1").servers.pop().unwrap();
+    assert_eq!(carol.name.unwrap(), "carol");
+    assert_eq!(carol.suffrage, Suffrage::Nonvoter);
 }
