@@ -408,8 +408,8 @@ struct Story {
     /// The time since which the process leads, as it remembers it.
     since: Duration,
     last: Option<Duration>,
-    /// The removals of this process.
-    removals: Vec<Duration>,
+    /// The removals of this process, and whether they were of voters.
+    removals: Vec<(Duration, bool)>,
 }
 
 impl Story {
@@ -456,12 +456,13 @@ impl Story {
             led >= seconds(HOLD),
             "{action}: not observed by this leader"
         );
-        self.removals.push(now);
-        let recent = self.removals.iter().filter(|at| now - **at < WINDOW);
-        prop_assert!(recent.count() <= limit, "{action}: the window is full");
-        // What an earlier leader removed is unknown; what is missing is not.
         let member = snapshot.view.membership.get(action.id());
         let was_voter = member.is_some_and(RaftMember::is_voter);
+        self.removals.push((now, was_voter));
+        let recent = self.removals.iter();
+        let recent = recent.filter(|(at, voter)| now - *at < WINDOW && (*voter || !was_voter));
+        prop_assert!(recent.count() <= limit, "{action}: the window is full");
+        // What an earlier leader removed is unknown; what is missing is not.
         let missing = settings.intended().saturating_sub(action.after().voters);
         let shrinks = was_voter && matches!(action, Action::Remove { .. });
         let known = led >= WINDOW || !shrinks;

@@ -251,6 +251,23 @@ fn window_limits_the_removals() {
 }
 
 #[test]
+fn removed_spare_does_not_delay_a_replacement() {
+    let mut world = World::new("abc");
+    world.join("s", Suffrage::Nonvoter);
+    world.kill("s");
+    assert!(world.run(HOLD)[0].1.starts_with("remove s"));
+    world.join("t", Suffrage::Nonvoter);
+    world.join("u", Suffrage::Nonvoter);
+    world.kill("cu");
+    let done = world.run(600);
+    assert_eq!(done.len(), 1);
+    assert!(done[0].1.starts_with("replace c with t"));
+    // A second server without a vote waits for the window.
+    assert_eq!(world.rules(), [rule("u", "window")]);
+    assert_eq!(world.run(3600).len(), 1);
+}
+
+#[test]
 fn new_leader_counts_the_missing_voters_as_removed() {
     let mut world = World::new("abcdefg");
     world.settings = settings(7, 3);

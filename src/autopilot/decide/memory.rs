@@ -20,8 +20,8 @@ pub struct Memory {
     /// The term in which this server leads, and since when that is known.
     leading: Option<(u64, Duration)>,
     servers: BTreeMap<ServerId, Seen>,
-    /// The times of the removals in the window.
-    removals: Vec<Duration>,
+    /// The removals in the window.
+    removals: Vec<Left>,
     /// The last action, until it is settled.
     last: Option<Taken>,
 }
@@ -30,6 +30,13 @@ pub struct Memory {
 struct Taken {
     at: Duration,
     removes: bool,
+}
+
+/// A server that left the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left {
+    at: Duration,
+    voter: bool,
 }
 
 /// What was observed of one server.
@@ -49,16 +56,16 @@ impl Memory {
     pub fn not_applied(&mut self) {
         if let Some(last) = &mut self.last
             && std::mem::take(&mut last.removes)
-            && let Some(place) = self.removals.iter().rposition(|at| *at == last.at)
+            && let Some(place) = self.removals.iter().rposition(|left| left.at == last.at)
         {
             self.removals.remove(place);
         }
     }
 
-    pub(super) fn take(&mut self, at: Duration, removes: bool) {
-        if removes {
-            self.removals.push(at);
-        }
+    /// Notes an action, and if it removes a server, whether that is a voter.
+    pub(super) fn take(&mut self, at: Duration, leaves: Option<bool>) {
+        self.removals.extend(leaves.map(|voter| Left { at, voter }));
+        let removes = leaves.is_some();
         self.last = Some(Taken { at, removes });
     }
 
@@ -70,7 +77,7 @@ impl Memory {
     ) {
         let (now, view) = (snapshot.now, &snapshot.view);
         let recent = |time: &Duration| now.saturating_sub(*time) < settings.window;
-        self.removals.retain(recent);
+        self.removals.retain(|left| recent(&left.at));
         let leads = view.leadership == Leadership::Local;
         if !leads || self.leading.is_none_or(|(term, _)| term != view.term) {
             self.leading = leads.then_some((view.term, now));
@@ -154,8 +161,10 @@ impl Memory {
         hold.saturating_mul(1 << doublings)
     }
 
-    pub(super) fn removals(&self) -> usize {
-        self.removals.len()
+    /// Returns the number of removals in the window: of voters, or of all servers.
+    pub(super) fn removals(&self, only_voters: bool) -> usize {
+        let counts = |left: &&Left| left.voter || !only_voters;
+        self.removals.iter().filter(counts).count()
     }
 }
 

@@ -89,7 +89,7 @@ pub struct Decision {
 /// | `agreement` | A server is dead only if the failure detector and the silence of its Raft agree. |
 /// | `hold` | A server has to be dead for the whole hold: in the detector, since its last answer, and as this leader has observed it. A break begins it anew. Each further failure in the window doubles it, up to eight times. A server that left on purpose has the same hold, since it may only be restarting. |
 /// | `cleanup` | No server is removed while `CleanupDeadServers` is off. |
-/// | `window` | At most (n−1)/2 servers leave in a window, where n is the intended size. A leader that has led for less than a window counts the voters that are missing as removed in it, before it removes another one. |
+/// | `window` | At most (n−1)/2 voters leave in a window, where n is the intended size, and a server without a vote only if fewer servers left in it. A leader that has led for less than a window counts the voters that are missing as removed in it, before it removes another one. |
 /// | `replace-first` | A voter is replaced by a stable spare in one change if the Raft can do that. Otherwise, the spare is promoted first. A removal waits for a spare that is healthy but not stable yet. |
 /// | `min-quorum` | At least MinQuorum voters remain. A replacement is always possible, since the number of voters stays. |
 /// | `majority` | The healthy voters after the change are a majority, also if a server without a vote is removed. If the cluster tolerates a failure, the change is proven with [`Proof::Margin`], so that it cannot cost the quorum. |
@@ -177,7 +177,9 @@ pub fn decide(snapshot: &Snapshot, settings: &Settings, mut memory: Memory) -> D
     if let Some(action) = &action
         && !settings.is_dry_run()
     {
-        memory.take(snapshot.now, action.removes());
+        let member = view.membership.get(action.id());
+        let leaves = member.filter(|_| action.removes());
+        memory.take(snapshot.now, leaves.map(RaftMember::is_voter));
     }
     let ends = refusals.iter().filter_map(|it| it.reason.ends_after());
     let wait = ends.fold(settings.pause, Duration::min).max(SHORTEST_WAIT);
@@ -490,11 +492,14 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Returns the reason if no server may leave, because those that left in the window
-    /// are too many. `missing` counts as many as having left at least.
-    fn window_full(&self, missing: usize) -> Option<Reason> {
-        let (removed, limit) = (self.memory.removals(), self.settings.removal_limit());
-        let removed = removed.max(missing);
+    /// Returns the reason if no voter may leave, or no other server, because those that
+    /// left in the window are too many.
+    fn window_full(&self, voter: bool) -> Option<Reason> {
+        self.window_full_of(self.memory.removals(voter))
+    }
+
+    fn window_full_of(&self, removed: usize) -> Option<Reason> {
+        let limit = self.settings.removal_limit();
         (removed >= limit).then_some(Reason::WindowFull {
             removed,
             limit,
@@ -526,7 +531,7 @@ impl<'a> Judge<'a> {
         let fits = self.snapshot.can_replace
             && dead.member.is_voter()
             && self.needs_successor()
-            && self.window_full(0).is_none()
+            && self.window_full(true).is_none()
             && after.alive >= after.quorum;
         fits.then(|| Action::Replace {
             id: id.clone(),
@@ -542,7 +547,7 @@ impl<'a> Judge<'a> {
         let voters = self.count(None, None).voters;
         let replaces = dead.first().is_some_and(|dead| dead.member.is_voter())
             && !self.snapshot.can_replace
-            && self.window_full(0).is_none();
+            && self.window_full(true).is_none();
         let room = voters < intended || (replaces && voters == intended);
         let mut action = None;
         for ready in ready {
@@ -590,7 +595,7 @@ impl<'a> Judge<'a> {
     }
 
     fn against_removal(&self, member: &RaftMember, after: VoterCount) -> Option<Reason> {
-        if let Some(full) = self.window_full(0) {
+        if let Some(full) = self.window_full(member.is_voter()) {
             return Some(full);
         }
         if member.is_voter()
@@ -616,7 +621,7 @@ impl<'a> Judge<'a> {
             });
         }
         let missing = if member.is_voter() { self.missing() } else { 0 };
-        self.window_full(missing)
+        self.window_full_of(missing)
     }
 
     /// Returns a spare that is healthy, but was not for long enough.
