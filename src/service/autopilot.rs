@@ -183,6 +183,9 @@ impl Autopilot {
             }
             None => None,
         };
+        if result.is_some() {
+            self.memory.ended(self.elapsed());
+        }
         if let (Some(Err(error)), Some(action)) = (&result, &decision.action)
             && error.outcome() == Outcome::NotApplied
         {

@@ -355,6 +355,32 @@ fn new_term_after_the_confirmation_stops_the_change() {
 }
 
 #[test]
+fn pause_begins_when_a_slow_change_has_ended() {
+    let lab = Lab::new("abcdefg", "");
+    let mut autopilot = lab.autopilot(settings(7, 4));
+    let configuration = AutopilotConfiguration {
+        min_quorum: 4,
+        ..AutopilotConfiguration::default()
+    };
+    let switch = MockAutopilot::new(&lab.raft);
+    futures_executor::block_on(switch.set_configuration(configuration, None)).unwrap();
+    lab.kill("f");
+    lab.kill("g");
+    lab.run(&mut autopilot, HOLD);
+    let slow = |lab: &Lab| lab.clock.advance(Duration::from_secs(8));
+    lab.state(|state| state.before_change = Some(Box::new(slow)));
+    assert!(lab.tick(&mut autopilot).unwrap().result.unwrap().is_ok());
+    lab.clock.advance(Duration::from_secs(9));
+    let tick = lab.tick(&mut autopilot).unwrap();
+    let (lasted, needed) = (Duration::from_secs(9), Duration::from_secs(10));
+    let paused = Reason::Paused { lasted, needed };
+    assert_eq!(tick.decision.refusals[0].reason, paused);
+    lab.clock.advance(Duration::from_secs(1));
+    lab.tick(&mut autopilot).unwrap();
+    assert_eq!(lab.voters(), "abcde");
+}
+
+#[test]
 fn other_change_after_the_confirmation_stops_the_change() {
     let lab = Lab::new("abcde", "s");
     let mut autopilot = lab.autopilot(settings(5, 0));

@@ -62,6 +62,19 @@ impl Memory {
         }
     }
 
+    /// Notes that the execution of the last action ended now, on the clock of the
+    /// snapshots. The pause after it begins now, and its time in the window, instead of
+    /// with the decision.
+    pub fn ended(&mut self, now: Duration) {
+        if let Some(last) = &mut self.last {
+            let mut removals = self.removals.iter_mut().rev();
+            if let Some(left) = removals.find(|left| last.removes && left.at == last.at) {
+                left.at = now;
+            }
+            last.at = now;
+        }
+    }
+
     /// Notes an action, and if it removes a server, whether that is a voter.
     pub(super) fn take(&mut self, at: Duration, leaves: Option<bool>) {
         self.removals.extend(leaves.map(|voter| Left { at, voter }));

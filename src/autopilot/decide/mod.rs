@@ -68,7 +68,7 @@ pub struct Decision {
     /// The time, on the snapshot's clock, at which to decide again.
     pub next_check: Duration,
     /// What to give to the next decision. It counts the action as done, unless this is a
-    /// dry run; see [`Memory::not_applied`].
+    /// dry run; see [`Memory::ended`] and [`Memory::not_applied`].
     pub memory: Memory,
 }
 
