@@ -108,7 +108,10 @@ pub mod error;
 // Its programs are tested by the demo, since some need an engine.
 #[cfg(not(doctest))]
 #[doc = include_str!("../docs/embedding.md")]
-pub mod guide {}
+pub mod guide {
+    #[doc = include_str!("../docs/autopilot.md")]
+    pub mod autopilot {}
+}
 pub mod keyring;
 #[cfg(feature = "mock")]
 pub mod mock;

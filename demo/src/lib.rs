@@ -15,5 +15,6 @@ pub mod serving;
 /// need an engine, and the library depends on none.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/embedding.md")]
+#[doc = include_str!("../../docs/autopilot.md")]
 #[doc = include_str!("../../docs/testing.md")]
 struct Guides;

@@ -8,6 +8,8 @@ mod cluster;
 mod consul;
 #[cfg(feature = "mock")]
 mod driver;
+#[cfg(feature = "mock")]
+mod guide;
 mod properties;
 mod rules;
 #[cfg(feature = "mock")]

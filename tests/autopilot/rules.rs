@@ -128,6 +128,20 @@ fn action_is_followed_by_a_healthy_observation() {
 }
 
 #[test]
+fn settled_action_does_not_block_later_changes() {
+    let mut world = World::new("abcdefg");
+    world.settings = settings(7, 4);
+    world.kill("g");
+    assert_eq!(world.run(HOLD + 2 * PAUSE).len(), 1);
+    // It would block if it failed before the healthy observation.
+    world.kill("f");
+    world.join("s", Suffrage::Nonvoter);
+    let done = world.run(2 * PAUSE);
+    assert_eq!(done.len(), 1);
+    assert!(done[0].1.starts_with("promote s"));
+}
+
+#[test]
 fn server_that_the_detector_does_not_know_stays() {
     let mut world = World::new("abcde");
     world.kill("e");

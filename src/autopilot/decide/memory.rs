@@ -7,7 +7,8 @@ use super::{Settings, Sign, Snapshot};
 use crate::raft::Leadership;
 use crate::types::ServerId;
 
-/// The largest number of failures of a server that count: the hold doubles with each.
+/// The largest number of failures of a server that count: the hold doubles with each
+/// but the first.
 const COUNTED_FAILURES: usize = 4;
 
 /// What autopilot remembers from one decision to the next. The default remembers nothing.
@@ -170,8 +171,7 @@ impl Memory {
     /// Returns the hold of a server, which doubles with each failure after the first one.
     pub(super) fn hold(&self, id: &ServerId, hold: Duration) -> Duration {
         let failures = self.servers.get(id).map_or(0, |seen| seen.failures.len());
-        let doublings = failures.saturating_sub(1).min(COUNTED_FAILURES - 1);
-        hold.saturating_mul(1 << doublings)
+        hold.saturating_mul(1 << failures.saturating_sub(1))
     }
 
     /// Returns the number of removals in the window: of voters, or of all servers.

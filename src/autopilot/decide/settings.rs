@@ -104,7 +104,7 @@ impl Settings {
     }
 
     /// Sets the time in which no more than [`removal_limit`](Settings::removal_limit)
-    /// servers are removed, and after which an earlier failure of a server does not
+    /// voters are removed, and after which an earlier failure of a server does not
     /// lengthen its hold any more.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Settings {
         }
     }
 
-    /// Returns the largest number of servers that are removed in a window: the number of
+    /// Returns the largest number of voters that are removed in a window: the number of
     /// failures that the intended size tolerates.
     pub fn removal_limit(&self) -> usize {
         (self.intended - 1) / 2
