@@ -34,7 +34,7 @@ use cluster_operator::mock::MockFederation;
 use cluster_operator::peer_http::PEER_PATHS;
 use cluster_operator::server::UI_PATH;
 use cluster_operator_demo::cluster::{self, Server};
-use cluster_operator_demo::operated::{self, Member, Operator, secrets};
+use cluster_operator_demo::operated::{self, Autopilot, Member, Operator, secrets};
 use cluster_operator_demo::serving::{self, Limits};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -63,8 +63,10 @@ struct Arguments {
     #[arg(long)]
     acl_file: Option<PathBuf>,
     /// Simulates the cluster, and a second datacenter.
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, conflicts_with_all = ["name", "autopilot", "intended_size", "failed_hold"])]
     mock: bool,
+    #[command(flatten)]
+    autopilot: Autopilot,
     #[command(flatten)]
     member: Member,
 }

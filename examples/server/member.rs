@@ -18,7 +18,8 @@ pub(crate) async fn start(
     let listener = listen(arguments.address.unwrap_or(member.http()?)).await?;
     let http = listener.local_addr()?;
 
-    let server = member.start(datacenter, &listener).await?;
+    let server = member.start(datacenter, &listener, &arguments.autopilot);
+    let server = server.await?;
     let operator = Operator::new(&server, datacenter, authorizer)?;
     let introduction = format!(
         "Listening on http://{http} as {} of {datacenter}. {}",

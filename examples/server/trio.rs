@@ -23,6 +23,7 @@ pub(crate) async fn start(
     let datacenter = arguments.datacenter.as_str();
     let first = arguments.address;
     let first = first.unwrap_or(SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT)));
+    let autopilot = arguments.autopilot.settings(NAMES.len())?;
     // No other process has to know it.
     let secret = secrets::random_secret()?;
 
@@ -59,6 +60,9 @@ pub(crate) async fn start(
         if let Some((alice, _)) = servers.first() {
             gossip::join(server.lan(), &[*alice.lan().advertise_node().address()]).await;
             gossip::join(server.wan(), &[*alice.wan().advertise_node().address()]).await;
+        }
+        if let Some(settings) = &autopilot {
+            server.set_autopilot(settings.clone());
         }
         let authorizer = Arc::clone(&authorizer);
         let operator = Operator::new(&server, datacenter, authorizer)?;

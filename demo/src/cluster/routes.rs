@@ -1,6 +1,7 @@
 //! The routes that answer Raft's calls.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -9,7 +10,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use cluster_operator::autopilot;
 use cluster_operator::peer_http::SharedSecret;
+use cluster_operator_openraft::AutopilotStore;
 use openraft::ChangeMembers;
 use openraft::error::{ClientWriteError, InstallSnapshotError, RaftError};
 use openraft::raft::{
@@ -18,6 +21,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::machine::Autopilot;
 use super::network::TARGET;
 use super::transfer::{self, Gate};
 use super::types::{Node, NodeId, Raft, TypeConfig};
@@ -25,7 +29,7 @@ use super::types::{Node, NodeId, Raft, TypeConfig};
 // Larger than any call with `max_payload_entries` or `snapshot_max_chunk_size`.
 const LONGEST_CALL: usize = 64 << 20;
 
-/// A server that asks to join as a voter.
+/// A server that asks to join.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Newcomer {
     /// Its number.
@@ -34,19 +38,80 @@ pub struct Newcomer {
     pub node: Node,
 }
 
+/// The leader's answer to a server that has joined.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Joined {
+    /// The number of voters that the cluster is meant to have, if autopilot runs on the
+    /// leader.
+    pub intended_size: Option<usize>,
+}
+
 /// The reason why a server did not join. A follower's error names the leader.
 pub type JoinError = RaftError<NodeId, ClientWriteError<NodeId, Node>>;
 
+/// Lets other servers join: as voters, or where autopilot acts without a vote, so that
+/// autopilot decides when they vote. Clones share the settings.
+#[derive(Clone)]
+pub(super) struct Admission {
+    raft: Raft,
+    replicated: Autopilot,
+    settings: Arc<OnceLock<autopilot::Settings>>,
+}
+
+impl Admission {
+    pub(super) fn new(raft: Raft, replicated: Autopilot) -> Self {
+        Admission {
+            raft,
+            replicated,
+            settings: Arc::default(),
+        }
+    }
+
+    /// Sets the settings of the autopilot of this server, once.
+    pub(super) fn set_autopilot(&self, settings: autopilot::Settings) {
+        // There is no second autopilot.
+        let _ = self.settings.set(settings);
+    }
+
+    /// Returns the settings of the autopilot of this server, if one runs.
+    pub(super) fn autopilot(&self) -> Option<&autopilot::Settings> {
+        self.settings.get()
+    }
+
+    /// Returns the settings in force: the replicated configuration comes first.
+    fn in_force(&self) -> Option<autopilot::Settings> {
+        let settings = self.autopilot()?;
+        let replicated = self.replicated.configuration();
+        let both = replicated.and_then(|it| settings.clone().with_configuration(it).ok());
+        Some(both.unwrap_or_else(|| settings.clone()))
+    }
+
+    /// Adds a server. It receives the log without a vote first, so that the cluster never
+    /// waits for the vote of a server without a log.
+    async fn admit(&self, Newcomer { id, node }: Newcomer) -> Result<Joined, JoinError> {
+        let autopilot = self.in_force();
+        self.raft.add_learner(id, node, true).await?;
+        if autopilot.as_ref().is_none_or(|it| it.is_dry_run()) {
+            let voter = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
+            self.raft.change_membership(voter, false).await?;
+        }
+        Ok(Joined {
+            intended_size: autopilot.map(|it| it.intended()),
+        })
+    }
+}
+
 /// Returns the routes of a server's Raft address. They answer only calls that present
 /// the secret, and do not read the others' bodies.
-pub fn router(
-    raft: Raft,
+pub(super) fn router(
+    admission: Admission,
     gate: Gate,
     datacenter: &str,
     id: NodeId,
     secret: SharedSecret,
 ) -> Router {
     let target = format!("{datacenter}/{id}");
+    let raft = admission.raft.clone();
     Router::new()
         .route("/raft/append", post(append))
         .route("/raft/vote", post(vote))
@@ -54,7 +119,7 @@ pub fn router(
         .merge(transfer::routes(gate))
         .route_layer(middleware::from_fn_with_state(target, for_this_server))
         // Without a target, because a new server knows only an address.
-        .route("/raft/join", post(join))
+        .route("/raft/join", post(join).with_state(admission))
         .layer(DefaultBodyLimit::max(LONGEST_CALL))
         // Last, so that it comes before all of the above and covers unknown paths, too.
         .layer(middleware::from_fn_with_state(secret, from_a_server))
@@ -107,17 +172,8 @@ async fn snapshot(
 }
 
 async fn join(
-    State(raft): State<Raft>,
+    State(admission): State<Admission>,
     Json(newcomer): Json<Newcomer>,
-) -> Json<Result<(), JoinError>> {
-    Json(add_voter(&raft, newcomer).await)
-}
-
-/// Adds a server as a voter. It receives the log as a learner first, so that the
-/// cluster never waits for the vote of a server without a log.
-async fn add_voter(raft: &Raft, Newcomer { id, node }: Newcomer) -> Result<(), JoinError> {
-    raft.add_learner(id, node, true).await?;
-    let voter = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
-    raft.change_membership(voter, false).await?;
-    Ok(())
+) -> Json<Result<Joined, JoinError>> {
+    Json(admission.admit(newcomer).await)
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{fmt, io};
 
+use cluster_operator::autopilot;
 use cluster_operator::peer_http::SharedSecret;
 use cluster_operator_openraft::{ContactNetwork, Contacts};
 use openraft::SnapshotPolicy;
@@ -19,7 +20,7 @@ use super::gossip::{self, About, AgentSettings, Gossip, Pool};
 use super::log::Log;
 use super::machine::Machine;
 use super::network::Network;
-use super::routes::{self, JoinError, Newcomer};
+use super::routes::{self, Admission, JoinError, Joined, Newcomer};
 use super::settings::{Ports, Settings, StartError};
 use super::store::{self, Store};
 use super::transfer::Gate;
@@ -40,6 +41,7 @@ pub struct Server {
     network: Network,
     secret: SharedSecret,
     gate: Gate,
+    admission: Admission,
     data: Option<PathBuf>,
     lan: Gossip,
     wan: Gossip,
@@ -99,7 +101,9 @@ impl Server {
 
         let (datacenter, id) = (&settings.datacenter, settings.id);
         let gate = Gate::default();
-        let router = routes::router(raft.clone(), gate.clone(), datacenter, id, secret.clone());
+        let admission = Admission::new(raft.clone(), machine.autopilot());
+        let joining = admission.clone();
+        let router = routes::router(joining, gate.clone(), datacenter, id, secret.clone());
         let (stop_listening, stopped) = oneshot::channel();
         let serving = serving::serve(listener, router, settings.limits, async {
             // Dropping the sender stops it too.
@@ -123,6 +127,7 @@ impl Server {
             network,
             secret,
             gate,
+            admission,
             data: settings.data,
             lan,
             wan,
@@ -176,6 +181,18 @@ impl Server {
         &self.gate
     }
 
+    /// Names the settings of the autopilot that is to run on this server. While this server
+    /// leads and its autopilot acts, servers join without a vote. A second call does
+    /// nothing.
+    pub fn set_autopilot(&self, settings: autopilot::Settings) {
+        self.admission.set_autopilot(settings);
+    }
+
+    /// Returns the settings of its autopilot, if they are set.
+    pub fn autopilot(&self) -> Option<&autopilot::Settings> {
+        self.admission.autopilot()
+    }
+
     /// Returns this server's copy of the replicated state.
     pub fn machine(&self) -> &Machine {
         &self.machine
@@ -212,15 +229,17 @@ impl Server {
         }
     }
 
-    /// Asks the servers at these Raft addresses until their leader has made this server
-    /// a voter. Returns at once if it is a voter already.
+    /// Asks the servers at these Raft addresses until their leader has added this server,
+    /// as a voter unless autopilot acts there. Returns the number of voters that the
+    /// autopilot of the leader intends. Returns `None` at once if this server is a voter
+    /// already.
     ///
     /// # Errors
     /// Raft has stopped.
     ///
     /// # Cancel safety
-    /// Dropping the future stops asking. This server may still become a voter.
-    pub async fn join_raft(&self, peers: &[SocketAddr]) -> Result<(), Fatal<NodeId>> {
+    /// Dropping the future stops asking. This server may still be added.
+    pub async fn join_raft(&self, peers: &[SocketAddr]) -> Result<Option<usize>, Fatal<NodeId>> {
         let mut last = String::new();
         loop {
             let metrics = self.raft.metrics().borrow().clone();
@@ -230,11 +249,12 @@ impl Server {
                 .voter_ids()
                 .any(|id| id == self.id)
             {
-                return Ok(());
+                return Ok(None);
             }
             for &peer in peers {
-                let Err(error) = self.ask_to_join(peer).await else {
-                    return Ok(());
+                let error = match self.ask_to_join(peer).await {
+                    Ok(joined) => return Ok(joined.intended_size),
+                    Err(error) => error,
                 };
                 // Once, not with each attempt.
                 if error != last {
@@ -247,7 +267,7 @@ impl Server {
     }
 
     /// Asks one server, and then the leader that it names.
-    async fn ask_to_join(&self, mut address: SocketAddr) -> Result<(), String> {
+    async fn ask_to_join(&self, mut address: SocketAddr) -> Result<Joined, String> {
         let newcomer = Newcomer {
             id: self.id,
             node: self.node.clone(),
@@ -255,13 +275,16 @@ impl Server {
         // This server, its leader, and one more if the leader has just changed.
         for _ in 0..3 {
             let call = self.network.post(address, None, "/raft/join", &newcomer);
-            let answer: Result<(), JoinError> =
+            let answer: Result<Joined, JoinError> =
                 match tokio::time::timeout(Duration::from_secs(10), call).await {
                     Ok(Ok(answer)) => answer,
                     Ok(Err(error)) => return Err(format!("{address}: {error}")),
                     Err(_) => return Err(format!("{address} does not answer")),
                 };
-            let Err(error) = answer else { return Ok(()) };
+            let error = match answer {
+                Ok(joined) => return Ok(joined),
+                Err(error) => error,
+            };
             match error.forward_to_leader().map(|to| &to.leader_node) {
                 Some(Some(leader)) => address = leader.raft,
                 _ => return Err(format!("{address}: {error}")),

@@ -13,6 +13,7 @@ use cluster_operator::peer_http::SharedSecret;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 
+use super::autopilot::Autopilot;
 use super::place::{Peer, Place};
 use super::secrets::{self, GOSSIP_KEY, PEER_SECRET};
 use crate::cluster::recovery::Survivor;
@@ -44,7 +45,8 @@ pub struct Member {
         conflicts_with = "join"
     )]
     pub peers: Vec<Peer>,
-    /// Servers of a running cluster, to join it as a voter.
+    /// Servers of a running cluster, to join it: as a voter, or where autopilot acts
+    /// without a vote, until autopilot promotes it or puts it in the place of a dead voter.
     #[arg(long, value_delimiter = ',', value_name = "SERVER", requires_all = ["name", "ip"])]
     pub join: Vec<Place>,
     /// Servers of other datacenters.
@@ -117,7 +119,8 @@ impl Member {
         Ok(numbered.find(|(_, peer)| Some(&peer.name) == self.name.as_ref()))
     }
 
-    /// Starts the server, which then joins the others in the background.
+    /// Starts the server, with the settings of its autopilot. It joins the others' pools in
+    /// the background.
     ///
     /// # Errors
     /// The flags contradict each other, or a part does not start.
@@ -125,12 +128,17 @@ impl Member {
         &self,
         datacenter: &str,
         listener: &TcpListener,
+        autopilot: &Autopilot,
     ) -> Result<Server, Box<dyn Error>> {
         let data = self.data()?;
         if self.peers.is_empty() && self.join.is_empty() && !data.join(store::FILE).exists() {
             return Err("a new server needs others: give --peers, or --join and --ip".into());
         }
         let place = self.place()?;
+        let size = (!self.peers.is_empty()).then_some(self.peers.len());
+        let size = autopilot.intended_size.or(size);
+        // Checked before anything is stored or started.
+        autopilot.settings(size.unwrap_or(1))?;
         let key = gossip_key(place.ip)?;
         let secret = self.secret()?;
         let mut http = listener.local_addr()?;
@@ -142,9 +150,11 @@ impl Member {
             Some((id, _)) => Some(id),
             None => self.id,
         };
+        let id = own_number(data, chosen)?;
+        let size = own_size(data, size)?;
         let server = Server::start(Settings {
             name: self.name.clone().unwrap_or_default(),
-            id: own_number(data, chosen)?,
+            id,
             operator_id: None,
             datacenter: datacenter.into(),
             ip: place.ip,
@@ -160,7 +170,19 @@ impl Member {
             },
         })
         .await?;
-        self.join_others(&server).await?;
+        let joined = self.join_others(&server).await?;
+        let size = match size.or(own_size(data, joined)?) {
+            Some(size) => size,
+            None => {
+                let metrics = server.raft().metrics().borrow().clone();
+                let voters = metrics.membership_config.voter_ids().count().max(1);
+                tracing::warn!("autopilot intends {voters} voters: give --intended-size");
+                voters
+            }
+        };
+        if let Some(settings) = autopilot.settings(size)? {
+            server.set_autopilot(settings);
+        }
         Ok(server)
     }
 
@@ -213,7 +235,9 @@ and with new folders: what is in theirs belongs to the old cluster."
         secrets::peer_secret()?.ok_or_else(|| format!("{text}, or {PEER_SECRET}").into())
     }
 
-    async fn join_others(&self, server: &Server) -> Result<(), Box<dyn Error>> {
+    /// Returns the number of voters that the leader's autopilot intends, if it has just
+    /// told.
+    async fn join_others(&self, server: &Server) -> Result<Option<usize>, Box<dyn Error>> {
         let near = self.peers.iter().map(|peer| peer.place);
         let near: Vec<_> = near.chain(self.join.iter().copied()).collect();
         let lan = |places: &[Place]| places.iter().map(|at| at.on(at.ports.lan)).collect();
@@ -237,9 +261,9 @@ and with new folders: what is in theirs belongs to the old cluster."
             server.bootstrap(voters).await?;
         } else if !self.join.is_empty() {
             let cluster = self.join.iter().map(|at| at.on(at.ports.raft));
-            server.join_raft(&cluster.collect::<Vec<_>>()).await?;
+            return Ok(server.join_raft(&cluster.collect::<Vec<_>>()).await?);
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -295,14 +319,39 @@ fn new_number() -> Result<NodeId, Box<dyn Error>> {
     Ok(NodeId::try_from(now.as_micros())?)
 }
 
-/// Stores the number of the server whose data is in this folder. After a loss of power,
-/// the file holds the old number or the new one; once this has returned, the new one.
+/// Stores the number of the server whose data is in this folder.
 fn store_number(data: &Path, id: NodeId) -> io::Result<()> {
+    store(data, "id", &id.to_string())
+}
+
+/// Returns the number of voters that autopilot intends, and stores it if it was chosen now:
+/// a server that is restarted, or recovered, may not be given it again.
+fn own_size(data: &Path, chosen: Option<usize>) -> Result<Option<usize>, Box<dyn Error>> {
+    let file = data.join("intended-size");
+    if let Some(chosen) = chosen {
+        store(data, "intended-size", &chosen.to_string())?;
+        return Ok(Some(chosen));
+    }
+    match fs::read_to_string(&file) {
+        Ok(text) => match text.trim().parse() {
+            Ok(size) => Ok(Some(size)),
+            Err(_) => {
+                Err(format!("{} holds no number: give --intended-size", file.display()).into())
+            }
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Replaces a file of the folder. After a loss of power, it holds the old text or the new
+/// one; once this has returned, the new one.
+fn store(data: &Path, name: &str, text: &str) -> io::Result<()> {
     fs::create_dir_all(data)?;
     let mut file = NamedTempFile::new_in(data)?;
-    write!(file, "{id}")?;
+    file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
-    file.persist(data.join("id"))?;
+    file.persist(data.join(name))?;
     // The renaming, too. Other systems open no folders.
     #[cfg(unix)]
     fs::File::open(data)?.sync_all()?;
@@ -356,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_keeps_the_number_of_its_server() {
+    fn folder_keeps_the_number_and_the_intended_size() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         assert_eq!(own_number(&data, Some(3)).unwrap(), 3);
@@ -368,6 +417,11 @@ mod tests {
         fs::remove_file(data.join("id")).unwrap();
         fs::write(data.join(store::FILE), "").unwrap();
         assert!(own_number(&data, None).is_err());
+        // What autopilot intends stays until it is chosen again.
+        assert_eq!(own_size(&data, None).unwrap(), None);
+        assert_eq!(own_size(&data, Some(5)).unwrap(), Some(5));
+        assert_eq!(own_size(&data, None).unwrap(), Some(5));
+        assert_eq!(own_size(&data, Some(3)).unwrap(), Some(3));
         // Of two new servers, each has a number of its own.
         let new = [(); 2].map(|()| new_number().unwrap());
         assert!(new[0] > 1_000_000 && new[1] >= new[0]);

@@ -3,6 +3,7 @@
 //! | file | content |
 //! |---|---|
 //! | `operator.rs` | [`Operator`]: the library embedded in a server |
+//! | `autopilot.rs` | [`Autopilot`]: the flags of autopilot, and its task |
 //! | `view.rs` | the servers and datacenters that gossip knows |
 //! | `member.rs` | [`Member`]: the flags of one server of several processes |
 //! | `place.rs` | [`Place`]: the address and the ports of a server in a flag |
@@ -10,6 +11,7 @@
 //! | `secrets.rs` | the secrets that the servers share |
 //! | `process.rs` | [`Process`]: a server process that a program starts and kills |
 
+mod autopilot;
 mod member;
 mod metrics;
 mod operator;
@@ -18,6 +20,7 @@ mod process;
 pub mod secrets;
 mod view;
 
+pub use autopilot::Autopilot;
 pub use member::Member;
 pub use metrics::metrics_route;
 pub use operator::{DEADLINE, Operator};

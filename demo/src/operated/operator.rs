@@ -15,6 +15,7 @@ use cluster_operator_openraft::{OpenraftAutopilot, OpenraftBackend};
 use cluster_operator_serf::SerfKeyring;
 use tokio::task::AbortHandle;
 
+use super::autopilot;
 use super::view::View;
 use crate::cluster::{self, ELECTION_TIMEOUT, Node, NodeId, Request, Server, TypeConfig};
 
@@ -31,8 +32,8 @@ const LEADER_WAIT: Duration = Duration::from_secs(7);
 pub struct Operator {
     service: OperatorService,
     secret: SharedSecret,
-    /// The tasks that follow the pools and the health of the servers.
-    following: [AbortHandle; 2],
+    /// The tasks that follow the pools and the health of the servers, and autopilot.
+    tasks: Vec<AbortHandle>,
 }
 
 impl fmt::Debug for Operator {
@@ -42,7 +43,8 @@ impl fmt::Debug for Operator {
 }
 
 impl Operator {
-    /// Builds the operator service of a server.
+    /// Builds the operator service of a server, and runs its autopilot if the server has
+    /// the settings of one.
     ///
     /// # Errors
     /// [`BuildError`], which cannot occur with these parts.
@@ -75,11 +77,14 @@ impl Operator {
             .with_contacts(server.contacts().clone())
             .with_noop(|| Request::Noop)
             .with_transfer(server.network().clone(), server.gate().clone());
-        let autopilot = OpenraftAutopilot::new(
+        let mut autopilot = OpenraftAutopilot::new(
             raft.clone(),
             server.contacts().clone(),
             server.machine().autopilot(),
         );
+        if server.autopilot().is_some() {
+            autopilot = autopilot.driven();
+        }
         let watching = tokio::spawn(autopilot.clone().watch()).abort_handle();
         let service = OperatorService::builder(datacenter)
             .raft(raft)
@@ -101,10 +106,12 @@ impl Operator {
             .observer(TracingObserver)
             .observer(MetricsObserver)
             .build()?;
+        let mut tasks = vec![following, watching];
+        tasks.extend(autopilot::start(&service, server));
         Ok(Self {
             service,
             secret,
-            following: [following, watching],
+            tasks,
         })
     }
 
@@ -127,7 +134,7 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        for task in &self.following {
+        for task in &self.tasks {
             task.abort();
         }
     }

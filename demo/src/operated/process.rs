@@ -13,7 +13,7 @@ use cluster_operator::client::{InvalidServerUri, OperatorClient};
 use cluster_operator::consul::Dialect;
 use tokio::net::TcpListener;
 
-use super::{HTTP_PORT, Member, Operator};
+use super::{Autopilot, HTTP_PORT, Member, Operator};
 use crate::serving::{self, Limits};
 
 /// The environment variable with the flags of a server process.
@@ -25,6 +25,8 @@ struct Flags {
     datacenter: String,
     #[command(flatten)]
     member: Member,
+    #[command(flatten)]
+    autopilot: Autopilot,
 }
 
 /// A server process: this program, started again. It is killed when this value is
@@ -109,6 +111,11 @@ impl Process {
         }
     }
 
+    /// Returns the number of its process, if it was started and not killed.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Returns true if it was started and not killed.
     pub fn is_started(&self) -> bool {
         self.child.is_some()
@@ -167,7 +174,9 @@ async fn serve(flags: String) -> Result<(), Box<dyn Error>> {
     let flags = Flags::try_parse_from(std::iter::once("server").chain(flags.lines()))?;
     let _log = serving::log_to_stderr()?;
     let listener = TcpListener::bind(flags.member.http()?).await?;
-    let server = flags.member.start(&flags.datacenter, &listener).await?;
+    let member = &flags.member;
+    let starting = member.start(&flags.datacenter, &listener, &flags.autopilot);
+    let server = starting.await?;
     let operator = Operator::new(&server, &flags.datacenter, AllowAll)?;
     let routes = operator.routes(Dialect::Precise);
     serving::serve(listener, routes, Limits::default(), pending()).await;

@@ -283,18 +283,46 @@ fn hints_of_the_real_cluster_succeed() {
     let autopilot = |what: &str| request.of("GET", &format!("/v1/operator/autopilot/{what}"));
     let state = autopilot("state").succeeds();
     assert!(state.contains(r#""Status":"leader""#), "{state}");
+    // A dry run, for which operators set everything that it would act on.
+    let cleanup = r#""CleanupDeadServers":true,"LastContactThreshold":"1s""#;
     let configuration = autopilot("configuration").succeeds();
-    assert!(
-        configuration.contains(r#""CleanupDeadServers":false,"LastContactThreshold":"1s""#),
-        "{configuration}"
-    );
+    assert!(configuration.contains(cleanup), "{configuration}");
+    let mut change = request.of("PUT", "/v1/operator/autopilot/configuration");
+    change.body = r#"{"CleanupDeadServers": false, "MinQuorum": 3}"#.into();
+    change.succeeds();
+    let configuration = autopilot("configuration").succeeds();
+    let set = [r#""CleanupDeadServers":false"#, r#""MinQuorum":3"#];
+    let is_set = set.iter().all(|text| configuration.contains(text));
+    assert!(is_set, "{configuration}");
     assert!(example.terminate().contains("Stopped."));
 }
 
 #[test]
 fn hints_of_the_real_cluster_succeed_with_tokens() {
-    let (example, _) = hints_succeed(&["--acl", "on"]);
+    let (example, request) = hints_succeed(&["--acl", "on", "--autopilot", "off"]);
+    let mut change = request.of("PUT", "/v1/operator/autopilot/configuration");
+    change.body = r#"{"CleanupDeadServers": true}"#.into();
+    let refused = change.send();
+    assert!(refused.starts_with("HTTP/1.1 501 "), "{refused}");
     assert!(example.terminate().contains("Stopped."));
+}
+
+#[test]
+fn autopilot_flags_are_in_the_help_and_checked() {
+    let help = server().arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    for flag in ["--autopilot <MODE>", "--intended-size", "--failed-hold"] {
+        assert!(help.contains(flag), "{help}");
+    }
+    for (flags, text) in [
+        (&["--failed-hold=9"][..], "a hold of 9s is too short"),
+        (&["--intended-size=0"], "the intended size is 0"),
+        (&["--mock", "--autopilot=on"], "cannot be used with"),
+    ] {
+        let Output { status, stderr, .. } = server().args(flags).output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(!status.success() && stderr.contains(text), "{stderr}");
+    }
 }
 
 #[test]

@@ -161,7 +161,8 @@ async fn join(server: &Server, pool: &[SocketAddr]) -> Result<(), Box<dyn Error>
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    Ok(server.join_raft(&raft).await?)
+    server.join_raft(&raft).await?;
+    Ok(())
 }
 
 /// Asks the members of the LAN pool for the Raft addresses of their cluster.
