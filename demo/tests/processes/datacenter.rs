@@ -12,7 +12,7 @@ use cluster_operator_demo::cluster::network::Network;
 use cluster_operator_demo::operated::Process;
 use cluster_operator_demo::operated::secrets::secret_file;
 
-const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
 const TIMEOUT: Duration = Duration::from_secs(90);
 const AS_SERVER: &[&str] = &["--ignored", "--exact", "server_process", "--nocapture"];
 
@@ -21,6 +21,7 @@ const AS_SERVER: &[&str] = &["--ignored", "--exact", "server_process", "--nocapt
 pub(crate) struct Datacenter {
     pub(crate) servers: Vec<Process>,
     folder: tempfile::TempDir,
+    network: u8,
 }
 
 impl Datacenter {
@@ -35,20 +36,46 @@ impl Datacenter {
 
     /// Starts servers and does not wait for them.
     pub(crate) fn launch(network: u8, size: usize) -> Self {
-        let own = (std::process::id() % 200) as u8 + 50;
-        let ip = |n: usize| IpAddr::from(Ipv4Addr::new(127, own, network, n as u8 + 1));
-        let folder = tempfile::tempdir().unwrap();
-        let names = &NAMES[..size];
-        let peers: Vec<_> = (0..)
-            .zip(names)
-            .map(|(n, name)| format!("{name}={}", ip(n)))
-            .collect();
-        let how = [format!("--peers={}", peers.join(","))];
-        let start = |(n, name): (usize, &&str)| {
-            Process::start("dc1", (name, ip(n)), folder.path(), &how, AS_SERVER).unwrap()
+        Datacenter::launch_with(network, size, &[])
+    }
+
+    /// Starts servers with these flags too, and does not wait for them.
+    pub(crate) fn launch_with(network: u8, size: usize, flags: &[String]) -> Self {
+        let mut datacenter = Datacenter {
+            servers: Vec::new(),
+            folder: tempfile::tempdir().unwrap(),
+            network,
         };
-        let servers = (0..).zip(names).map(start).collect();
-        Datacenter { servers, folder }
+        let peers: Vec<_> = (0..)
+            .zip(&NAMES[..size])
+            .map(|(n, name)| format!("{name}={}", datacenter.ip(n)))
+            .collect();
+        let peers = format!("--peers={}", peers.join(","));
+        for _ in 0..size {
+            datacenter.add(peers.clone(), flags);
+        }
+        datacenter
+    }
+
+    /// Starts one more server, which joins a running one, and returns its name.
+    pub(crate) fn join(&mut self, flags: &[String]) -> String {
+        let mut running = self.servers.iter().filter(|server| server.is_started());
+        let join = format!("--join={}", running.next().unwrap().ip);
+        self.add(join, flags)
+    }
+
+    fn add(&mut self, others: String, flags: &[String]) -> String {
+        let n = self.servers.len();
+        let (name, flags) = (NAMES[n], [&[others], flags].concat());
+        let place = (name, self.ip(n));
+        let server = Process::start("dc1", place, self.folder.path(), &flags, AS_SERVER);
+        self.servers.push(server.unwrap());
+        name.to_owned()
+    }
+
+    fn ip(&self, n: usize) -> IpAddr {
+        let own = (std::process::id() % 200) as u8 + 50;
+        Ipv4Addr::new(127, own, self.network, n as u8 + 1).into()
     }
 
     pub(crate) fn server(&self, name: &str) -> &Process {

@@ -1,8 +1,9 @@
 //! Tests with real server processes: they start at once, answer at once, and are killed
 //! during an operation.
 //!
-//! `KILL_ROUNDS`, `START_ROUNDS` and `KEYRING_ROUNDS` set the number of rounds. By
-//! default each test has only as many as its cases need, to keep the tests quick:
+//! `KILL_ROUNDS`, `START_ROUNDS`, `KEYRING_ROUNDS` and `AUTOPILOT_ROUNDS` set the number of
+//! rounds. By default each test has only as many as its cases need, to keep the tests
+//! quick:
 //!
 //! ```text
 //! KILL_ROUNDS=15 cargo test --all-features --test processes -- --nocapture
@@ -11,6 +12,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod acting;
 mod autopilot;
 mod datacenter;
 mod death;
