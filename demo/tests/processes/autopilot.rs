@@ -9,12 +9,7 @@ use tokio::net::TcpStream;
 use crate::datacenter::{Datacenter, eventually};
 
 /// Sends a request to an endpoint of autopilot, and returns the status and the body.
-pub(crate) async fn ask(
-    server: SocketAddr,
-    method: &str,
-    endpoint: &str,
-    body: &str,
-) -> (u16, String) {
+async fn ask(server: SocketAddr, method: &str, endpoint: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(server).await.unwrap();
     let request = format!(
         "{method} /v1/operator/autopilot/{endpoint} HTTP/1.1\r\nHost: {server}\r\n\
@@ -30,7 +25,7 @@ pub(crate) async fn ask(
 }
 
 /// Returns an answer with this status, as JSON.
-pub(crate) async fn read(server: SocketAddr, endpoint: &str, wanted: u16) -> Result<Value, String> {
+async fn read(server: SocketAddr, endpoint: &str, wanted: u16) -> Result<Value, String> {
     let (status, body) = ask(server, "GET", endpoint, "").await;
     if status != wanted {
         return Err(format!("{status} {body}"));
