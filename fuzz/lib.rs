@@ -1,8 +1,9 @@
 //! What the fuzz targets share: a server to ask, and the rules for its answers.
 
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
-use cluster_operator::mock::{MockClock, MockKeyring, MockRaft};
+use cluster_operator::mock::{MockAutopilot, MockClock, MockKeyring, MockRaft};
 use cluster_operator::peers::Peers;
+use cluster_operator::raft::RaftServer;
 use cluster_operator::{AllowAll, GossipKey, OperatorService, OperatorServiceBuilder, Pool};
 
 /// All dialects.
@@ -31,8 +32,16 @@ fn build(
 ) -> (OperatorService, MockClock) {
     let clock = MockClock::new();
     let key: GossipKey = KEY.parse().expect("a key");
+    let voters = ["alice", "bob", "carol"].map(|name| RaftServer::voter(name, name));
+    let dave = RaftServer::nonvoter("dave", "dave");
+    let servers = voters.into_iter().chain([dave]);
+    let raft = MockRaft::new(servers.map(|server| {
+        let name = server.id.as_str().to_owned();
+        server.with_name(name).with_alive(true)
+    }));
     let service = OperatorService::builder("dc1")
-        .raft(MockRaft::voters(["alice", "bob", "carol"]))
+        .autopilot(MockAutopilot::new(&raft))
+        .raft(raft)
         .keyring(MockKeyring::new(Pool::Lan, key, ["alice", "bob"]))
         .authorizer(AllowAll)
         .timer(clock.clone());
@@ -42,8 +51,17 @@ fn build(
 
 /// Serves a request in a dialect, and checks the answer.
 pub fn serve(server: &(OperatorService, MockClock), dialect: Dialect, request: Request<'_>) {
-    let (service, clock) = server;
-    check(&clock.run(Wire::new(dialect).serve(service, request)));
+    check(&answer(server, dialect, request));
+}
+
+/// Returns the answer to a request.
+pub fn answer(
+    (service, clock): &(OperatorService, MockClock),
+    dialect: Dialect,
+    request: Request<'_>,
+) -> Response {
+    let wire = Wire::new(dialect).with_openapi();
+    clock.run(wire.serve(service, request))
 }
 
 /// Checks what holds for every answer: a status, header fields on one line each, and JSON

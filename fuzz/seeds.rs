@@ -4,9 +4,28 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
+use cluster_operator::consul::{Dialect, Request};
+use cluster_operator_fuzz::{answer, server};
 use serde_json::Value;
 
 type Done = Result<(), Box<dyn Error>>;
+
+/// Requests that Consul does not know, and so no recording has.
+const OWN: [(&str, &str); 13] = [
+    ("GET", ""),
+    ("GET", "openapi.json"),
+    ("GET", "diagnosis?pretty"),
+    ("GET", "raft/removal-plan?id=carol"),
+    ("GET", "raft/removal-plan?address=nobody"),
+    ("POST", "raft/planned-removal?id=carol&version=1-1"),
+    ("POST", "raft/planned-removal?id=dave&version=7-7"),
+    ("POST", "raft/forced-removal?id=carol"),
+    ("POST", "raft/replacement?id=carol&with=dave"),
+    ("POST", "raft/transfer-leader?id=bob"),
+    ("GET", "autopilot/health"),
+    ("GET", "autopilot/state"),
+    ("DELETE", "raft/peer?id=nobody"),
+];
 
 fn main() -> Done {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -30,10 +49,30 @@ fn main() -> Done {
             }
             whole += &format!("\n\n{}", text("body"));
             seed("http_request", whole.as_bytes())?;
+            seed("answer", &recorded(&case["response"]))?;
             if !text("body").is_empty() {
                 seed("json_body", text("body").as_bytes())?;
             }
         }
+    }
+    for (method, endpoint) in OWN {
+        let target = format!("/v1/operator/{endpoint}");
+        let accept = "application/problem+json";
+        let whole = format!("{method} {target}\nAccept: {accept}\n\n");
+        seed("http_request", whole.as_bytes())?;
+        let headers = [("accept", accept)];
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let request = Request {
+            method,
+            path,
+            query: Some(query),
+            headers: &headers.as_slice(),
+            body: Default::default(),
+        };
+        let response = answer(&server(), Dialect::Precise, request);
+        let headers = response.headers.iter();
+        let headers = headers.map(|(name, value)| (name.as_ref(), value.as_ref()));
+        seed("answer", &http(response.status, headers, &response.body))?;
     }
     for recording in json_files(&tests.join("policies"))? {
         for case in cases(&recording) {
@@ -63,6 +102,10 @@ fn main() -> Done {
             let value: Value = serde_json::from_str(json).unwrap_or_default();
             if let Some(part) = value.pointer(field) {
                 seed("serde_types", part.to_string().as_bytes())?;
+                // What the reply holds is a type of its own.
+                for value in part.as_object().into_iter().flat_map(|part| part.values()) {
+                    seed("serde_types", value.to_string().as_bytes())?;
+                }
             }
             if let Some(error) = value.pointer("/reply/Err") {
                 seed("serde_types", error.to_string().as_bytes())?;
@@ -77,6 +120,29 @@ fn main() -> Done {
     )?;
     println!("{written} seeds");
     Ok(())
+}
+
+/// The text of a recorded response.
+fn recorded(response: &Value) -> Vec<u8> {
+    let headers = response["headers"].as_object().into_iter().flatten();
+    let headers = headers.map(|(name, value)| (&**name, value.as_str().unwrap_or_default()));
+    let status = response["status"].as_u64().unwrap_or_default();
+    let body = response["body"].as_str().unwrap_or_default();
+    http(status as u16, headers, body.as_bytes())
+}
+
+/// The bytes of a response. It ends with the connection.
+fn http<'a>(
+    status: u16,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+    body: &[u8],
+) -> Vec<u8> {
+    let mut text = format!("HTTP/1.1 {status} -\r\n");
+    for (name, value) in headers {
+        text += &format!("{name}: {value}\r\n");
+    }
+    text += "\r\n";
+    [text.as_bytes(), body].concat()
 }
 
 fn json_files(folder: &Path) -> Result<Vec<Value>, Box<dyn Error>> {

@@ -26,9 +26,13 @@ impl Peers for Fixed {
     }
 }
 
-const REQUESTS: [Ask; 8] = [
+const REQUESTS: [Ask; 12] = [
     ("GET", "raft/configuration", "dc=dc2&stale", ""),
     ("DELETE", "raft/peer", "dc=dc2&address=a", ""),
+    ("POST", "raft/transfer-leader", "dc=dc2", ""),
+    ("GET", "raft/removal-plan", "dc=dc2&id=a", ""),
+    ("POST", "raft/replacement", "dc=dc2&id=a&with=b", ""),
+    ("GET", "diagnosis", "", ""),
     ("GET", "keyring", "", ""),
     (
         "PUT",

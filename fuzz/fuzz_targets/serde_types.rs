@@ -5,8 +5,9 @@
 use std::fmt::Debug;
 
 use cluster_operator::autopilot::{AutopilotConfiguration, AutopilotState};
-use cluster_operator::raft::RaftConfiguration;
-use cluster_operator::{OperatorError, OperatorReply, OperatorRequest};
+use cluster_operator::diagnosis::Diagnosis;
+use cluster_operator::raft::{RaftConfiguration, RemovalPlan};
+use cluster_operator::{ErrorKind, OperatorError, OperatorReply, OperatorRequest};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +27,9 @@ fuzz_target!(|input: &[u8]| {
     round_trip::<RaftConfiguration>(input);
     round_trip::<AutopilotConfiguration>(input);
     round_trip::<AutopilotState>(input);
+    round_trip::<RemovalPlan>(input);
+    round_trip::<Diagnosis>(input);
+    round_trip::<ErrorKind>(input);
     if let Ok(error) = serde_json::from_slice::<OperatorError>(input) {
         // The text of an error is written with it, and depends on nothing else.
         let written = serde_json::to_vec(&error).expect("JSON");
