@@ -173,7 +173,7 @@ suite! {
             let none = acl.ask((&none, resource, access)).await;
             let seen = acl.ask((&empty, resource, access)).await;
             let holds = seen == Err(AclError::UnknownToken) || seen == none;
-            let expected = format_args!("UnknownToken, or {none:?} as without a token");
+            let expected = format!("UnknownToken, or {none:?} as without a token");
             ensure(holds, expected, seen)?;
         }
         Ok(())
@@ -474,17 +474,22 @@ fn tells_nothing(bearer: &Bearer, error: &AclError) -> Verdict {
 async fn ready(wanted: Acl, acl: Authorizer<'_>) -> Verdict {
     const LETTERS: usize = 16;
     let tokens = acl.fixture.tokens();
-    let expected = format_args!("tokens from the fixture: {}", wanted.tokens.len());
+    let expected = format!("tokens from the fixture: {}", wanted.tokens.len());
     let seen = tokens.len();
     ensure(seen == wanted.tokens.len(), expected, seen)?;
     for (number, token) in (1..).zip(&tokens) {
         let letters = token.expose().chars().count();
-        let expected = format_args!("secrets from the fixture of at least {LETTERS} letters");
-        let seen = format_args!("number {number} has {letters} letters");
-        ensure(letters >= LETTERS, expected, seen)?;
-        let is_new = !tokens[..number - 1].contains(token);
-        let seen = format_args!("number {number} is another one's too");
-        ensure(is_new, "different secrets from the fixture", seen)?;
+        let expected = format!("secrets from the fixture of at least {LETTERS} letters");
+        ensure(
+            letters >= LETTERS,
+            expected,
+            format_args!("number {number} has {letters} letters"),
+        )?;
+        ensure(
+            !tokens[..number - 1].contains(token),
+            "different secrets from the fixture",
+            format_args!("number {number} is another one's too"),
+        )?;
     }
     Ok(())
 }

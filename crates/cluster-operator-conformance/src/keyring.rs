@@ -494,7 +494,7 @@ suite! {
             let query = GossipQuery::new(timeout);
             let call = a.call(change.as_ref(), &query);
             let ended = pool.within(timeout / 2, call).await;
-            let expected = format_args!("an end before half of the timeout of {timeout:?}");
+            let expected = format!("an end before half of the timeout of {timeout:?}");
             let seen = (&ended, query.answers.report());
             ensure(matches!(ended, Some(Ok(()))), expected, seen)?;
         }
@@ -780,7 +780,7 @@ fn one_is_down(what: &str, stopped: &Node, report: &RingReport) -> Verdict {
         nodes => nodes == 3 && report.silent == [name.clone()],
     };
     let done = (report.responses, report.errors) == (2, 0) && report.failures().next().is_none();
-    let expected = format_args!("{what}: done by 2 nodes, and {name} silent or not counted");
+    let expected = format!("{what}: done by 2 nodes, and {name} silent or not counted");
     ensure(named && done, expected, report)
 }
 

@@ -275,7 +275,7 @@ async fn as_answered(
         .map(Envelope::as_bytes)
         .eq(arrived.iter().map(Envelope::as_bytes));
     let shown = |asked: &[Envelope]| -> Vec<_> { asked.iter().map(Envelope::request).collect() };
-    let expected = format_args!(
+    let expected = format!(
         "the same bytes, count of forwards and timeout too: {:?}",
         shown(&asked)
     );
@@ -286,7 +286,7 @@ async fn as_answered(
 fn same_reply(expected: &EnvelopeReply, seen: Sent) -> Verdict {
     let holds = matches!(&seen, Ok(seen) if seen.as_bytes() == expected.as_bytes());
     let shown = |reply: &EnvelopeReply| (reply.clone(), reply.result(Outcome::Unknown));
-    let expected = format_args!("the reply, byte for byte: {:?}", shown(expected));
+    let expected = format!("the reply, byte for byte: {:?}", shown(expected));
     ensure(holds, expected, seen.as_ref().map(shown))
 }
 

@@ -78,7 +78,7 @@ suite! {
             let view = raft.view(member).await?;
             same("the view's id", &member.id, &view.id)?;
             let (servers, known) = (view.membership.servers.len(), view.status.len());
-            let expected = format_args!("the status of at most {servers} servers");
+            let expected = format!("the status of at most {servers} servers");
             ensure(known <= servers, expected, known)?;
         }
         let view = raft.view(&leader).await?;
@@ -365,7 +365,7 @@ suite! {
         let removal = raft.removal(&leader, &victim).await?;
         raft.lose_at_change(&lost).await?;
         let answer = raft.ask(&leader, &removal).await?;
-        let expected = format_args!(
+        let expected = format!(
             "the outcome Unknown: {} has the entry, {} has not, and {} does not count",
             leader.id, lost.id, victim.id
         );

@@ -48,7 +48,7 @@ pub(crate) fn with_key_numbers(mut text: String) -> String {
 
 /// Checks that the text contains no part of the secret, which a failure does not show.
 pub(crate) fn hides(what: &str, text: &str, secret: &[u8]) -> Verdict {
-    let expected = format_args!("{what} without {PART} bytes of the secret in a row");
+    let expected = format!("{what} without {PART} bytes of the secret in a row");
     ensure(
         !tells_part(text, secret),
         expected,

@@ -314,21 +314,21 @@ impl Asked<'_> {
 
     /// Checks on how many nodes each key is the primary.
     pub(super) fn tells(&self, expected: &KeyCounts, report: &RingReport) -> Verdict {
-        let shown = format_args!("{expected:?}");
+        let shown = format!("{expected:?}");
         self.tells_that(shown, report, |primaries| primaries == expected)
     }
 
     /// Checks that so many nodes have a primary.
     pub(super) fn tells_primaries_of(&self, nodes: usize, report: &RingReport) -> Verdict {
         let sum = |primaries: &KeyCounts| primaries.iter().map(|(_, count)| count).sum::<usize>();
-        let expected = format_args!("of {nodes} nodes");
+        let expected = format!("of {nodes} nodes");
         self.tells_that(expected, report, |primaries| sum(primaries) == nodes)
     }
 
     /// Checks that the node's own ring has this primary. Its own answer is always heard.
     pub(super) async fn keeps_primary(&self, number: u8) -> Verdict {
         let report = self.ask(1, None).await?;
-        let expected = format_args!("{:?}, kept by {}", key(number), self.name);
+        let expected = format!("{:?}, kept by {}", key(number), self.name);
         self.tells_that(expected, &report, |primaries| {
             primaries.get(&key(number)) >= 1
         })
@@ -338,7 +338,7 @@ impl Asked<'_> {
 /// Checks that so many nodes were asked, and all have done it.
 fn all_done(what: impl fmt::Display, nodes: usize, report: &RingReport) -> Verdict {
     let numbers = (report.nodes, report.responses, report.errors);
-    let expected = format_args!("{what}: done by {nodes} of {nodes} nodes");
+    let expected = format!("{what}: done by {nodes} of {nodes} nodes");
     ensure(numbers == (nodes, nodes, 0), expected, report)
 }
 

@@ -140,9 +140,12 @@ pub(super) type Cluster<'a> = Trial<'a, dyn RaftFixture>;
 pub(super) async fn ready(wanted: Servers, raft: Cluster<'_>) -> Verdict {
     let Servers { voters, nonvoters } = wanted;
     let ids: Vec<_> = raft.members().into_iter().map(|it| it.id).collect();
-    let expected = format_args!("a fixture of {voters} voters and {nonvoters} non-voters");
-    let seen = format_args!("a fixture of {}: {ids:?}", ids.len());
-    ensure(ids.len() == voters + nonvoters, expected, seen)
+    let expected = format!("a fixture of {voters} voters and {nonvoters} non-voters");
+    ensure(
+        ids.len() == voters + nonvoters,
+        expected,
+        format_args!("a fixture of {}: {ids:?}", ids.len()),
+    )
 }
 
 impl Cluster<'_> {
@@ -440,7 +443,7 @@ pub(super) fn not_applied<T: fmt::Debug>(
         Err(error) => is_it(error.kind()) && error.outcome() == Outcome::NotApplied,
         Ok(_) => false,
     };
-    let expected = format_args!("{expected}, with the outcome NotApplied");
+    let expected = format!("{expected}, with the outcome NotApplied");
     ensure(holds, expected, answer)
 }
 
