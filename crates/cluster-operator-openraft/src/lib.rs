@@ -142,9 +142,9 @@
 //!   `OneshotResponder` (the default), are not supported.
 
 mod autopilot;
+mod change;
 mod channel;
 mod contacts;
-mod removal;
 mod transfer;
 mod view;
 
@@ -162,6 +162,7 @@ use futures_util::future::{Either, select};
 use futures_util::lock::Mutex;
 
 pub use self::autopilot::{AutopilotStore, OpenraftAutopilot};
+use self::change::State;
 pub use self::channel::{
     GateGuard, TransferChannel, TransferReply, TransferRequest, Ungated, WriteGate,
 };
@@ -283,6 +284,25 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         self
     }
 
+    /// Runs a closure in openraft's core. A stopped Raft does not lead.
+    async fn in_core<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&State<C>) -> T + Send + 'static,
+    ) -> Result<T, OperatorError> {
+        let read = self.raft.with_raft_state(read).await;
+        read.map_err(|fatal| self.not_leader().with_source(fatal))
+    }
+
+    fn election_timeout(&self) -> Duration {
+        Duration::from_millis(self.raft.config().election_timeout_max)
+    }
+
+    /// The time for a proof, for another change to end, and for closed gates, in a call with
+    /// this timeout.
+    fn bound(&self, timeout: Duration) -> Duration {
+        self.election_timeout().min(timeout / 4)
+    }
+
     /// Runs a task in openraft's runtime, and returns its answer.
     async fn in_runtime<T, F>(
         &self,
@@ -295,13 +315,10 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         let (sender, answer) = C::AsyncRuntime::oneshot();
         let task = task(sender);
         // The core is in the runtime; the caller may not be.
-        let spawned = self.raft.with_raft_state(move |_| {
+        self.in_core(move |_| {
             let _detached = C::AsyncRuntime::spawn(task);
-        });
-        // A stopped Raft does not lead.
-        spawned
-            .await
-            .map_err(|fatal| self.not_leader().with_source(fatal))?;
+        })
+        .await?;
         let aborted = |_| {
             Err(OperatorError::backend(
                 "the server's Raft stopped during the call",

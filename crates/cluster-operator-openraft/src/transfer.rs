@@ -33,9 +33,9 @@ use ::openraft::{AsyncRuntime, Instant as _, RaftTypeConfig, Vote};
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
+use super::change::{Latest, is_committed};
 use super::channel::{TransferChannel, TransferReply, TransferRequest, WriteGate};
-use super::removal::{Latest, is_committed};
-use super::view::{EntryId, Metrics};
+use super::view::{EntryId, Metrics, matched};
 use super::{Answer, OpenraftBackend};
 use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
@@ -125,7 +125,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     }
 
     async fn work(&self) -> Result<(), OperatorError> {
-        let bound = self.bound();
+        let bound = self.backend.bound(self.timeout);
         let soon = Instant::now() + 2 * bound;
         let turn = Arc::clone(&self.backend.turn).lock_owned();
         let Ok(_turn) = C::AsyncRuntime::timeout(bound, turn).await else {
@@ -153,7 +153,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let servers = self.resign(term, gated).await?;
 
         let began = Instant::now();
-        let limit = 3 * self.election_timeout();
+        let limit = 3 * self.backend.election_timeout();
         let leader = pin!(self.new_leader(term, &servers));
         let elections = pin!(self.elections(term, &servers));
         match C::AsyncRuntime::timeout(limit, select(leader, elections)).await {
@@ -163,18 +163,8 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         }
     }
 
-    fn election_timeout(&self) -> Duration {
-        Duration::from_millis(self.backend.raft.config().election_timeout_max)
-    }
-
     fn heartbeat_interval(&self) -> Duration {
         Duration::from_millis(self.backend.raft.config().heartbeat_interval)
-    }
-
-    /// The time for which the gate is closed before this server resigns, and for which a
-    /// transfer waits for its turn.
-    fn bound(&self) -> Duration {
-        self.election_timeout().min(self.timeout / 4)
     }
 
     fn late(&self, after: Duration) -> OperatorError {
@@ -186,7 +176,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
 /// Reads and checks.
 impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     async fn state(&self) -> Result<State<C>, OperatorError> {
-        let state = self.backend.raft.with_raft_state(|state| {
+        let state = self.backend.in_core(|state| {
             let latest = Arc::clone(state.membership_state.effective());
             let is_joint = latest.membership().get_joint_config().len() > 1;
             State {
@@ -197,8 +187,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                 elected: state.vote_last_modified().map(|at| at.elapsed()),
             }
         });
-        let state = state.await;
-        state.map_err(|fatal| self.backend.not_leader().with_source(fatal))
+        state.await
     }
 
     /// The voters of a transfer in this membership.
@@ -241,7 +230,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         deadline: Instant,
     ) -> Result<(Servers<C>, EntryId<C>), OperatorError> {
         let began = Instant::now();
-        let lease = self.election_timeout();
+        let lease = self.backend.election_timeout();
         let mut metrics = self.backend.raft.metrics();
         loop {
             let seen = metrics.borrow_and_update().clone();
@@ -424,10 +413,4 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
 fn unavailable(reason: impl Into<String>) -> OperatorError {
     let reason = reason.into();
     ErrorKind::Unavailable { reason }.into()
-}
-
-/// The last entry of a server that this leader knows.
-fn matched<C: RaftTypeConfig>(metrics: &Metrics<C>, id: &C::NodeId) -> EntryId<C> {
-    let replication = metrics.replication.as_ref()?;
-    replication.get(id)?.clone()
 }

@@ -58,6 +58,12 @@ pub(super) fn version<C: RaftTypeConfig>(entry: &EntryId<C>) -> ConfigVersion {
     ConfigVersion { term, index }
 }
 
+/// The last entry of a server that this leader knows.
+pub(super) fn matched<C: RaftTypeConfig>(metrics: &Metrics<C>, id: &C::NodeId) -> EntryId<C> {
+    let replication = metrics.replication.as_ref()?;
+    replication.get(id)?.clone()
+}
+
 impl<C: RaftTypeConfig> OpenraftBackend<C> {
     pub(super) fn current_view(&self) -> RaftView {
         let metrics = self.raft.metrics().borrow().clone();
@@ -94,7 +100,6 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
         };
         // A follower knows its own last entry only, and nobody answers it.
         let leads = view.leadership == Leadership::Local;
-        let replication = metrics.replication.as_ref().filter(|_| leads);
         let contacts = self.contacts.as_ref().filter(|_| leads);
         let own_last_log = self.raft.data_metrics().borrow().last_log.clone();
         let status = |(id, node)| {
@@ -104,8 +109,8 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
                 status.last_log = own_last_log.as_ref().map(log_position);
                 status.last_contact = Some(Duration::ZERO);
             } else {
-                let last_log = replication.and_then(|matched| matched.get(id)?.as_ref());
-                status.last_log = last_log.map(log_position);
+                let last_log = leads.then(|| matched::<C>(&metrics, id)).flatten();
+                status.last_log = last_log.as_ref().map(log_position);
                 status.last_contact = contacts.and_then(|contacts| contacts.elapsed(id));
             }
             status
@@ -193,13 +198,8 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
             C::AsyncRuntime::sleep(Duration::from_millis(interval)).await;
         }
         // The metrics may be behind what was in the log when the majority answered.
-        let latest = self.raft.with_raft_state(|state| {
-            let effective = state.membership_state.effective();
-            effective.log_id().clone()
-        });
-        let latest = latest
-            .await
-            .map_err(|fatal| self.not_leader().with_source(fatal))?;
+        let latest = self.in_core(|state| state.membership_state.effective().log_id().clone());
+        let latest = latest.await?;
         self.until(|metrics| *metrics.membership_config.log_id() >= latest || !self.leads(metrics))
             .await;
         let view = self.leading_view()?;

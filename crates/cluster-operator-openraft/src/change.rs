@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable, Either, maybe_done, select};
 use futures_util::lock::OwnedMutexGuard;
 
-use super::view::{Metrics, version};
+use super::view::{Metrics, matched, version};
 use super::{Answer, OpenraftBackend};
 use cluster_operator::ServerId;
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
@@ -192,24 +192,20 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         self.finish(changed, &plan).await
     }
 
-    /// The time for a proof, and for another change to end.
     fn bound(&self) -> Duration {
-        let election = self.backend.raft.config().election_timeout_max;
-        Duration::from_millis(election).min(self.asked.timeout / 4)
+        self.backend.bound(self.asked.timeout)
     }
 
     /// The latest membership and whether it is committed, as long as this server
     /// leads in the term, and has the configuration, that were asked for.
     async fn check(&self) -> Result<(Arc<Latest<C>>, bool), OperatorError> {
         let backend = &self.backend;
-        let state = backend.raft.with_raft_state(|state| {
+        let state = backend.in_core(|state| {
             let term = state.vote_ref().leader_id.get_term();
             let latest = Arc::clone(state.membership_state.effective());
             (state.server_state, term, latest, is_committed::<C>(state))
         });
-        let state = state.await;
-        let (server_state, term, latest, is_committed) =
-            state.map_err(|fatal| backend.not_leader().with_source(fatal))?;
+        let (server_state, term, latest, is_committed) = state.await?;
         // The view after the answer must not be older than the answer.
         let seen = |metrics: &Metrics<C>| {
             metrics.membership_config.log_id() >= latest.log_id() || !backend.leads(metrics)
@@ -399,7 +395,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let mut change = Box::pin(maybe_done(change));
         let (term, at) = (self.asked.term, self.asked.version);
         let decision = self.decision.clone();
-        let begun = self.backend.raft.with_raft_state(move |state| {
+        let begun = self.backend.in_core(move |state| {
             let latest = state.membership_state.effective();
             let is_current = state.server_state.is_leader()
                 && state.vote_ref().leader_id.get_term() == term
@@ -412,9 +408,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
                 change
             })
         });
-        let begun = begun.await;
-        let begun = begun.map_err(|fatal| self.backend.not_leader().with_source(fatal))?;
-        let Some(mut begun) = begun else {
+        let Some(mut begun) = begun.await? else {
             self.check().await?;
             // The call was dropped, or there is another change, which is uncommitted.
             return Err(ErrorKind::ChangeInProgress.into());
@@ -496,16 +490,14 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
     async fn committed(&self) -> Result<Arc<Latest<C>>, OperatorError> {
         let backend = &self.backend;
         loop {
-            let state = backend.raft.with_raft_state(|state| {
+            let state = backend.in_core(|state| {
                 let latest = Arc::clone(state.membership_state.effective());
                 (state.server_state, latest, is_committed::<C>(state))
             });
-            let lost = || backend.not_leader().with_outcome(Outcome::Unknown);
-            let state = state.await;
-            let (server_state, latest, is_committed) =
-                state.map_err(|fatal| lost().with_source(fatal))?;
+            let unknown = |error: OperatorError| error.with_outcome(Outcome::Unknown);
+            let (server_state, latest, is_committed) = state.await.map_err(unknown)?;
             if !server_state.is_leader() {
-                return Err(lost());
+                return Err(unknown(backend.not_leader()));
             }
             if is_committed {
                 return Ok(latest);
@@ -526,9 +518,6 @@ pub(super) fn is_committed<C: RaftTypeConfig>(state: &State<C>) -> bool {
 /// The number of these servers that hold the entry with this index, as far as the leader
 /// knows.
 fn holders<C: RaftTypeConfig>(metrics: &Metrics<C>, ids: &Ids<C>, index: Option<u64>) -> usize {
-    let Some(replication) = &metrics.replication else {
-        return 0;
-    };
-    let held = |id| Some(replication.get(id)?.as_ref()?.index);
-    ids.iter().filter(|id| held(*id) >= index).count()
+    let held = |id| matched::<C>(metrics, id).map(|entry| entry.index);
+    ids.iter().filter(|id| held(id) >= index).count()
 }
