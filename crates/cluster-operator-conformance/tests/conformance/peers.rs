@@ -16,7 +16,9 @@ pub(crate) type Sent = Result<EnvelopeReply, SendError>;
 
 pub(crate) struct Simulated {
     clock: MockClock,
-    pub(crate) peers: Faulty,
+    peers: Faulty,
+    /// The transport that is tested.
+    tested: Arc<dyn Peers>,
     servers: AtomicUsize,
 }
 
@@ -70,9 +72,19 @@ impl Peers for Faulty {
 
 impl Simulated {
     pub(crate) fn new(clock: &MockClock) -> Self {
+        Simulated::with_peers(clock, |peers| peers)
+    }
+
+    /// Tests the transport that `tested` makes of the peers.
+    pub(crate) fn with_peers<P: Peers + 'static>(
+        clock: &MockClock,
+        tested: impl FnOnce(Faulty) -> P,
+    ) -> Self {
+        let peers = Faulty::default();
         Simulated {
             clock: clock.clone(),
-            peers: Faulty::default(),
+            tested: Arc::new(tested(peers.clone())),
+            peers,
             servers: AtomicUsize::new(0),
         }
     }
@@ -88,7 +100,7 @@ impl Fixture for Simulated {
 #[async_trait]
 impl PeersFixture for Simulated {
     fn peers(&self) -> Arc<dyn Peers> {
-        Arc::new(self.peers.clone())
+        Arc::clone(&self.tested)
     }
 
     async fn serve(

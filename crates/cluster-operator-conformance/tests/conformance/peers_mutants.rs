@@ -7,9 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cluster_operator::mock::MockClock;
 use cluster_operator::peers::{EnvelopeReply, SendError, SendFailure, Target};
-use cluster_operator::{DatacenterName, Envelope, OperatorService, Peers, Timer};
-use cluster_operator_conformance::peers::{CHECKS, PeersFixture, run};
-use cluster_operator_conformance::{Fixture, NotSupported};
+use cluster_operator::{DatacenterName, Envelope, Peers, Timer};
+use cluster_operator_conformance::peers::{CHECKS, run};
 use futures_util::future::{Either, select};
 use serde_json::Value;
 
@@ -318,67 +317,22 @@ impl Peers for Broken {
     }
 }
 
-struct BrokenFixture {
-    sound: Simulated,
-    broken: Broken,
-}
-
-impl BrokenFixture {
-    fn new(clock: &MockClock, mutant: &'static str) -> Self {
-        let sound = Simulated::new(clock);
-        BrokenFixture {
-            broken: Broken {
-                real: sound.peers.clone(),
-                clock: clock.clone(),
-                mutant,
-                state: Arc::default(),
-            },
-            sound,
-        }
-    }
-}
-
-#[async_trait]
-impl Fixture for BrokenFixture {
-    fn timer(&self) -> &dyn Timer {
-        self.sound.timer()
-    }
-}
-
-#[async_trait]
-impl PeersFixture for BrokenFixture {
-    fn peers(&self) -> Arc<dyn Peers> {
-        Arc::new(self.broken.clone())
-    }
-
-    async fn serve(
-        &self,
-        datacenter: Option<DatacenterName>,
-        service: OperatorService,
-    ) -> Result<Target, NotSupported> {
-        self.sound.serve(datacenter, service).await
-    }
-
-    async fn stop(&self, target: &Target) -> Result<(), NotSupported> {
-        self.sound.stop(target).await
-    }
-
-    async fn lose_answers(&self, target: &Target) -> Result<(), NotSupported> {
-        self.sound.lose_answers(target).await
-    }
-
-    async fn replace_replies(&self, target: &Target, reply: Vec<u8>) -> Result<(), NotSupported> {
-        self.sound.replace_replies(target, reply).await
-    }
+fn broken(clock: &MockClock, mutant: &'static str) -> Simulated {
+    Simulated::with_peers(clock, |real| Broken {
+        real,
+        clock: clock.clone(),
+        mutant,
+        state: Arc::default(),
+    })
 }
 
 #[test]
 fn each_mutant_is_caught() {
     let clock = MockClock::new();
     crate::assert_caught(crate::each_mutant(CHECKS, MUTANTS).map(|(check, mutant)| {
-        let broken = async |()| Ok(BrokenFixture::new(&clock, mutant));
+        let transport = async |()| Ok(broken(&clock, mutant));
         println!("{mutant}:");
-        clock.run(run(check, broken))
+        clock.run(run(check, transport))
     }));
 }
 
@@ -386,7 +340,7 @@ fn each_mutant_is_caught() {
 fn transport_without_a_mutation_passes() {
     let clock = MockClock::new();
     for sound in ["none", PATIENT] {
-        let sound = async |()| Ok(BrokenFixture::new(&clock, sound));
+        let sound = async |()| Ok(broken(&clock, sound));
         let report = clock.run(cluster_operator_conformance::peers(sound));
         report.assert_complete();
     }

@@ -1,20 +1,23 @@
 //! A simulated datacenter under the Raft suite.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{Fault, FaultId, MockClock, MockFederation, MockRaft};
 use cluster_operator::raft::PendingChange;
-use cluster_operator::{RaftBackend, ServerAddress, ServerId, Timer};
+use cluster_operator::{RaftBackend, ServerId, Timer};
 use cluster_operator_conformance::raft::{CHECKS, Member, RaftFixture, Servers};
 use cluster_operator_conformance::{CheckResult, Fixture, NotSupported};
 
 pub(crate) struct Datacenter {
     clock: MockClock,
     pub(crate) federation: MockFederation,
-    members: Vec<(MockRaft, ServerAddress)>,
+    members: Vec<Member>,
     /// The faults of each server that was cut off.
     cut: Mutex<Vec<(ServerId, FaultId)>>,
+    /// The time that a write takes.
+    pub(crate) write: Duration,
 }
 
 impl Datacenter {
@@ -26,29 +29,29 @@ impl Datacenter {
             .nonvoters(nonvoters)
             .clock(clock)
             .build();
-        let servers = federation.servers("dc1").into_iter();
-        let rafts = servers.map(|server| federation.raft(server));
-        Datacenter {
+        let datacenter = Datacenter {
             clock: clock.clone(),
-            members: rafts
-                .map(|raft| (raft.clone(), raft.address().unwrap()))
-                .collect(),
-            cut: Mutex::default(),
             federation,
-        }
+            members: Vec::new(),
+            cut: Mutex::default(),
+            write: Duration::ZERO,
+        };
+        datacenter.with_backends(|raft| raft)
     }
 
-    /// The servers, each with the backend that `backend` makes of its Raft.
-    pub(crate) fn members_with<B: RaftBackend + 'static>(
-        &self,
+    /// Tests the backends that `backend` makes of the servers' Rafts.
+    pub(crate) fn with_backends<B: RaftBackend + 'static>(
+        mut self,
         backend: impl Fn(MockRaft) -> B,
-    ) -> Vec<Member> {
-        let members = self.members.iter();
-        members
-            .map(|(raft, address)| {
-                Member::new(raft.id().clone(), address.clone(), backend(raft.clone()))
-            })
-            .collect()
+    ) -> Self {
+        let servers = self.federation.servers("dc1").into_iter();
+        let rafts = servers.map(|server| self.federation.raft(server));
+        let members = rafts.map(|raft| {
+            let address = raft.address().unwrap();
+            Member::new(raft.id().clone(), address, backend(raft))
+        });
+        self.members = members.collect();
+        self
     }
 
     /// The name of the server with this id.
@@ -70,7 +73,7 @@ impl Fixture for Datacenter {
 #[async_trait]
 impl RaftFixture for Datacenter {
     fn members(&self) -> Vec<Member> {
-        self.members_with(|raft| raft)
+        self.members.clone()
     }
 
     async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
@@ -117,6 +120,7 @@ impl RaftFixture for Datacenter {
     }
 
     async fn write(&self) -> Result<bool, NotSupported> {
+        self.clock.sleep(self.write).await;
         Ok(self.federation.leader("dc1").is_some())
     }
 }

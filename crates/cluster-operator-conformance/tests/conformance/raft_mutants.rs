@@ -11,8 +11,7 @@ use cluster_operator::raft::{
     Suffrage,
 };
 use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend, ServerId, Timer};
-use cluster_operator_conformance::raft::{CHECKS, Member, RaftFixture, Servers, by_name, run};
-use cluster_operator_conformance::{Fixture, NotSupported};
+use cluster_operator_conformance::raft::{CHECKS, RaftFixture, Servers, by_name, run};
 
 use crate::give_way;
 use crate::raft::Datacenter;
@@ -363,8 +362,6 @@ struct State {
     half_promoted: Option<ServerId>,
     behind: bool,
     appended: bool,
-    isolated: usize,
-    stopped: usize,
 }
 
 impl Broken {
@@ -379,6 +376,24 @@ impl Broken {
 
     fn leads(&self) -> bool {
         self.real.leader().as_ref() == Some(self.real.id())
+    }
+
+    /// Whether a server was stopped.
+    fn is_one_down(&self) -> bool {
+        let mut servers = self.shared.first.membership.servers.iter();
+        servers.any(|server| !self.real.is_up(server.id.clone()))
+    }
+
+    /// The number of servers that are up, and that this one does not reach.
+    async fn cut_off(&self) -> usize {
+        let Ok(view) = self.real.view().await else {
+            return 0;
+        };
+        let unseen = view.servers().filter(|(server, status)| {
+            let unseen = status.is_some_and(|status| status.alive == Some(false));
+            unseen && self.real.is_up(server.id.clone())
+        });
+        unseen.count()
     }
 
     /// The server that leads.
@@ -416,7 +431,7 @@ impl Broken {
             }
             "a former leader stays" if self.led_first() => view.leadership = Leadership::Local,
             "an unproven removal is appended" if state.appended => view.version.index += 1,
-            "a removal leaves no majority" if !state.removed.is_empty() && state.stopped > 0 => {
+            "a removal leaves no majority" if !state.removed.is_empty() && self.is_one_down() => {
                 view.leadership = Leadership::Unknown;
             }
             "a removed server loses its vote alone" => {
@@ -482,7 +497,7 @@ impl Broken {
             "the margin is everybody" if change.proof == Proof::Margin => {
                 return Some(Err(self.unproven(usize::MAX)));
             }
-            "a change needs all servers" if self.state().stopped > 0 => {
+            "a change needs all servers" if self.is_one_down() => {
                 return Some(Err(ErrorKind::NoTransferTarget.into()));
             }
             "a change is answered and not done" if leads => return Some(Ok(())),
@@ -560,6 +575,7 @@ impl Broken {
             _ => None,
         };
         let is_unknown = error.outcome() == Outcome::Unknown;
+        let cut_off = self.cut_off().await;
         match (self.mutant, error.kind()) {
             ("another change is not looked for", ErrorKind::ChangeInProgress) => {
                 Err(self.unproven(2))
@@ -571,7 +587,7 @@ impl Broken {
             )
             | ("a part of the log is enough", ErrorKind::NotCaughtUp { .. }) => Ok(()),
             ("earlier acknowledgements count", _)
-                if unproven.is_some_and(|missing| missing <= self.state().isolated) =>
+                if unproven.is_some_and(|missing| missing <= cut_off) =>
             {
                 Ok(())
             }
@@ -689,94 +705,31 @@ fn removed(change: &Change) -> Option<&ServerId> {
 }
 
 /// A datacenter in which every server does the same thing wrong.
-struct BrokenDatacenter {
-    sound: Datacenter,
-    clock: MockClock,
-    mutant: &'static str,
-    shared: Arc<Shared>,
-}
-
-impl BrokenDatacenter {
-    async fn new(clock: &MockClock, wanted: Servers, mutant: &'static str) -> Self {
-        let sound = Datacenter::new(clock, wanted);
-        let leader = sound.members_with(|raft| raft).remove(0);
-        let first_leader = LeaderHint {
+async fn broken(clock: &MockClock, wanted: Servers, mutant: &'static str) -> Datacenter {
+    let sound = Datacenter::new(clock, wanted);
+    let leader = sound.members().remove(0);
+    let shared = Arc::new(Shared {
+        first: leader.backend.view().await.unwrap(),
+        first_leader: LeaderHint {
             id: leader.id,
             address: leader.address,
-        };
-        let shared = Shared {
-            first: leader.backend.view().await.unwrap(),
-            first_leader,
-            state: Mutex::default(),
-        };
-        assert_eq!(shared.first.leadership, Leadership::Local);
-        BrokenDatacenter {
-            sound,
-            clock: clock.clone(),
-            mutant,
-            shared: Arc::new(shared),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap()
-    }
-}
-
-#[async_trait]
-impl Fixture for BrokenDatacenter {
-    fn timer(&self) -> &dyn Timer {
-        self.sound.timer()
-    }
-}
-
-#[async_trait]
-impl RaftFixture for BrokenDatacenter {
-    fn members(&self) -> Vec<Member> {
-        self.sound.members_with(|real| Broken {
-            real,
-            clock: self.clock.clone(),
-            mutant: self.mutant,
-            shared: Arc::clone(&self.shared),
-        })
-    }
-
-    async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
-        self.state().stopped += 1;
-        self.sound.stop(server).await
-    }
-
-    async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
-        self.state().isolated += 1;
-        self.sound.isolate(server).await
-    }
-
-    async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
-        self.sound.lose_at_change(server).await
-    }
-
-    async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
-        self.sound.reconnect(server).await
-    }
-
-    async fn leave_unfinished(
-        &self,
-        removal: &ServerId,
-        at: PendingChange,
-    ) -> Result<(), NotSupported> {
-        self.sound.leave_unfinished(removal, at).await
-    }
-
-    async fn write(&self) -> Result<bool, NotSupported> {
-        self.sound.write().await
-    }
+        },
+        state: Mutex::default(),
+    });
+    assert_eq!(shared.first.leadership, Leadership::Local);
+    sound.with_backends(|real| Broken {
+        real,
+        clock: clock.clone(),
+        mutant,
+        shared: Arc::clone(&shared),
+    })
 }
 
 #[test]
 fn each_mutant_is_caught() {
     let clock = MockClock::new();
     crate::assert_caught(crate::each_mutant(CHECKS, MUTANTS).map(|(check, mutant)| {
-        let broken = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, mutant).await);
+        let broken = async |wanted| Ok(broken(&clock, wanted, mutant).await);
         println!("{mutant}:");
         clock.run(run(check, broken))
     }));
@@ -785,7 +738,7 @@ fn each_mutant_is_caught() {
 #[test]
 fn backend_without_a_mutation_passes() {
     let clock = MockClock::new();
-    let sound = async |wanted| Ok(BrokenDatacenter::new(&clock, wanted, "none").await);
+    let sound = async |wanted| Ok(broken(&clock, wanted, "none").await);
     let report = clock.run(cluster_operator_conformance::raft_backend(sound));
     report.assert_complete();
 }
@@ -795,7 +748,7 @@ fn failure_shows_its_rule_and_steps() {
     let clock = MockClock::new();
     let broken = async |wanted| {
         let mutant = "a change is done with the old majority";
-        Ok(BrokenDatacenter::new(&clock, wanted, mutant).await)
+        Ok(broken(&clock, wanted, mutant).await)
     };
     let report = clock.run(run(&by_name::old_majority_is_no_success, broken));
     let report = report.to_string();

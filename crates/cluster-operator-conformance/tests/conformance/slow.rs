@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cluster_operator::mock::{Fault, MockClock, MockRaft};
-use cluster_operator::raft::{Change, Leadership, PendingChange, RaftView};
-use cluster_operator::{OperatorError, RaftBackend, ServerId, Timer};
-use cluster_operator_conformance::raft::{Member, RaftFixture, Servers};
-use cluster_operator_conformance::{Fixture, NotSupported};
+use cluster_operator::raft::{Change, Leadership, RaftView};
+use cluster_operator::{OperatorError, RaftBackend, Timer};
+use cluster_operator_conformance::raft::Servers;
 
 use crate::raft::Datacenter;
 
@@ -83,72 +82,17 @@ impl RaftBackend for Slow {
     }
 }
 
-struct SlowDatacenter {
-    sound: Datacenter,
-    clock: MockClock,
-    /// Made once: what a server has noticed belongs to it.
-    members: Vec<Member>,
-}
-
-impl SlowDatacenter {
-    fn new(clock: &MockClock, wanted: Servers) -> Self {
-        let sound = Datacenter::new(clock, wanted);
-        sound.federation.inject(Fault::slow_raft("dc1", CALL));
-        SlowDatacenter {
-            members: sound.members_with(|real| Slow::new(real, clock)),
-            clock: clock.clone(),
-            sound,
-        }
-    }
-}
-
-#[async_trait]
-impl Fixture for SlowDatacenter {
-    fn timer(&self) -> &dyn Timer {
-        self.sound.timer()
-    }
-}
-
-#[async_trait]
-impl RaftFixture for SlowDatacenter {
-    fn members(&self) -> Vec<Member> {
-        self.members.clone()
-    }
-
-    async fn stop(&self, server: &ServerId) -> Result<(), NotSupported> {
-        self.sound.stop(server).await
-    }
-
-    async fn isolate(&self, server: &ServerId) -> Result<(), NotSupported> {
-        self.sound.isolate(server).await
-    }
-
-    async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
-        self.sound.lose_at_change(server).await
-    }
-
-    async fn reconnect(&self, server: &ServerId) -> Result<(), NotSupported> {
-        self.sound.reconnect(server).await
-    }
-
-    async fn leave_unfinished(
-        &self,
-        removal: &ServerId,
-        at: PendingChange,
-    ) -> Result<(), NotSupported> {
-        self.sound.leave_unfinished(removal, at).await
-    }
-
-    async fn write(&self) -> Result<bool, NotSupported> {
-        self.clock.sleep(CALL).await;
-        self.sound.write().await
-    }
+fn slow(clock: &MockClock, wanted: Servers) -> Datacenter {
+    let mut datacenter = Datacenter::new(clock, wanted);
+    datacenter.federation.inject(Fault::slow_raft("dc1", CALL));
+    datacenter.write = CALL;
+    datacenter.with_backends(|real| Slow::new(real, clock))
 }
 
 #[test]
 fn slow_raft_passes() {
     let clock = MockClock::new();
-    let cluster = async |wanted| Ok(SlowDatacenter::new(&clock, wanted));
+    let cluster = async |wanted| Ok(slow(&clock, wanted));
     let report = clock.run(cluster_operator_conformance::raft_backend(cluster));
     report.assert();
     // It does not implement the transfer of the lead.
