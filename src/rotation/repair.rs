@@ -87,18 +87,16 @@ pub async fn repair(
         let rings = rings.map(|ring| RingState::new(ring, None)).collect();
         RotationError::new(Look, rings, reason)
     })?;
-    let mut repairing = Repairing {
-        watched: Watched::new(node, &key, progress),
-    };
+    let mut repairing = Watched::new(node, &key, progress);
 
-    let (mut rings, before) = repairing.list(Look).await?;
+    let (mut rings, before) = repairing.list_own(Look).await?;
     expect(Look, &rings, RingState::has_answers)?;
     let mut changed = false;
     if !rings.iter().all(RingState::is_installed_where_answered) {
         changed = true;
         let install = KeyChange::Install(key.clone());
-        repairing.change(Install, &install).await?;
-        (rings, _) = repairing.list(VerifyInstall).await?;
+        repairing.try_change(Install, &install).await?;
+        (rings, _) = repairing.list_own(VerifyInstall).await?;
         expect(
             VerifyInstall,
             &rings,
@@ -110,16 +108,20 @@ pub async fn repair(
         .all(RingState::is_known_to_be_used_where_answered)
     {
         changed = true;
-        repairing.change(Use, &KeyChange::Use(key.clone())).await?;
+        repairing
+            .try_change(Use, &KeyChange::Use(key.clone()))
+            .await?;
     }
-    let (used, old) = repairing.list(VerifyUse).await?;
+    let (used, old) = repairing.list_own(VerifyUse).await?;
     expect(VerifyUse, &used, RingState::is_used_where_answered)?;
     // The others' keys are listed too by now: a rotation may have begun.
     for old in old.intersection(&before).cloned() {
         changed = true;
-        repairing.change(Remove, &KeyChange::Remove(old)).await?;
+        repairing
+            .try_change(Remove, &KeyChange::Remove(old))
+            .await?;
     }
-    let (rings, _) = repairing.list(VerifyRemove).await?;
+    let (rings, _) = repairing.list_own(VerifyRemove).await?;
     let is_repaired = |ring: &RingState| ring.is_used_where_answered() && ring.old_keys.is_empty();
     expect(VerifyRemove, &rings, is_repaired)?;
     Ok(Repair {
@@ -169,22 +171,18 @@ fn key_in_use(reply: &KeyringReply) -> Result<GossipKey, RotationFault> {
     }
 }
 
-struct Repairing<'a, P> {
-    watched: Watched<'a, P>,
-}
-
-impl<P: FnMut(RotationEvent<'_>) + Send> Repairing<'_, P> {
+impl<P: FnMut(RotationEvent<'_>) + Send> Watched<'_, P> {
     /// Lists the rings of the node's own datacenter, and their other keys.
-    async fn list(
+    async fn list_own(
         &mut self,
         step: RotationStep,
     ) -> Result<(Vec<RingState>, BTreeSet<GossipKey>), RotationError> {
-        self.watched.begin(step);
-        let reply = self.watched.rings.list().await;
+        self.begin(step);
+        let reply = self.rings.list().await;
         let reply = own_rings(reply.map_err(|error| RotationError::refused(step, error))?);
-        let rings = self.watched.states(&reply);
-        self.watched.show(&rings);
-        let old = self.watched.old_keys(&reply);
+        let rings = self.states(&reply);
+        self.show(&rings);
+        let old = self.old_keys(&reply);
         if rings.is_empty() {
             let reason = RotationFault::Unconfirmed;
             return Err(RotationError::new(step, rings, reason));
@@ -194,13 +192,13 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Repairing<'_, P> {
 
     /// Makes a change. Members that do not understand the node are silent, so the
     /// listing that follows decides.
-    async fn change(
+    async fn try_change(
         &mut self,
         step: RotationStep,
         change: &KeyChange,
     ) -> Result<(), RotationError> {
-        self.watched.begin(step);
-        match self.watched.rings.change(change).await {
+        self.begin(step);
+        match self.rings.change(change).await {
             Err(error) if is_permanent(&error) => Err(RotationError::refused(step, error)),
             Ok(_) | Err(_) => Ok(()),
         }
