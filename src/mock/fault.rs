@@ -231,9 +231,9 @@ impl Fault {
         Fault::new(text, FaultKind::StaleHint(server, leader))
     }
 
-    /// The datacenter's next removal or replacement fails with this outcome; it is made
-    /// unless the outcome is [`NotApplied`](Outcome::NotApplied). Several such faults
-    /// affect as many changes, in order.
+    /// The datacenter's next removal, replacement or promotion fails with this outcome; it
+    /// is made unless the outcome is [`NotApplied`](Outcome::NotApplied). Several such
+    /// faults affect as many changes, in order.
     pub fn fail_removal(datacenter: impl Into<DatacenterName>, outcome: Outcome) -> Self {
         let datacenter = datacenter.into();
         let text = format!("the next removal in {datacenter} fails: {outcome:?}");
@@ -243,15 +243,14 @@ impl Fault {
         )
     }
 
-    /// The server is cut off from the others' Raft in the middle of the next removal or
-    /// replacement in its datacenter: after the proof, and before it has the entry, or,
-    /// if it leads, before any other server has.
+    /// The server is cut off from the others' Raft in the middle of the next removal,
+    /// replacement or promotion in its datacenter: after the proof, and before it has the
+    /// entry, or, if it leads, before any other server has.
     ///
-    /// If the other voters that stay are a majority, the removal succeeds. If they
-    /// are not, there is no leader until the fault is healed, and the removal is
-    /// finished then. If the leader is cut off, the next leader overwrites the
-    /// entry. The outcome of a removal that does not succeed is
-    /// [`Unknown`](Outcome::Unknown).
+    /// If the other voters after the change are a majority, it succeeds. If they are not,
+    /// there is no leader until the fault is healed, and the change is finished then. If
+    /// the leader is cut off, the next leader overwrites the entry. The outcome of a
+    /// change that does not succeed is [`Unknown`](Outcome::Unknown).
     pub fn lose_at_removal(server: impl Into<NodeName>) -> Self {
         let server = server.into();
         let text = format!("{server} is lost in the middle of the next removal");
