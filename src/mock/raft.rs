@@ -331,36 +331,4 @@ mod tests {
         assert_eq!(view(&unknown).leadership, Leadership::Unknown);
         assert_eq!(stale(&unknown).servers, []);
     }
-
-    #[test]
-    fn promoted_server_votes() {
-        let a = MockRaft::new([
-            RaftServer::voter("a", "a").with_leader(true),
-            RaftServer::voter("b", "b"),
-            RaftServer::nonvoter("n", "n"),
-        ]);
-        let promote = |id: &str| {
-            let promotion = Change::promote(id, &view(&a), SECOND);
-            let kind = |error: OperatorError| error.kind().clone();
-            block_on(a.change_membership(&promotion)).map_err(kind)
-        };
-        a.stop("n");
-        assert!(matches!(
-            promote("n").unwrap_err(),
-            ErrorKind::NotCaughtUp { .. }
-        ));
-        a.restart("n");
-        let before = view(&a).version;
-        promote("n").unwrap();
-        assert!(view(&a).version > before);
-        assert!(a.latest().servers[2].is_voter());
-        a.stop("a");
-        assert_eq!(a.leader(), Some("b".into()));
-        a.restart("a");
-        a.elect("a");
-        let voter = promote("n").unwrap_err();
-        assert!(matches!(voter, ErrorKind::AlreadyVoter { .. }));
-        let unknown = promote("x").unwrap_err();
-        assert!(matches!(unknown, ErrorKind::UnknownServer(_)));
-    }
 }

@@ -11,7 +11,9 @@ use cluster_operator_openraft::log_position;
 use openraft::{ChangeMembers, EntryPayload};
 
 use crate::cluster::{NodeId, Raft};
-use crate::servers::{Cluster, Elections, brings_joint, ids, node, soon, until, voters};
+use crate::servers::{
+    Cluster, Elections, brings_final, brings_joint, ids, node, soon, until, voters,
+};
 
 /// The next leader after the first one is cut off.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -491,4 +493,29 @@ async fn unfinished_replacement_is_finished() {
 #[tokio::test]
 async fn removal_of_old_voter_finishes_replacement() {
     finish_the_replacement(true).await;
+}
+
+#[tokio::test]
+async fn unfinished_promotion_is_finished() {
+    let cluster = Cluster::start(3, 1, Elections::Soon).await;
+    let old = cluster.leader().await;
+    // The final entry reaches nobody.
+    cluster
+        .links
+        .cut_before(|rpc| brings_final(rpc) && rpc.entries.len() == 1);
+    let answer = soon("a promotion", cluster.promote(old, 4)).await;
+    assert_eq!(answer.unwrap_err().outcome(), Outcome::Unknown);
+    let new = cluster.leader().await;
+    until("the joint configuration to be committed", async || {
+        let joint = Some(PendingChange::Joint);
+        (cluster.view(new).await.change == joint).then_some(())
+    })
+    .await;
+    soon("the rest of the promotion", cluster.promote(new, 4))
+        .await
+        .unwrap();
+    let view = cluster.view(new).await;
+    assert_eq!((view.change, voters(&view)), (None, vec![1, 2, 3, 4]));
+    cluster.links.mend();
+    cluster.close().await;
 }

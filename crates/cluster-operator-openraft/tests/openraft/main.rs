@@ -12,7 +12,6 @@ mod driven;
 mod faults;
 mod joint;
 mod links;
-mod promotions;
 mod proofs;
 mod races;
 mod removals;

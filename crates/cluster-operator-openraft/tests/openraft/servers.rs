@@ -233,6 +233,12 @@ impl Cluster {
         self.backend(at).change_membership(&replacement).await
     }
 
+    /// Promotes a learner as the leader sees the cluster now.
+    pub(crate) async fn promote(&self, at: NodeId, id: NodeId) -> Result<(), OperatorError> {
+        let promotion = Change::promote(name(id), &self.view(at).await, TIMEOUT);
+        self.backend(at).change_membership(&promotion).await
+    }
+
     /// The removal of a server, decided on what this one sees now.
     pub(crate) async fn removal(&self, at: NodeId, id: NodeId) -> Change {
         Change::remove(name(id), &self.view(at).await, TIMEOUT)

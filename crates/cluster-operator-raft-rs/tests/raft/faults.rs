@@ -10,9 +10,7 @@ use cluster_operator::{ErrorKind, OperatorError, Outcome, RaftBackend};
 use raft::eraftpb::ConfChangeType;
 use tokio::time::Instant;
 
-use crate::cluster::{
-    Cluster, Server, TIMEOUT, change_of, eventually, not_applied, removal_of, soon,
-};
+use crate::cluster::{Cluster, Server, TIMEOUT, change_of, not_applied, removal_of, soon};
 
 fn unproven(kind: &ErrorKind) -> bool {
     matches!(kind, ErrorKind::QuorumUnproven { .. })
@@ -527,30 +525,6 @@ async fn promotion_survives_any_death() {
         }
         cluster.close().await;
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn promoted_learner_needs_the_whole_log() {
-    let cluster = Cluster::start(3, 1);
-    let leader = cluster.leader().await;
-    cluster.cut(4);
-    let before = leader.view().await.version;
-    not_applied(
-        leader.promote(4).await,
-        |kind| matches!(kind, ErrorKind::NotCaughtUp { id, .. } if *id == "4"),
-    );
-    assert_eq!(leader.view().await.version, before);
-    cluster.reconnect(4);
-    eventually("the learner is promoted", || async {
-        leader.promote(4).await.ok()
-    })
-    .await;
-    // At once, and by its vote the cluster survives a death.
-    assert_eq!(leader.voters().await, [1, 2, 3, 4]);
-    let dies = cluster.others(&leader).remove(0);
-    cluster.stop(dies.id).await;
-    cluster.write_among(&cluster.others(&dies)).await;
-    cluster.close().await;
 }
 
 #[tokio::test(start_paused = true)]
