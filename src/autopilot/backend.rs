@@ -17,6 +17,9 @@ use crate::error::OperatorError;
 /// - No setting is accepted and then ignored: the service rejects a value of a setting that
 ///   the backend does not [act on](AutopilotBackend::acts_on), unless it is the
 ///   [default](AutopilotBackend::defaults).
+/// - All fields of a configuration are stored and returned, also those that Consul lacks. The
+///   service fills in what a [`service::Autopilot`](crate::service::Autopilot) has in force
+///   before it shows them, and keeps or changes them as a request says.
 /// - The defaults of all servers of a cluster are the same.
 #[async_trait]
 pub trait AutopilotBackend: Send + Sync {

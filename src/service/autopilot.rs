@@ -31,8 +31,14 @@ const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 /// the confirmed view with what the detector says then.
 ///
 /// If the service has an [`AutopilotBackend`](crate::AutopilotBackend), its configuration
-/// is read for each decision, so `CleanupDeadServers` switches removals off. The whole
-/// autopilot stops when its future is dropped.
+/// is read for each decision, so `CleanupDeadServers` switches removals off, and what it
+/// has of the hold, the intended size and the dry run beats the embedder's settings. If the
+/// two contradict each other, as they may after a restart with other code, it acts on
+/// nothing. The whole autopilot stops when its future is dropped.
+///
+/// On the leader, the service shows what the last tick has seen and decided, in
+/// [`AutopilotState::autopilot`](crate::autopilot::AutopilotState::autopilot) and as findings
+/// of a [diagnosis](OperatorService::diagnose).
 ///
 /// Each change is reported to the service's observers with the source
 /// [`Autopilot`](Source::Autopilot) and its [reason](Started::reason).

@@ -74,6 +74,27 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         },
     },
     Deviation {
+        name: "joining servers",
+        reason: "in Consul, a server that joins makes the cluster unhealthy for about a second, \
+                 and health a 429; here, one without a vote counts once it was healthy",
+        applies: |exchange| {
+            let recorded = &exchange.case.response;
+            (recorded.status, exchange.ours.status) == (429, 200)
+                && recorded.body.contains("\"Voter\":false")
+        },
+    },
+    Deviation {
+        name: "contradictory settings",
+        reason: "Consul stores every MinQuorum; where an autopilot of the library runs, one \
+                 above the intended size is refused, because the autopilot would stop",
+        applies: |exchange| {
+            let request = &exchange.case.request;
+            (exchange.case.response.status, exchange.ours.status) == (200, 400)
+                && request.method == "PUT"
+                && request.target.contains("autopilot/configuration")
+        },
+    },
+    Deviation {
         name: "network errors",
         reason: "a server that cannot be reached is reported in Go's words, with its address \
                  only to a caller who is authorized; one that does not answer ends in an \
