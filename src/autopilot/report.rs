@@ -20,7 +20,7 @@ pub struct AutopilotReport {
     pub dry_run: bool,
     /// The number of voters that the cluster is meant to have.
     pub intended_size: u64,
-    /// The number of voters that it had at the last look.
+    /// The number of voters that it has.
     pub voters: u64,
     /// The time for which a server has to have failed before it is removed.
     pub failed_hold: Duration,

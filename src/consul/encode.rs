@@ -17,7 +17,7 @@ use super::message::{JSON, Response};
 use super::{error, json, rings};
 use crate::acl::DefaultPolicy;
 use crate::autopilot::{AutopilotReport, AutopilotState, RaftRole};
-use crate::error::OperatorError;
+use crate::error::{ErrorKind, OperatorError};
 use crate::operation::OperatorReply;
 use crate::raft::{RaftConfiguration, RaftServer};
 use crate::service::OperatorService;
@@ -43,10 +43,17 @@ pub(super) fn encode(
         Err(error) => match error.reply() {
             Some(reply) => rings::response(reply, Some(&error), view, rules),
             None if rules.errors == ErrorRules::Precise => error::respond(&error, view),
+            None if is_contradiction(&error, view) => error::contradiction(&error, rules),
             None => error::respond_consul(error::consul_text(&error, view, rules)),
         },
     };
     finish(response, view, rules, policy)
+}
+
+/// Returns true if the values of a change of autopilot's configuration contradict each other.
+fn is_contradiction(error: &OperatorError, view: &View) -> bool {
+    view.endpoint == Endpoint::AutopilotConfiguration
+        && matches!(error.kind(), ErrorKind::InvalidRequest { .. })
 }
 
 fn success(view: &View, reply: &OperatorReply, rules: &Rules) -> Response {

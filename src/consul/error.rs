@@ -109,6 +109,12 @@ pub(super) fn respond_consul(text: String) -> Response {
     Response::new(if forbidden { 403 } else { 500 }, media, text)
 }
 
+/// Makes the response to a change of autopilot's configuration that contradicts itself, which
+/// Consul would take.
+pub(super) fn contradiction(error: &OperatorError, rules: &Rules) -> Response {
+    Response::text(400, format!("{}{error}", rules.bad_request))
+}
+
 /// Adds the kind of the error in a header, for programs.
 pub(super) fn described(response: Response, error: &OperatorError) -> Response {
     let retry = response.status == 503;

@@ -209,7 +209,7 @@ impl Autopilot {
 
     /// Notes a decision, and when the next one comes.
     fn note(&self, decision: &Decision, snapshot: &Snapshot, look: &mut Look) {
-        look.decided(decision, &snapshot.view);
+        look.decided(decision, snapshot.view.term);
         let due = self.began.checked_add(decision.next_check);
         look.due = due.unwrap_or(look.due);
     }

@@ -54,7 +54,6 @@ pub(super) struct Look {
     pub(super) due: Instant,
     /// The term of the view; `None` if there was no decision.
     term: Option<u64>,
-    voters: usize,
     /// The configuration with all settings in force, if it could be read.
     pub(super) configuration: Option<AutopilotConfiguration>,
     action: Option<Action>,
@@ -79,7 +78,6 @@ impl Look {
             began,
             due: began.checked_add(pause).unwrap_or(began),
             term: None,
-            voters: 0,
             configuration: None,
             action: None,
             blocked: None,
@@ -87,10 +85,9 @@ impl Look {
         }
     }
 
-    /// Adds what was decided on a view.
-    pub(super) fn decided(&mut self, decision: &Decision, view: &RaftView) {
-        self.term = Some(view.term);
-        self.voters = view.membership.voters().count();
+    /// Adds what was decided in a term.
+    pub(super) fn decided(&mut self, decision: &Decision, term: u64) {
+        self.term = Some(term);
         self.action.clone_from(&decision.action);
         // That of the whole cluster is the only one. Otherwise, the last one is about the
         // change that was nearest. A spare waits for work, and keeps nothing from happening.
@@ -229,8 +226,8 @@ impl Driver {
         self.look = Some(look);
     }
 
-    /// Reports what was seen in this term, or why nothing was.
-    fn report(&self, term: u64, now: Instant, patience: Duration) -> AutopilotReport {
+    /// Reports what was seen in the term of the view, or why nothing was.
+    fn report(&self, view: &RaftView, now: Instant, patience: Duration) -> AutopilotReport {
         let wall = SystemTime::now();
         let time = |at: Instant| {
             let time = match at.checked_duration_since(now) {
@@ -242,7 +239,7 @@ impl Driver {
         let read = self.look.as_ref().and_then(|it| it.configuration.clone());
         let settings = self.settings.fill(read.unwrap_or_default());
         let look = self.look.as_ref();
-        let look = look.filter(|look| look.term.is_none_or(|seen| seen == term));
+        let look = look.filter(|look| look.term.is_none_or(|term| term == view.term));
         let late = |reason: String| Blocked {
             rule: "late".into(),
             reason,
@@ -263,7 +260,7 @@ impl Driver {
         let mut report = AutopilotReport {
             dry_run: settings.dry_run.unwrap_or_default(),
             intended_size: settings.intended_size.unwrap_or_default(),
-            voters: 0,
+            voters: view.membership.voters().count() as u64,
             failed_hold: settings.failed_hold.unwrap_or_default(),
             last_check: look.map(|look| time(look.began)),
             next_check: look.map(|look| time(look.due)),
@@ -288,7 +285,6 @@ impl Driver {
             report.blocked = Some(late(reason));
             return report;
         }
-        report.voters = look.voters as u64;
         report.decided = look.action.as_ref().map(ToString::to_string);
         report.blocked.clone_from(&look.blocked);
         let servers = look.servers.iter().map(|(id, (reason, end))| {
@@ -419,6 +415,6 @@ impl Inner {
         let driver = place.driver.as_ref()?;
         // A tick takes the deadline at most.
         let patience = driver.settings.pause().saturating_add(self.deadline);
-        Some(driver.report(view.term, self.timer.now(), patience))
+        Some(driver.report(view, self.timer.now(), patience))
     }
 }

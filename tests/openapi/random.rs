@@ -1,8 +1,14 @@
 //! Random requests, whose responses the document describes.
 
-use cluster_operator::OperatorService;
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
 use cluster_operator::acl::{DefaultPolicy, Resource};
+use cluster_operator::autopilot::{AutopilotConfiguration, Detection, FailureDetector, Settings};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
+use cluster_operator::service::Autopilot;
+use cluster_operator::{NodeName, OperatorError, OperatorService};
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -69,6 +75,12 @@ fn requests() -> impl Strategy<Value = Ask> {
         2 => Just("{}".to_owned()),
         1 => Just(String::new()),
         1 => Just(r#"{"MinQuorum":3,"LastContactThreshold":"1s"}"#.to_owned()),
+        1 => select(vec![
+            r#"{"FailedHold":"1m","IntendedSize":5,"DryRun":null}"#,
+            r#"{"FailedHold":"1s"}"#,
+            r#"{"IntendedSize":0,"MinQuorum":3}"#,
+        ])
+        .prop_map(str::to_owned),
         1 => "[{}:,\"0-9aKey]{0,12}",
     ];
     (method, path, query, headers, body).prop_map(|(method, path, query, headers, body)| {
@@ -81,8 +93,19 @@ fn requests() -> impl Strategy<Value = Ask> {
     })
 }
 
-/// Servers that are well, guarded, cut off, without a leader, and without Raft.
-fn servers() -> (Vec<MockFederation>, Vec<OperatorService>) {
+/// A failure detector that knows no server.
+struct Blind;
+
+#[async_trait]
+impl FailureDetector for Blind {
+    async fn detect(&self) -> Result<BTreeMap<NodeName, Detection>, OperatorError> {
+        Ok(BTreeMap::new())
+    }
+}
+
+/// Servers that are well, guarded, cut off, without a leader, and without Raft, and one with
+/// an autopilot.
+fn servers() -> (Vec<MockFederation>, Autopilot, Vec<OperatorService>) {
     let acl = MockAcl::new(DefaultPolicy::Deny)
         .with_token(
             MockToken::new("writer")
@@ -95,7 +118,13 @@ fn servers() -> (Vec<MockFederation>, Vec<OperatorService>) {
     let leaderless = two_datacenters().build();
     leaderless.stop("alice");
     leaderless.stop("carol");
+    let watched = two_datacenters().build();
+    let settings = Settings::new(3, AutopilotConfiguration::default()).unwrap();
+    let mut autopilot = Autopilot::new(&watched.service("alice"), Blind, settings);
+    let tick = autopilot.tick().now_or_never();
+    assert!(tick.is_some_and(|tick| tick.is_ok()));
     let services = vec![
+        watched.service("alice"),
         healthy.service("alice"),
         healthy.service("bob"),
         guarded.service("alice"),
@@ -103,7 +132,11 @@ fn servers() -> (Vec<MockFederation>, Vec<OperatorService>) {
         leaderless.service("bob"),
         gossip_only(),
     ];
-    (vec![healthy, guarded, leaderless], services)
+    (
+        vec![watched, healthy, guarded, leaderless],
+        autopilot,
+        services,
+    )
 }
 
 proptest! {
@@ -116,7 +149,7 @@ proptest! {
 
     #[test]
     fn response_to_any_request_is_described(request in requests()) {
-        let (_federations, services) = servers();
+        let (_federations, _autopilot, services) = servers();
         for service in services {
             let response = request.send(&service);
             let checked = DOCUMENT.with(|document| {

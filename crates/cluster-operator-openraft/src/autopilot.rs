@@ -46,7 +46,9 @@ pub trait AutopilotStore<C: RaftTypeConfig>: Send + Sync + 'static {
 ///
 /// It acts on the two thresholds of the configuration. By default, the last contact may be
 /// four heartbeats ago, and at least Consul's 200 ms. All other settings are off, and
-/// cannot be changed, unless it is [driven](OpenraftAutopilot::driven).
+/// cannot be changed, unless it is [driven](OpenraftAutopilot::driven). What Consul lacks is
+/// for the [`Autopilot`](cluster_operator::service::Autopilot) of a service, and is kept as
+/// it is set.
 ///
 /// Clones share what they have seen.
 pub struct OpenraftAutopilot<C: RaftTypeConfig> {

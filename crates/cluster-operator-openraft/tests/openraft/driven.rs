@@ -11,7 +11,7 @@ use cluster_operator::service::Autopilot;
 use cluster_operator::{AllowAll, AutopilotBackend, NodeName, OperatorError, OperatorService};
 
 use crate::cluster::NodeId;
-use crate::servers::{Cluster, Elections, ids, node, until, voters};
+use crate::servers::{Cluster, Elections, ids, node, soon, until, voters};
 
 /// A detector that knows when one server died.
 struct Detector {
@@ -95,5 +95,26 @@ async fn settings_of_a_driven_autopilot_have_an_effect() {
             AutopilotSetting::UpgradeVersionTag,
         ]
     );
+
+    // What Consul lacks is replicated with the rest.
+    cluster.leader().await;
+    let configuration = AutopilotConfiguration {
+        failed_hold: Some(Duration::from_secs(60)),
+        intended_size: Some(5),
+        dry_run: Some(false),
+        ..defaults
+    };
+    let set = autopilot.set_configuration(configuration.clone(), Some(0));
+    assert_eq!(soon("a change", set).await, Ok(true));
+    let stored = soon("the configuration", autopilot.configuration()).await;
+    let stored = stored.unwrap();
+    assert!(stored.modify_index > 0);
+    let (create_index, modify_index) = (stored.create_index, stored.modify_index);
+    let expected = AutopilotConfiguration {
+        create_index,
+        modify_index,
+        ..configuration
+    };
+    assert_eq!(stored, expected);
     cluster.close().await;
 }
