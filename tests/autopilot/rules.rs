@@ -198,6 +198,24 @@ fn detector_that_has_just_noticed_counts_from_then() {
 }
 
 #[test]
+fn break_between_two_decisions_begins_the_hold_anew() {
+    // Either an answer, or a detector that changed its mind: both snapshots show it dead.
+    for answered in [true, false] {
+        let mut world = World::new("abcde");
+        world.kill("e");
+        world.run(HOLD - 10);
+        let second = world.second;
+        let server = world.server("e");
+        match answered {
+            true => server.silent_since = Some(second - 1),
+            false => server.detected = Some((Detected::Failed, second - 1)),
+        }
+        assert_eq!(world.run(HOLD - 10), []);
+        assert_eq!(world.run(0).len(), 1);
+    }
+}
+
+#[test]
 fn hold_of_a_flapping_server_grows_to_eight_times() {
     let mut world = World::new("abcde");
     let mut holds = Vec::new();
