@@ -125,8 +125,10 @@ async fn act(datacenter: &Datacenter, asked: &str) {
     let client = datacenter.client(asked);
     let configuration = client.autopilot_configuration().await.unwrap();
     assert_eq!(configuration.dry_run, Some(true));
-    let mut change = DriverChange::default();
-    change.dry_run = ValueChange::Set(false);
+    let change = DriverChange {
+        dry_run: ValueChange::Set(false),
+        ..DriverChange::default()
+    };
     let changed = client.change_autopilot(&configuration, change, None);
     assert!(changed.await.unwrap());
 }
