@@ -171,16 +171,16 @@ impl Member {
         })
         .await?;
         let joined = self.join_others(&server).await?;
-        let size = match size.or(own_size(data, joined)?) {
-            Some(size) => size,
-            None => {
-                let metrics = server.raft().metrics().borrow().clone();
-                let voters = metrics.membership_config.voter_ids().count().max(1);
-                tracing::warn!("autopilot intends {voters} voters: give --intended-size");
-                voters
-            }
+        let size = size.or(own_size(data, joined)?);
+        let voters = || {
+            let metrics = server.raft().metrics().borrow().clone();
+            metrics.membership_config.voter_ids().count().max(1)
         };
-        if let Some(settings) = autopilot.settings(size)? {
+        if let Some(settings) = autopilot.settings(size.unwrap_or_else(voters))? {
+            if size.is_none() {
+                let voters = settings.intended();
+                tracing::warn!("autopilot intends {voters} voters: give --intended-size");
+            }
             server.set_autopilot(settings);
         }
         Ok(server)

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use cluster_operator::autopilot::{self, AutopilotChange, AutopilotConfiguration};
 use cluster_operator::peer_http::SharedSecret;
 use openraft::entry::RaftEntry;
 use openraft::error::RaftError;
@@ -10,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::cluster::network::{CallError, Network};
-use super::cluster::{NodeId, Server, Settings, TypeConfig};
+use super::cluster::{NodeId, Request, Server, Settings, TypeConfig};
 use super::storage::snapshot;
 use super::{TIMEOUT, cluster, eventually, has, leader, own_ip, secret, set, settings, stop, text};
 
@@ -109,6 +110,45 @@ async fn server_joins_by_asking_a_follower() {
     // A voter returns at once, even without peers to ask.
     servers[3].join_raft(&[]).await.unwrap();
     stop(servers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_joins_without_a_vote_where_autopilot_acts() {
+    let ip = own_ip();
+    let servers = cluster((1..=3).map(|id| settings(ip, id))).await;
+    let acting = autopilot::Settings::new(3, AutopilotConfiguration::default());
+    let acting = acting.unwrap().acting();
+    for server in &servers {
+        server.set_autopilot(acting.clone());
+    }
+    let leading = leader(&servers).await;
+    let peers = [leading.node().raft];
+    let voters = || {
+        let metrics = leading.raft().metrics().borrow().clone();
+        metrics.membership_config.voter_ids().collect::<Vec<_>>()
+    };
+
+    let newcomer = Server::start(settings(ip, 4)).await.unwrap();
+    assert_eq!(newcomer.join_raft(&peers).await.unwrap(), Some(3));
+    assert_eq!(voters(), [1, 2, 3]);
+
+    // What operators have set comes before what the program says.
+    let change = AutopilotChange {
+        configuration: AutopilotConfiguration {
+            dry_run: Some(true),
+            intended_size: Some(5),
+            ..AutopilotConfiguration::default()
+        },
+        expected_index: None,
+    };
+    let change = Request::SetAutopilot(change);
+    leading.raft().client_write(change).await.unwrap();
+    assert_eq!(newcomer.join_raft(&peers).await.unwrap(), Some(5));
+    eventually("the fourth voter", async || {
+        (voters() == [1, 2, 3, 4]).then_some(())
+    })
+    .await;
+    stop(servers.into_iter().chain([newcomer])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
