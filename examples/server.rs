@@ -180,14 +180,13 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 
     let mut listeners = JoinSet::new();
     for (listener, endpoints) in started.endpoints {
-        // The server's own routes, and Consul's as the fallback.
-        let app = Router::new()
+        // Consul's routes are the fallback, and the server has its own beside them.
+        let app = endpoints
             .route(
                 "/",
                 get("Consul's operator endpoints are at /v1/operator/\n"),
             )
             .route("/metrics", metrics.clone())
-            .fallback_service(endpoints)
             .layer(middleware::from_fn(log));
         let mut stop = stop.clone();
         let stopped = async move {

@@ -97,9 +97,10 @@ pub async fn serve(
     graceful.shutdown().await;
 }
 
-/// The parts of the program that log at info, the audit of the library among them, and
-/// the rest at error: the engines warn about each failed call to a server that is down.
-const FILTER: &str = "error,server=info,cluster_operator=info";
+/// The program and the audit of the library log at info, and the rest at error: the engines
+/// warn about each failed call to a server that is down. The library's spans are left out,
+/// because an audit event has all their fields, and a read has no event inside its span.
+const FILTER: &str = "error,server=info,cluster_operator::audit=info";
 
 /// Logs to stderr from a thread of its own, so that a slow terminal or pipe delays no
 /// request: while it is blocked, lines are kept up to a limit, then dropped. Hold the
@@ -115,7 +116,8 @@ pub fn log_to_stderr() -> Result<WorkerGuard, Box<dyn Error>> {
     let filter: Targets = filter
         .parse()
         .map_err(|error| format!("RUST_LOG: {error}"))?;
-    let (writer, guard) = tracing_appender::non_blocking(io::stderr());
+    // The thread flushes whenever no line is waiting, so the buffer delays nothing.
+    let (writer, guard) = tracing_appender::non_blocking(io::BufWriter::new(io::stderr()));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
         .with_ansi(false);
