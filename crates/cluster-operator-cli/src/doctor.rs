@@ -100,6 +100,11 @@ fn command(finding: &Finding) -> Option<String> {
             "keyring rotate --key-file FILE".into()
         }
         FindingKind::RingTruncated | FindingKind::NodeError => "keyring list".into(),
+        FindingKind::AutopilotDryRun
+        | FindingKind::AutopilotStopped
+        | FindingKind::AutopilotWaits
+        | FindingKind::NoSpare
+        | FindingKind::DetectorDisputed => format!("{place}autopilot state"),
         _ => return None,
     })
 }

@@ -255,3 +255,20 @@ async fn state_shows_the_rule_that_blocks_and_the_last_actions() {
     assert_eq!(json["Autopilot"]["Blocked"]["Server"], "c");
     assert_eq!(json["Autopilot"]["Servers"]["c"]["Lasted"], "95s");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_contradictory_settings_with_the_command() {
+    let federation = federation();
+    let alice = serve(&federation, "alice", Dialect::Precise).await;
+    // As before a restart with other code.
+    let ended = ask(&alice, "autopilot set --min-quorum 5").await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let mut autopilot = watched(&federation);
+    assert!(autopilot.tick().await.is_err());
+    let ended = ask(&alice, "doctor").await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let finding = "warning: dc1: autopilot acts on nothing: MinQuorum 5 is above the intended \
+                   size 3: lower it\n  change the configuration of autopilot, or the settings of \
+                   the program\n  $ cluster-operator -datacenter dc1 autopilot state\n";
+    assert!(ended.out.contains(finding), "{ended:?}");
+}
