@@ -151,13 +151,13 @@ pub struct DriverChange {
 
 impl DriverChange {
     /// Returns true if all settings are kept.
-    pub fn keeps_all(&self) -> bool {
+    pub(crate) fn keeps_all(&self) -> bool {
         *self == DriverChange::default()
     }
 
     /// Returns `configuration` with the three settings of `current`, changed.
     #[must_use]
-    pub fn applied(
+    pub(crate) fn applied(
         self,
         configuration: AutopilotConfiguration,
         current: &AutopilotConfiguration,

@@ -63,7 +63,6 @@ pub(super) struct Look {
 }
 
 /// An action that was decided on.
-#[derive(PartialEq, Eq)]
 struct Taken {
     at: Instant,
     action: Action,
@@ -293,7 +292,7 @@ impl Driver {
                 rule: reason.rule().into(),
                 reason: reason.to_string(),
                 lasted: now.saturating_duration_since(since),
-                next_check: time(end.unwrap_or(look.due)),
+                next_check: time(end.map_or(look.due, |end| end.max(look.due))),
             };
             (id.clone(), server)
         });

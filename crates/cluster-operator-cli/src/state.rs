@@ -95,8 +95,12 @@ fn print_report(state: &AutopilotState, report: &AutopilotReport) -> Result<(), 
         anstream::println!("last look {}, next {}", moment(last), moment(next));
     }
     if let Some(action) = &report.decided {
-        let would = if report.dry_run { "would " } else { "" };
-        anstream::println!("{}", styled(WARNING, format!("it {would}{}", safe(action))));
+        let would = match report.dry_run {
+            true => "would",
+            false => "decided to",
+        };
+        let text = format!("it {would} {}", safe(action));
+        anstream::println!("{}", styled(WARNING, text));
     }
     if let Some(blocked) = &report.blocked {
         let server = blocked.server.as_ref().map(|id| title(state, id) + ": ");

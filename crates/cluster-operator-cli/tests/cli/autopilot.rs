@@ -216,7 +216,7 @@ async fn state_shows_the_rule_that_blocks_and_the_last_actions() {
             "FailedHold": "3m0s",
             "LastCheck": "2026-01-02T03:04:05.678Z",
             "NextCheck": time,
-            "Decided": null,
+            "Decided": "remove e: failed for 190 s of 180",
             "Blocked": {"Rule": "min-quorum", "Reason": reason, "Server": "c"},
             "Servers": {
                 "c": {"Rule": "min-quorum", "Reason": reason, "Lasted": "95.5s", "NextCheck": time},
@@ -241,6 +241,7 @@ async fn state_shows_the_rule_that_blocks_and_the_last_actions() {
 
         autopilot acts: 3 voters of 3 intended, hold 180s
         last look 2026-01-02T03:04:05Z, next 2026-01-02T03:04:15Z
+        it decided to remove e: failed for 190 s of 180
         blocked by min-quorum: carol: dead, but 2 voters would remain, below MinQuorum 3: add a spare
 
         Time                  Result       Action                             Error
