@@ -241,6 +241,29 @@ fn hold_of_a_flapping_server_grows_to_eight_times() {
 }
 
 #[test]
+fn flapping_server_is_remembered_after_its_removal() {
+    let mut world = World::new("abcde");
+    for _ in 0..2 {
+        world.kill("e");
+        world.tick();
+        world.second += 10;
+        world.revive("e");
+        world.tick();
+        world.second += 10;
+    }
+    world.kill("e");
+    assert_eq!(world.run(4 * HOLD).len(), 1);
+    world.join("e", Suffrage::Nonvoter);
+    world.tick();
+    world.kill("e");
+    let blocks = world.blocks();
+    let (_, Reason::Failing(failure)) = &blocks[0] else {
+        panic!("{blocks:?}");
+    };
+    assert_eq!(failure.hold.as_secs(), 8 * HOLD);
+}
+
+#[test]
 fn server_that_left_has_the_same_hold() {
     let mut world = World::new("abcde");
     world.gone("e", Detected::Left);
@@ -360,6 +383,25 @@ fn stable_spare_replaces_a_dead_voter() {
 }
 
 #[test]
+fn replacement_puts_off_the_other_servers_only() {
+    let mut world = World::new("abcde");
+    for spare in ["s", "t"] {
+        world.join(spare, Suffrage::Nonvoter);
+    }
+    world.kill("de");
+    world.run(HOLD - 10);
+    let decision = world.decide();
+    let action = decision.action.unwrap().to_string();
+    assert!(action.starts_with("replace d with s"), "{action}");
+    let first = || Reason::OneChange { first: "d".into() };
+    let put_off = decision.refusals.into_iter();
+    let put_off: Vec<_> = put_off
+        .map(|refusal| (refusal.server.unwrap().to_string(), refusal.reason))
+        .collect();
+    assert_eq!(put_off, [("e".into(), first()), ("t".into(), first())]);
+}
+
+#[test]
 fn spare_is_promoted_first_if_the_raft_cannot_replace() {
     let mut world = World::new("abc");
     world.can_replace = false;
@@ -376,15 +418,33 @@ fn spare_is_promoted_first_if_the_raft_cannot_replace() {
 
 #[test]
 fn removal_waits_for_a_spare_that_is_not_stable() {
+    let supported = [
+        (true, true, "replace e with s"),
+        (true, false, "replace e with s"),
+        (false, true, "promote s"),
+    ];
+    for (can_replace, can_promote, end) in supported {
+        let mut world = World::new("abcde");
+        (world.can_replace, world.can_promote) = (can_replace, can_promote);
+        world.kill("e");
+        world.run(HOLD - 10);
+        world.join("s", Suffrage::Nonvoter);
+        let with = "s".into();
+        let coming = (String::from("e"), Reason::SpareComing { with });
+        assert!(world.blocks().contains(&coming));
+        world.second += 10;
+        assert!(world.tick().unwrap().starts_with(end));
+    }
+}
+
+#[test]
+fn removal_does_not_wait_for_a_spare_that_cannot_vote() {
     let mut world = World::new("abcde");
+    (world.can_replace, world.can_promote) = (false, false);
     world.kill("e");
     world.run(HOLD - 10);
     world.join("s", Suffrage::Nonvoter);
-    let with = "s".into();
-    let coming = (String::from("e"), Reason::SpareComing { with });
-    assert!(world.blocks().contains(&coming));
-    world.second += 10;
-    assert!(world.tick().unwrap().starts_with("replace e with s"));
+    assert!(world.tick().unwrap().starts_with("remove e"));
 }
 
 #[test]

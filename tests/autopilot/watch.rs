@@ -25,6 +25,9 @@ pub(crate) struct Watch {
     seen: Arc<Mutex<Seen>>,
 }
 
+/// The beginning and, once it is over, the end.
+type Silence = (Duration, Option<Duration>);
+
 #[derive(Default)]
 struct Seen {
     story: String,
@@ -35,7 +38,7 @@ struct Seen {
     /// The pairs of servers that a partition separates, in both orders.
     cuts: BTreeSet<(String, String)>,
     /// When a server began to hear nothing of another one, and until when it lasted.
-    silences: BTreeMap<(String, String), Vec<(Duration, Option<Duration>)>>,
+    silences: BTreeMap<(String, String), Vec<Silence>>,
     /// The server that is cut off in the middle of the next removal.
     lost: Option<String>,
     /// The server that an operator changes at the moment.

@@ -21,7 +21,7 @@ pub struct Memory {
     /// The term in which this server leads, and since when that is known.
     leading: Option<(u64, Duration)>,
     servers: BTreeMap<ServerId, Seen>,
-    /// The removals in the window.
+    /// The removals in the window, in their order.
     removals: Vec<Left>,
     /// The last action, until it is settled.
     last: Option<Taken>,
@@ -57,9 +57,8 @@ impl Memory {
     pub fn not_applied(&mut self) {
         if let Some(last) = &mut self.last
             && std::mem::take(&mut last.removes)
-            && let Some(place) = self.removals.iter().rposition(|left| left.at == last.at)
         {
-            self.removals.remove(place);
+            self.removals.pop();
         }
     }
 
@@ -68,11 +67,12 @@ impl Memory {
     /// with the decision.
     pub fn ended(&mut self, now: Duration) {
         if let Some(last) = &mut self.last {
-            let mut removals = self.removals.iter_mut().rev();
-            if let Some(left) = removals.find(|left| last.removes && left.at == last.at) {
+            last.at = now;
+            if last.removes
+                && let Some(left) = self.removals.last_mut()
+            {
                 left.at = now;
             }
-            last.at = now;
         }
     }
 
