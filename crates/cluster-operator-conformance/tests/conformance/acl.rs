@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cluster_operator::acl::{AccessorId, Rule, Rules, TokenDefinition, TokenStoreBuilder};
-use cluster_operator::mock::{Grant, MockAcl, MockClock, MockToken};
+use cluster_operator::acl::{AccessorId, Rules, TokenDefinition, TokenStoreBuilder};
+use cluster_operator::mock::{MockAcl, MockClock, MockToken};
 use cluster_operator::{AclAuthorizer, Timer, Token, TokenStore};
 use cluster_operator_conformance::acl::{Acl, AclFixture, TokenRules};
 use cluster_operator_conformance::{Fixture, NotSupported};
@@ -16,33 +16,40 @@ pub(crate) fn secret(number: usize) -> Token {
 
 pub(crate) struct Simulated {
     clock: MockClock,
-    pub(crate) acl: MockAcl,
-    tokens: usize,
+    acl: MockAcl,
+    /// The authorizer that is tested.
+    tested: Arc<dyn AclAuthorizer>,
+    pub(crate) tokens: Vec<Token>,
 }
 
 impl Simulated {
     pub(crate) fn new(clock: &MockClock, wanted: Acl) -> Self {
-        let grants = |rules: TokenRules| {
-            rules.iter().map(|(resource, rule)| match rule {
-                Rule::Read => (*resource, Grant::Read),
-                Rule::Write => (*resource, Grant::Write),
-                Rule::Deny => (*resource, Grant::Deny),
-            })
-        };
+        Simulated::with_authorizer(clock, wanted, |acl| acl)
+    }
+
+    /// Tests the authorizer that `tested` makes of the mock.
+    pub(crate) fn with_authorizer<A: AclAuthorizer + 'static>(
+        clock: &MockClock,
+        wanted: Acl,
+        tested: impl FnOnce(MockAcl) -> A,
+    ) -> Self {
         let mut acl = MockAcl::new(wanted.default_policy);
-        for (resource, grant) in grants(wanted.anonymous) {
-            acl = acl.with_anonymous(resource, grant);
+        for (resource, rule) in wanted.anonymous {
+            acl = acl.with_anonymous(*resource, *rule);
         }
-        for (number, rules) in wanted.tokens.iter().enumerate() {
-            let token = MockToken::new(secret(number).expose());
-            acl.add(grants(*rules).fold(token, |token, (resource, grant)| {
-                token.with(resource, grant)
+        let tokens: Vec<_> = (0..wanted.tokens.len()).map(secret).collect();
+        for (token, rules) in tokens.iter().zip(wanted.tokens) {
+            let rules = rules.iter();
+            let token = MockToken::new(token.expose());
+            acl.add(rules.fold(token, |token, (resource, rule)| {
+                token.with(*resource, *rule)
             }));
         }
         Simulated {
             clock: clock.clone(),
+            tested: Arc::new(tested(acl.clone())),
             acl,
-            tokens: wanted.tokens.len(),
+            tokens,
         }
     }
 }
@@ -57,11 +64,11 @@ impl Fixture for Simulated {
 #[async_trait]
 impl AclFixture for Simulated {
     fn authorizer(&self) -> Arc<dyn AclAuthorizer> {
-        Arc::new(self.acl.clone())
+        Arc::clone(&self.tested)
     }
 
     fn tokens(&self) -> Vec<Token> {
-        (0..self.tokens).map(secret).collect()
+        self.tokens.clone()
     }
 
     async fn revoke(&self, token: &Token) -> Result<(), NotSupported> {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use cluster_operator::acl::{Access, AccessorId, AclError, DefaultPolicy, Identity, Resource};
 use cluster_operator::mock::{MockAcl, MockClock};
-use cluster_operator::{AclAuthorizer, Timer, Token};
-use cluster_operator_conformance::acl::{Acl, AclFixture, CHECKS, run};
-use cluster_operator_conformance::{Fixture, NotSupported, acl_authorizer};
+use cluster_operator::{AclAuthorizer, Token};
+use cluster_operator_conformance::acl::{Acl, CHECKS, run};
+use cluster_operator_conformance::acl_authorizer;
 
 use crate::acl::Simulated;
 use crate::give_way;
@@ -310,59 +310,22 @@ impl AclAuthorizer for Broken {
     }
 }
 
-struct BrokenFixture {
-    sound: Simulated,
-    broken: Broken,
-}
-
-impl BrokenFixture {
-    fn new(clock: &MockClock, wanted: Acl, mutant: &'static str) -> Self {
-        let sound = Simulated::new(clock, wanted);
-        BrokenFixture {
-            broken: Broken {
-                real: sound.acl.clone(),
-                mutant,
-                tokens: wanted.tokens.len(),
-                state: Arc::default(),
-            },
-            sound,
-        }
-    }
-}
-
-#[async_trait]
-impl Fixture for BrokenFixture {
-    fn timer(&self) -> &dyn Timer {
-        self.sound.timer()
-    }
-}
-
-#[async_trait]
-impl AclFixture for BrokenFixture {
-    fn authorizer(&self) -> Arc<dyn AclAuthorizer> {
-        Arc::new(self.broken.clone())
-    }
-
-    fn tokens(&self) -> Vec<Token> {
-        self.sound.tokens()
-    }
-
-    async fn revoke(&self, token: &Token) -> Result<(), NotSupported> {
-        self.sound.revoke(token).await
-    }
-
-    async fn lose_source(&self) -> Result<(), NotSupported> {
-        self.sound.lose_source().await
-    }
+fn broken(clock: &MockClock, wanted: Acl, mutant: &'static str) -> Simulated {
+    Simulated::with_authorizer(clock, wanted, |real| Broken {
+        real,
+        mutant,
+        tokens: wanted.tokens.len(),
+        state: Arc::default(),
+    })
 }
 
 #[test]
 fn each_mutant_is_caught() {
     let clock = MockClock::new();
     crate::assert_caught(crate::each_mutant(CHECKS, MUTANTS).map(|(check, mutant)| {
-        let broken = async |wanted| Ok(BrokenFixture::new(&clock, wanted, mutant));
+        let authorizer = async |wanted| Ok(broken(&clock, wanted, mutant));
         println!("{mutant}:");
-        clock.run(run(check, broken))
+        clock.run(run(check, authorizer))
     }));
 }
 
@@ -370,7 +333,7 @@ fn each_mutant_is_caught() {
 fn accessor_ids_are_optional() {
     let clock = MockClock::new();
     let nameless = "no owner is named";
-    let nameless = async |wanted| Ok(BrokenFixture::new(&clock, wanted, nameless));
+    let nameless = async |wanted| Ok(broken(&clock, wanted, nameless));
     let report = clock.run(acl_authorizer(nameless));
     report.assert();
     let skipped: Vec<_> = report.skipped().map(|check| check.name).collect();
@@ -379,27 +342,6 @@ fn accessor_ids_are_optional() {
         "a_denial_tells_whose_token_it_is",
     ];
     assert_eq!(skipped, expected, "{report}");
-}
-
-/// A fixture whose authorizer is sound, and whose tokens are these.
-struct Poor(BrokenFixture, &'static [&'static str]);
-
-#[async_trait]
-impl Fixture for Poor {
-    fn timer(&self) -> &dyn Timer {
-        self.0.timer()
-    }
-}
-
-#[async_trait]
-impl AclFixture for Poor {
-    fn authorizer(&self) -> Arc<dyn AclAuthorizer> {
-        self.0.authorizer()
-    }
-
-    fn tokens(&self) -> Vec<Token> {
-        self.1.iter().copied().map(Token::new).collect()
-    }
 }
 
 #[test]
@@ -414,7 +356,11 @@ fn fixture_with_bad_tokens_fails() {
         (&["b852fbe7-Secret-0", "1"], "number 2 has 1 letters"),
     ];
     for (tokens, blame) in tokens {
-        let poor = async |wanted| Ok(Poor(BrokenFixture::new(&clock, wanted, "none"), tokens));
+        let poor = async |wanted| {
+            let mut poor = Simulated::new(&clock, wanted);
+            poor.tokens = tokens.iter().copied().map(Token::new).collect();
+            Ok(poor)
+        };
         let report = clock.run(acl_authorizer(poor));
         let failed: Vec<_> = report.failures().collect();
         let text = failed[0].to_string();
@@ -430,6 +376,6 @@ fn fixture_with_bad_tokens_fails() {
 #[test]
 fn authorizer_without_a_mutation_passes() {
     let clock = MockClock::new();
-    let sound = async |wanted| Ok(BrokenFixture::new(&clock, wanted, "none"));
+    let sound = async |wanted| Ok(broken(&clock, wanted, "none"));
     clock.run(acl_authorizer(sound)).assert_complete();
 }
