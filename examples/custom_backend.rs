@@ -21,8 +21,11 @@ impl RaftBackend for MyRaft {
     async fn confirmed_view(&self, _: Duration) -> Result<RaftView, OperatorError> {
         self.view().await // confirmed by a majority of one
     }
-    async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
-        Err(ErrorKind::LastVoter.into())
+    async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
+        match change.kind {
+            ChangeKind::Remove { .. } => Err(ErrorKind::LastVoter.into()),
+            _ => Err(change.unsupported()),
+        }
     }
 }
 
