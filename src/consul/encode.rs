@@ -139,6 +139,9 @@ pub(super) fn index(
     finish(respond(view, 8 * SMALL, &index), view, rules, policy)
 }
 
+/// Describes what a server answers.
+pub(super) type Describe = fn(&View, &OperatorService, &Rules, Offer, DefaultPolicy) -> Response;
+
 /// The OpenAPI document of all endpoints, as tests/openapi makes it from docs/openapi.yaml.
 static OPENAPI: &str = include_str!("../../docs/openapi.json");
 

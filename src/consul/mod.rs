@@ -96,6 +96,9 @@ pub struct Wire {
     body_limit: usize,
     default_policy: DefaultPolicy,
     offer: Offer,
+    /// Answers `openapi.json` where it is switched on. Elsewhere nothing refers to the
+    /// document, so that a program does not link its 70 KB.
+    openapi: encode::Describe,
     request_ids: bool,
 }
 
@@ -107,6 +110,7 @@ impl Wire {
             body_limit: 64 * 1024,
             default_policy: DefaultPolicy::Deny,
             offer: Offer::default(),
+            openapi: encode::index,
             request_ids: dialect == Dialect::Precise,
         }
     }
@@ -143,6 +147,7 @@ impl Wire {
     #[must_use]
     pub fn with_openapi(mut self) -> Self {
         self.offer = self.offer.with(Endpoint::OpenApi);
+        self.openapi = encode::openapi;
         self
     }
 
@@ -340,12 +345,12 @@ impl Wire {
                 only_for: None,
             }),
             _ => {
-                let answered = match view.endpoint {
-                    Endpoint::OpenApi => encode::openapi,
+                let describe = match view.endpoint {
+                    Endpoint::OpenApi => self.openapi,
                     _ => encode::index,
                 };
                 let rules = self.dialect.rules();
-                let response = answered(view, service, rules, self.offer, self.default_policy);
+                let response = describe(view, service, rules, self.offer, self.default_policy);
                 (response, None)
             }
         }
