@@ -39,8 +39,9 @@ struct Driver {
     /// The embedder's settings.
     settings: Settings,
     look: Option<Look>,
-    /// Since when each server has had the rule that it had in the last look.
-    since: BTreeMap<ServerId, Instant>,
+    /// The term of the last decision, and the rule for each server since then, and since when.
+    term: Option<u64>,
+    rules: BTreeMap<ServerId, (&'static str, Instant)>,
     /// The newest first.
     actions: VecDeque<Taken>,
     /// True if the newest action is one that a dry run still decides on.
@@ -134,7 +135,8 @@ impl DriverSlot {
             number,
             settings,
             look: None,
-            since: BTreeMap::new(),
+            term: None,
+            rules: BTreeMap::new(),
             actions: VecDeque::new(),
             repeats: false,
         });
@@ -202,17 +204,22 @@ impl Driver {
         self.actions.truncate(ACTIONS);
     }
 
-    fn keep(&mut self, look: Look) {
+    fn keep(&mut self, mut look: Look) {
+        let last = self.look.take();
+        if look.configuration.is_none() {
+            look.configuration = last.and_then(|last| last.configuration);
+        }
         if look.term.is_some() {
-            let last = self.look.take();
-            let last = last.filter(|last| last.term == look.term);
-            let since = look.servers.iter().map(|(id, (reason, _))| {
-                let known = last.as_ref().and_then(|last| last.servers.get(id));
-                let same = known.is_some_and(|(known, _)| known.rule() == reason.rule());
-                let since = self.since.get(id).filter(|_| same);
-                (id.clone(), since.copied().unwrap_or(look.began))
+            if self.term != look.term {
+                self.rules.clear();
+            }
+            self.term = look.term;
+            let rules = look.servers.iter().map(|(id, (reason, _))| {
+                let known = self.rules.get(id);
+                let known = known.filter(|(rule, _)| *rule == reason.rule());
+                (id.clone(), *known.unwrap_or(&(reason.rule(), look.began)))
             });
-            self.since = since.collect();
+            self.rules = rules.collect();
             let dry = look.action.as_ref().filter(|_| look.is_dry_run());
             if let Some(action) = dry {
                 let newest = self.actions.front().map(|taken| kind(&taken.action));
@@ -287,7 +294,7 @@ impl Driver {
         report.decided = look.action.as_ref().map(ToString::to_string);
         report.blocked.clone_from(&look.blocked);
         let servers = look.servers.iter().map(|(id, (reason, end))| {
-            let since = self.since.get(id).copied().unwrap_or(look.began);
+            let since = self.rules.get(id).map_or(look.began, |(_, since)| *since);
             let server = ReportedServer {
                 rule: reason.rule().into(),
                 reason: reason.to_string(),

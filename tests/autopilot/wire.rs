@@ -38,6 +38,8 @@ struct Site {
     unknown: Arc<Mutex<BTreeSet<String>>>,
     /// True while no removal can be proven.
     unproven: Arc<AtomicBool>,
+    /// True while the failure detector cannot be read.
+    deaf: Arc<AtomicBool>,
 }
 
 impl Site {
@@ -57,6 +59,7 @@ impl Site {
             dead: Arc::default(),
             unknown: Arc::default(),
             unproven: Arc::default(),
+            deaf: Arc::default(),
         }
     }
 
@@ -170,6 +173,9 @@ impl RaftBackend for Site {
 #[async_trait]
 impl FailureDetector for Site {
     async fn detect(&self) -> Result<BTreeMap<NodeName, Detection>, OperatorError> {
+        if self.deaf.load(Relaxed) {
+            return Err(OperatorError::backend("the gossip is gone"));
+        }
         let now = self.clock.now();
         let (dead, unknown) = (self.dead.lock().unwrap(), self.unknown.lock().unwrap());
         let servers = self.raft.latest().servers.into_iter();
@@ -603,24 +609,29 @@ fn old_report_is_not_shown_as_current() {
 }
 
 #[test]
-fn detector_that_fails_is_the_reason() {
-    struct Broken;
-
-    #[async_trait]
-    impl FailureDetector for Broken {
-        async fn detect(&self) -> Result<BTreeMap<NodeName, Detection>, OperatorError> {
-            Err(OperatorError::backend("the gossip is gone"))
-        }
-    }
-
+fn detector_that_fails_is_the_reason_and_what_was_seen_stays() {
     let site = Site::new("abc", "");
     let service = site.service();
-    let mut autopilot = Autopilot::new(&service, Broken, settings(3, 0));
+    let mut autopilot = site.autopilot(&service, settings(3, 0));
+    let body = r#"{"IntendedSize":7}"#;
+    assert_eq!(site.put(&service, Dialect::Precise, body).0, 200);
+    site.kill("c");
+    site.run(&mut autopilot, 100);
+    site.deaf.store(true, Relaxed);
     site.run(&mut autopilot, 10);
-    let blocked = &site.state(&service)["Autopilot"]["Blocked"];
-    assert_eq!(blocked["Rule"], "input");
-    let text = blocked["Reason"].as_str().unwrap();
+    let report = &site.state(&service)["Autopilot"];
+    assert_eq!(report["Blocked"]["Rule"], "input");
+    let text = report["Blocked"]["Reason"].as_str().unwrap();
     assert!(text.contains("the gossip is gone"), "{text}");
+    assert_eq!(report["Servers"], json!({}));
+    assert_eq!(report["IntendedSize"], 7);
+    site.deaf.store(false, Relaxed);
+    site.run(&mut autopilot, 10);
+    let server = &site.state(&service)["Autopilot"]["Servers"]["c"];
+    assert_eq!(
+        (&server["Rule"], &server["Lasted"]),
+        (&json!("hold"), &json!("2m0s"))
+    );
 }
 
 #[test]
