@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use cluster_operator::autopilot::{
     Settings,
 };
 use cluster_operator::mock::{MockAutopilot, MockClock, MockFederation, MockKeyring};
+use cluster_operator::observer::{Ended, Observer, Source, Started};
 use cluster_operator::raft::RaftServer;
 use cluster_operator::service::{Autopilot, Tick};
 use cluster_operator::{NodeName, OperatorError, Pool, Timer};
@@ -40,6 +42,25 @@ pub(crate) struct Cluster {
     processes: BTreeMap<String, watch::Sender<Process>>,
     lies: Lies,
     record: Arc<Mutex<Record>>,
+    running: Running,
+}
+
+/// The number of actions that are being executed.
+#[derive(Clone, Default)]
+struct Running(Arc<AtomicUsize>);
+
+impl Observer for Running {
+    fn started(&self, started: &Started<'_>) {
+        if started.source == Source::Autopilot {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn ended(&self, started: &Started<'_>, _: &Ended<'_>) {
+        if started.source == Source::Autopilot {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What the autopilots did and refused.
@@ -85,6 +106,8 @@ impl Cluster {
         clock: &MockClock,
     ) -> Self {
         let names = || voters.chars().chain(spares.chars()).map(String::from);
+        let running = Running::default();
+        let observer = running.clone();
         let federation = MockFederation::builder()
             .datacenter(DC, names())
             .nonvoters(spares.chars().map(String::from))
@@ -94,6 +117,7 @@ impl Cluster {
                 }
                 server.last_index = Some(0);
             })
+            .service_options(move |service| service.observer(observer.clone()))
             .clock(clock)
             .build();
         let cluster = Cluster {
@@ -105,6 +129,7 @@ impl Cluster {
                 .collect(),
             lies: Lies::default(),
             record: Arc::default(),
+            running,
         };
         cluster.configure(|configuration| {
             let least = settings.min_quorum() as u64;
@@ -266,6 +291,11 @@ impl Cluster {
     pub(crate) fn leader(&self) -> Option<String> {
         let leader = self.federation.leader(DC);
         leader.map(|leader| leader.to_string())
+    }
+
+    /// Returns whether an autopilot is executing an action.
+    pub(crate) fn is_acting(&self) -> bool {
+        self.running.0.load(Ordering::Relaxed) > 0
     }
 
     /// Returns whether a server's process runs, and is not paused.

@@ -104,7 +104,7 @@ impl Simulation<'_> {
 
     async fn event(&mut self) {
         let name = self.any();
-        match self.rng.u8(..32) {
+        match self.rng.u8(..33) {
             0..=4 => {
                 self.kill(&name);
                 self.wait(2 * HOLD).await;
@@ -168,7 +168,26 @@ impl Simulation<'_> {
                 }
             }
             24..=26 => self.operate(&name).await,
+            27 | 28 => self.die_in_the_middle(&name).await,
             _ => self.join(&name),
+        }
+    }
+
+    /// Kills a server, and others while autopilot executes what it has decided.
+    async fn die_in_the_middle(&mut self, name: &str) {
+        let delay = Duration::from_millis(self.rng.u64(1500..3000));
+        self.inject(Fault::slow_raft(DC, delay));
+        self.kill(name);
+        for _ in 0..2 * HOLD {
+            self.cluster.wait(1).await;
+            if self.cluster.is_acting() {
+                self.watch.cover("deaths in the middle of a change");
+                for _ in 0..self.rng.u8(1..4) {
+                    let other = self.any();
+                    self.kill(&other);
+                }
+                return;
+            }
         }
     }
 
@@ -373,6 +392,7 @@ fn no_action_costs_a_quorum_under_random_faults() {
             "remove: not applied",
             "remove: unknown",
             "converged with 1 dead",
+            "deaths in the middle of a change",
         ] {
             assert!(
                 covered.contains_key(what),
