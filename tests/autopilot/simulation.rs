@@ -173,7 +173,8 @@ impl Simulation<'_> {
         }
     }
 
-    /// Kills a server, and others while autopilot executes what it has decided.
+    /// Kills a server, and others while autopilot executes what it has decided. The first
+    /// may come back then, so that its removal would cost a vote.
     async fn die_in_the_middle(&mut self, name: &str) {
         let delay = Duration::from_millis(self.rng.u64(1500..3000));
         self.inject(Fault::slow_raft(DC, delay));
@@ -185,6 +186,9 @@ impl Simulation<'_> {
                 for _ in 0..self.rng.u8(1..4) {
                     let other = self.any();
                     self.kill(&other);
+                }
+                if self.rng.bool() {
+                    self.start(name);
                 }
                 return;
             }
@@ -400,4 +404,44 @@ fn no_action_costs_a_quorum_under_random_faults() {
             );
         }
     }
+}
+
+/// Waits until autopilot executes a decision, which takes some seconds.
+async fn slow_action(cluster: &Cluster) {
+    let delay = Duration::from_secs(2);
+    cluster.federation.inject(Fault::slow_raft(DC, delay));
+    cluster.wait_until(|| cluster.is_acting()).await;
+}
+
+#[test]
+fn quorum_that_is_lost_in_the_middle_is_not_removed() {
+    let cluster = Cluster::new("abc", "", settings(3, 2));
+    cluster.script(async {
+        cluster.wait(60).await;
+        cluster.kill("c");
+        slow_action(&cluster).await;
+        // Of a and b, one would be left.
+        cluster.start("c");
+        cluster.kill("b");
+        cluster.wait(60).await;
+        assert_eq!(cluster.voters(), "abc");
+        assert!(cluster.leader().is_some());
+    });
+    let acts = cluster.acts();
+    assert!(acts[0].1.contains("remove c"), "{acts:?}");
+}
+
+#[test]
+fn margin_that_is_lost_in_the_middle_stops_the_removal() {
+    let cluster = Cluster::new("abcde", "", settings(5, 0));
+    cluster.script(async {
+        cluster.wait(60).await;
+        cluster.kill("e");
+        slow_action(&cluster).await;
+        cluster.kill("d");
+        cluster.wait_until(|| !cluster.is_acting()).await;
+        assert_eq!(cluster.voters(), "abcde");
+    });
+    let acts = cluster.acts();
+    assert!(acts[0].1.contains("remove e"), "{acts:?}");
 }
