@@ -8,7 +8,7 @@ use cluster_operator::autopilot::{
 };
 use cluster_operator::raft::{LogPosition, PendingChange, Proof, RaftView, Suffrage};
 
-use crate::support::{HOLD, PAUSE, World, settings};
+use crate::support::{HOLD, PAUSE, Seen, World, settings};
 
 fn rule(server: &str, rule: &'static str) -> (String, &'static str) {
     (server.into(), rule)
@@ -125,6 +125,59 @@ fn action_is_followed_by_a_healthy_observation() {
     assert_eq!(world.blocks()[0], unsettled);
     world.revive("e");
     assert!(world.tick().unwrap().starts_with("remove g"));
+}
+
+#[test]
+fn dead_server_is_settled_at_the_end_of_its_hold() {
+    let mut world = World::new("abcdefg");
+    world.settings = settings(7, 4);
+    world.kill("g");
+    world.tick();
+    world.second += 10;
+    world.kill("f");
+    let done = world.run(HOLD);
+    assert_eq!(done.len(), 2);
+    assert_eq!((done[0].0, done[1].0), (1180, 1190));
+}
+
+#[test]
+fn unclear_voter_blocks_after_an_action_if_it_can_recover() {
+    type Spoil = fn(&mut Seen);
+    let cases: [(Spoil, bool); 4] = [
+        (|it| it.log = Some(LogPosition { term: 2, index: 1 }), true),
+        (|it| it.silent_since = Some(1), true),
+        // The detector may never tell.
+        (|it| it.detected = Some((Detected::Failed, 1)), false),
+        (|it| (it.detected, it.silent_since) = (None, Some(1)), false),
+    ];
+    for (number, (spoil, blocks)) in cases.into_iter().enumerate() {
+        let mut world = World::new("abcdefg");
+        world.settings = settings(7, 4);
+        world.kill("fg");
+        world.run(HOLD - 10);
+        assert!(world.tick().unwrap().starts_with("remove f"));
+        spoil(world.server("e"));
+        world.second += PAUSE;
+        assert_eq!(world.tick().is_none(), blocks, "{number}");
+    }
+}
+
+#[test]
+fn action_does_not_hide_the_refusals_of_others() {
+    let mut world = World::new("abcdefg");
+    world.settings = settings(7, 4);
+    world.kill("g");
+    world.run(HOLD - 20);
+    world.kill("f");
+    world.tick();
+    world.second += 10;
+    let decision = world.decide();
+    assert_eq!(*decision.action.unwrap().id(), "g");
+    let refusals = decision.refusals.into_iter();
+    let named: Vec<_> = refusals
+        .map(|refusal| rule(refusal.server.unwrap().as_ref(), refusal.reason.rule()))
+        .collect();
+    assert_eq!(named, [rule("f", "hold")]);
 }
 
 #[test]
@@ -445,6 +498,17 @@ fn removal_does_not_wait_for_a_spare_that_cannot_vote() {
     world.run(HOLD - 10);
     world.join("s", Suffrage::Nonvoter);
     assert!(world.tick().unwrap().starts_with("remove e"));
+}
+
+#[test]
+fn voter_above_the_intended_size_has_no_successor() {
+    let mut world = World::new("abcd");
+    world.settings = settings(3, 0);
+    world.join("s", Suffrage::Nonvoter);
+    world.kill("d");
+    let done = world.run(HOLD);
+    assert_eq!(done.len(), 1);
+    assert!(done[0].1.starts_with("remove d"));
 }
 
 #[test]
