@@ -27,6 +27,15 @@ const OWN: [(&str, &str); 13] = [
     ("DELETE", "raft/peer?id=nobody"),
 ];
 
+/// A change of a key that failed in one ring.
+const RINGS: &[u8] = br#"[
+    {"WAN":true,"Datacenter":"dc1","Keys":{},"NumNodes":2,"Outcome":"applied"},
+    {"WAN":false,"Datacenter":"dc1","Segment":"s","Messages":{"bob":"no such key"},
+     "Keys":{"0eK8RjnsGC/+I1fJErQsBA==":1},"PrimaryKeys":{"0eK8RjnsGC/+I1fJErQsBA==":1},
+     "NumNodes":2,"Silent":["bob"],"Absent":["eve"],"Error":"1/2 nodes failed",
+     "Outcome":"unknown"}
+]"#;
+
 fn main() -> Done {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tests = root.join("../tests");
@@ -74,6 +83,8 @@ fn main() -> Done {
         let headers = headers.map(|(name, value)| (name.as_ref(), value.as_ref()));
         seed("answer", &http(response.status, headers, &response.body))?;
     }
+    let json = [("Content-Type", "application/json")];
+    seed("answer", &http(500, json.into_iter(), RINGS))?;
     for recording in json_files(&tests.join("policies"))? {
         for case in cases(&recording) {
             seed(
