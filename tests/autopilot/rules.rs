@@ -305,7 +305,7 @@ fn flapping_server_is_remembered_after_its_removal() {
         world.second += 10;
     }
     world.kill("e");
-    assert_eq!(world.run(4 * HOLD).len(), 1);
+    assert_eq!(world.run(4 * HOLD + 30).len(), 1);
     world.join("e", Suffrage::Nonvoter);
     world.tick();
     world.kill("e");
