@@ -97,10 +97,11 @@ pub async fn serve(
     graceful.shutdown().await;
 }
 
-/// The program and the audit of the library log at info, and the rest at error: the engines
-/// warn about each failed call to a server that is down. The library's spans are left out,
-/// because an audit event has all their fields, and a read has no event inside its span.
-const FILTER: &str = "error,server=info,cluster_operator::audit=info";
+/// The program, this crate and the audit of the library log at info, and the rest at error:
+/// the engines warn about each failed call to a server that is down. The library's spans are
+/// left out, because an audit event has all their fields, and a read has no event inside its
+/// span.
+const FILTER: &str = "error,server=info,cluster_operator_demo=info,cluster_operator::audit=info";
 
 /// Logs to stderr from a thread of its own, so that a slow terminal or pipe delays no
 /// request: while it is blocked, lines are kept up to a limit, then dropped. Hold the

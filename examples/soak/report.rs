@@ -208,10 +208,10 @@ impl Report {
                 Check {
                     what: match read {
                         Read::StaleConfiguration => {
-                            "p99 / p50 while dc2 hangs: stale configuration"
+                            "p99 / p50 while dc2 hangs: stale Raft configuration"
                         }
-                        Read::Autopilot => "the same: autopilot's configuration",
-                        _ => "the same: Raft configuration",
+                        Read::Autopilot => "p99 / p50 while dc2 hangs: autopilot's configuration",
+                        _ => "p99 / p50 while dc2 hangs: Raft configuration",
                     },
                     bound: format!("{}", arguments.p99_limit),
                     measured: format!("{ratio:.1}"),
