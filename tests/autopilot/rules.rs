@@ -695,6 +695,36 @@ fn dead_spare_is_removed_after_its_hold() {
 }
 
 #[test]
+fn dead_spares_leave_one_or_two_voters_one_by_one() {
+    for voters in ["a", "ab"] {
+        let mut world = World::new(voters);
+        world.join("s", Suffrage::Nonvoter);
+        world.join("t", Suffrage::Nonvoter);
+        world.kill("st");
+        let done = world.run(600);
+        assert_eq!(done.len(), 1, "{done:?}");
+        assert!(done[0].1.starts_with("remove s"), "{done:?}");
+        assert_eq!(world.rules(), [rule("t", "window")]);
+        assert_eq!(world.run(3600).len(), 1);
+    }
+}
+
+#[test]
+fn intended_size_of_one_or_two_keeps_dead_voters() {
+    let mut world = World::new("abc");
+    world.settings = settings(2, 0);
+    world.kill("c");
+    assert_eq!(world.run(10 * HOLD), []);
+    let [(server, reason)] = &world.blocks()[..] else {
+        panic!("not one reason");
+    };
+    assert_eq!((server.as_str(), reason.rule()), ("c", "window"));
+    let shown = "dead, but no voter leaves a cluster whose intended size tolerates no failure: \
+                 remove it by hand";
+    assert_eq!(reason.to_string(), shown);
+}
+
+#[test]
 fn dry_run_names_the_action_and_counts_nothing() {
     let mut world = World::new("abcde");
     world.settings = Settings::new(5, AutopilotConfiguration::default()).unwrap();

@@ -89,7 +89,7 @@ pub struct Decision {
 /// | `agreement` | A server is dead only if the failure detector and the silence of its Raft agree. |
 /// | `hold` | A server has to be dead for the whole hold: in the detector, since its last answer, and as this leader has observed it. A break begins it anew. Each further failure in the window doubles it, up to eight times. A server that left on purpose has the same hold, since it may only be restarting. |
 /// | `cleanup` | No server is removed while `CleanupDeadServers` is off. |
-/// | `window` | At most (n−1)/2 voters leave in a window, where n is the intended size, and a server without a vote only if fewer servers left in it. A leader that has led for less than a window counts the voters that are missing as removed in it, before it removes another one. |
+/// | `window` | At most (n−1)/2 voters leave in a window, where n is the intended size, and a server without a vote only if fewer servers left in it, or none. A leader that has led for less than a window counts the voters that are missing as removed in it, before it removes another one. |
 /// | `replace-first` | A voter is replaced by a stable spare in one change if the Raft can do that. Otherwise, the spare is promoted first. A removal waits for a spare that is healthy but not stable yet. |
 /// | `min-quorum` | At least MinQuorum voters remain. A replacement is always possible, since the number of voters stays. |
 /// | `majority` | The healthy voters after the change are a majority, also if a server without a vote is removed. If the cluster tolerates a failure, the change is proven with [`Proof::Margin`], so that it cannot cost the quorum. |
@@ -495,11 +495,12 @@ impl<'a> Judge<'a> {
     /// Returns the reason if no voter may leave, or no other server, because those that
     /// left in the window are too many.
     fn window_full(&self, voter: bool) -> Option<Reason> {
-        self.window_full_of(self.memory.removals(voter))
+        self.window_full_of(voter, self.memory.removals(voter))
     }
 
-    fn window_full_of(&self, removed: usize) -> Option<Reason> {
-        let limit = self.settings.removal_limit();
+    fn window_full_of(&self, voter: bool, removed: usize) -> Option<Reason> {
+        // The limit is 0 for an intended size of 1 or 2, which protects voters only.
+        let limit = self.settings.removal_limit().max(usize::from(!voter));
         (removed >= limit).then_some(Reason::WindowFull {
             removed,
             limit,
@@ -620,8 +621,10 @@ impl<'a> Judge<'a> {
                 needed: after.quorum,
             });
         }
-        let missing = if member.is_voter() { self.missing() } else { 0 };
-        self.window_full_of(missing)
+        match member.is_voter() {
+            true => self.window_full_of(true, self.missing()),
+            false => None,
+        }
     }
 
     /// Returns a spare that is healthy, but was not for long enough.

@@ -205,7 +205,7 @@ pub enum Reason {
         /// The servers that were removed in it. For a leader that has led for less than
         /// the window, at least the voters that are missing from the intended size.
         removed: usize,
-        /// The largest number.
+        /// The largest number. It is 0 for the voters of an intended size of 1 or 2.
         limit: usize,
         /// The length of the window.
         window: Duration,
@@ -344,6 +344,10 @@ impl fmt::Display for Reason {
             ),
             Reason::Failing(failure) => failure.fmt(f),
             Reason::CleanupOff => f.write_str("dead, but CleanupDeadServers is off"),
+            Reason::WindowFull { limit: 0, .. } => f.write_str(
+                "dead, but no voter leaves a cluster whose intended size tolerates no failure: \
+                 remove it by hand",
+            ),
             Reason::WindowFull {
                 removed,
                 limit,
