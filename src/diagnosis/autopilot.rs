@@ -68,7 +68,7 @@ impl Raft<'_> {
             "min-quorum" => (
                 (Warning, NoSpare),
                 format!("no spare can take the place of {name}: {reason}"),
-                "add a server without a vote: autopilot gives it the place once it is stable",
+                "add a server as the message says, or remove this one as raft/removal-plan shows",
             ),
             "known" | "agreement" if server.lasted >= DISPUTE => (
                 (Info, DetectorDisputed),

@@ -66,6 +66,7 @@ fn guide_names_every_rule_with_a_test() {
         Reason::MinQuorum {
             remaining: 0,
             minimum: 0,
+            takes_spare: true,
         },
         Reason::UnhealthyMajority { healthy, needed: 0 },
         Reason::Unstable {

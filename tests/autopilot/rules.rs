@@ -525,8 +525,11 @@ fn three_voters_keep_a_dead_one_until_a_spare_joins() {
     let mut world = World::new("abc");
     world.kill("c");
     assert_eq!(world.run(10 * HOLD), []);
-    let (remaining, minimum) = (2, 3);
-    let reason = Reason::MinQuorum { remaining, minimum };
+    let reason = Reason::MinQuorum {
+        remaining: 2,
+        minimum: 3,
+        takes_spare: true,
+    };
     let shown =
         "dead, but 2 voters would remain, below MinQuorum 3: add a spare, which takes its place";
     assert_eq!(reason.to_string(), shown);
@@ -535,6 +538,32 @@ fn three_voters_keep_a_dead_one_until_a_spare_joins() {
     let done = world.run(60);
     assert_eq!(done.len(), 1);
     assert!(done[0].1.starts_with("replace c with s"));
+}
+
+#[test]
+fn spare_is_advised_only_if_it_can_get_a_vote() {
+    for (can_replace, can_promote, advice) in [
+        (true, false, "add a spare, which takes its place"),
+        (false, true, "add a spare, which takes its place"),
+        (false, false, "add a voter, or remove it by hand"),
+    ] {
+        let mut world = World::new("abc");
+        (world.can_replace, world.can_promote) = (can_replace, can_promote);
+        world.kill("c");
+        assert_eq!(world.run(2 * HOLD), []);
+        let reason = world.blocks().remove(0).1.to_string();
+        assert!(
+            reason.ends_with(&format!("MinQuorum 3: {advice}")),
+            "{reason}"
+        );
+    }
+    // The other way out.
+    let mut world = World::new("abc");
+    (world.can_replace, world.can_promote) = (false, false);
+    world.kill("c");
+    world.run(2 * HOLD);
+    world.join("d", Suffrage::Voter);
+    assert!(world.tick().unwrap().starts_with("remove c"));
 }
 
 #[test]

@@ -599,9 +599,10 @@ impl<'a> Judge<'a> {
         if let Some(full) = self.window_full(member.is_voter()) {
             return Some(full);
         }
+        let takes_spare = self.snapshot.can_replace || self.snapshot.can_promote;
         if member.is_voter()
             && self.needs_successor()
-            && (self.snapshot.can_replace || self.snapshot.can_promote)
+            && takes_spare
             && let Some(spare) = self.coming_spare()
         {
             return Some(Reason::SpareComing {
@@ -613,6 +614,7 @@ impl<'a> Judge<'a> {
             return Some(Reason::MinQuorum {
                 remaining: after.voters,
                 minimum,
+                takes_spare,
             });
         }
         if after.alive < after.quorum {

@@ -210,13 +210,15 @@ pub enum Reason {
         /// The length of the window.
         window: Duration,
     },
-    /// Fewer voters than MinQuorum would remain. The server is removed once a spare can
-    /// take its place.
+    /// Fewer voters than MinQuorum would remain.
     MinQuorum {
         /// The voters that would remain.
         remaining: usize,
         /// The least number.
         minimum: usize,
+        /// True if a spare would take the server's place: the Raft can replace a voter or
+        /// promote a server.
+        takes_spare: bool,
     },
     /// The healthy voters would be less than a majority.
     UnhealthyMajority {
@@ -357,11 +359,21 @@ impl fmt::Display for Reason {
                 "dead, but {removed} servers of {limit} were removed, or are missing, in {} s",
                 window.as_secs()
             ),
-            Reason::MinQuorum { remaining, minimum } => write!(
-                f,
-                "dead, but {remaining} voters would remain, below MinQuorum {minimum}: add a \
-                 spare, which takes its place"
-            ),
+            Reason::MinQuorum {
+                remaining,
+                minimum,
+                takes_spare,
+            } => {
+                let way_out = match takes_spare {
+                    true => "add a spare, which takes its place",
+                    false => "add a voter, or remove it by hand",
+                };
+                write!(
+                    f,
+                    "dead, but {remaining} voters would remain, below MinQuorum {minimum}: \
+                     {way_out}"
+                )
+            }
             Reason::UnhealthyMajority { healthy, needed } => write!(
                 f,
                 "only {healthy} healthy voters would follow, {needed} are needed"
