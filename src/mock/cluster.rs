@@ -14,14 +14,15 @@ use crate::raft::{
 };
 use crate::types::ServerId;
 
-/// A removal or a replacement that was made, with the configuration before and after
-/// it. Each shows which servers the leader saw alive at that moment.
+/// A removal, a replacement or a promotion that was made, with the configuration before
+/// and after it. Each shows which servers the leader saw alive at that moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RaftChange {
-    /// The server that was removed.
-    pub removed: ServerId,
-    /// The server that became a voter in its place, if it was replaced.
+    /// The server that was removed or replaced.
+    pub removed: Option<ServerId>,
+    /// The server that became a voter: the one that was promoted, or that took the place
+    /// of the removed one.
     pub added: Option<ServerId>,
     /// The configuration before.
     pub before: RaftConfiguration,

@@ -116,14 +116,12 @@ impl Cluster {
             self.append_configuration();
             self.replicate(&leader, removed);
             let after = self.known_to(&leader)?;
-            if let Some(removed) = removed {
-                self.changes.push(RaftChange {
-                    removed: removed.clone(),
-                    added: added.cloned(),
-                    before,
-                    after,
-                });
-            }
+            self.changes.push(RaftChange {
+                removed: removed.cloned(),
+                added: added.cloned(),
+                before,
+                after,
+            });
             committed = self.has_majority(&leader);
         }
         self.settle();

@@ -152,7 +152,7 @@ impl MockRaft {
         self.cluster(|cluster| cluster.join(&id.into(), Some(Suffrage::Nonvoter)))
     }
 
-    /// Returns all removals and replacements so far.
+    /// Returns all removals, replacements and promotions so far.
     pub fn changes(&self) -> Vec<RaftChange> {
         self.cluster(|cluster| cluster.changes.clone())
     }

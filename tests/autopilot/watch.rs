@@ -203,10 +203,11 @@ impl Watch {
             (new, is_operated)
         });
         // Others are an operator's.
-        let own = changes
-            .iter()
-            .filter(|change| change.removed == *action.id());
-        let own: Vec<_> = own.collect();
+        let is_own = |change: &&RaftChange| match action.removes() {
+            true => change.removed.as_ref() == Some(action.id()),
+            false => change.removed.is_none() && change.added.as_ref() == Some(action.id()),
+        };
+        let own: Vec<_> = changes.iter().filter(is_own).collect();
         if is_operated {
             return Ok(());
         }
@@ -218,7 +219,7 @@ impl Watch {
             }
         }
         match (&own[..], outcome) {
-            ([], Outcome::Applied) if action.removes() => Err("nothing was removed".into()),
+            ([], Outcome::Applied) => Err("nothing was changed".into()),
             ([], _) => Ok(()),
             ([_], Outcome::NotApplied) => Err("it was applied".into()),
             ([change], _) => self.check_change(server, process, action, change),
@@ -262,6 +263,15 @@ impl Watch {
         };
         if proof == Proof::Margin && later < needed {
             return Err(format!("no margin: {later} voters of {needed}"));
+        }
+        if let Some(added) = &change.added {
+            let votes = voters.iter().find(|voter| voter.id == *added);
+            if !votes.is_some_and(|it| up(&it) || is_lost(&it)) {
+                return Err(format!("{added} got the vote while it was down"));
+            }
+        }
+        if !action.removes() {
+            return Ok(());
         }
 
         // The limits.

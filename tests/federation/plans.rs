@@ -222,7 +222,7 @@ async fn replacement_keeps_the_number_of_voters() {
     let change = federation.raft("alice").changes().remove(0);
     assert_eq!(
         (change.removed, change.added),
-        (id("bob"), Some(id("dave")))
+        (Some(id("bob")), Some(id("dave")))
     );
     assert_eq!(federation.leader("dc1"), Some("alice".into()));
 }

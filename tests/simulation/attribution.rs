@@ -161,17 +161,20 @@ impl Account {
             .collect();
         for (datacenter, before) in &self.removals {
             for change in &changes(world, datacenter)[*before..] {
+                let Some(removed) = &change.removed else {
+                    continue;
+                };
                 match others.are_lost {
                     false => of_removal(change, world.guard)?,
                     // Servers may be lost after the proof. A reported success holds
                     // nevertheless.
-                    true if certain.contains(&change.removed) => {
+                    true if certain.contains(removed) => {
                         of_removal(change, QuorumGuard::Quorum)?;
                     }
                     true => {}
                 }
-                *counts.entry(change.removed.clone()).or_default() += 1;
-                indexes.push((change.removed.clone(), change.before.index));
+                *counts.entry(removed.clone()).or_default() += 1;
+                indexes.push((removed.clone(), change.before.index));
             }
         }
         for server in world.servers() {

@@ -245,7 +245,9 @@ impl Datacenter {
         answer: &Result<(), OperatorError>,
         changes: &[RaftChange],
     ) -> Result<(), Violation> {
-        let own = changes.iter().find(|change| change.removed == *plan.id());
+        let own = changes
+            .iter()
+            .find(|change| change.removed.as_ref() == Some(plan.id()));
         let wrong = |what: &str| Err(format!("{what}: {plan:?}, {answer:?}, {own:?}"));
         if let Some(change) = own {
             let voters: BTreeSet<_> = voters(&change.before).collect();
@@ -291,7 +293,7 @@ impl Datacenter {
         let Some(change) = change.filter(|_| self.guard == QuorumGuard::Margin) else {
             return Ok(());
         };
-        let was_voter = voters(&change.before).any(|id| *id == change.removed);
+        let was_voter = voters(&change.before).any(|id| Some(id) == change.removed.as_ref());
         if !was_voter {
             return Ok(());
         }
