@@ -1,5 +1,7 @@
 //! What holds for every snapshot, and for every sequence of snapshots.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -17,8 +19,48 @@ use crate::support::{HOLD, PAUSE, World, settings};
 
 const WINDOW: Duration = Duration::from_secs(3600);
 
+/// The default number of random snapshots, and of sequences of 10 to 50 of them.
+const SNAPSHOTS: u32 = 10_000;
+const SEQUENCES: u32 = 2_000;
+
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+thread_local! {
+    /// The kinds of actions that the snapshots of a test have led to, and how often.
+    static COVERED: RefCell<BTreeMap<&'static str, usize>> = RefCell::default();
+}
+
+fn cover(action: &Action, snapshot: &Snapshot) {
+    let member = snapshot.view.membership.get(action.id());
+    let kind = match action {
+        Action::Replace { .. } => "replaces a voter",
+        Action::Promote { .. } => "promotes a server",
+        _ if member.is_some_and(RaftMember::is_voter) => "removes a voter",
+        _ => "removes a spare",
+    };
+    COVERED.with_borrow_mut(|covered| *covered.entry(kind).or_default() += 1);
+}
+
+/// Checks that a property has met actions of each kind, a fair number of times in so many
+/// cases.
+fn check_cover(property: fn(), cases: u32) {
+    COVERED.take();
+    property();
+    let covered = COVERED.take();
+    println!("{covered:?}");
+    if self::cases(cases).cases >= cases {
+        for kind in [
+            "replaces a voter",
+            "promotes a server",
+            "removes a voter",
+            "removes a spare",
+        ] {
+            let times = covered.get(kind).copied().unwrap_or_default();
+            assert!(times >= 10, "{kind}: {times} times in {cases} cases");
+        }
+    }
 }
 
 /// Decides, twice, and checks that both decisions are the same.
@@ -153,17 +195,11 @@ fn server() -> impl Strategy<Value = Server> {
         Suffrage::Nonvoter,
         Suffrage::Staging,
     ]);
-    let log = select(vec![
-        Some((2, 0)),
-        Some((2, 0)),
-        Some((2, 250)),
-        Some((2, 251)),
-        Some((1, 0)),
-        None,
-    ]);
+    let at_limits = vec![Some((2, 250)), Some((2, 251)), Some((1, 0)), None];
+    let log = prop_oneof![8 => Just(Some((2, 0))), 2 => select(at_limits)];
     // Most are clearly healthy or clearly dead, so that something can be done.
     let state = prop_oneof![
-        4 => Just((Some(0.0), Some((Alive, 400)))),
+        8 => Just((Some(0.0), Some((Alive, 400)))),
         3 => Just((Some(400.0), Some((Failed, 400)))),
         2 => (
             select(vec![Some(0.2), Some(0.201), Some(179.0), Some(180.0), None]),
@@ -202,23 +238,12 @@ struct Situation {
 fn situation() -> impl Strategy<Value = Situation> {
     let servers = proptest::collection::vec(server(), 1..9);
     let usually = || proptest::bool::weighted(0.8);
-    let change = select(vec![
-        None,
-        None,
-        None,
-        None,
-        Some(PendingChange::Uncommitted),
-        Some(PendingChange::Joint),
-    ]);
+    let pending = vec![Some(PendingChange::Uncommitted), Some(PendingChange::Joint)];
+    let change = prop_oneof![8 => Just(None), 2 => select(pending)];
     let led = select(vec![None, Some(400), Some(10), Some(9)]);
-    let observed = select(vec![
-        Some(400),
-        Some(180),
-        Some(179),
-        Some(10),
-        Some(9),
-        None,
-    ]);
+    let short = vec![Some(179), Some(10), Some(9), None];
+    let long = vec![Some(400), Some(180)];
+    let observed = prop_oneof![6 => select(long), 4 => select(short)];
     let healthy_then = proptest::collection::vec(0..9_usize, 0..2);
     let raft = (usually(), usually(), usually());
     (servers, raft, led, change, observed, healthy_then).prop_map(
@@ -426,6 +451,7 @@ impl Story {
             return Ok(());
         };
         _ = write!(self.text, "\n  {} s: {action}", now.as_secs());
+        cover(&action, &snapshot);
         check(&action, &snapshot, &world.settings)?;
         let pause = self.last.map_or(Duration::MAX, |last| now - last);
         prop_assert!(
@@ -484,11 +510,15 @@ fn cases(default: u32) -> ProptestConfig {
     }
 }
 
-proptest! {
-    #![proptest_config(cases(10_000))]
+#[test]
+fn no_random_snapshot_breaks_a_rule() {
+    check_cover(random_snapshot, SNAPSHOTS);
+}
 
-    #[test]
-    fn no_random_snapshot_breaks_a_rule(limits in limits(), situation in situation()) {
+proptest! {
+    #![proptest_config(cases(SNAPSHOTS))]
+
+    fn random_snapshot(limits in limits(), situation in situation()) {
         let settings = settings(limits.0, limits.1);
         let mut memory = Memory::default();
         if let Some(ago) = situation.observed {
@@ -497,6 +527,7 @@ proptest! {
         let snapshot = situation.snapshot(0);
         let decision = decide_twice(&snapshot, &settings, &memory)?;
         if let Some(action) = &decision.action {
+            cover(action, &snapshot);
             check(action, &snapshot, &settings)?;
             let observed = situation.observed.unwrap_or_default();
             let needed = if action.removes() { HOLD } else { PAUSE };
@@ -505,12 +536,15 @@ proptest! {
     }
 }
 
-proptest! {
-    // 10 to 50 snapshots each.
-    #![proptest_config(cases(2_000))]
+#[test]
+fn no_sequence_of_snapshots_breaks_a_rule() {
+    check_cover(sequence_of_snapshots, SEQUENCES);
+}
 
-    #[test]
-    fn no_sequence_of_snapshots_breaks_a_rule(
+proptest! {
+    #![proptest_config(cases(SEQUENCES))]
+
+    fn sequence_of_snapshots(
         limits in limits(),
         voters in 1..8_usize,
         can_replace in any::<bool>(),
