@@ -418,21 +418,6 @@ fn cleanup_that_is_switched_off_stops_it_within_a_tick() {
 }
 
 #[test]
-fn contradictory_configuration_stops_it() {
-    let lab = Lab::new("abcde", "");
-    let mut autopilot = lab.autopilot(settings(5, 0));
-    let configuration = AutopilotConfiguration {
-        min_quorum: 99,
-        ..AutopilotConfiguration::default()
-    };
-    let switch = MockAutopilot::new(&lab.raft);
-    futures_executor::block_on(switch.set_configuration(configuration, None)).unwrap();
-    let refused = lab.tick(&mut autopilot).unwrap_err();
-    assert_eq!(refused.outcome(), Outcome::NotApplied);
-    assert!(refused.to_string().contains("MinQuorum 99"), "{refused}");
-}
-
-#[test]
 fn servers_of_one_name_are_unknown_to_the_detector() {
     let server = |id: &str, name: &str| {
         RaftServer::voter(id, id)
