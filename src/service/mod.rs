@@ -369,6 +369,10 @@ impl OperatorService {
     /// lacks, those that are `None` stay as they are. If `expected_index` is given and the
     /// configuration was last changed at another index, changes nothing and returns false.
     ///
+    /// To change some settings of what
+    /// [was read](OperatorService::autopilot_configuration), set those that Consul lacks to
+    /// `None` first: a server shows all that are in force, and would store them.
+    ///
     /// # Errors
     /// As [`change_autopilot`](OperatorService::change_autopilot).
     pub async fn set_autopilot_configuration(
