@@ -90,10 +90,10 @@ fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failur
     if json {
         let mut shown = serde_json::json!({
             "CleanupDeadServers": configuration.cleanup_dead_servers,
-            "LastContactThreshold": format!("{:?}", configuration.last_contact_threshold),
+            "LastContactThreshold": output::duration(configuration.last_contact_threshold),
             "MaxTrailingLogs": configuration.max_trailing_logs,
             "MinQuorum": configuration.min_quorum,
-            "ServerStabilizationTime": format!("{:?}", configuration.server_stabilization_time),
+            "ServerStabilizationTime": output::duration(configuration.server_stabilization_time),
             "RedundancyZoneTag": configuration.redundancy_zone_tag,
             "DisableUpgradeMigration": configuration.disable_upgrade_migration,
             "UpgradeVersionTag": configuration.upgrade_version_tag,
@@ -101,7 +101,7 @@ fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failur
             "ModifyIndex": configuration.modify_index,
         });
         if let Some(hold) = configuration.failed_hold {
-            shown["FailedHold"] = format!("{hold:?}").into();
+            shown["FailedHold"] = output::duration(hold).into();
         }
         if let Some(size) = configuration.intended_size {
             shown["IntendedSize"] = size.into();
@@ -159,21 +159,7 @@ async fn health(servers: &Servers, json: bool) -> Result<(), Failure> {
         .read(async |client| client.autopilot_health().await)
         .await?;
     if json {
-        let servers = health.servers.iter().map(|server| {
-            serde_json::json!({
-                "ID": server.id,
-                "Name": server.name,
-                "Address": server.address,
-                "Status": server.node_status,
-                "Version": server.version,
-                "Healthy": server.healthy,
-                "Health": server.health,
-                "Role": state::role(server.role),
-                "LastContact": format!("{:?}", server.last_contact),
-                "LastTerm": server.last_term,
-                "LastIndex": server.last_index,
-            })
-        });
+        let servers = health.servers.iter().map(state::server_in_json);
         output::json(&serde_json::json!({
             "Healthy": health.healthy,
             "FailureTolerance": health.failure_tolerance,

@@ -383,22 +383,33 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
-/// Reads a time as Go writes it, in one unit: 500ms, 30s, 5m, 1h.
+/// Reads a time as Go writes it, in whole numbers: 500ms, 30s, 3m0s.
 fn duration(text: &str) -> Result<Duration, String> {
-    let at = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
     let malformed = || format!("{text:?} is not a time: write it as 500ms, 30s, 5m or 1h");
-    let number: u64 = number.parse().map_err(|_| malformed())?;
-    let millis = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => None,
-    };
-    millis.map(Duration::from_millis).ok_or_else(malformed)
+    let mut millis = 0_u64;
+    let mut rest = text;
+    loop {
+        let digits = rest.find(|c: char| !c.is_ascii_digit());
+        let (number, after) = rest.split_at(digits.unwrap_or(rest.len()));
+        let letters = after.find(|c: char| c.is_ascii_digit());
+        let (unit, after) = after.split_at(letters.unwrap_or(after.len()));
+        let scale = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(malformed()),
+        };
+        let number: u64 = number.parse().map_err(|_| malformed())?;
+        millis = number
+            .checked_mul(scale)
+            .and_then(|more| millis.checked_add(more))
+            .ok_or_else(malformed)?;
+        if after.is_empty() {
+            return Ok(Duration::from_millis(millis));
+        }
+        rest = after;
+    }
 }
 
 /// Lets flags of more than one letter begin with one dash, as in Consul's command line.
@@ -441,17 +452,22 @@ mod tests {
     }
 
     #[test]
-    fn time_has_one_unit() {
+    fn time_is_whole_numbers_with_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        // As `--json` shows it.
+        assert_eq!(duration("1h0m5s"), Ok(Duration::from_secs(3605)));
         for text in [
             "",
             "5",
             "s",
             "-1s",
             "1.5s",
+            "1m5",
+            "1m s",
             "99999999999999999999s",
             "9999999999999999h",
+            "18446744073709551615ms1ms",
         ] {
             assert!(duration(text).is_err(), "{text}");
         }

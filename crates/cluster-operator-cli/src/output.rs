@@ -1,6 +1,7 @@
 //! What is printed: tables for people, JSON for programs.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -51,6 +52,21 @@ impl Table {
     }
 }
 
+/// Writes a time as the API does, in Go's form: `3m0s`.
+pub(crate) fn duration(time: Duration) -> String {
+    let (minutes, seconds) = (time.as_secs() / 60, time.as_secs() % 60);
+    if minutes == 0 && seconds == 0 && !time.is_zero() {
+        return format!("{time:?}");
+    }
+    let seconds = format!("{seconds}.{:09}", time.subsec_nanos());
+    let seconds = seconds.trim_end_matches('0').trim_end_matches('.');
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{seconds}s"),
+        (0, minutes) => format!("{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
 /// Prints a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -76,4 +92,27 @@ pub(crate) fn safe(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_go_writes_them() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (20_500, "20.5µs"),
+            (200_000_000, "200ms"),
+            (1_500_000_000, "1.5s"),
+            (10_000_000_000, "10s"),
+            (59_999_999_999, "59.999999999s"),
+            (180_000_000_000, "3m0s"),
+            (60_500_000_000, "1m0.5s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (90_061_000_000_000, "25h1m1s"),
+        ] {
+            assert_eq!(duration(Duration::from_nanos(nanos)), text);
+        }
+    }
 }

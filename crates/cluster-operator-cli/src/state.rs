@@ -153,23 +153,25 @@ fn moment(time: SystemTime) -> String {
         .to_string()
 }
 
+pub(crate) fn server_in_json(server: &AutopilotServer) -> Value {
+    json!({
+        "ID": server.id,
+        "Name": server.name,
+        "Address": server.address,
+        "Status": server.node_status,
+        "Version": server.version,
+        "Healthy": server.healthy,
+        "Health": server.health,
+        "Role": role(server.role),
+        "LastContact": output::duration(server.last_contact),
+        "LastTerm": server.last_term,
+        "LastIndex": server.last_index,
+        "StableSince": moment(server.stable_since),
+    })
+}
+
 fn in_json(state: &AutopilotState) -> Value {
-    let servers = state.servers.iter().map(|server| {
-        json!({
-            "ID": server.id,
-            "Name": server.name,
-            "Address": server.address,
-            "Status": server.node_status,
-            "Version": server.version,
-            "Healthy": server.healthy,
-            "Health": server.health,
-            "Role": role(server.role),
-            "LastContact": format!("{:?}", server.last_contact),
-            "LastTerm": server.last_term,
-            "LastIndex": server.last_index,
-            "StableSince": moment(server.stable_since),
-        })
-    });
+    let servers = state.servers.iter().map(server_in_json);
     json!({
         "Healthy": state.healthy,
         "FailureTolerance": state.failure_tolerance,
@@ -186,7 +188,7 @@ fn report_in_json(report: &AutopilotReport) -> Value {
         let server = json!({
             "Rule": server.rule,
             "Reason": server.reason,
-            "Lasted": seconds(server.lasted),
+            "Lasted": output::duration(server.lasted),
             "NextCheck": moment(server.next_check),
         });
         (id.to_string(), server)
@@ -213,7 +215,7 @@ fn report_in_json(report: &AutopilotReport) -> Value {
         "DryRun": report.dry_run,
         "IntendedSize": report.intended_size,
         "Voters": report.voters,
-        "FailedHold": seconds(report.failed_hold),
+        "FailedHold": output::duration(report.failed_hold),
         "LastCheck": report.last_check.map(moment),
         "NextCheck": report.next_check.map(moment),
         "Decided": report.decided,

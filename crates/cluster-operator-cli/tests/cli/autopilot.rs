@@ -95,7 +95,7 @@ async fn settings_of_a_running_autopilot_are_set_and_reset() {
     let ended = set("-failed-hold 60s -intended-size=5 -dry-run=false -json").await;
     assert_eq!(ended.code, 0, "{ended:?}");
     let shown = ended.json();
-    assert_eq!(shown["FailedHold"], "60s");
+    assert_eq!(shown["FailedHold"], "1m0s");
     assert_eq!(
         (&shown["IntendedSize"], &shown["DryRun"]),
         (&5.into(), &false.into())
@@ -151,7 +151,7 @@ async fn state_tells_whether_an_autopilot_runs() {
     let json = ask(&alice, "autopilot state --json").await.json();
     assert_eq!(json["Servers"][0]["Health"], "healthy");
     assert_eq!(json["Autopilot"]["DryRun"], true);
-    assert_eq!(json["Autopilot"]["FailedHold"], "180s");
+    assert_eq!(json["Autopilot"]["FailedHold"], "3m0s");
 
     // Servers of Consul have a state without a report.
     let consul = serve(&federation, "alice", Dialect::Consul1_17).await;
@@ -254,7 +254,7 @@ async fn state_shows_the_rule_that_blocks_and_the_last_actions() {
     assert_eq!(json["Autopilot"]["Actions"][0]["Kind"], "other");
     assert_eq!(json["Autopilot"]["Actions"][0]["Result"], "unknown");
     assert_eq!(json["Autopilot"]["Blocked"]["Server"], "c");
-    assert_eq!(json["Autopilot"]["Servers"]["c"]["Lasted"], "95s");
+    assert_eq!(json["Autopilot"]["Servers"]["c"]["Lasted"], "1m35.5s");
 }
 
 #[tokio::test(flavor = "multi_thread")]
