@@ -141,6 +141,7 @@ mod tests {
     use tokio::net::TcpStream;
     use tokio::sync::Notify;
     use tokio::time::timeout;
+    use tracing::Level;
 
     use super::*;
 
@@ -174,6 +175,25 @@ mod tests {
         let read = timeout(TIMEOUT, stream.read_to_string(&mut text)).await;
         read.expect("a closed connection").unwrap();
         text
+    }
+
+    #[test]
+    fn default_log_has_this_crate_and_the_audit() {
+        let filter: Targets = FILTER.parse().unwrap();
+        let own = module_path!();
+        for (target, level, is_logged) in [
+            ("server", Level::INFO, true),
+            (own, Level::INFO, true),
+            (own, Level::DEBUG, false),
+            ("cluster_operator::audit", Level::INFO, true),
+            ("cluster_operator::service", Level::INFO, false),
+            ("cluster_operator_serf", Level::WARN, false),
+            ("openraft::core", Level::WARN, false),
+            ("openraft::core", Level::ERROR, true),
+        ] {
+            let enabled = filter.would_enable(target, &level);
+            assert_eq!(enabled, is_logged, "{target} at {level}");
+        }
     }
 
     #[tokio::test]

@@ -8,6 +8,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
 
 mod several;
 
@@ -18,6 +20,9 @@ const TOKENS: &str = concat!(
 
 /// The secret in it of the token that may do everything.
 const TOKEN: &str = "replace-me-e05d77b1-break-glass";
+
+/// Only a test that fails waits this long.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The binary of the example, which `cargo test` builds beside the tests.
 fn binary() -> PathBuf {
@@ -40,7 +45,8 @@ fn server() -> Command {
 struct Example {
     process: Child,
     output: BufReader<ChildStdout>,
-    errors: BufReader<ChildStderr>,
+    /// The lines of its log.
+    log: Receiver<String>,
     /// The lines until it is ready.
     hints: Vec<String>,
 }
@@ -61,7 +67,7 @@ impl Example {
             .unwrap();
         Example {
             output: BufReader::new(process.stdout.take().unwrap()),
-            errors: BufReader::new(process.stderr.take().unwrap()),
+            log: lines(process.stderr.take().unwrap()),
             process,
             hints: Vec::new(),
         }
@@ -73,8 +79,8 @@ impl Example {
         loop {
             let mut line = String::new();
             if example.output.read_line(&mut line).unwrap() == 0 {
-                example.errors.read_to_string(&mut line).unwrap();
-                panic!("{:?} {line}", example.hints);
+                let log: String = example.log.iter().collect();
+                panic!("{:?} {log}", example.hints);
             }
             if line.starts_with("Press ") {
                 return example;
@@ -140,10 +146,14 @@ impl Example {
     }
 
     /// Reads the log until a line contains the text, and returns what was read.
-    fn wait_for_log(&mut self, text: &str) -> String {
+    fn wait_for_log(&self, text: &str) -> String {
+        let began = Instant::now();
         let mut log = String::new();
         while !log.contains(text) {
-            assert_ne!(self.errors.read_line(&mut log).unwrap(), 0, "{log}");
+            let line = self
+                .log
+                .recv_timeout(TIMEOUT.saturating_sub(began.elapsed()));
+            log += &line.unwrap_or_else(|_| panic!("expected: {text}; seen: {log}"));
         }
         log
     }
@@ -169,6 +179,20 @@ impl Drop for Example {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Reads the lines in a thread, so that a test can wait for one with a limit.
+fn lines(log: ChildStderr) -> Receiver<String> {
+    let (lines, read) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut log = BufReader::new(log);
+        let mut line = String::new();
+        while log.read_line(&mut line).is_ok_and(|read| read > 0) {
+            // To the end, also if nobody waits: the example writes until it ends.
+            let _ = lines.send(std::mem::take(&mut line));
+        }
+    });
+    read
 }
 
 #[derive(Clone, Debug)]
@@ -382,7 +406,7 @@ fn reload_from_a_pipe_is_refused_and_the_server_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let tokens = directory.path().join("tokens.json");
     std::fs::copy(TOKENS, &tokens).unwrap();
-    let mut example = Example::start(&["--mock", "--acl-file", tokens.to_str().unwrap()]);
+    let example = Example::start(&["--mock", "--acl-file", tokens.to_str().unwrap()]);
     std::fs::rename(pipe(directory.path()), &tokens).unwrap();
     example.signal("-HUP");
     example.wait_for_log("not a regular file");
@@ -392,7 +416,7 @@ fn reload_from_a_pipe_is_refused_and_the_server_goes_on() {
 
 #[test]
 fn log_has_a_line_for_each_request_and_no_secret() {
-    let mut example = Example::start(&["--mock"]);
+    let example = Example::start(&["--mock"]);
     let request = &example.curls()[0];
     let configuration = "/v1/operator/raft/configuration";
     request
@@ -407,7 +431,7 @@ fn log_has_a_line_for_each_request_and_no_secret() {
 
 #[test]
 fn writes_are_audited_and_metrics_are_shown() {
-    let mut example = Example::start(&["--mock", "--acl", "on"]);
+    let example = Example::start(&["--mock", "--acl", "on"]);
     let request = &example.curls()[0];
     let mut removal = request.of("DELETE", "/v1/operator/raft/peer?id=nobody");
     removal.headers += "X-Request-Id: audited-1\r\n";
@@ -440,9 +464,7 @@ fn client_that_stops_within_a_header_is_disconnected() {
     stream
         .write_all(b"GET /v1/operator/ HTTP/1.1\r\nX: ")
         .unwrap();
-    stream
-        .set_read_timeout(Some(std::time::Duration::from_secs(60)))
-        .unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)
@@ -452,7 +474,7 @@ fn client_that_stops_within_a_header_is_disconnected() {
 
 #[test]
 fn request_under_way_is_answered_after_term() {
-    let mut example = Example::start(&["--mock"]);
+    let example = Example::start(&["--mock"]);
     let mut stream = TcpStream::connect(&example.curls()[0].host).unwrap();
     stream
         .write_all(

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Example, Request, server};
+use super::{Example, Request, TIMEOUT, server};
 
-const TIMEOUT: Duration = Duration::from_secs(90);
 const CONFIGURATION: &str = "/v1/operator/raft/configuration";
 const KEYRING: &str = "/v1/operator/keyring";
 
@@ -216,7 +215,7 @@ fn server_that_cannot_join_says_why_and_can_be_stopped() {
     // With the secret of another folder.
     let flags = [format!("--join={alice}"), format!("--ip={}", place())];
     let second = command(&other, "bob", &flags.each_ref().map(|flag| flag as &str));
-    let mut second = Example::spawn(second);
+    let second = Example::spawn(second);
     let log = second.wait_for_log("cannot join yet: ");
     assert!(log.contains("the shared secret does not match"), "{log}");
     assert!(second.terminate().contains("Stopped."));
