@@ -171,7 +171,10 @@ impl Member {
         })
         .await?;
         let joined = self.join_others(&server).await?;
-        let size = size.or(own_size(data, joined)?);
+        let size = match size {
+            Some(size) => Some(size),
+            None => own_size(data, joined)?,
+        };
         let voters = || {
             let metrics = server.raft().metrics().borrow().clone();
             metrics.membership_config.voter_ids().count().max(1)
@@ -235,8 +238,7 @@ and with new folders: what is in theirs belongs to the old cluster."
         secrets::peer_secret()?.ok_or_else(|| format!("{text}, or {PEER_SECRET}").into())
     }
 
-    /// Returns the number of voters that the leader's autopilot intends, if it has just
-    /// told.
+    /// Returns the number of voters that the leader's program intends, if it has just told.
     async fn join_others(&self, server: &Server) -> Result<Option<usize>, Box<dyn Error>> {
         let near = self.peers.iter().map(|peer| peer.place);
         let near: Vec<_> = near.chain(self.join.iter().copied()).collect();

@@ -221,3 +221,32 @@ fn server_that_cannot_join_says_why_and_can_be_stopped() {
     assert!(second.terminate().contains("Stopped."));
     first.terminate();
 }
+
+#[test]
+fn intended_size_that_was_chosen_survives_a_join() {
+    let folder = tempfile::tempdir().unwrap();
+    let alice = place();
+    // Its own intended size is the number of its peers.
+    let mut servers = vec![start(
+        &folder,
+        "alice",
+        &[&format!("--peers=alice={alice}")],
+    )];
+    let stored = |name: &str| {
+        let file = folder.path().join(name).join("intended-size");
+        std::fs::read_to_string(file).unwrap()
+    };
+    for (name, chosen, expected) in [
+        ("bob", Some("--intended-size=3"), "3"),
+        ("carol", None, "1"),
+    ] {
+        let flags = [format!("--join={alice}"), format!("--ip={}", place())];
+        let flags = flags.iter().map(String::as_str).chain(chosen);
+        servers.push(start(&folder, name, &flags.collect::<Vec<_>>()));
+        assert_eq!(stored(name), expected, "{name}");
+    }
+    assert_eq!(stored("alice"), "1");
+    for server in servers {
+        server.terminate();
+    }
+}
