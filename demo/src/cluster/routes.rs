@@ -38,11 +38,12 @@ pub struct Newcomer {
     pub node: Node,
 }
 
-/// The leader's answer to a server that has joined.
+/// The leader's answer to a server that has joined. It has no version, as the other calls
+/// between the demo's servers: run the same build on all.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Joined {
-    /// The number of voters that the cluster is meant to have, if autopilot runs on the
-    /// leader.
+    /// The number of voters that the leader's program says the cluster is meant to have, if
+    /// autopilot runs there. What operators have set is replicated.
     pub intended_size: Option<usize>,
 }
 
@@ -78,25 +79,30 @@ impl Admission {
         self.settings.get()
     }
 
-    /// Returns the settings in force: the replicated configuration comes first.
-    fn in_force(&self) -> Option<autopilot::Settings> {
-        let settings = self.autopilot()?;
-        let replicated = self.replicated.configuration();
-        let both = replicated.and_then(|it| settings.clone().with_configuration(it).ok());
-        Some(both.unwrap_or_else(|| settings.clone()))
+    /// Returns true if autopilot acts: the replicated configuration comes first. Where that
+    /// contradicts the settings of the program, autopilot has stopped.
+    fn autopilot_acts(&self) -> bool {
+        let Some(settings) = self.autopilot().cloned() else {
+            return false;
+        };
+        let settings = match self.replicated.configuration() {
+            Some(replicated) => settings.with_configuration(replicated),
+            None => Ok(settings),
+        };
+        settings.is_ok_and(|settings| !settings.is_dry_run())
     }
 
     /// Adds a server. It receives the log without a vote first, so that the cluster never
     /// waits for the vote of a server without a log.
     async fn admit(&self, Newcomer { id, node }: Newcomer) -> Result<Joined, JoinError> {
-        let autopilot = self.in_force();
         self.raft.add_learner(id, node, true).await?;
-        if autopilot.as_ref().is_none_or(|it| it.is_dry_run()) {
+        // Only now: operators may have changed it while the server received the log.
+        if !self.autopilot_acts() {
             let voter = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
             self.raft.change_membership(voter, false).await?;
         }
         Ok(Joined {
-            intended_size: autopilot.map(|it| it.intended()),
+            intended_size: self.autopilot().map(|settings| settings.intended()),
         })
     }
 }

@@ -181,7 +181,7 @@ impl Server {
         &self.gate
     }
 
-    /// Names the settings of the autopilot that is to run on this server. While this server
+    /// Sets the settings of the autopilot that is to run on this server. While this server
     /// leads and its autopilot acts, servers join without a vote. A second call does
     /// nothing.
     pub fn set_autopilot(&self, settings: autopilot::Settings) {
@@ -231,8 +231,8 @@ impl Server {
 
     /// Asks the servers at these Raft addresses until their leader has added this server,
     /// as a voter unless autopilot acts there. Returns the number of voters that the
-    /// autopilot of the leader intends. Returns `None` at once if this server is a voter
-    /// already.
+    /// leader's program intends, if autopilot runs there. Returns `None` at once if this
+    /// server is a voter already.
     ///
     /// # Errors
     /// Raft has stopped.

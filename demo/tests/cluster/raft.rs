@@ -132,22 +132,44 @@ async fn server_joins_without_a_vote_where_autopilot_acts() {
     assert_eq!(newcomer.join_raft(&peers).await.unwrap(), Some(3));
     assert_eq!(voters(), [1, 2, 3]);
 
-    // What operators have set comes before what the program says.
-    let change = AutopilotChange {
-        configuration: AutopilotConfiguration {
-            dry_run: Some(true),
-            intended_size: Some(5),
-            ..AutopilotConfiguration::default()
-        },
-        expected_index: None,
-    };
-    let change = Request::SetAutopilot(change);
-    leading.raft().client_write(change).await.unwrap();
-    assert_eq!(newcomer.join_raft(&peers).await.unwrap(), Some(5));
+    // What operators have set comes before what the program says, which the newcomer is
+    // told all the same.
+    set_autopilot(leading, |it| {
+        (it.dry_run, it.intended_size) = (Some(true), Some(5));
+    })
+    .await;
+    assert_eq!(newcomer.join_raft(&peers).await.unwrap(), Some(3));
     eventually("the fourth voter", async || {
         (voters() == [1, 2, 3, 4]).then_some(())
     })
     .await;
+    stop(servers.into_iter().chain([newcomer])).await;
+}
+
+/// Replicates a configuration of autopilot.
+async fn set_autopilot(leader: &Server, set: impl FnOnce(&mut AutopilotConfiguration)) {
+    let mut configuration = AutopilotConfiguration::default();
+    set(&mut configuration);
+    let change = Request::SetAutopilot(AutopilotChange {
+        configuration,
+        expected_index: None,
+    });
+    leader.raft().client_write(change).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_joins_with_a_vote_where_settings_stopped_autopilot() {
+    let servers = cluster([settings(own_ip(), 1)]).await;
+    let leading = leader(&servers).await;
+    let acting = autopilot::Settings::new(3, AutopilotConfiguration::default());
+    leading.set_autopilot(acting.unwrap().acting());
+    set_autopilot(leading, |it| it.min_quorum = 4).await;
+
+    let newcomer = Server::start(settings(own_ip(), 2)).await.unwrap();
+    let joined = newcomer.join_raft(&[leading.node().raft]).await;
+    assert_eq!(joined.unwrap(), Some(3));
+    let metrics = leading.raft().metrics().borrow().clone();
+    assert!(metrics.membership_config.voter_ids().eq(1..=2));
     stop(servers.into_iter().chain([newcomer])).await;
 }
 
