@@ -427,13 +427,14 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             match changed {
                 Ok(done) => {
                     self.seen(&done).await;
+                    if plan.ends_another {
+                        // Even if the server votes now: the other change did more.
+                        return Err(self.conflict(version::<C>(&Some(done.log_id))));
+                    }
                     let sets = done.membership.as_ref();
                     if sets.is_none_or(|sets| plan.is_done(sets)) {
                         // openraft commits the final entry with the voters that stay.
                         return Ok(());
-                    }
-                    if plan.ends_another {
-                        return Err(self.conflict(version::<C>(&Some(done.log_id))));
                     }
                     // Another change has ended the joint configuration, and kept the server
                     // or dropped the one that takes its place.

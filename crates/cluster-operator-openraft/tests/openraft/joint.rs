@@ -445,10 +445,9 @@ async fn replacement_without_a_vote_for_the_new_server_is_unknown() {
     cluster.close().await;
 }
 
-/// The leader is cut off when it has committed the joint configuration of a replacement,
-/// which the next leader finishes: by the same request, or by a removal of the old voter.
-async fn finish_the_replacement(by_removal: bool) {
-    let cluster = Cluster::start(3, 1, Elections::Soon).await;
+/// The leader is cut off when it has committed the joint configuration of a replacement.
+/// Returns the voter that leaves, the server that takes its place, and the next leader.
+async fn left_replacement(cluster: &Cluster) -> (NodeId, NodeId, NodeId) {
     let old_leader = cluster.leader().await;
     let followers = cluster.followers_of(old_leader);
     let (victim, next, spare) = (followers[0], followers[1], 4);
@@ -468,6 +467,14 @@ async fn finish_the_replacement(by_removal: bool) {
         (cluster.view(next).await.change == joint).then_some(())
     })
     .await;
+    (victim, spare, next)
+}
+
+/// The next leader finishes a replacement: by the same request, or by a removal of the old
+/// voter.
+async fn finish_the_replacement(by_removal: bool) {
+    let cluster = Cluster::start(3, 1, Elections::Soon).await;
+    let (victim, spare, next) = left_replacement(&cluster).await;
     let rest = if by_removal {
         soon("a removal", cluster.remove(next, victim)).await
     } else {
@@ -482,6 +489,24 @@ async fn finish_the_replacement(by_removal: bool) {
     let expected: Vec<_> = (1..=4).filter(|id| *id != victim).collect();
     assert_eq!((ids(&view), voters(&view)), (expected.clone(), expected));
     assert_eq!(view.change, None);
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn promotion_that_only_ends_a_replacement_is_a_conflict() {
+    let cluster = Cluster::start(3, 1, Elections::Soon).await;
+    let (victim, spare, next) = left_replacement(&cluster).await;
+    let expected = cluster.view(next).await.version;
+    let promoted = soon("a promotion", cluster.promote(next, spare)).await;
+    let error = promoted.unwrap_err();
+    let view = finished(&cluster, next).await;
+    let actual = view.version;
+    assert_eq!(*error.kind(), ErrorKind::Conflict { expected, actual });
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    // The server votes, but in the place of another one, which nobody asked for here.
+    assert_eq!(ids(&view), [1, 2, 3, 4]);
+    let rest: Vec<_> = (1..=4).filter(|id| *id != victim).collect();
+    assert_eq!(voters(&view), rest);
     cluster.close().await;
 }
 
