@@ -21,17 +21,14 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::middleware;
 use axum::routing::get;
 use clap::{Parser, ValueEnum};
-use cluster_operator::consul::{Dialect, Wire};
+use cluster_operator::consul::Dialect;
 use cluster_operator::mock::MockFederation;
-use cluster_operator::peer_http::PEER_PATHS;
 use cluster_operator::server::UI_PATH;
 use cluster_operator_demo::cluster::{self, Server};
 use cluster_operator_demo::operated::{self, Autopilot, Member, Operator, secrets};
@@ -187,7 +184,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
                 get("Consul's operator endpoints are at /v1/operator/\n"),
             )
             .route("/metrics", metrics.clone())
-            .layer(middleware::from_fn(log));
+            .layer(middleware::from_fn(serving::log));
         let mut stop = stop.clone();
         let stopped = async move {
             // An error means that the sender is gone, which is a stop too.
@@ -220,22 +217,6 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     drop(started.federation);
     println!("Stopped.");
     Ok(())
-}
-
-/// Logs one line for each request, without the query, which can hold a token. So can a
-/// mistyped path.
-async fn log(request: Request, next: Next) -> Response {
-    let path = match request.uri().path() {
-        path if ["/", "/metrics", UI_PATH].contains(&path) || PEER_PATHS.contains(&path) => path,
-        path if Wire::new(Dialect::Precise).serves(path) => path,
-        _ => "(another path)",
-    };
-    let line = format!("{} {path}", request.method());
-    let start = Instant::now();
-    let response = next.run(request).await;
-    let took = start.elapsed().as_secs_f64() * 1000.0;
-    tracing::info!("{line} {} {took:.1} ms", response.status().as_u16());
-    response
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, String> {

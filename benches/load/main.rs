@@ -16,6 +16,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use server::{PATH, Server};
@@ -87,6 +88,8 @@ fn main() -> ExitCode {
 struct Measured {
     name: &'static str,
     server: Server,
+    /// Whether each request has a line in its log.
+    logs: bool,
     /// Requests a second in each round.
     rates: Vec<f64>,
     /// The part of its core that it used in each round.
@@ -99,10 +102,11 @@ struct Measured {
 }
 
 impl Measured {
-    fn new(name: &'static str, server: Server) -> Self {
+    fn new(name: &'static str, server: Server, logs: bool) -> Self {
         Measured {
             name,
             server,
+            logs,
             rates: Vec::new(),
             busy: Vec::new(),
             cost: Vec::new(),
@@ -121,7 +125,7 @@ fn measure(arguments: &Arguments) -> Result<(), Error> {
     for (number, (name, acl, logs)) in EXAMPLES.into_iter().enumerate() {
         let file = acl.then_some(tokens.acl_file.as_path());
         let server = Server::example(core, file, logs, log(&format!("log-{number}")))?;
-        examples.push(Measured::new(name, server));
+        examples.push(Measured::new(name, server, logs));
     }
     let last = examples.last().ok_or("no example")?;
     let answer = server::ask(last.server.leader(&tokens.first)?, &tokens.first)?;
@@ -130,7 +134,7 @@ fn measure(arguments: &Arguments) -> Result<(), Error> {
     for (number, (name, as_example)) in FLOORS.into_iter().enumerate() {
         let log = log(&format!("log-fixed-{number}"));
         let server = Server::fixed_body(core, &log.with_file_name("answer"), as_example, log)?;
-        measured.push(Measured::new(name, server));
+        measured.push(Measured::new(name, server, as_example));
     }
     measured.append(&mut examples);
 
@@ -149,8 +153,10 @@ fn measure(arguments: &Arguments) -> Result<(), Error> {
     }
     print_rates(&measured);
     print_memory(&measured);
+    for server in measured.iter().filter(|server| server.logs) {
+        print_log(server)?;
+    }
     let last = measured.last().ok_or("no example")?;
-    print_log(last)?;
     close_connections(&last.server, arguments.closed_connections, &tokens.first)
 }
 
@@ -273,14 +279,21 @@ fn print_memory(measured: &[Measured]) {
     }
 }
 
-/// Shows how many requests have a line in the log. The lines of a log that is written too
-/// slowly are dropped.
+/// Shows how many requests have a line in the log, and fails if some have none: the lines of
+/// a log that is written too slowly are dropped, and then its cost was not measured.
 fn print_log(step: &Measured) -> Result<(), Error> {
-    let lines = step.server.logged_lines()?;
-    println!(
-        "\nLog of the last server: {lines} lines, {} requests of wrk",
-        step.requests
-    );
+    let (name, requests) = (step.name, step.requests);
+    let began = Instant::now();
+    let mut lines = step.server.logged_lines()?;
+    // A thread writes them.
+    while lines < requests && began.elapsed() < server::TIMEOUT {
+        std::thread::sleep(Duration::from_millis(100));
+        lines = step.server.logged_lines()?;
+    }
+    println!("\nLog of {name}: {lines} lines, {requests} requests of wrk");
+    if lines < requests {
+        return Err(format!("{name}: the log lacks lines of {requests} requests").into());
+    }
     Ok(())
 }
 

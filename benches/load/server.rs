@@ -6,13 +6,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::middleware;
 use axum::routing::get;
 use cluster_operator_demo::serving::{self, Limits};
 
@@ -27,7 +25,7 @@ const FIXED: &str = "LOAD_FIXED_ANSWER";
 const AS_EXAMPLE: &str = "LOAD_FIXED_AS_EXAMPLE";
 
 /// An answer that takes this long fails the run.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A server process. It is killed when this is dropped.
 pub(crate) struct Server {
@@ -288,17 +286,7 @@ async fn fixed_body(answer: &Path) -> Result<(), Error> {
         return Ok(axum::serve(listener, app).await?);
     }
     let _log = serving::log_to_stderr().map_err(|error| error.to_string())?;
-    let app = app.layer(middleware::from_fn(log));
+    let app = app.layer(middleware::from_fn(serving::log));
     serving::serve(listener, app, Limits::default(), pending()).await;
     Ok(())
-}
-
-/// Logs a line as the main example does.
-async fn log(request: Request, next: Next) -> Response {
-    let line = format!("{} {}", request.method(), request.uri().path());
-    let start = Instant::now();
-    let response = next.run(request).await;
-    let took = start.elapsed().as_secs_f64() * 1000.0;
-    tracing::info!(target: "server", "{line} {} {took:.1} ms", response.status().as_u16());
-    response
 }

@@ -7,10 +7,16 @@ use std::error::Error;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
 use axum::serve::Listener;
+use cluster_operator::consul::{Dialect, Wire};
+use cluster_operator::peer_http::PEER_PATHS;
+use cluster_operator::server::UI_PATH;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -95,6 +101,23 @@ pub async fn serve(
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// Logs one line for each request, without the query, which can hold a token. So can a
+/// mistyped path. Mount it with [`axum::middleware::from_fn`].
+pub async fn log(request: Request, next: Next) -> Response {
+    let path = match request.uri().path() {
+        path if ["/", "/metrics", UI_PATH].contains(&path) || PEER_PATHS.contains(&path) => path,
+        path if Wire::new(Dialect::Precise).serves(path) => path,
+        _ => "(another path)",
+    };
+    let line = format!("{} {path}", request.method());
+    let start = Instant::now();
+    let response = next.run(request).await;
+    let took = start.elapsed().as_secs_f64() * 1000.0;
+    let status = response.status().as_u16();
+    tracing::info!(target: "server", "{line} {status} {took:.1} ms");
+    response
 }
 
 /// The program, this crate and the audit of the library log at info, and the rest at error:
