@@ -45,10 +45,9 @@ impl Report {
         }
     }
 
-    /// Prints the report, and returns true if all bounds are held. `left` is the number of
-    /// requests that are under way after the end.
-    pub(crate) fn print(&self, arguments: &Arguments, left: usize) -> bool {
-        let checks = self.checks(arguments, left);
+    /// Prints the report, and returns true if all bounds are held.
+    pub(crate) fn print(&self, arguments: &Arguments) -> bool {
+        let checks = self.checks(arguments);
         println!(
             "\n{} s, {} connections, {:.0} reads/s wanted; {} servers killed and restarted, {} \
              hangs of dc2 ({:.0} s together)\n",
@@ -121,7 +120,7 @@ impl Report {
         }
     }
 
-    fn checks(&self, arguments: &Arguments, left: usize) -> Vec<Check> {
+    fn checks(&self, arguments: &Arguments) -> Vec<Check> {
         let [done, not_done, unknown] = counter::counts(&self.attempts);
         let mut counted = counter::judge(&self.attempts, self.last_number);
         if done == 0 {
@@ -180,7 +179,7 @@ impl Report {
             ),
             failures: reloads,
         });
-        checks.extend(self.bounds(arguments, left));
+        checks.extend(self.bounds(arguments));
         checks
     }
 
@@ -221,7 +220,7 @@ impl Report {
             .collect()
     }
 
-    fn bounds(&self, arguments: &Arguments, left: usize) -> Vec<Check> {
+    fn bounds(&self, arguments: &Arguments) -> Vec<Check> {
         let limit = operated::DEADLINE + MARGIN;
         let over = |is: bool, text: String| Vec::from_iter(is.then_some(text));
         let connections = arguments.connections as usize;
@@ -251,12 +250,6 @@ impl Report {
                 bound: format!("at least {connections}"),
                 measured: self.usage.own_files.to_string(),
                 failures: over(self.usage.own_files < connections, "too few".into()),
-            },
-            Check {
-                what: "requests under way after the end",
-                bound: "0".into(),
-                measured: left.to_string(),
-                failures: over(left > 0, "some never ended".into()),
             },
             Check {
                 what: "requests waiting for dc2 that were answered after TERM",

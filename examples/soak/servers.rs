@@ -21,7 +21,7 @@ pub(crate) const DC1: usize = 3;
 pub(crate) const DAVE: usize = 3;
 
 /// An election, the detection of a failure and a rejoin take less together.
-const PATIENCE: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The process ids, for those who only look at the processes; 0 for a dead one.
 pub(crate) type Pids = Arc<[AtomicU32; 4]>;
@@ -132,7 +132,7 @@ impl Servers {
         loop {
             self.revive()?;
             let Err(seen) = look().await else { break };
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > TIMEOUT {
                 return Err(format!("the servers do not see each other: {seen}").into());
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
