@@ -71,33 +71,36 @@ impl Action {
     pub fn removes(&self) -> bool {
         !matches!(self, Action::Promote { .. })
     }
+
+    /// Returns the reason with its numbers, without the servers: what
+    /// [`Display`](fmt::Display) writes after them.
+    pub fn reason(&self) -> String {
+        let VoterCount { voters, alive, .. } = self.after();
+        match self {
+            Action::Promote {
+                stable_for, needed, ..
+            } => format!(
+                "healthy for {} s of {}, {alive} healthy voters of {voters} follow",
+                stable_for.as_secs(),
+                needed.as_secs(),
+            ),
+            Action::Remove { failure, .. } => {
+                format!("{failure}, {alive} healthy voters of {voters} remain")
+            }
+            Action::Replace { failure, .. } => {
+                format!("{failure}, {alive} healthy voters of {voters} follow")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let VoterCount { voters, alive, .. } = self.after();
+        let reason = self.reason();
         match self {
-            Action::Promote {
-                id,
-                stable_for,
-                needed,
-                ..
-            } => write!(
-                f,
-                "promote {id}: healthy for {} s of {}, {alive} healthy voters of {voters} follow",
-                stable_for.as_secs(),
-                needed.as_secs(),
-            ),
-            Action::Remove { id, failure, .. } => write!(
-                f,
-                "remove {id}: {failure}, {alive} healthy voters of {voters} remain"
-            ),
-            Action::Replace {
-                id, with, failure, ..
-            } => write!(
-                f,
-                "replace {id} with {with}: {failure}, {alive} healthy voters of {voters} follow"
-            ),
+            Action::Promote { id, .. } => write!(f, "promote {id}: {reason}"),
+            Action::Remove { id, .. } => write!(f, "remove {id}: {reason}"),
+            Action::Replace { id, with, .. } => write!(f, "replace {id} with {with}: {reason}"),
         }
     }
 }
