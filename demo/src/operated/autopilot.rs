@@ -74,7 +74,7 @@ pub(super) fn start(service: &OperatorService, server: &Server) -> Option<AbortH
 /// Logs what is new in a tick, and not every time that a server has still failed.
 struct Log {
     raft: Raft,
-    /// The names of the servers, also of those that are removed.
+    /// The names of the servers, also of those that were removed since the last tick.
     names: BTreeMap<ServerId, String>,
     /// What the last tick said.
     last: BTreeSet<Topic>,
@@ -93,10 +93,8 @@ impl Log {
     }
 
     fn write(&mut self, tick: &Result<Tick, OperatorError>) {
-        for (id, node) in self.raft.metrics().borrow().membership_config.nodes() {
-            let id = ServerId::from(node.operator_id(*id));
-            self.names.insert(id, node.name.clone());
-        }
+        let members = self.members();
+        self.names.extend(members.clone());
         let lines = match tick {
             Ok(tick) => self.lines(tick),
             Err(error) => {
@@ -110,6 +108,19 @@ impl Log {
             }
         }
         self.last = lines.into_iter().map(|(topic, _)| topic).collect();
+        // No later tick tells of the others.
+        self.names = members;
+    }
+
+    /// Returns the names of the servers of the configuration.
+    fn members(&self) -> BTreeMap<ServerId, String> {
+        let metrics = self.raft.metrics().borrow().clone();
+        let members = metrics.membership_config.nodes();
+        let named = members.map(|(id, node)| {
+            let id = ServerId::from(node.operator_id(*id));
+            (id, node.name.clone())
+        });
+        named.collect()
     }
 
     fn lines(&self, tick: &Tick) -> Vec<(Topic, String)> {
@@ -136,8 +147,7 @@ impl Log {
         action: &Action,
         result: Option<&Result<(), OperatorError>>,
     ) -> (&'static str, String) {
-        let text = action.to_string();
-        let (_, reason) = text.split_once(": ").unwrap_or_default();
+        let reason = action.reason();
         let (change, changed) = match action {
             Action::Promote { .. } => ("promote", "promoted"),
             Action::Remove { .. } => ("remove", "removed"),
