@@ -35,8 +35,8 @@ pub struct AutopilotReport {
     /// The servers that are not healthy, or that a rule keeps from a change.
     pub servers: BTreeMap<ServerId, ReportedServer>,
     /// The last actions of this server's autopilot since it started, also as an earlier
-    /// leader: the newest first, 20 at most. The same action that a dry run decides on again
-    /// and again is one.
+    /// leader: the newest first, 20 at most. An action that a dry run decides on again and again
+    /// is one, and so is one that fails again and again, with its last attempt.
     pub actions: Vec<ReportedAction>,
 }
 
@@ -159,6 +159,8 @@ pub enum ActionResult {
     NotApplied,
     /// It was a dry run.
     DryRun,
+    /// It is being executed.
+    Running,
     /// It failed, and may have been made.
     #[serde(other)]
     Unknown,
@@ -171,6 +173,7 @@ impl ActionResult {
             ActionResult::Applied => "applied",
             ActionResult::NotApplied => "not-applied",
             ActionResult::DryRun => "dry-run",
+            ActionResult::Running => "running",
             ActionResult::Unknown => "unknown",
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,10 @@ use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::observer::{Source, Started, watch};
 use crate::operation::{OperatorReply, RequestId};
 use crate::raft::{ChangeKind, PeerSelector, Proof, QuorumGuard, RaftView};
-use crate::timer::Budget;
+use crate::timer::{Budget, Deadline};
+
+/// The name of the Raft in the error of a deadline.
+const RAFT: &str = "the Raft of this server";
 
 /// The shortest time between two ticks.
 const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
@@ -133,8 +137,9 @@ impl Autopilot {
     /// Decides once, and executes the action unless this is a dry run.
     ///
     /// # Errors
-    /// The view, the configuration or the failure detector cannot be read, or no majority
-    /// confirms that this server leads. Nothing was changed then. The error of an action is
+    /// The view, the configuration or the failure detector cannot be read within the deadline
+    /// of the service, or no majority confirms that this server leads. Nothing was changed
+    /// then. The error of an action is
     /// in [`Tick::result`].
     ///
     /// # Cancel safety
@@ -162,29 +167,34 @@ impl Autopilot {
 
     /// Makes a tick, and notes what becomes known.
     async fn look(&mut self, inner: &Inner, look: &mut Look) -> Result<Tick, OperatorError> {
-        let settings = self.current_settings(inner, look).await?;
+        let budget = Budget::new(&*inner.timer, inner.deadline);
+        let mut inputs = Inputs(budget.deadline(), budget.whole());
+        let settings = self.current_settings(inner, look, &mut inputs).await?;
         let raft = inner.raft()?;
-        let snapshot = self.snapshot(raft.view().await?).await?;
-        let before = self.memory.clone();
-        let decision = decide(&snapshot, &settings, before.clone());
+        let view = inputs.read(RAFT, raft.view()).await?;
+        look.term = Some(view.term);
+        let snapshot = self.snapshot(view, &mut inputs).await?;
+        let mut decision = decide(&snapshot, &settings, self.memory.clone());
+        self.memory = decision.memory.clone();
         if decision.action.is_none() || settings.is_dry_run() {
-            self.memory = decision.memory.clone();
             self.note(&decision, &snapshot, look);
             let result = None;
             return Ok(Tick { decision, result });
         }
 
-        let budget = Budget::new(&*inner.timer, inner.deadline);
-        let view = raft.confirmed_view(budget.share()).await?;
-        let snapshot = self.snapshot(view).await?;
-        let decision = decide(&snapshot, &settings, before);
+        // What was seen counts, even if nobody confirms it.
+        self.memory.not_begun();
+        let view = raft.confirmed_view(budget.share());
+        let view = inputs.read(RAFT, view).await?;
+        let snapshot = self.snapshot(view, &mut inputs).await?;
+        decision = decide(&snapshot, &settings, self.memory.clone());
         self.memory = decision.memory.clone();
         self.note(&decision, &snapshot, look);
         let result = match &decision.action {
             Some(action) => {
-                inner.driver.begin(self.number, action, look.began);
+                let running = inner.driver.begin(self.number, action, look.began);
                 let result = inner.act(action, snapshot.view, budget).await;
-                inner.driver.conclude(self.number, &result);
+                running.conclude(&result);
                 Some(result)
             }
             None => None,
@@ -218,12 +228,15 @@ impl Autopilot {
         &self,
         inner: &Inner,
         look: &mut Look,
+        inputs: &mut Inputs<'_>,
     ) -> Result<Settings, OperatorError> {
         let Some(autopilot) = &inner.autopilot else {
             look.configuration = Some(self.settings.fill(AutopilotConfiguration::default()));
             return Ok(self.settings.clone());
         };
-        let configuration = autopilot.configuration().await?;
+        let configuration = autopilot.configuration();
+        let configuration = inputs.read("the autopilot of this server", configuration);
+        let configuration = configuration.await?;
         look.configuration = Some(self.settings.fill(configuration.clone()));
         let settings = self.settings.clone().with_configuration(configuration);
         settings.map_err(|invalid| {
@@ -243,8 +256,13 @@ impl Autopilot {
 
     /// Combines a view with what the failure detector says. A name that two servers have
     /// says nothing about either.
-    async fn snapshot(&self, view: RaftView) -> Result<Snapshot, OperatorError> {
-        let nodes = self.detector.detect().await?;
+    async fn snapshot(
+        &self,
+        view: RaftView,
+        inputs: &mut Inputs<'_>,
+    ) -> Result<Snapshot, OperatorError> {
+        let nodes = self.detector.detect();
+        let nodes = inputs.read("the failure detector", nodes).await?;
         let mut detected = BTreeMap::new();
         let mut seen = BTreeSet::new();
         let mut twice = BTreeSet::new();
@@ -266,6 +284,20 @@ impl Autopilot {
         snapshot.can_replace = self.can_replace;
         snapshot.can_promote = self.can_promote;
         Ok(snapshot)
+    }
+}
+
+/// The deadline of the inputs of a tick, and its length.
+struct Inputs<'a>(Deadline<'a>, Duration);
+
+impl Inputs<'_> {
+    async fn read<T>(
+        &mut self,
+        target: &str,
+        input: impl Future<Output = Result<T, OperatorError>>,
+    ) -> Result<T, OperatorError> {
+        let late = || deadline_exceeded(target, self.1, Outcome::NotApplied);
+        self.0.bound(input).await.unwrap_or_else(|| Err(late()))
     }
 }
 
@@ -336,10 +368,11 @@ impl Inner {
         };
         let expected = Expected::Version(view.version);
         let work = self.change(&plan, expected, view, budget, progress);
-        match budget.deadline().bound(pin!(work)).await {
+        let mut deadline = Deadline::new(&*self.timer, budget.left());
+        match deadline.bound(pin!(work)).await {
             Some(result) => result,
             None => Err(deadline_exceeded(
-                "the Raft of this server",
+                RAFT,
                 budget.whole(),
                 progress.outcome(Outcome::Unknown),
             )),

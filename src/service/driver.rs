@@ -10,7 +10,7 @@ use crate::autopilot::{
     Action, ActionKind, ActionResult, AutopilotBackend, AutopilotConfiguration, AutopilotReport,
     Blocked, Decision, DriverChange, Reason, ReportedAction, ReportedServer, Settings, limited,
 };
-use crate::error::OperatorError;
+use crate::error::{ErrorKind, OperatorError};
 use crate::operation::OperatorReply;
 use crate::raft::{Leadership, RaftView};
 use crate::types::ServerId;
@@ -43,7 +43,7 @@ struct Driver {
     term: Option<u64>,
     rules: BTreeMap<ServerId, (&'static str, Instant)>,
     /// The newest first.
-    actions: VecDeque<Taken>,
+    actions: VecDeque<ListedAction>,
     /// True if the newest action is one that a dry run still decides on.
     repeats: bool,
 }
@@ -53,8 +53,10 @@ pub(super) struct Look {
     pub(super) began: Instant,
     /// The time of the next one.
     pub(super) due: Instant,
-    /// The term of the view; `None` if there was no decision.
-    term: Option<u64>,
+    /// The term of the view, or of the last one if none could be read.
+    pub(super) term: Option<u64>,
+    /// True if there was a decision.
+    decided: bool,
     /// The configuration with all settings in force, if it could be read.
     pub(super) configuration: Option<AutopilotConfiguration>,
     action: Option<Action>,
@@ -64,7 +66,7 @@ pub(super) struct Look {
 }
 
 /// An action that was decided on.
-struct Taken {
+struct ListedAction {
     at: Instant,
     action: Action,
     result: ActionResult,
@@ -78,6 +80,7 @@ impl Look {
             began,
             due: began.checked_add(pause).unwrap_or(began),
             term: None,
+            decided: false,
             configuration: None,
             action: None,
             blocked: None,
@@ -88,6 +91,7 @@ impl Look {
     /// Adds what was decided in a term.
     pub(super) fn decided(&mut self, decision: &Decision, term: u64) {
         self.term = Some(term);
+        self.decided = true;
         self.action.clone_from(&decision.action);
         // That of the whole cluster is the only one. Otherwise, the last one is about the
         // change that was nearest. A spare waits for work, and keeps nothing from happening.
@@ -101,7 +105,9 @@ impl Look {
                 server: it.server.clone(),
             });
         let refusals = decision.refusals.iter();
-        let refused = refusals.filter_map(|it| Some((it.server.as_ref()?, &it.reason)));
+        // An unsettled voter has a reason of its own, which tells more.
+        let refused = refusals.filter(|it| it.reason != Reason::Unsettled);
+        let refused = refused.filter_map(|it| Some((it.server.as_ref()?, &it.reason)));
         let reasons = decision.reasons.iter().chain(refused);
         let reasons = reasons.map(|(id, reason)| {
             let end = reason.ends_after();
@@ -171,23 +177,52 @@ impl DriverSlot {
         self.visit(number, |driver| driver.keep(look));
     }
 
-    /// Lists an action that is about to be executed. Its result is unknown until
-    /// [`conclude`](DriverSlot::conclude).
-    pub(super) fn begin(&self, number: u64, action: &Action, at: Instant) {
+    /// Lists an action that is about to be executed.
+    pub(super) fn begin(&self, number: u64, action: &Action, at: Instant) -> Running<'_> {
         self.visit(number, |driver| {
-            driver.list(action, at, ActionResult::Unknown);
+            driver.list(action, at, ActionResult::Running);
+        });
+        Running { slot: self, number }
+    }
+}
+
+/// An action that is being executed. Its result is unknown if this is dropped before
+/// [`conclude`](Running::conclude).
+pub(super) struct Running<'a> {
+    slot: &'a DriverSlot,
+    number: u64,
+}
+
+impl Running<'_> {
+    /// Sets the result. An action that fails like the last attempt of it takes its place in
+    /// the list.
+    pub(super) fn conclude(self, result: &Result<(), OperatorError>) {
+        self.slot.visit(self.number, |driver| {
+            let Some(newest) = driver.actions.front_mut() else {
+                return;
+            };
+            newest.result = match result {
+                Ok(()) => ActionResult::Applied,
+                Err(error) => error.outcome().into(),
+            };
+            newest.error = result.as_ref().err().map(ToString::to_string);
+            let failed = newest.error.is_some();
+            if let (true, [newest, before, ..]) = (failed, driver.actions.make_contiguous())
+                && before.result == newest.result
+                && kind(&before.action) == kind(&newest.action)
+            {
+                driver.actions.remove(1);
+            }
         });
     }
+}
 
-    /// Sets the result of the action that was begun.
-    pub(super) fn conclude(&self, number: u64, result: &Result<(), OperatorError>) {
-        self.visit(number, |driver| {
-            if let Some(taken) = driver.actions.front_mut() {
-                taken.result = match result {
-                    Ok(()) => ActionResult::Applied,
-                    Err(error) => error.outcome().into(),
-                };
-                taken.error = result.as_ref().err().map(ToString::to_string);
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.slot.visit(self.number, |driver| {
+            let newest = driver.actions.front_mut();
+            if let Some(newest) = newest.filter(|it| it.result == ActionResult::Running) {
+                newest.result = ActionResult::Unknown;
             }
         });
     }
@@ -195,7 +230,7 @@ impl DriverSlot {
 
 impl Driver {
     fn list(&mut self, action: &Action, at: Instant, result: ActionResult) {
-        self.actions.push_front(Taken {
+        self.actions.push_front(ListedAction {
             at,
             action: action.clone(),
             result,
@@ -206,10 +241,11 @@ impl Driver {
 
     fn keep(&mut self, mut look: Look) {
         let last = self.look.take();
-        if look.configuration.is_none() {
-            look.configuration = last.and_then(|last| last.configuration);
+        if let Some(last) = last {
+            look.configuration = look.configuration.or(last.configuration);
+            look.term = look.term.or(last.term);
         }
-        if look.term.is_some() {
+        if look.decided {
             if self.term != look.term {
                 self.rules.clear();
             }
@@ -233,7 +269,7 @@ impl Driver {
     }
 
     /// Reports what was seen in the term of the view, or why nothing was.
-    fn report(&self, view: &RaftView, now: Instant, patience: Duration) -> AutopilotReport {
+    fn report(&self, view: &RaftView, now: Instant, grace: Duration) -> AutopilotReport {
         let wall = SystemTime::now();
         let time = |at: Instant| {
             let time = match at.checked_duration_since(now) {
@@ -281,7 +317,7 @@ impl Driver {
             return report;
         };
         let overdue = now.saturating_duration_since(look.due);
-        if overdue > patience {
+        if overdue > grace {
             let ago = now.saturating_duration_since(look.began).as_secs();
             let reason = format!(
                 "its last look was {ago} s ago, and the next one was due {} s ago: see whether \
@@ -390,25 +426,38 @@ impl Inner {
             progress.begin();
             let result = autopilot.set_configuration(changed, expected).await;
             progress.note(&result);
-            match result {
-                Ok(false) if expected_index.is_none() && of_driver && attempts < SET_ATTEMPTS => {}
-                result => return result.map(OperatorReply::AutopilotConfigurationSet),
+            let replaced = result?;
+            if !replaced {
+                progress.undo();
+            }
+            if replaced || expected_index.is_some() {
+                return Ok(OperatorReply::AutopilotConfigurationSet(replaced));
+            }
+            // Clients that sent no index take any answer for success.
+            if attempts == SET_ATTEMPTS {
+                let reason = format!(
+                    "others changed autopilot's configuration at the same time, {attempts} \
+                     times: repeat it"
+                );
+                let error = OperatorError::new(ErrorKind::Unavailable { reason });
+                return Err(unchanged(error));
             }
         }
     }
 
-    /// `view` is the leader's view, and `None` for a stale read.
+    /// `view` is the leader's view, and `None` for a stale read, whose answer does not need
+    /// one: without it, there is no report.
     pub(super) async fn autopilot_state(
         &self,
         view: Option<RaftView>,
     ) -> Result<OperatorReply, OperatorError> {
         let mut state = self.autopilot()?.state().await?;
         state.limit_times();
-        state.autopilot = match (view, self.raft()) {
-            (Some(view), _) => self.report(&view),
-            (None, Ok(raft)) => self.report(&raft.view().await?),
-            (None, Err(_)) => None,
+        let view = match (view, self.raft()) {
+            (None, Ok(raft)) if self.driver.settings().is_some() => raft.view().await.ok(),
+            (view, _) => view,
         };
+        state.autopilot = view.and_then(|view| self.report(&view));
         Ok(OperatorReply::AutopilotState(state))
     }
 
@@ -420,7 +469,7 @@ impl Inner {
         let place = self.driver.place();
         let driver = place.driver.as_ref()?;
         // A tick takes the deadline at most.
-        let patience = driver.settings.pause().saturating_add(self.deadline);
-        Some(driver.report(view, self.timer.now(), patience))
+        let grace = driver.settings.pause().saturating_add(self.deadline);
+        Some(driver.report(view, self.timer.now(), grace))
     }
 }

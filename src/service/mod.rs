@@ -388,11 +388,12 @@ impl OperatorService {
 
     /// Replaces Consul's settings of autopilot's configuration, changes the others, and
     /// returns true. If `expected_index` is given and the configuration was last changed at
-    /// another index, changes nothing and returns false; without it, false means that others
-    /// changed the configuration again and again.
+    /// another index, changes nothing and returns false.
     ///
     /// # Errors
-    /// As [`call`](OperatorService::call). If an [`Autopilot`] runs on the leader,
+    /// As [`call`](OperatorService::call). Without an index, it is
+    /// [`Unavailable`](ErrorKind::Unavailable) if others changed the configuration at the same
+    /// time again and again; nothing was changed then. If an [`Autopilot`] runs on the leader,
     /// settings that contradict each other or the embedder's are an
     /// [`InvalidRequest`](ErrorKind::InvalidRequest), and so are settings that Consul lacks
     /// if none runs there.

@@ -1,4 +1,4 @@
-//! Raft and autopilot operations on the server that serves them.
+//! Raft operations on the server that serves them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,8 +85,13 @@ impl Progress {
     pub(super) fn note<T>(&self, result: &Result<T, OperatorError>) {
         let undone = |error: &OperatorError| error.outcome() == Outcome::NotApplied;
         if result.as_ref().is_err_and(undone) {
-            self.begun.store(false, Ordering::Relaxed);
+            self.undo();
         }
+    }
+
+    /// Resets the progress: nothing changed.
+    pub(super) fn undo(&self) {
+        self.begun.store(false, Ordering::Relaxed);
     }
 
     /// Returns the outcome of an operation that times out now, if it has `unanswered` once

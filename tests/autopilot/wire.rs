@@ -13,14 +13,15 @@ use cluster_operator::autopilot::{
 };
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
 use cluster_operator::diagnosis::{FindingKind, Severity};
-use cluster_operator::error::{ErrorKind, OperatorError};
+use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::mock::{MockAutopilot, MockClock, MockPeers, MockRaft};
 use cluster_operator::peers::Target;
 use cluster_operator::raft::{
     Change, ChangeKind, LeaderHint, RaftBackend, RaftServer, RaftView, Suffrage,
 };
 use cluster_operator::service::{Autopilot, Caller};
-use cluster_operator::{AllowAll, NodeName, OperatorService};
+use cluster_operator::{AllowAll, NodeName, OperatorService, Timer};
+use futures_util::future::{join, select};
 use serde_json::{Value, json};
 
 use crate::support::{HOLD, settings};
@@ -40,6 +41,10 @@ struct Site {
     unproven: Arc<AtomicBool>,
     /// True while the failure detector cannot be read.
     deaf: Arc<AtomicBool>,
+    /// True while the Raft cannot be read.
+    blind: Arc<AtomicBool>,
+    /// True while each change takes five seconds.
+    slow: Arc<AtomicBool>,
 }
 
 impl Site {
@@ -60,6 +65,8 @@ impl Site {
             unknown: Arc::default(),
             unproven: Arc::default(),
             deaf: Arc::default(),
+            blind: Arc::default(),
+            slow: Arc::default(),
         }
     }
 
@@ -142,6 +149,9 @@ impl Site {
 #[async_trait]
 impl RaftBackend for Site {
     async fn view(&self) -> Result<RaftView, OperatorError> {
+        if self.blind.load(Relaxed) {
+            return Err(OperatorError::backend("the log is gone"));
+        }
         let mut view = self.raft.view().await?;
         let ids = view.membership.servers.iter().map(|member| &member.id);
         for (id, status) in ids.zip(&mut view.status) {
@@ -165,6 +175,9 @@ impl RaftBackend for Site {
                 needed: 3,
                 after: change.timeout,
             }));
+        }
+        if self.slow.load(Relaxed) {
+            self.clock.sleep(Duration::from_secs(5)).await;
         }
         self.raft.change_membership(change).await
     }
@@ -577,6 +590,75 @@ fn failed_action_is_listed_with_its_error() {
 }
 
 #[test]
+fn action_that_fails_again_and_again_is_one() {
+    let site = Site::new("abcdefg", "");
+    let service = site.service();
+    let mut autopilot = site.autopilot(&service, settings(7, 4));
+    let body = r#"{"MinQuorum":4}"#;
+    assert_eq!(site.put(&service, Dialect::Precise, body).0, 200);
+    site.kill("g");
+    site.run(&mut autopilot, HOLD + 20);
+    site.kill("f");
+    site.unproven.store(true, Relaxed);
+    site.run(&mut autopilot, HOLD + 300);
+    let report = &site.state(&service)["Autopilot"];
+    let actions = report["Actions"].as_array().unwrap().iter();
+    let actions = actions.map(|it| (it["Server"].as_str(), it["Result"].as_str()));
+    let failed = (Some("f"), Some("not-applied"));
+    let removed = (Some("g"), Some("applied"));
+    assert_eq!(actions.collect::<Vec<_>>(), [failed, removed]);
+    // The last attempt was ten seconds ago.
+    assert_eq!(report["Actions"][0]["Time"], report["LastCheck"]);
+}
+
+#[test]
+fn action_is_shown_as_running_until_it_ends() {
+    let site = Site::new("abcde", "");
+    let service = site.service();
+    let mut autopilot = site.autopilot(&service, settings(5, 0));
+    site.kill("e");
+    site.run(&mut autopilot, HOLD);
+    site.slow.store(true, Relaxed);
+    let result = async |after| {
+        site.clock.sleep(Duration::from_secs(after)).await;
+        let state = service.autopilot_state(&Caller::anonymous()).await.unwrap();
+        state.autopilot.unwrap().actions[0].result.name()
+    };
+    // Its future is dropped in the middle: nobody can tell.
+    let dropped = async {
+        select(
+            Box::pin(autopilot.tick()),
+            site.clock.sleep(Duration::from_secs(2)),
+        )
+        .await;
+    };
+    let (running, ()) = site.clock.run(join(result(1), dropped));
+    assert_eq!(running, "running");
+    assert_eq!(site.clock.run(result(0)), "unknown");
+    site.clock.advance(Duration::from_secs(10));
+    let (running, _) = site.clock.run(join(result(1), autopilot.tick()));
+    assert_eq!(running, "running");
+    assert_eq!(site.clock.run(result(0)), "applied");
+}
+
+#[test]
+fn reason_of_a_voter_that_blocks_the_next_change_is_shown() {
+    let site = Site::new("abcdefg", "");
+    let service = site.service();
+    let mut autopilot = site.autopilot(&service, settings(7, 0));
+    site.kill("f");
+    site.run(&mut autopilot, 100);
+    site.kill("g");
+    site.run(&mut autopilot, 100);
+    let report = &site.state(&service)["Autopilot"];
+    assert_eq!(report["Actions"][0]["Server"], "f");
+    assert_eq!(report["Blocked"]["Rule"], "one-change");
+    assert_eq!(report["Blocked"]["Server"], "g");
+    assert_eq!(report["Servers"]["g"]["Rule"], "hold");
+    assert_eq!(report["Servers"]["g"]["Reason"], "failed for 90 s of 180");
+}
+
+#[test]
 fn old_report_is_not_shown_as_current() {
     let site = Site::new("abcde", "");
     let service = site.service();
@@ -606,6 +688,48 @@ fn old_report_is_not_shown_as_current() {
     assert!(site.raft.elect("a"));
     drop(autopilot);
     assert!(site.state(&service).get("Autopilot").is_none());
+}
+
+#[test]
+fn failed_look_of_a_follower_is_not_one_of_the_leader() {
+    let site = Site::new("abc", "").at("b");
+    let service = site.service();
+    let mut autopilot = site.autopilot(&service, settings(3, 0));
+    site.deaf.store(true, Relaxed);
+    site.run(&mut autopilot, 10);
+    assert!(site.raft.elect("b"));
+    let report = &site.state(&service)["Autopilot"];
+    assert_eq!(report["Blocked"]["Rule"], "late");
+    assert_eq!(report["LastCheck"], Value::Null);
+    site.run(&mut autopilot, 10);
+    let report = &site.state(&service)["Autopilot"];
+    assert_eq!(report["Blocked"]["Rule"], "input");
+    // While not even the term can be read, it counts as the last one.
+    site.blind.store(true, Relaxed);
+    site.run(&mut autopilot, 10);
+    site.blind.store(false, Relaxed);
+    let blocked = &site.state(&service)["Autopilot"]["Blocked"];
+    assert_eq!(blocked["Rule"], "input");
+    let text = blocked["Reason"].as_str().unwrap();
+    assert!(text.contains("the log is gone"), "{text}");
+}
+
+#[test]
+fn stale_state_does_not_need_the_raft() {
+    let site = Site::new("abc", "");
+    let service = site.service();
+    site.blind.store(true, Relaxed);
+    let check = || {
+        for dialect in [Dialect::Precise].into_iter().chain(CONSUL) {
+            let response = site.ask(&service, dialect, "GET", "state?stale", "");
+            assert_eq!(response.status, 200);
+            let state: Value = serde_json::from_slice(&response.body).unwrap();
+            assert!(state.get("Autopilot").is_none(), "{state}");
+        }
+    };
+    check();
+    let _autopilot = site.autopilot(&service, dry(3));
+    check();
 }
 
 #[test]
@@ -877,7 +1001,12 @@ fn change_that_others_interrupt_keeps_their_settings() {
         }
     }
 
-    for (times, done) in [(1, "true"), (3, "true"), (4, "false")] {
+    for (times, dialect, status) in [
+        (1, Dialect::Consul1_17, 200),
+        (3, Dialect::Consul1_17, 200),
+        (4, Dialect::Consul1_17, 500),
+        (4, Dialect::Precise, 503),
+    ] {
         let site = Site::new("abc", "");
         let own = MockAutopilot::new(&site.raft);
         let times = Mutex::new(times);
@@ -889,11 +1018,60 @@ fn change_that_others_interrupt_keeps_their_settings() {
             .build()
             .unwrap();
         let _autopilot = site.autopilot(&service, dry(3));
-        let put = site.put(&service, Dialect::Consul1_17, r#"{"MaxTrailingLogs":9}"#);
-        assert_eq!(put, (200, done.to_owned()));
+        // Consul answers false only to a request with an index, and clients ignore it.
+        let (answered, text) = site.put(&service, dialect, r#"{"MaxTrailingLogs":9}"#);
+        assert_eq!(answered, status, "{text}");
+        let refused =
+            "others changed autopilot's configuration at the same time, 4 times: repeat it";
+        assert_eq!(text, if status == 200 { "true" } else { refused });
         let shown = site.read(&service, Dialect::Precise, "configuration");
         assert_eq!(shown["DryRun"], false);
-        let logs = if done == "true" { 9 } else { 250 };
+        let logs = if status == 200 { 9 } else { 250 };
         assert_eq!(shown["MaxTrailingLogs"], logs);
     }
+}
+
+#[test]
+fn change_that_others_interrupt_and_that_is_late_is_not_applied() {
+    /// A backend whose configuration others have always changed, and which can be read once.
+    struct Stuck(MockAutopilot, AtomicBool);
+
+    #[async_trait]
+    impl AutopilotBackend for Stuck {
+        async fn configuration(&self) -> Result<AutopilotConfiguration, OperatorError> {
+            if self.1.swap(true, Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            self.0.configuration().await
+        }
+
+        async fn set_configuration(
+            &self,
+            _: AutopilotConfiguration,
+            _: Option<u64>,
+        ) -> Result<bool, OperatorError> {
+            Ok(false)
+        }
+
+        async fn state(&self) -> Result<AutopilotState, OperatorError> {
+            self.0.state().await
+        }
+    }
+
+    let site = Site::new("abc", "");
+    let own = MockAutopilot::new(&site.raft);
+    let service = OperatorService::builder("dc1")
+        .raft(site.clone())
+        .autopilot(Stuck(own, AtomicBool::new(false)))
+        .authorizer(AllowAll)
+        .timer(site.clock.clone())
+        .build()
+        .unwrap();
+    let _autopilot = site.autopilot(&service, dry(3));
+    let anyone = Caller::anonymous();
+    let configuration = AutopilotConfiguration::default();
+    let set = service.set_autopilot_configuration(&anyone, configuration, None);
+    let late = site.clock.run(set).unwrap_err();
+    assert_eq!(late.kind().name(), "deadline-exceeded");
+    assert_eq!(late.outcome(), Outcome::NotApplied);
 }

@@ -99,7 +99,11 @@ fn print_report(state: &AutopilotState, report: &AutopilotReport) -> Result<(), 
             true => "would",
             false => "decided to",
         };
-        let text = format!("it {would} {}", safe(action));
+        // The action of this decision is the newest one, if it was executed.
+        let newest = report.actions.first().filter(|it| it.reason == *action);
+        let result = newest.filter(|it| it.result != ActionResult::DryRun);
+        let result = result.map(|it| format!(" ({})", it.result.name()));
+        let text = format!("it {would} {}{}", safe(action), result.unwrap_or_default());
         anstream::println!("{}", styled(WARNING, text));
     }
     if let Some(blocked) = &report.blocked {
@@ -117,7 +121,7 @@ fn print_report(state: &AutopilotState, report: &AutopilotReport) -> Result<(), 
     for action in &report.actions {
         let style = match action.result {
             ActionResult::Applied => GOOD,
-            ActionResult::DryRun => WARNING,
+            ActionResult::DryRun | ActionResult::Running => WARNING,
             _ => BAD,
         };
         table.row([

@@ -62,6 +62,12 @@ impl Memory {
         }
     }
 
+    /// Takes back the last action, which was not begun: no pause comes after it.
+    pub(crate) fn not_begun(&mut self) {
+        self.not_applied();
+        self.last = None;
+    }
+
     /// Notes that the execution of the last action ended now, on the clock of the
     /// snapshots. The pause after it begins now, and its time in the window, instead of
     /// with the decision.

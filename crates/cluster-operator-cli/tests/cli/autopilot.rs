@@ -222,6 +222,7 @@ async fn state_shows_the_rule_that_blocks_and_the_last_actions() {
                 "c": {"Rule": "min-quorum", "Reason": reason, "Lasted": "95.5s", "NextCheck": time},
             },
             "Actions": [
+                action("remove", "remove e: failed for 190 s of 180", "running", None),
                 action("juggle", "juggle e", "half-done", None),
                 action("remove", "remove e: failed for 180 s of 180", "not-applied", Some("late\n")),
                 action("remove", "remove e: failed for 190 s of 180", "applied", None),
@@ -241,18 +242,20 @@ async fn state_shows_the_rule_that_blocks_and_the_last_actions() {
 
         autopilot acts: 3 voters of 3 intended, hold 180s
         last look 2026-01-02T03:04:05Z, next 2026-01-02T03:04:15Z
-        it decided to remove e: failed for 190 s of 180
+        it decided to remove e: failed for 190 s of 180 (running)
         blocked by min-quorum: carol: dead, but 2 voters would remain, below MinQuorum 3: add a spare
 
         Time                  Result       Action                             Error
+        2026-01-02T03:04:05Z  running      remove e: failed for 190 s of 180
         2026-01-02T03:04:05Z  unknown      juggle e
         2026-01-02T03:04:05Z  not-applied  remove e: failed for 180 s of 180  late
         2026-01-02T03:04:05Z  applied      remove e: failed for 190 s of 180
     "#]]
     .assert_eq(&ended.out);
     let json = ask(&address, "autopilot state --json").await.json();
-    assert_eq!(json["Autopilot"]["Actions"][0]["Kind"], "other");
-    assert_eq!(json["Autopilot"]["Actions"][0]["Result"], "unknown");
+    assert_eq!(json["Autopilot"]["Actions"][0]["Result"], "running");
+    assert_eq!(json["Autopilot"]["Actions"][1]["Kind"], "other");
+    assert_eq!(json["Autopilot"]["Actions"][1]["Result"], "unknown");
     assert_eq!(json["Autopilot"]["Blocked"]["Server"], "c");
     assert_eq!(json["Autopilot"]["Servers"]["c"]["Lasted"], "1m35.5s");
 }
