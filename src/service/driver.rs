@@ -1,475 +1,396 @@
-//! Autopilot's operations on the server that serves them, and what its driver reports.
+//! The driver of autopilot: it decides again and again, and executes what is decided.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
-use super::Inner;
-use super::raft::{Progress, unchanged};
+use super::autopilot::Look;
+use super::raft::{Expected, Progress, removal, replacement};
+use super::{Inner, OperatorService, deadline_exceeded};
+use crate::acl::{Access, Resource};
 use crate::autopilot::{
-    Action, ActionKind, ActionResult, AutopilotBackend, AutopilotConfiguration, AutopilotReport,
-    Blocked, Decision, DriverChange, Reason, ReportedAction, ReportedServer, Settings, limited,
+    Action, AutopilotConfiguration, Blocked, Decision, FailureDetector, Memory, Settings, Snapshot,
+    decide,
 };
-use crate::error::{ErrorKind, OperatorError};
-use crate::operation::OperatorReply;
-use crate::raft::{Leadership, RaftView};
-use crate::types::ServerId;
+use crate::error::{ErrorKind, OperatorError, Outcome};
+use crate::observer::{Source, Started, watch};
+use crate::operation::{OperatorReply, RequestId};
+use crate::raft::{ChangeKind, PeerSelector, Proof, QuorumGuard, RaftView};
+use crate::timer::{Budget, Deadline};
 
-/// The number of actions that a report has.
-const ACTIONS: usize = 20;
+/// The name of the Raft in the error of a deadline.
+const RAFT: &str = "the Raft of this server";
 
-/// The largest number of attempts of a change that keeps a setting, while others change the
-/// configuration.
-const SET_ATTEMPTS: usize = 4;
+/// The shortest time between two ticks.
+const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// The place where the driver of a service keeps its settings and what it has seen. It is
-/// empty while no driver exists; of several, the last one that was created has it.
-#[derive(Default)]
-pub(super) struct DriverSlot(Mutex<Place>);
-
-#[derive(Default)]
-struct Place {
-    /// The number of drivers that were created.
-    count: u64,
-    driver: Option<Driver>,
-}
-
-struct Driver {
+/// An autopilot: it promotes, removes and replaces servers while this server leads.
+///
+/// Run one on every server. It takes the view of the service's Raft and what the failure
+/// detector says, [decides](decide), and makes one change through the checks that an
+/// operator's removal passes, from exactly the version and the term that it was decided
+/// on. Before that, a majority confirms that this server leads, and it decides once more on
+/// the confirmed view with what the detector says then.
+///
+/// If the service has an [`AutopilotBackend`](crate::AutopilotBackend), its configuration
+/// is read for each decision, so `CleanupDeadServers` switches removals off, and what it
+/// has of the hold, the intended size and the dry run beats the embedder's settings. If the
+/// two contradict each other, as they may after a restart with other code, it acts on
+/// nothing. The whole autopilot stops when its future is dropped.
+///
+/// On the leader, the service shows what the last tick has seen and decided, in
+/// [`AutopilotState::autopilot`](crate::autopilot::AutopilotState::autopilot) and as findings
+/// of a [diagnosis](OperatorService::diagnose).
+///
+/// Each change is reported to the service's observers with the source
+/// [`Autopilot`](Source::Autopilot) and its [reason](Started::reason).
+///
+/// ```
+/// # #[cfg(feature = "tokio")]
+/// # {
+/// use cluster_operator::OperatorService;
+/// use cluster_operator::autopilot::{AutopilotConfiguration, FailureDetector, Settings};
+/// use cluster_operator::service::Autopilot;
+///
+/// # type Error = Box<dyn std::error::Error>;
+/// fn start(service: &OperatorService, gossip: impl FailureDetector + 'static) -> Result<(), Error> {
+///     // A cluster of five servers. A dry run: add `.acting()` to let it act.
+///     let settings = Settings::new(5, AutopilotConfiguration::default())?;
+///     let autopilot = Autopilot::new(service, gossip, settings);
+///     tokio::spawn(autopilot.run(|tick| {
+///         if let Ok(tick) = tick && let Some(action) = &tick.decision.action {
+///             println!("autopilot would {action}");
+///         }
+///     }));
+///     Ok(())
+/// }
+/// # }
+/// ```
+pub struct Autopilot {
+    service: OperatorService,
+    /// The number of this driver among those of the service.
     number: u64,
-    /// The embedder's settings.
+    detector: Box<dyn FailureDetector>,
     settings: Settings,
-    look: Option<Look>,
-    /// The term of the last decision, and the rule for each server since then, and since when.
-    term: Option<u64>,
-    rules: BTreeMap<ServerId, (&'static str, Instant)>,
-    /// The newest first.
-    actions: VecDeque<ListedAction>,
-    /// True if the newest action is one that a dry run still decides on.
-    repeats: bool,
+    memory: Memory,
+    can_replace: bool,
+    can_promote: bool,
+    /// The beginning of the time in snapshots.
+    began: Instant,
 }
 
-/// What one tick has seen and decided.
-pub(super) struct Look {
-    pub(super) began: Instant,
-    /// The time of the next one.
-    pub(super) due: Instant,
-    /// The term of the view, or of the last one if none could be read.
-    pub(super) term: Option<u64>,
-    /// True if there was a decision.
-    decided: bool,
-    /// The configuration with all settings in force, if it could be read.
-    pub(super) configuration: Option<AutopilotConfiguration>,
-    action: Option<Action>,
-    pub(super) blocked: Option<Blocked>,
-    /// The reasons for the servers, each with the time of its end if that is known.
-    servers: BTreeMap<ServerId, (Reason, Option<Instant>)>,
+/// One step of an [`Autopilot`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Tick {
+    /// What was decided.
+    pub decision: Decision,
+    /// The result of the action; `None` if there was none, or in a dry run.
+    pub result: Option<Result<(), OperatorError>>,
 }
 
-/// An action that was decided on.
-struct ListedAction {
-    at: Instant,
-    action: Action,
-    result: ActionResult,
-    error: Option<String>,
-}
-
-impl Look {
-    /// Begins a look. Without a decision, the next one comes after this pause.
-    pub(super) fn new(began: Instant, pause: Duration) -> Self {
-        Look {
-            began,
-            due: began.checked_add(pause).unwrap_or(began),
-            term: None,
-            decided: false,
-            configuration: None,
-            action: None,
-            blocked: None,
-            servers: BTreeMap::new(),
-        }
-    }
-
-    /// Adds what was decided in a term.
-    pub(super) fn decided(&mut self, decision: &Decision, term: u64) {
-        self.term = Some(term);
-        self.decided = true;
-        self.action.clone_from(&decision.action);
-        // That of the whole cluster is the only one. Otherwise, the last one is about the
-        // change that was nearest. A spare waits for work, and keeps nothing from happening.
-        let mut refusals = decision.refusals.iter();
-        let blocks = refusals.rfind(|it| !matches!(it.reason, Reason::Spare { .. }));
-        self.blocked = blocks
-            .filter(|_| decision.action.is_none())
-            .map(|it| Blocked {
-                rule: it.reason.rule().into(),
-                reason: it.reason.to_string(),
-                server: it.server.clone(),
-            });
-        let refusals = decision.refusals.iter();
-        // An unsettled voter has a reason of its own, which tells more.
-        let refused = refusals.filter(|it| it.reason != Reason::Unsettled);
-        let refused = refused.filter_map(|it| Some((it.server.as_ref()?, &it.reason)));
-        let reasons = decision.reasons.iter().chain(refused);
-        let reasons = reasons.map(|(id, reason)| {
-            let end = reason.ends_after();
-            let end = end.and_then(|after| self.began.checked_add(after));
-            (id.clone(), (reason.clone(), end))
-        });
-        self.servers = reasons.collect();
-        // The action says it.
-        if let Some(action) = &self.action {
-            self.servers.remove(action.id());
-        }
-    }
-
-    fn is_dry_run(&self) -> bool {
-        let configuration = self.configuration.as_ref();
-        configuration.and_then(|it| it.dry_run) == Some(true)
-    }
-}
-
-impl DriverSlot {
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives the place to a new driver, and returns its number.
-    pub(super) fn enter(&self, settings: Settings) -> u64 {
-        let mut place = self.place();
-        place.count += 1;
-        let number = place.count;
-        place.driver = Some(Driver {
-            number,
+impl Autopilot {
+    /// Creates the autopilot of the server that the service runs in. It does nothing by
+    /// itself: [run](Autopilot::run) it, or call [`tick`](Autopilot::tick).
+    ///
+    /// A service has one autopilot, the last one that was created: an earlier one refuses to
+    /// tick. Until it is dropped, the service shows its settings, and checks a change of the
+    /// configuration against them.
+    pub fn new(
+        service: &OperatorService,
+        detector: impl FailureDetector + 'static,
+        settings: Settings,
+    ) -> Self {
+        Autopilot {
+            began: service.timer().now(),
+            number: service.inner.driver.enter(settings.clone()),
+            service: service.clone(),
+            detector: Box::new(detector),
             settings,
-            look: None,
-            term: None,
-            rules: BTreeMap::new(),
-            actions: VecDeque::new(),
-            repeats: false,
-        });
-        number
-    }
-
-    /// Empties the place, if the driver with this number has it.
-    pub(super) fn leave(&self, number: u64) {
-        let mut place = self.place();
-        place.driver.take_if(|driver| driver.number == number);
-    }
-
-    /// Visits the driver with this number, if it has the place.
-    fn visit<T>(&self, number: u64, visit: impl FnOnce(&mut Driver) -> T) -> Option<T> {
-        let mut place = self.place();
-        let driver = place.driver.as_mut();
-        driver.filter(|driver| driver.number == number).map(visit)
-    }
-
-    /// Returns true if the driver with this number has the place.
-    pub(super) fn is_held_by(&self, number: u64) -> bool {
-        self.visit(number, |_| ()).is_some()
-    }
-
-    /// Returns the embedder's settings, if there is a driver.
-    fn settings(&self) -> Option<Settings> {
-        let place = self.place();
-        place.driver.as_ref().map(|driver| driver.settings.clone())
-    }
-
-    pub(super) fn keep(&self, number: u64, look: Look) {
-        self.visit(number, |driver| driver.keep(look));
-    }
-
-    /// Lists an action that is about to be executed.
-    pub(super) fn begin(&self, number: u64, action: &Action, at: Instant) -> Running<'_> {
-        self.visit(number, |driver| {
-            driver.list(action, at, ActionResult::Running);
-        });
-        Running { slot: self, number }
-    }
-}
-
-/// An action that is being executed. Its result is unknown if this is dropped before
-/// [`conclude`](Running::conclude).
-pub(super) struct Running<'a> {
-    slot: &'a DriverSlot,
-    number: u64,
-}
-
-impl Running<'_> {
-    /// Sets the result. An action that fails like the last attempt of it takes its place in
-    /// the list.
-    pub(super) fn conclude(self, result: &Result<(), OperatorError>) {
-        self.slot.visit(self.number, |driver| {
-            let Some(newest) = driver.actions.front_mut() else {
-                return;
-            };
-            newest.result = match result {
-                Ok(()) => ActionResult::Applied,
-                Err(error) => error.outcome().into(),
-            };
-            newest.error = result.as_ref().err().map(ToString::to_string);
-            let failed = newest.error.is_some();
-            if let (true, [newest, before, ..]) = (failed, driver.actions.make_contiguous())
-                && before.result == newest.result
-                && kind(&before.action) == kind(&newest.action)
-            {
-                driver.actions.remove(1);
-            }
-        });
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.slot.visit(self.number, |driver| {
-            let newest = driver.actions.front_mut();
-            if let Some(newest) = newest.filter(|it| it.result == ActionResult::Running) {
-                newest.result = ActionResult::Unknown;
-            }
-        });
-    }
-}
-
-impl Driver {
-    fn list(&mut self, action: &Action, at: Instant, result: ActionResult) {
-        self.actions.push_front(ListedAction {
-            at,
-            action: action.clone(),
-            result,
-            error: None,
-        });
-        self.actions.truncate(ACTIONS);
-    }
-
-    fn keep(&mut self, mut look: Look) {
-        let last = self.look.take();
-        if let Some(last) = last {
-            look.configuration = look.configuration.or(last.configuration);
-            look.term = look.term.or(last.term);
+            memory: Memory::default(),
+            can_replace: true,
+            can_promote: true,
         }
-        if look.decided {
-            if self.term != look.term {
-                self.rules.clear();
-            }
-            self.term = look.term;
-            let rules = look.servers.iter().map(|(id, (reason, _))| {
-                let known = self.rules.get(id);
-                let known = known.filter(|(rule, _)| *rule == reason.rule());
-                (id.clone(), *known.unwrap_or(&(reason.rule(), look.began)))
+    }
+
+    /// Ticks for ever, whenever the last decision says so, on the service's timer. Calls
+    /// `report` after each tick.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the autopilot. A change that is being made then is made
+    /// or not.
+    pub async fn run(mut self, mut report: impl FnMut(&Result<Tick, OperatorError>) + Send) {
+        loop {
+            let tick = self.tick().await;
+            let wait = match &tick {
+                Ok(tick) => tick.decision.next_check.saturating_sub(self.elapsed()),
+                Err(_) => self.settings.pause(),
+            };
+            report(&tick);
+            drop(tick);
+            self.service.timer().sleep(wait.max(SHORTEST_SLEEP)).await;
+        }
+    }
+
+    /// Decides once, and executes the action unless this is a dry run.
+    ///
+    /// # Errors
+    /// The view, the configuration or the failure detector cannot be read within the deadline
+    /// of the service, or no majority confirms that this server leads. Nothing was changed
+    /// then. The error of an action is
+    /// in [`Tick::result`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either the old or the new Raft configuration.
+    pub async fn tick(&mut self) -> Result<Tick, OperatorError> {
+        let service = self.service.clone();
+        let inner = &*service.inner;
+        if !inner.driver.is_held_by(self.number) {
+            return Err(OperatorError::invalid_request(
+                "the service has another autopilot, which was created later: run that one only",
+            ));
+        }
+        let mut look = Look::new(inner.timer.now(), self.settings.pause());
+        let tick = self.look(inner, &mut look).await;
+        if let Err(error) = &tick {
+            look.blocked.get_or_insert_with(|| Blocked {
+                rule: "input".into(),
+                reason: error.to_string(),
+                server: None,
             });
-            self.rules = rules.collect();
-            let dry = look.action.as_ref().filter(|_| look.is_dry_run());
-            if let Some(action) = dry {
-                let newest = self.actions.front().map(|taken| kind(&taken.action));
-                if !self.repeats || newest != Some(kind(action)) {
-                    self.list(action, look.began, ActionResult::DryRun);
+        }
+        inner.driver.keep(self.number, look);
+        tick
+    }
+
+    /// Makes a tick, and notes what becomes known.
+    async fn look(&mut self, inner: &Inner, look: &mut Look) -> Result<Tick, OperatorError> {
+        let budget = Budget::new(&*inner.timer, inner.deadline);
+        let mut inputs = Inputs(budget.deadline(), budget.whole());
+        let settings = self.current_settings(inner, look, &mut inputs).await?;
+        let raft = inner.raft()?;
+        let view = inputs.read(RAFT, raft.view()).await?;
+        look.term = Some(view.term);
+        let snapshot = self.snapshot(view, &mut inputs).await?;
+        let mut decision = decide(&snapshot, &settings, self.memory.clone());
+        self.memory = decision.memory.clone();
+        if decision.action.is_none() || settings.is_dry_run() {
+            self.note(&decision, &snapshot, look);
+            let result = None;
+            return Ok(Tick { decision, result });
+        }
+
+        // What was seen counts, even if nobody confirms it.
+        self.memory.not_begun();
+        let view = raft.confirmed_view(budget.share());
+        let view = inputs.read(RAFT, view).await?;
+        let snapshot = self.snapshot(view, &mut inputs).await?;
+        decision = decide(&snapshot, &settings, self.memory.clone());
+        self.memory = decision.memory.clone();
+        self.note(&decision, &snapshot, look);
+        let result = match &decision.action {
+            Some(action) => {
+                let running = inner.driver.begin(self.number, action, look.began);
+                let result = inner.act(action, snapshot.view, budget).await;
+                running.conclude(&result);
+                Some(result)
+            }
+            None => None,
+        };
+        if result.is_some() {
+            self.memory.ended(self.elapsed());
+        }
+        if let (Some(Err(error)), Some(action)) = (&result, &decision.action)
+            && error.outcome() == Outcome::NotApplied
+        {
+            self.memory.not_applied();
+            if matches!(error.kind(), ErrorKind::Unsupported { .. }) {
+                match action {
+                    Action::Replace { .. } => self.can_replace = false,
+                    Action::Promote { .. } => self.can_promote = false,
+                    Action::Remove { .. } => {}
                 }
             }
-            self.repeats = dry.is_some();
         }
-        self.look = Some(look);
+        Ok(Tick { decision, result })
     }
 
-    /// Reports what was seen in the term of the view, or why nothing was.
-    fn report(&self, view: &RaftView, now: Instant, grace: Duration) -> AutopilotReport {
-        let wall = SystemTime::now();
-        let time = |at: Instant| {
-            let time = match at.checked_duration_since(now) {
-                Some(later) => wall.checked_add(later),
-                None => wall.checked_sub(now.saturating_duration_since(at)),
+    /// Notes a decision, and when the next one comes.
+    fn note(&self, decision: &Decision, snapshot: &Snapshot, look: &mut Look) {
+        look.decided(decision, snapshot.view.term);
+        let due = self.began.checked_add(decision.next_check);
+        look.due = due.unwrap_or(look.due);
+    }
+
+    async fn current_settings(
+        &self,
+        inner: &Inner,
+        look: &mut Look,
+        inputs: &mut Inputs<'_>,
+    ) -> Result<Settings, OperatorError> {
+        let Some(autopilot) = &inner.autopilot else {
+            look.configuration = Some(self.settings.fill(AutopilotConfiguration::default()));
+            return Ok(self.settings.clone());
+        };
+        let configuration = autopilot.configuration();
+        let configuration = inputs.read("the autopilot of this server", configuration);
+        let configuration = configuration.await?;
+        look.configuration = Some(self.settings.fill(configuration.clone()));
+        let settings = self.settings.clone().with_configuration(configuration);
+        settings.map_err(|invalid| {
+            look.blocked = Some(Blocked {
+                rule: "settings".into(),
+                reason: invalid.to_string(),
+                server: None,
+            });
+            OperatorError::invalid_request(invalid.to_string())
+        })
+    }
+
+    fn elapsed(&self) -> Duration {
+        let now = self.service.timer().now();
+        now.saturating_duration_since(self.began)
+    }
+
+    /// Combines a view with what the failure detector says. A name that two servers have
+    /// says nothing about either.
+    async fn snapshot(
+        &self,
+        view: RaftView,
+        inputs: &mut Inputs<'_>,
+    ) -> Result<Snapshot, OperatorError> {
+        let nodes = self.detector.detect();
+        let nodes = inputs.read("the failure detector", nodes).await?;
+        let mut detected = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        let mut twice = BTreeSet::new();
+        for (member, status) in view.servers() {
+            let Some(name) = status.and_then(|status| status.name.as_ref()) else {
+                continue;
             };
-            limited(time.unwrap_or(wall))
-        };
-        let read = self.look.as_ref().and_then(|it| it.configuration.clone());
-        let settings = self.settings.fill(read.unwrap_or_default());
-        let look = self.look.as_ref();
-        let look = look.filter(|look| look.term.is_none_or(|term| term == view.term));
-        let late = |reason: String| Blocked {
-            rule: "late".into(),
-            reason,
-            server: None,
-        };
-        let actions = self.actions.iter().map(|taken| {
-            let (kind, server, replaced_by) = kind(&taken.action);
-            ReportedAction {
-                time: time(taken.at),
-                kind,
-                server: server.clone(),
-                replaced_by: replaced_by.cloned(),
-                reason: taken.action.to_string(),
-                result: taken.result,
-                error: taken.error.clone(),
+            if !seen.insert(name.clone()) {
+                twice.insert(name.clone());
             }
-        });
-        let mut report = AutopilotReport {
-            dry_run: settings.dry_run.unwrap_or_default(),
-            intended_size: settings.intended_size.unwrap_or_default(),
-            voters: view.membership.voters().count() as u64,
-            failed_hold: settings.failed_hold.unwrap_or_default(),
-            last_check: look.map(|look| time(look.began)),
-            next_check: look.map(|look| time(look.due)),
-            decided: None,
-            blocked: None,
-            servers: BTreeMap::new(),
-            actions: actions.collect(),
-        };
-        let Some(look) = look else {
-            let reason = "it has not looked at the cluster since this server leads";
-            report.blocked = Some(late(reason.into()));
-            return report;
-        };
-        let overdue = now.saturating_duration_since(look.due);
-        if overdue > grace {
-            let ago = now.saturating_duration_since(look.began).as_secs();
-            let reason = format!(
-                "its last look was {ago} s ago, and the next one was due {} s ago: see whether \
-                 its task still runs",
-                overdue.as_secs()
-            );
-            report.blocked = Some(late(reason));
-            return report;
+            if let Some(detection) = nodes.get(name) {
+                detected.insert(member.id.clone(), (name.clone(), *detection));
+            }
         }
-        report.decided = look.action.as_ref().map(ToString::to_string);
-        report.blocked.clone_from(&look.blocked);
-        let servers = look.servers.iter().map(|(id, (reason, end))| {
-            let since = self.rules.get(id).map_or(look.began, |(_, since)| *since);
-            let server = ReportedServer {
-                rule: reason.rule().into(),
-                reason: reason.to_string(),
-                lasted: now.saturating_duration_since(since),
-                next_check: time(end.map_or(look.due, |end| end.max(look.due))),
-            };
-            (id.clone(), server)
-        });
-        report.servers = servers.collect();
-        report
+        detected.retain(|_, (name, _)| !twice.contains(name));
+        let mut snapshot = Snapshot::new(self.elapsed(), view);
+        let detected = detected.into_iter();
+        snapshot.detected = detected.map(|(id, (_, it))| (id, it)).collect();
+        snapshot.can_replace = self.can_replace;
+        snapshot.can_promote = self.can_promote;
+        Ok(snapshot)
     }
 }
 
-/// The kind of an action, and the servers that it is about.
-fn kind(action: &Action) -> (ActionKind, &ServerId, Option<&ServerId>) {
-    match action {
-        Action::Promote { id, .. } => (ActionKind::Promote, id, None),
-        Action::Remove { id, .. } => (ActionKind::Remove, id, None),
-        Action::Replace { id, with, .. } => (ActionKind::Replace, id, Some(with)),
+/// The deadline of the inputs of a tick, and its length.
+struct Inputs<'a>(Deadline<'a>, Duration);
+
+impl Inputs<'_> {
+    async fn read<T>(
+        &mut self,
+        target: &str,
+        input: impl Future<Output = Result<T, OperatorError>>,
+    ) -> Result<T, OperatorError> {
+        let late = || deadline_exceeded(target, self.1, Outcome::NotApplied);
+        self.0.bound(input).await.unwrap_or_else(|| Err(late()))
     }
 }
 
 impl Inner {
-    pub(super) fn autopilot(&self) -> Result<&dyn AutopilotBackend, OperatorError> {
-        self.autopilot
-            .as_deref()
-            .ok_or_else(|| OperatorError::unsupported("autopilot"))
-    }
-
-    /// Returns the configuration, with the settings of this server's driver in force.
-    pub(super) async fn autopilot_configuration(&self) -> Result<OperatorReply, OperatorError> {
-        let configuration = self.autopilot()?.configuration().await?;
-        let configuration = match self.driver.settings() {
-            Some(settings) => settings.fill(configuration),
-            // They have no effect here.
-            None => AutopilotConfiguration {
-                failed_hold: None,
-                intended_size: None,
-                dry_run: None,
-                ..configuration
-            },
-        };
-        Ok(OperatorReply::AutopilotConfiguration(configuration))
-    }
-
-    /// Replaces Consul's settings, and changes the others.
-    pub(super) async fn set_autopilot_configuration(
+    /// Executes an action on the leader's view that it was decided on, and reports it to
+    /// the observers.
+    async fn act(
         &self,
-        configuration: &AutopilotConfiguration,
-        change: &DriverChange,
-        expected_index: Option<u64>,
+        action: &Action,
+        view: RaftView,
+        budget: Budget<'_>,
+    ) -> Result<(), OperatorError> {
+        let progress = Progress::default();
+        let work = self.execute_action(action, view, budget, &progress);
+        if self.observers.is_empty() {
+            return work.await.map(drop);
+        }
+        let reason = action.to_string();
+        let request_id = RequestId::generate();
+        let subject = PeerSelector::Id(action.id().clone());
+        let started = Started {
+            operation: match action {
+                Action::Promote { .. } => "promote-peer",
+                Action::Remove { .. } => "remove-peer",
+                Action::Replace { .. } => "replace-peer",
+            },
+            resource: Resource::Operator,
+            access: Access::Write,
+            subject: Some(&subject),
+            with: match action {
+                Action::Replace { with, .. } => Some(with),
+                Action::Promote { .. } | Action::Remove { .. } => None,
+            },
+            datacenter: &self.datacenter,
+            source: Source::Autopilot,
+            request_id: &request_id,
+            hops: 0,
+            reason: Some(&reason),
+        };
+        let ended = || (false, progress.outcome(Outcome::Unknown));
+        let (observers, timer) = (&self.observers, &*self.timer);
+        let watched = watch(observers, timer, started, &progress.identity, ended, work);
+        watched.await.map(drop)
+    }
+
+    async fn execute_action(
+        &self,
+        action: &Action,
+        view: RaftView,
+        budget: Budget<'_>,
         progress: &Progress,
     ) -> Result<OperatorReply, OperatorError> {
-        let autopilot = self.autopilot()?;
-        let ignored = configuration.ignored(&self.autopilot_defaults, |setting| {
-            autopilot.acts_on(setting)
-        });
-        if !ignored.is_empty() {
-            let settings = ignored.iter();
-            let settings: Vec<_> = settings
-                .map(|(setting, only)| format!("{setting} other than {only}"))
-                .collect();
-            return Err(OperatorError::unsupported(format!(
-                "an autopilot with {}",
-                settings.join(" or ")
-            )));
-        }
-        let settings = self.driver.settings();
-        if settings.is_none() && !change.keeps_all() {
-            return Err(OperatorError::invalid_request(
-                "no autopilot runs on the leader, so FailedHold, IntendedSize and DryRun would \
-                 have no effect: leave them out, or run one",
-            ));
-        }
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let current = autopilot.configuration().await.map_err(unchanged)?;
-            let changed = change.clone().applied(configuration.clone(), &current);
-            let of_driver = settings.is_some() || !DriverChange::from(&changed).keeps_all();
-            let mut expected = expected_index;
-            if of_driver {
-                if expected.is_some_and(|expected| expected != current.modify_index) {
-                    return Ok(OperatorReply::AutopilotConfigurationSet(false));
-                }
-                // Nobody may change what is kept in the meantime.
-                expected = Some(current.modify_index);
-            }
-            if let Some(settings) = &settings {
-                let settings = settings.clone().with_configuration(changed.clone());
-                settings.map_err(|error| OperatorError::invalid_request(error.to_string()))?;
-            }
-            progress.begin();
-            let result = autopilot.set_configuration(changed, expected).await;
-            progress.note(&result);
-            let replaced = result?;
-            if !replaced {
-                progress.undo();
-            }
-            if replaced || expected_index.is_some() {
-                return Ok(OperatorReply::AutopilotConfigurationSet(replaced));
-            }
-            // Clients that sent no index take any answer for success.
-            if attempts == SET_ATTEMPTS {
-                let reason = format!(
-                    "others changed autopilot's configuration at the same time, {attempts} \
-                     times: repeat it"
-                );
-                let error = OperatorError::new(ErrorKind::Unavailable { reason });
-                return Err(unchanged(error));
-            }
-        }
-    }
-
-    /// `view` is the leader's view, and `None` for a stale read, whose answer does not need
-    /// one: without it, there is no report.
-    pub(super) async fn autopilot_state(
-        &self,
-        view: Option<RaftView>,
-    ) -> Result<OperatorReply, OperatorError> {
-        let mut state = self.autopilot()?.state().await?;
-        state.limit_times();
-        let view = match (view, self.raft()) {
-            (None, Ok(raft)) if self.driver.settings().is_some() => raft.view().await.ok(),
-            (view, _) => view,
+        let guard_of = |proof| match (proof, self.quorum_guard) {
+            (Proof::Margin, _) | (_, QuorumGuard::Margin) => QuorumGuard::Margin,
+            _ => QuorumGuard::Quorum,
         };
-        state.autopilot = view.and_then(|view| self.report(&view));
-        Ok(OperatorReply::AutopilotState(state))
-    }
-
-    /// Returns what the driver of this server reports, while the server leads.
-    pub(super) fn report(&self, view: &RaftView) -> Option<AutopilotReport> {
-        if view.leadership != Leadership::Local {
-            return None;
+        let plan = |view: &RaftView| match action {
+            Action::Promote { id, .. } => {
+                let id = id.clone();
+                Ok((ChangeKind::Promote { id }, Proof::Majority))
+            }
+            Action::Remove { id, proof, .. } => {
+                removal(view, &PeerSelector::Id(id.clone()), guard_of(*proof))
+            }
+            Action::Replace {
+                id, with, proof, ..
+            } => replacement(view, id, with, *proof),
+        };
+        let expected = Expected::Version(view.version);
+        let work = self.change(&plan, expected, view, budget, progress);
+        let mut deadline = Deadline::new(&*self.timer, budget.left());
+        match deadline.bound(pin!(work)).await {
+            Some(result) => result,
+            None => Err(deadline_exceeded(
+                RAFT,
+                budget.whole(),
+                progress.outcome(Outcome::Unknown),
+            )),
         }
-        let place = self.driver.place();
-        let driver = place.driver.as_ref()?;
-        // A tick takes the deadline at most.
-        let grace = driver.settings.pause().saturating_add(self.deadline);
-        Some(driver.report(view, self.timer.now(), grace))
+    }
+}
+
+impl Drop for Autopilot {
+    fn drop(&mut self) {
+        self.service.inner.driver.leave(self.number);
+    }
+}
+
+impl fmt::Debug for Autopilot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Autopilot")
+            .field("datacenter", &self.service.datacenter())
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

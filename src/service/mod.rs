@@ -29,10 +29,10 @@ use crate::raft::{
 use crate::timer::{Budget, Timer};
 use crate::types::{DatacenterName, ServerId};
 
-pub use autopilot::{Autopilot, Tick};
 pub use builder::{BuildError, OperatorServiceBuilder};
+pub use driver::{Autopilot, Tick};
 
-use driver::DriverSlot;
+use autopilot::DriverSlot;
 
 /// Consul's operator operations for one server.
 ///
