@@ -17,7 +17,7 @@ use cluster_operator::raft::{Change, ChangeKind, RaftBackend, RaftServer, RaftVi
 use cluster_operator::service::{Autopilot, Caller, Tick};
 use cluster_operator::{AllowAll, NodeName, OperatorService, ServerId, Timer};
 
-use crate::support::{HOLD, settings};
+use crate::support::{HOLD, raft, settings};
 
 type Hook = Box<dyn FnOnce(&Lab) + Send>;
 
@@ -47,17 +47,8 @@ struct State {
 
 impl Lab {
     fn new(voters: &str, spares: &str) -> Self {
-        let server = |name: char| {
-            let name = name.to_string();
-            RaftServer::voter(name.as_str(), name.as_str())
-                .with_name(name.as_str())
-                .with_alive(true)
-                .with_last_index(0)
-        };
-        let spare = |name| server(name).with_suffrage(cluster_operator::raft::Suffrage::Nonvoter);
-        let voters = voters.chars().map(server);
         Lab {
-            raft: MockRaft::new(voters.chain(spares.chars().map(spare))),
+            raft: raft(voters, spares),
             clock: MockClock::new(),
             state: Arc::default(),
         }

@@ -6,6 +6,10 @@ use cluster_operator::autopilot::{
     Action, AutopilotConfiguration, Decision, Detected, Detection, Memory, Reason, Settings,
     Snapshot, decide,
 };
+#[cfg(feature = "mock")]
+use cluster_operator::mock::MockRaft;
+#[cfg(feature = "mock")]
+use cluster_operator::raft::RaftServer;
 use cluster_operator::raft::{
     Leadership, LogPosition, Membership, PendingChange, RaftMember, RaftView, ServerStatus,
     Suffrage,
@@ -38,6 +42,20 @@ pub(crate) struct World {
 }
 
 pub(crate) const HOLD: u64 = 180;
+
+/// A simulated cluster that the first of these voters leads, with spares.
+#[cfg(feature = "mock")]
+pub(crate) fn raft(voters: &str, spares: &str) -> MockRaft {
+    let server = |name: char| {
+        let name = name.to_string();
+        RaftServer::voter(name.as_str(), name.as_str())
+            .with_name(name.as_str())
+            .with_alive(true)
+            .with_last_index(0)
+    };
+    let spare = |name| server(name).with_suffrage(Suffrage::Nonvoter);
+    MockRaft::new(voters.chars().map(server).chain(spares.chars().map(spare)))
+}
 pub(crate) const PAUSE: u64 = 10;
 
 /// The settings of a cluster that is meant to have this many voters.

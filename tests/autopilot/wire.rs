@@ -16,15 +16,13 @@ use cluster_operator::diagnosis::{FindingKind, Severity};
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::mock::{MockAutopilot, MockClock, MockPeers, MockRaft};
 use cluster_operator::peers::Target;
-use cluster_operator::raft::{
-    Change, ChangeKind, LeaderHint, RaftBackend, RaftServer, RaftView, Suffrage,
-};
+use cluster_operator::raft::{Change, ChangeKind, LeaderHint, RaftBackend, RaftView};
 use cluster_operator::service::{Autopilot, Caller};
 use cluster_operator::{AllowAll, NodeName, OperatorService, Timer};
 use futures_util::future::{join, select};
 use serde_json::{Value, json};
 
-use crate::support::{HOLD, settings};
+use crate::support::{HOLD, raft, settings};
 
 const CONSUL: [Dialect; 2] = [Dialect::Consul1_17, Dialect::Consul1_10];
 
@@ -50,16 +48,8 @@ struct Site {
 impl Site {
     /// The leader `a` of these voters, with spares.
     fn new(voters: &str, spares: &str) -> Self {
-        let server = |name: char| {
-            let name = name.to_string();
-            RaftServer::voter(name.as_str(), name.as_str())
-                .with_name(name.as_str())
-                .with_alive(true)
-                .with_last_index(0)
-        };
-        let spare = |name| server(name).with_suffrage(Suffrage::Nonvoter);
         Site {
-            raft: MockRaft::new(voters.chars().map(server).chain(spares.chars().map(spare))),
+            raft: raft(voters, spares),
             clock: MockClock::new(),
             dead: Arc::default(),
             unknown: Arc::default(),
