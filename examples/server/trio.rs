@@ -23,7 +23,8 @@ pub(crate) async fn start(
     let datacenter = arguments.datacenter.as_str();
     let first = arguments.address;
     let first = first.unwrap_or(SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT)));
-    let autopilot = arguments.autopilot.settings(NAMES.len())?;
+    let autopilot = &arguments.autopilot;
+    let autopilot = autopilot.settings(autopilot.intended_size.unwrap_or(NAMES.len()))?;
     // No other process has to know it.
     let secret = secrets::random_secret()?;
 

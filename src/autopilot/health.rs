@@ -103,11 +103,7 @@ impl HealthTracker {
         let unknown = ServerStatus::unknown();
         let servers = view.servers().map(|(member, status)| {
             let status = status.unwrap_or(&unknown);
-            let contact = if member.id == view.id {
-                Some(Duration::ZERO)
-            } else {
-                status.last_contact
-            };
+            let contact = last_contact(view, member, status);
             let health = judge(status, contact, last_log, configuration);
             let healthy = health == ServerHealth::Healthy;
             let seen = self.health.entry(member.id.clone()).or_insert(Seen {
@@ -168,6 +164,19 @@ fn judge(
         (Some(false), _) | (_, Some(false)) => ServerHealth::Unhealthy,
         (None, _) | (_, None) => ServerHealth::Unknown,
         (Some(true), Some(true)) => ServerHealth::Healthy,
+    }
+}
+
+/// Returns the time since the last contact of the leader, whose view it is, with a server.
+pub(super) fn last_contact(
+    view: &RaftView,
+    member: &RaftMember,
+    status: &ServerStatus,
+) -> Option<Duration> {
+    if member.id == view.id {
+        Some(Duration::ZERO)
+    } else {
+        status.last_contact
     }
 }
 

@@ -345,7 +345,7 @@ impl Driver {
 }
 
 /// The kind of an action, and the servers that it is about.
-fn kind(action: &Action) -> (ActionKind, &ServerId, Option<&ServerId>) {
+pub(super) fn kind(action: &Action) -> (ActionKind, &ServerId, Option<&ServerId>) {
     match action {
         Action::Promote { id, .. } => (ActionKind::Promote, id, None),
         Action::Remove { id, .. } => (ActionKind::Remove, id, None),

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use super::autopilot::Look;
+use super::autopilot::{Look, kind};
 use super::raft::{Expected, Progress, removal, replacement};
 use super::{Inner, OperatorService, deadline_exceeded};
 use crate::acl::{Access, Resource};
@@ -139,8 +139,7 @@ impl Autopilot {
     /// # Errors
     /// The view, the configuration or the failure detector cannot be read within the deadline
     /// of the service, or no majority confirms that this server leads. Nothing was changed
-    /// then. The error of an action is
-    /// in [`Tick::result`].
+    /// then. The error of an action is in [`Tick::result`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves either the old or the new Raft configuration.
@@ -317,7 +316,8 @@ impl Inner {
         }
         let reason = action.to_string();
         let request_id = RequestId::generate();
-        let subject = PeerSelector::Id(action.id().clone());
+        let (_, id, with) = kind(action);
+        let subject = PeerSelector::Id(id.clone());
         let started = Started {
             operation: match action {
                 Action::Promote { .. } => "promote-peer",
@@ -327,10 +327,7 @@ impl Inner {
             resource: Resource::Operator,
             access: Access::Write,
             subject: Some(&subject),
-            with: match action {
-                Action::Replace { with, .. } => Some(with),
-                Action::Promote { .. } | Action::Remove { .. } => None,
-            },
+            with,
             datacenter: &self.datacenter,
             source: Source::Autopilot,
             request_id: &request_id,

@@ -50,7 +50,6 @@ impl Autopilot {
     /// # Errors
     /// A flag is not safe.
     pub fn settings(&self, size: usize) -> Result<Option<Settings>, InvalidSettings> {
-        let size = self.intended_size.unwrap_or(size);
         let settings = Settings::new(size, AutopilotConfiguration::default())?
             .with_hold(Duration::from_secs(self.failed_hold))?;
         Ok(match self.autopilot {

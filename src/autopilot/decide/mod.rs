@@ -12,7 +12,7 @@ pub use memory::Memory;
 pub use reason::{Action, Failure, Reason, Refusal};
 pub use settings::{InvalidSettings, Settings};
 
-use super::health::keeps_up;
+use super::health::{keeps_up, last_contact};
 use super::{Detected, Detection};
 use crate::raft::{Leadership, Proof, RaftMember, RaftView, ServerStatus, Suffrage, VoterCount};
 use crate::types::{ServerId, majority};
@@ -238,14 +238,6 @@ fn sign(
             Sign::Failing { status, lasted }
         }
         (None, None) => Sign::Unclear(Reason::Unknown),
-    }
-}
-
-fn last_contact(view: &RaftView, member: &RaftMember, status: &ServerStatus) -> Option<Duration> {
-    if member.id == view.id {
-        Some(Duration::ZERO)
-    } else {
-        status.last_contact
     }
 }
 
