@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_operator::Outcome;
+use cluster_operator::autopilot::DriverChange;
 use cluster_operator::client::OperatorClient;
 
 use crate::servers::{DC1, Servers};
@@ -52,7 +53,8 @@ pub(crate) async fn write(soak: Arc<Soak>, at: usize) -> Result<Attempts, Error>
         let index = configuration.modify_index;
         let number = configuration.max_trailing_logs.max(FIRST) + 1;
         configuration.max_trailing_logs = number;
-        let set = client.set_autopilot_configuration(&configuration, Some(index));
+        let rest = DriverChange::default();
+        let set = client.change_autopilot(&configuration, rest, Some(index));
         let told = match set.await {
             Ok(true) => Told::Done,
             Ok(false) => Told::NotDone,

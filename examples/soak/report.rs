@@ -246,10 +246,10 @@ impl Report {
                 failures: over(self.usage.files > FILES, "too many".into()),
             },
             Check {
-                what: "connections at once, by this program's open files",
+                what: "connections at once, by this program's new open files",
                 bound: format!("at least {connections}"),
-                measured: self.usage.own_files.to_string(),
-                failures: over(self.usage.own_files < connections, "too few".into()),
+                measured: self.usage.connections.to_string(),
+                failures: over(self.usage.connections < connections, "too few".into()),
             },
             Check {
                 what: "requests waiting for dc2 that were answered after TERM",
