@@ -1,5 +1,6 @@
 //! What the fuzz targets share: a server to ask, and the rules for its answers.
 
+use cluster_operator::acl::{DefaultPolicy, TokenStore};
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
 use cluster_operator::mock::{MockAutopilot, MockClock, MockKeyring, MockRaft};
 use cluster_operator::peers::Peers;
@@ -18,31 +19,46 @@ pub const DIALECTS: [Dialect; 4] = [
 pub const KEY: &str = "0eK8RjnsGC/+I1fJErQsBA==";
 
 /// A server alone in dc1, in its first state, and its clock.
-pub fn server() -> (OperatorService, MockClock) {
-    build(|service| service)
+pub type Server = (OperatorService, MockClock);
+
+/// A server that everybody may operate.
+pub fn server() -> Server {
+    build(KEY, ["alice", "bob", "carol", "dave"], |service| service)
 }
 
 /// The same with other servers.
-pub fn server_with(peers: impl Peers + 'static) -> (OperatorService, MockClock) {
-    build(|service| service.peers(peers))
+pub fn server_with(peers: impl Peers + 'static) -> Server {
+    build(KEY, ["alice", "bob", "carol", "dave"], |service| {
+        service.peers(peers)
+    })
+}
+
+/// A server that nobody may operate, with such a key and such servers.
+pub fn closed_server(key: &str, servers: [&str; 4]) -> Server {
+    let tokens = TokenStore::builder().default_policy(DefaultPolicy::Deny);
+    let tokens = tokens.build().expect("a store");
+    build(key, servers, |service| service.authorizer(tokens))
 }
 
 fn build(
+    key: &str,
+    servers: [&str; 4],
     more: impl FnOnce(OperatorServiceBuilder) -> OperatorServiceBuilder,
-) -> (OperatorService, MockClock) {
+) -> Server {
     let clock = MockClock::new();
-    let key: GossipKey = KEY.parse().expect("a key");
-    let voters = ["alice", "bob", "carol"].map(|name| RaftServer::voter(name, name));
-    let dave = RaftServer::nonvoter("dave", "dave");
-    let servers = voters.into_iter().chain([dave]);
-    let raft = MockRaft::new(servers.map(|server| {
+    let key: GossipKey = key.parse().expect("a key");
+    let [alice, bob, carol, dave] = servers;
+    let voters = [alice, bob, carol].map(|name| RaftServer::voter(name, name));
+    let dave = RaftServer::nonvoter(dave, dave);
+    let all = voters.into_iter().chain([dave]);
+    let raft = MockRaft::new(all.map(|server| {
         let name = server.id.as_str().to_owned();
         server.with_name(name).with_alive(true)
     }));
     let service = OperatorService::builder("dc1")
         .autopilot(MockAutopilot::new(&raft))
         .raft(raft)
-        .keyring(MockKeyring::new(Pool::Lan, key, ["alice", "bob"]))
+        .keyring(MockKeyring::new(Pool::Lan, key, [alice, bob]))
         .authorizer(AllowAll)
         .timer(clock.clone());
     let service = more(service).build().expect("a service");
@@ -50,16 +66,12 @@ fn build(
 }
 
 /// Serves a request in a dialect, and checks the answer.
-pub fn serve(server: &(OperatorService, MockClock), dialect: Dialect, request: Request<'_>) {
+pub fn serve(server: &Server, dialect: Dialect, request: Request<'_>) {
     check(&answer(server, dialect, request));
 }
 
 /// Returns the answer to a request.
-pub fn answer(
-    (service, clock): &(OperatorService, MockClock),
-    dialect: Dialect,
-    request: Request<'_>,
-) -> Response {
+pub fn answer((service, clock): &Server, dialect: Dialect, request: Request<'_>) -> Response {
     let wire = Wire::new(dialect).with_openapi();
     clock.run(wire.serve(service, request))
 }

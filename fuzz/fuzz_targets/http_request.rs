@@ -1,10 +1,13 @@
 //! A whole request through every dialect, as text: the request line, header lines, an empty
-//! line, and the body.
+//! line, and the body. A caller who is denied gets the same answer from two servers that
+//! differ in all that they hold.
 #![no_main]
 
 use cluster_operator::consul::Request;
-use cluster_operator_fuzz::{DIALECTS, serve, server};
+use cluster_operator_fuzz::{DIALECTS, KEY, answer, check, closed_server, serve, server};
 use libfuzzer_sys::fuzz_target;
+
+const OTHER_KEY: &str = "G/3/L4yOw3e5T7NTvuRi9g==";
 
 fuzz_target!(|input: &[u8]| {
     let end = input.windows(2).position(|two| two == b"\n\n");
@@ -27,14 +30,24 @@ fuzz_target!(|input: &[u8]| {
         .map(|(name, value)| (name, value.trim()))
         .collect();
     let server = server();
+    let closed = [
+        closed_server(KEY, ["alice", "bob", "carol", "dave"]),
+        closed_server(OTHER_KEY, ["erin", "frank", "grace", "heidi"]),
+    ];
     for dialect in DIALECTS {
-        let request = Request {
+        let request = || Request {
             method,
             path,
             query,
             headers: &headers.as_slice(),
             body: body.to_vec().into(),
         };
-        serve(&server, dialect, request);
+        serve(&server, dialect, request());
+        let [one, other] = [&closed[0], &closed[1]].map(|server| {
+            let answer = answer(server, dialect, request());
+            check(&answer);
+            (answer.status, answer.headers, answer.body)
+        });
+        assert!(one == other, "{dialect:?}: {one:?} {other:?}");
     }
 });
