@@ -25,7 +25,7 @@ pub struct AutopilotState {
     /// The voters.
     pub voters: Vec<ServerId>,
     /// What the leader's [autopilot](crate::service::Autopilot) reports; `None` if none runs
-    /// there. The service adds it: a backend leaves it out.
+    /// there, or if the server does not tell. The service adds it: a backend leaves it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autopilot: Option<AutopilotReport>,
 }
