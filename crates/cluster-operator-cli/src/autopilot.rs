@@ -119,7 +119,7 @@ fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failur
     );
     row(
         "last-contact-threshold",
-        format!("{:?}", configuration.last_contact_threshold),
+        output::duration(configuration.last_contact_threshold),
     );
     row(
         "max-trailing-logs",
@@ -128,7 +128,7 @@ fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failur
     row("min-quorum", configuration.min_quorum.to_string());
     row(
         "server-stabilization-time",
-        format!("{:?}", configuration.server_stabilization_time),
+        output::duration(configuration.server_stabilization_time),
     );
     row(
         "redundancy-zone-tag",
@@ -143,7 +143,7 @@ fn show(configuration: &AutopilotConfiguration, json: bool) -> Result<(), Failur
         safe(&configuration.upgrade_version_tag),
     );
     if let Some(hold) = configuration.failed_hold {
-        row("failed-hold", format!("{hold:?}"));
+        row("failed-hold", output::duration(hold));
     }
     if let Some(size) = configuration.intended_size {
         row("intended-size", size.to_string());
@@ -177,7 +177,7 @@ async fn health(servers: &Servers, json: bool) -> Result<(), Failure> {
                 safe(&server.node_status),
                 state::health(server),
                 state::role(server.role).into(),
-                format!("{:?}", server.last_contact),
+                output::duration(server.last_contact),
                 server.last_index.to_string(),
             ]);
         }

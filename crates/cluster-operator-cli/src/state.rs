@@ -92,7 +92,7 @@ fn print_report(state: &AutopilotState, report: &AutopilotReport) -> Result<(), 
         false => styled(GOOD, "acts"),
     };
     let (voters, intended) = (report.voters, report.intended_size);
-    let hold = seconds(report.failed_hold);
+    let hold = output::duration(report.failed_hold);
     anstream::println!("\nautopilot {acts}: {voters} voters of {intended} intended, hold {hold}");
     if let (Some(last), Some(next)) = (report.last_check, report.next_check) {
         anstream::println!("last look {}, next {}", moment(last), moment(next));
@@ -146,7 +146,7 @@ fn title(state: &AutopilotState, id: &ServerId) -> String {
 
 /// A time in whole seconds.
 fn seconds(time: Duration) -> String {
-    format!("{:?}", Duration::from_secs(time.as_secs()))
+    output::duration(Duration::from_secs(time.as_secs()))
 }
 
 /// A moment in whole seconds, as RFC 3339 writes it.

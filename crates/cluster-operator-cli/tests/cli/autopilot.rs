@@ -102,13 +102,13 @@ async fn settings_of_a_running_autopilot_are_set_and_reset() {
     );
     // What is not named stays, also where it is the default that is shown.
     let ended = set("--intended-size default --dry-run true --max-trailing-logs 9").await;
-    let rows = "failed-hold                60s\n\
+    let rows = "failed-hold                1m0s\n\
                 intended-size              3\n\
                 dry-run                    true\n";
     assert!(ended.out.ends_with(rows), "{ended:?}");
     let ended = set("--failed-hold default").await;
     assert!(
-        ended.out.contains("failed-hold                180s"),
+        ended.out.contains("failed-hold                3m0s"),
         "{ended:?}"
     );
     for (flags, code, text) in [
@@ -142,7 +142,7 @@ async fn state_tells_whether_an_autopilot_reports() {
     let mut autopilot = watched(&federation);
     autopilot.tick().await.unwrap();
     let ended = ask(&alice, "autopilot state").await;
-    let text = "autopilot is in a dry run: 3 voters of 3 intended, hold 180s\nlast look 2";
+    let text = "autopilot is in a dry run: 3 voters of 3 intended, hold 3m0s\nlast look 2";
     assert!(ended.out.contains(text), "{ended:?}");
     assert!(
         ended.out.ends_with("no action since it started\n"),
@@ -233,11 +233,11 @@ async fn state_shows_the_rule_that_blocks_and_the_last_actions() {
     let ended = ask(&address, "autopilot state").await;
     assert_eq!(ended.code, 0, "{ended:?}");
     expect![[r#"
-        Node   ID  Role    Healthy  Rule        For  Next look             Reason
+        Node   ID  Role    Healthy  Rule        For    Next look             Reason
         alice  a   leader  yes
-        carol  c   voter   unknown  min-quorum  95s  2026-01-02T03:04:15Z  dead, but 2 voters would remain, below MinQuorum 3: add a spare
+        carol  c   voter   unknown  min-quorum  1m35s  2026-01-02T03:04:15Z  dead, but 2 voters would remain, below MinQuorum 3: add a spare
 
-        autopilot acts: 3 voters of 3 intended, hold 180s
+        autopilot acts: 3 voters of 3 intended, hold 3m0s
         last look 2026-01-02T03:04:05Z, next 2026-01-02T03:04:15Z
         it decided to remove e: failed for 190 s of 180 (running)
         blocked by min-quorum: carol: dead, but 2 voters would remain, below MinQuorum 3: add a spare
