@@ -32,8 +32,9 @@ pub(crate) async fn run(command: Autopilot, servers: &Servers, json: bool) -> Re
                     "somebody else has changed the settings in the meantime: look, then try again",
                 ));
             }
-            // The change is made, whatever becomes of this read.
-            show(&read(servers).await.unwrap_or(configuration), json)
+            // The change is made, whatever becomes of this read and of the output.
+            let _ = show(&read(servers).await.unwrap_or(configuration), json);
+            Ok(())
         }
         Autopilot::Health => health(servers, json).await,
         Autopilot::State => state::state(servers, json).await,
@@ -183,7 +184,7 @@ async fn health(servers: &Servers, json: bool) -> Result<(), Failure> {
         }
         table.print()?;
         let may_fail = health.failure_tolerance;
-        anstream::println!("{may_fail} servers may fail");
+        output::line(format!("{may_fail} servers may fail"))?;
     }
     match health.healthy {
         true => Ok(()),

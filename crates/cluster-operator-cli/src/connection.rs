@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::flags::Connection;
-use crate::output::safe_lines;
+use crate::output::{note, safe_lines};
 
 /// The servers that can be asked.
 #[derive(Debug)]
@@ -96,16 +96,16 @@ impl Servers {
         &self,
         ask: impl AsyncFn(&OperatorClient) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let first = self.current.get();
         let count = self.all.len();
-        let mut tries = (0..count).map(|n| (first + n) % count).peekable();
+        let first = self.current.get();
+        let mut at = first;
         loop {
-            // There is at least one server, and the last try returns.
-            let at = tries.next().unwrap_or(first);
-            let answer = ask(&self.all[at]).await;
-            match answer {
-                Err(error) if is_unreachable(&error) && tries.peek().is_some() => {
-                    eprintln!("{}: asking the next server", safe_lines(&error.to_string()));
+            let next = (at + 1) % count;
+            match ask(&self.all[at]).await {
+                Err(error) if is_unreachable(&error) && next != first => {
+                    let error = safe_lines(&error.to_string());
+                    note(format!("{error}: asking the next server"));
+                    at = next;
                 }
                 answer => {
                     self.current.set(at);

@@ -99,7 +99,7 @@ fn read_key(file: &Path) -> Result<GossipKey, Failure> {
                 "warning: others can read the key: chmod 600 {}",
                 file.display()
             );
-            anstream::eprintln!("{}", styled(WARNING, hint));
+            output::note(styled(WARNING, hint));
         }
         file.display().to_string()
     };
@@ -128,10 +128,10 @@ fn generate(file: &Path) -> Result<GossipKey, Failure> {
     create().map_err(|error: io::Error| {
         Failure::usage(format!("cannot write {}: {error}", file.display()))
     })?;
-    eprintln!(
+    output::note(format!(
         "The new key is in {}. Keep it until every node has it.",
         file.display()
-    );
+    ));
     Ok(key)
 }
 
@@ -269,7 +269,7 @@ fn print(rings: &[Ring<'_>]) -> io::Result<()> {
         let silent = safe(&ring.silent.join(", "));
         let ring = safe(&format!("{} ({})", ring.datacenter, ring.pool));
         let text = format!("silent in {ring}: {silent}");
-        anstream::println!("{}", styled(WARNING, text));
+        output::line(styled(WARNING, text))?;
     }
     Ok(())
 }
@@ -295,32 +295,26 @@ async fn rotate(
         .iter()
         .map(ToString::to_string)
         .collect();
-    if json {
-        output::json(&serde_json::json!({
-            "Fingerprint": key.fingerprint(),
-            "Removed": rotation.removed,
-            "Rings": rotation.rings.len(),
-            "LeftBehind": left,
-            "Unverified": unverified,
-        }))?;
-    } else {
-        let (rings, removed) = (rotation.rings.len(), rotation.removed);
-        let fingerprint = key.fingerprint();
-        let text = format!(
-            "Rotated: {rings} rings have the key {fingerprint} alone. Old keys removed: {removed}."
-        );
-        anstream::println!("{}", styled(GOOD, text));
-        for unverified in &unverified {
-            let text = safe(&format!("not verified: {unverified}"));
-            anstream::println!("{}", styled(WARNING, text));
-        }
-        for node in &left {
-            let text = format!(
-                "left behind: {node}: start it, then run `keyring repair` with its address"
-            );
-            anstream::println!("{}", styled(WARNING, safe(&text)));
-        }
-    }
+    let (count, removed, fingerprint) = (rotation.rings.len(), rotation.removed, key.fingerprint());
+    let value = serde_json::json!({
+        "Fingerprint": fingerprint,
+        "Removed": removed,
+        "Rings": count,
+        "LeftBehind": left,
+        "Unverified": unverified,
+    });
+    let mut lines = vec![styled(
+        GOOD,
+        format!(
+            "Rotated: {count} rings have the key {fingerprint} alone. Old keys removed: {removed}."
+        ),
+    )];
+    let warnings = unverified.iter().map(|it| format!("not verified: {it}"));
+    let warnings = warnings.chain(left.iter().map(|node| {
+        format!("left behind: {node}: start it, then run `keyring repair` with its address")
+    }));
+    lines.extend(warnings.map(|text| styled(WARNING, safe(&text))));
+    output::done(json, &value, lines.join("\n"));
     match left.len() {
         0 => Ok(()),
         count => Err(Failure::new(

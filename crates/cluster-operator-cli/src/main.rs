@@ -41,8 +41,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(()) => End::Done.into(),
         Err(failure) => {
-            let error = styled(BAD, "error:");
-            let _ = writeln!(anstream::stderr().lock(), "{error} {failure}");
+            output::note(format!("{} {failure}", styled(BAD, "error:")));
             failure.end().into()
         }
     }
@@ -57,9 +56,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Autopilot(command) => autopilot::run(command, &servers()?, json).await,
         Command::Doctor => doctor::run(&servers()?, json).await,
         Command::Completions { shell } => {
+            // Not to the output itself: a script that cannot be written would be a panic.
+            let mut script = Vec::new();
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "cluster-operator", &mut io::stdout());
-            Ok(())
+            clap_complete::generate(shell, &mut command, "cluster-operator", &mut script);
+            Ok(io::stdout().write_all(&script)?)
         }
         Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?),
     }

@@ -1,5 +1,6 @@
 //! What is printed: tables for people, JSON for programs.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default();
 
 /// Writes a text in a style. Where the output takes no colours, the style is left out.
-pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
+pub(crate) fn styled(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
@@ -74,12 +75,22 @@ pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
     writeln!(out)
 }
 
+/// Prints a line of text.
+pub(crate) fn line(text: impl Display) -> io::Result<()> {
+    writeln!(anstream::stdout().lock(), "{text}")
+}
+
 /// Says that a change is made. The change stays made if the output is closed.
-pub(crate) fn done(json: bool, value: &serde_json::Value, text: String) {
+pub(crate) fn done(json: bool, value: &serde_json::Value, text: impl Display) {
     let _ = match json {
         true => self::json(value),
-        false => writeln!(anstream::stdout().lock(), "{text}"),
+        false => line(text),
     };
+}
+
+/// Prints a note beside the output. A change goes on if nobody can read it.
+pub(crate) fn note(text: impl Display) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }
 
 /// The same for a text of several lines.

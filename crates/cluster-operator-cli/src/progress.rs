@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal};
 use cluster_operator::rotation::{RingState, RotationEvent, RotationStep};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::output::safe;
+use crate::output::{note, safe};
 
 /// Shows the steps, and for each ring how many of its nodes have made the step.
 pub(crate) struct Progress {
@@ -86,14 +86,15 @@ impl Shown {
                 RotationEvent::Step(next) => {
                     let is_repeated = step.replace(next) == Some(next);
                     if !is_repeated {
-                        eprintln!("{next}");
+                        note(next);
                     }
                 }
-                RotationEvent::Ring(ring) => eprintln!("  {}", safe(&ring.to_string())),
+                RotationEvent::Ring(ring) => note(format!("  {}", safe(&ring.to_string()))),
                 RotationEvent::Waiting { error, left } => {
                     let reason = safe(&error.reason.to_string());
                     if *waiting != reason {
-                        eprintln!("  waiting for up to {} s: {reason}", left.as_secs());
+                        let left = left.as_secs();
+                        note(format!("  waiting for up to {left} s: {reason}"));
                         *waiting = reason;
                     }
                 }

@@ -82,7 +82,7 @@ async fn list(servers: &Servers, stale: bool, json: bool) -> Result<(), Failure>
     }
     table.print()?;
     if !configuration.servers.iter().any(|server| server.leader) {
-        anstream::eprintln!("{}", styled(WARNING, "no leader is known"));
+        output::note(styled(WARNING, "no leader is known"));
     }
     Ok(())
 }
@@ -394,8 +394,9 @@ fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
             "nothing was changed: nobody can be asked, since the input is no terminal: use --yes",
         ));
     }
-    eprint!("{question} [y/N] ");
-    io::stderr().flush()?;
+    let mut terminal = io::stderr().lock();
+    write!(terminal, "{question} [y/N] ")?;
+    terminal.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     match answer.trim() {

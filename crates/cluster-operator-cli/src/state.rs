@@ -24,9 +24,7 @@ pub(crate) async fn state(servers: &Servers, json: bool) -> Result<(), Failure> 
     match &state.autopilot {
         Some(report) => print_report(&state, report)?,
         // Consul has one of its own, and its dialects leave the report out.
-        None => {
-            anstream::println!("\nthe server shows no report of an autopilot of this library");
-        }
+        None => output::line("\nthe server shows no report of an autopilot of this library")?,
     }
     Ok(())
 }
@@ -93,9 +91,11 @@ fn print_report(state: &AutopilotState, report: &AutopilotReport) -> Result<(), 
     };
     let (voters, intended) = (report.voters, report.intended_size);
     let hold = output::duration(report.failed_hold);
-    anstream::println!("\nautopilot {acts}: {voters} voters of {intended} intended, hold {hold}");
+    output::line(format!(
+        "\nautopilot {acts}: {voters} voters of {intended} intended, hold {hold}"
+    ))?;
     if let (Some(last), Some(next)) = (report.last_check, report.next_check) {
-        anstream::println!("last look {}, next {}", moment(last), moment(next));
+        output::line(format!("last look {}, next {}", moment(last), moment(next)))?;
     }
     if let Some(action) = &report.decided {
         let would = match report.dry_run {
@@ -107,19 +107,19 @@ fn print_report(state: &AutopilotState, report: &AutopilotReport) -> Result<(), 
         let result = newest.filter(|it| it.result != ActionResult::DryRun);
         let result = result.map(|it| format!(" ({})", it.result.name()));
         let text = format!("it {would} {}{}", safe(action), result.unwrap_or_default());
-        anstream::println!("{}", styled(WARNING, text));
+        output::line(styled(WARNING, text))?;
     }
     if let Some(blocked) = &report.blocked {
         let server = blocked.server.as_ref().map(|id| title(state, id) + ": ");
         let (rule, reason) = (safe(&blocked.rule), safe(&blocked.reason));
         let text = format!("blocked by {rule}: {}{reason}", server.unwrap_or_default());
-        anstream::println!("{}", styled(WARNING, text));
+        output::line(styled(WARNING, text))?;
     }
     if report.actions.is_empty() {
-        anstream::println!("no action since it started");
+        output::line("no action since it started")?;
         return Ok(());
     }
-    anstream::println!();
+    output::line("")?;
     let mut table = Table::new(["Time", "Result", "Action", "Error"]);
     for action in &report.actions {
         let style = match action.result {

@@ -44,6 +44,10 @@ async fn autopilot_is_shown_and_set() {
         (&7.into(), &3.into())
     );
     assert_eq!(set["CleanupDeadServers"], true);
+    // The change is made, also if nobody reads of it.
+    let mut set = command(&alice);
+    set.args(["autopilot", "set", "--min-quorum=2"]);
+    assert_eq!(run_unread(&mut set).await, 0);
     let ended = ask(&alice, "autopilot set").await;
     assert_eq!(ended.code, 2, "{ended:?}");
 

@@ -2,14 +2,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::process::Stdio;
 
 use cluster_operator::Pool;
 use cluster_operator::consul::Dialect;
 use cluster_operator::mock::{Fault, NodeFault};
 use expect_test::expect;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{ask, command, federation, key, run, serve};
+use super::{ask, command, federation, key, run_unread, serve};
 
 fn write_key(folder: &Path, n: u8) -> String {
     let file = folder.join(format!("key-{n}"));
@@ -130,6 +131,22 @@ async fn rotation_is_shown_in_lines_and_can_be_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rotation_goes_on_after_its_output_is_closed() {
+    for format in [&[][..], &["--json"]] {
+        let federation = federation();
+        let alice = serve(&federation, "alice", Dialect::Precise).await;
+        let folder = tempfile::tempdir().unwrap();
+        let mut rotation = command(&alice);
+        rotation
+            .args(["keyring", "rotate", "--key-file"])
+            .arg(write_key(folder.path(), 2))
+            .args(format);
+        assert_eq!(run_unread(&mut rotation).await, 0, "{format:?}");
+        assert_eq!(federation.keys("dave", &Pool::Lan), [key(2)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rotation_refuses_while_a_node_is_down_or_waits_for_it() {
     let federation = federation();
     let alice = serve(&federation, "alice", Dialect::Precise).await;
@@ -143,13 +160,16 @@ async fn rotation_refuses_while_a_node_is_down_or_waits_for_it() {
 
     let words = format!("{words} --wait 120s");
     let mut waiting = command(&alice);
-    waiting.args(words.split_whitespace());
-    let waiting = tokio::spawn(async move { run(&mut waiting).await });
-    // Whether it has begun to wait by now or not, the end is the same.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    waiting
+        .args(words.split_whitespace())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut waiting = waiting.spawn().unwrap();
+    let mut notes = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let mut next = async || notes.next_line().await.unwrap().unwrap();
+    while !next().await.contains("waiting for up to") {}
     federation.restart("carol");
-    let ended = waiting.await.unwrap();
-    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(waiting.wait().await.unwrap().code(), Some(0));
     assert_eq!(federation.keys("carol", &Pool::Lan), [key(2)]);
 }
 

@@ -92,6 +92,14 @@ async fn run(command: &mut Command) -> Ended {
     }
 }
 
+/// Runs a command whose output is closed, and returns its exit code.
+async fn run_unread(command: &mut Command) -> i32 {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    command.status().await.unwrap().code().unwrap()
+}
+
 /// Runs the command with these words.
 async fn ask(address: &str, words: &str) -> Ended {
     let ended = run(command(address).args(words.split_whitespace())).await;
