@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `flags.rs` | the flags and commands |
 //! | `connection.rs` | the connection to the servers, with TLS and failover |
-//! | `raft.rs`, `keyring.rs`, `autopilot.rs`, `state.rs`, `doctor.rs` | the commands |
+//! | `raft.rs`, `keyring.rs`, `autopilot.rs`, `doctor.rs` | the commands |
 //! | `progress.rs` | the progress of a rotation |
 //! | `output.rs` | tables, colours and JSON |
 //! | `exit.rs` | the exit codes |
@@ -19,7 +19,6 @@ mod keyring;
 mod output;
 mod progress;
 mod raft;
-mod state;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
