@@ -190,11 +190,7 @@ fn token(flags: &Connection) -> Result<Option<Token>, Failure> {
 fn read(file: &Path) -> Result<Zeroizing<String>, Failure> {
     fs::read_to_string(file)
         .map(Zeroizing::new)
-        .map_err(|error| unreadable(file, error))
-}
-
-fn unreadable(file: &Path, error: impl std::fmt::Display) -> Failure {
-    Failure::usage(format!("cannot read {}: {error}", file.display()))
+        .map_err(|error| Failure::unreadable(file, error))
 }
 
 fn client(address: &str, flags: &Connection) -> Result<OperatorClient, Failure> {
@@ -237,8 +233,8 @@ fn over_tls(flags: &Connection) -> Result<Transport, Failure> {
     let config = match (&flags.client_cert, &flags.client_key) {
         (Some(chain), Some(key)) => {
             let chain = certificates(chain)?;
-            let secret =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
+            let secret = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| Failure::unreadable(key, error))?;
             config
                 .with_client_auth_cert(chain, secret)
                 .map_err(|error| Failure::usage(format!("the client's certificate: {error}")))?
@@ -274,7 +270,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, Failure> {
             for certificate in certificates(file)? {
                 roots
                     .add(certificate)
-                    .map_err(|error| unreadable(file, error))?;
+                    .map_err(|error| Failure::unreadable(file, error))?;
             }
         }
         None => {
@@ -292,9 +288,9 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, Failure> {
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let read = || CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>();
-    let certificates = read().map_err(|error| unreadable(file, error))?;
+    let certificates = read().map_err(|error| Failure::unreadable(file, error))?;
     if certificates.is_empty() {
-        return Err(unreadable(file, "it has no certificate"));
+        return Err(Failure::unreadable(file, "it has no certificate"));
     }
     Ok(certificates)
 }

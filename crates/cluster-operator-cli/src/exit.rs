@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use cluster_operator::Outcome;
@@ -37,6 +38,11 @@ impl Failure {
     /// The command line, the environment or a file is wrong.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Failure::new(End::Usage, text)
+    }
+
+    /// A file cannot be read.
+    pub(crate) fn unreadable(file: &Path, error: impl fmt::Display) -> Self {
+        Failure::usage(format!("cannot read {}: {error}", file.display()))
     }
 
     /// Nothing has changed.

@@ -19,6 +19,9 @@ use crate::flags::{Connection, Keyring, NewKey, OldKey};
 use crate::output::{self, BAD, GOOD, Table, WARNING, safe, safe_lines, styled};
 use crate::progress::Progress;
 
+/// More than any key needs.
+const LONGEST_FILE: u64 = 1024;
+
 pub(crate) async fn run(
     command: Keyring,
     servers: &Servers,
@@ -81,19 +84,22 @@ fn new_key(source: &NewKey) -> Result<GossipKey, Failure> {
 }
 
 fn read_key(file: &Path) -> Result<GossipKey, Failure> {
-    let mut text = Zeroizing::new(String::new());
+    // With its capacity, so that it leaves no copies behind when it grows.
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST_FILE as usize));
     let name = if file == Path::new("-") {
-        io::stdin().lock().take(1024).read_to_string(&mut text)?;
+        io::stdin()
+            .lock()
+            .take(LONGEST_FILE)
+            .read_to_string(&mut text)?;
         "standard input".into()
     } else {
         let open = fs::File::open(file);
         let read = open.and_then(|open| {
             let mode = open.metadata()?.mode();
-            open.take(1024).read_to_string(&mut text)?;
+            open.take(LONGEST_FILE).read_to_string(&mut text)?;
             Ok(mode)
         });
-        let mode = read
-            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+        let mode = read.map_err(|error| Failure::unreadable(file, error))?;
         if mode & 0o077 != 0 {
             let hint = format!(
                 "warning: others can read the key: chmod 600 {}",
@@ -121,8 +127,8 @@ fn generate(file: &Path) -> Result<GossipKey, Failure> {
             .create_new(true)
             .mode(0o600)
             .open(file)?;
-        let text = Zeroizing::new(format!("{}\n", &*key.to_base64()));
-        created.write_all(text.as_bytes())?;
+        created.write_all(key.to_base64().as_bytes())?;
+        created.write_all(b"\n")?;
         created.sync_all()
     };
     create().map_err(|error: io::Error| {

@@ -18,7 +18,7 @@ pub(crate) async fn run(command: Raft, servers: &Servers, json: bool) -> Result<
     match command {
         Raft::List { stale } => list(servers, stale, json).await,
         Raft::Plan { server } => {
-            let configuration = configuration(servers).await?;
+            let configuration = configuration(servers, Consistency::Default).await?;
             let planned = plan(servers, &configuration, &server).await?;
             if json {
                 return Ok(output::json(&plan_json(&planned))?);
@@ -31,9 +31,12 @@ pub(crate) async fn run(command: Raft, servers: &Servers, json: bool) -> Result<
     }
 }
 
-async fn configuration(servers: &Servers) -> Result<RaftConfiguration, ClientError> {
+async fn configuration(
+    servers: &Servers,
+    consistency: Consistency,
+) -> Result<RaftConfiguration, ClientError> {
     servers
-        .read(async |client| client.raft_configuration(Consistency::Default).await)
+        .read(async |client| client.raft_configuration(consistency).await)
         .await
 }
 
@@ -42,9 +45,7 @@ async fn list(servers: &Servers, stale: bool, json: bool) -> Result<(), Failure>
         true => Consistency::Stale,
         false => Consistency::Default,
     };
-    let configuration = servers
-        .read(async |client| client.raft_configuration(consistency).await)
-        .await?;
+    let configuration = configuration(servers, consistency).await?;
     if json {
         return Ok(output::json(&shown(&configuration))?);
     }
@@ -55,9 +56,14 @@ async fn list(servers: &Servers, stale: bool, json: bool) -> Result<(), Failure>
         .filter_map(|server| server.last_index)
         .max();
     for server in &configuration.servers {
+        let or_dash = |text: Option<&str>| text.map_or("-".into(), safe);
         let state = match server.leader {
             true => styled(GOOD, "leader"),
             false => "follower".into(),
+        };
+        let voter = match server.suffrage {
+            Suffrage::Voter => "yes",
+            _ => "no",
         };
         let log = match (server.last_index, last) {
             (Some(index), Some(last)) if index < last => format!("{} behind", last - index),
@@ -65,18 +71,12 @@ async fn list(servers: &Servers, stale: bool, json: bool) -> Result<(), Failure>
             (None, _) => "-".into(),
         };
         table.row([
-            server
-                .name
-                .as_ref()
-                .map_or("-".into(), |name| safe(name.as_str())),
+            or_dash(server.name.as_ref().map(|name| name.as_str())),
             safe(server.id.as_str()),
             safe(server.address.as_str()),
             state,
-            yes_or_no(server.suffrage == Suffrage::Voter).into(),
-            server
-                .protocol_version
-                .as_ref()
-                .map_or("-".into(), |version| safe(version.as_str())),
+            voter.into(),
+            or_dash(server.protocol_version.as_ref().map(|it| it.as_str())),
             log,
         ]);
     }
@@ -104,13 +104,6 @@ fn shown(configuration: &RaftConfiguration) -> serde_json::Value {
         "Servers": servers.collect::<Vec<_>>(),
         "Index": configuration.index,
     })
-}
-
-fn yes_or_no(value: bool) -> &'static str {
-    match value {
-        true => "yes",
-        false => "no",
-    }
 }
 
 /// Finds a server by its name, id or address.
@@ -209,28 +202,21 @@ async fn view(servers: &Servers, configuration: &RaftConfiguration) -> (RaftView
         });
     }
     let health = servers.current().autopilot_health().await.ok();
-    view.status = configuration
-        .servers
-        .iter()
-        .map(|server| {
-            let health = health.as_ref().map(|health| &health.servers);
-            let health = health
-                .into_iter()
-                .flatten()
-                .find(|health| health.id == server.id);
-            match health {
-                Some(health) => match health.node_status.as_str() {
-                    "alive" => ServerStatus::unknown().with_alive(true),
-                    "failed" | "left" | "leaving" => ServerStatus::unknown().with_alive(false),
-                    // Autopilot has not heard of it.
-                    _ => ServerStatus::unknown(),
-                },
-                None if server.leader => ServerStatus::unknown().with_alive(true),
-                None => ServerStatus::unknown(),
-            }
-        })
-        .collect();
-    let unseen = match health {
+    let known = health.iter().flat_map(|health| &health.servers);
+    let status = |server: &RaftServer| {
+        let known = known.clone().find(|known| known.id == server.id);
+        let mut status = ServerStatus::unknown();
+        status.alive = match known.map(|known| known.node_status.as_str()) {
+            Some("alive") => Some(true),
+            Some("failed" | "left" | "leaving") => Some(false),
+            // Autopilot has not heard of it.
+            Some(_) => None,
+            None => server.leader.then_some(true),
+        };
+        status
+    };
+    view.status = configuration.servers.iter().map(status).collect();
+    let unseen = match &health {
         Some(_) => {
             "this server makes no plans: the plan is this command's, by autopilot's health; the \
              server will neither check it nor prove that the others are alive, and the \
@@ -259,13 +245,12 @@ fn show(planned: &Planned) -> Result<(), Failure> {
         server,
         unseen,
     } = planned;
-    let mut out = anstream::stdout().lock();
     let role = match (plan.leads(), plan.is_voter()) {
         (true, _) => "the leader",
         (false, true) => "a voter",
         (false, false) => "a server without a vote",
     };
-    writeln!(out, "Removing {}, {role}:", title(server))?;
+    output::line(format!("Removing {}, {role}:", title(server)))?;
     let (style, verdict) = match plan.verdict() {
         RemovalVerdict::Safe => (GOOD, "safe"),
         RemovalVerdict::ReducesTolerance => (WARNING, "the cluster will tolerate fewer failures"),
@@ -274,8 +259,7 @@ fn show(planned: &Planned) -> Result<(), Failure> {
         RemovalVerdict::LastVoter => (BAD, "impossible: it is the last voter"),
         _ => (WARNING, "this version does not know the server's verdict"),
     };
-    writeln!(out, "  {}", styled(style, verdict))?;
-    drop(out);
+    output::line(format!("  {}", styled(style, verdict)))?;
     let mut table = Table::new(["", "voters", "alive", "quorum", "may fail"]);
     for (when, count) in [("  before", plan.before()), ("  after", plan.after())] {
         table.row([
@@ -287,7 +271,6 @@ fn show(planned: &Planned) -> Result<(), Failure> {
         ]);
     }
     table.print()?;
-    let mut out = anstream::stdout().lock();
     for (what, ids) in [
         ("not alive", plan.unhealthy()),
         ("of unknown health", plan.unknown()),
@@ -295,15 +278,18 @@ fn show(planned: &Planned) -> Result<(), Failure> {
     ] {
         if !ids.is_empty() {
             let ids: Vec<_> = ids.iter().map(|id| safe(id.as_str())).collect();
-            writeln!(out, "  {what}: {}", ids.join(", "))?;
+            output::line(format!("  {what}: {}", ids.join(", ")))?;
         }
     }
     if !plan.is_allowed() {
         let guard = plan.guard().name();
-        writeln!(out, "  the servers' quorum guard ({guard}) will refuse it")?;
+        output::line(format!(
+            "  the servers' quorum guard ({guard}) will refuse it"
+        ))?;
     }
     if let Some(unseen) = unseen {
-        writeln!(out, "  {}", styled(WARNING, format!("note: {unseen}")))?;
+        let note = styled(WARNING, format!("note: {unseen}"));
+        output::line(format!("  {note}"))?;
     }
     Ok(())
 }
@@ -315,7 +301,7 @@ async fn remove(
     force: bool,
     json: bool,
 ) -> Result<(), Failure> {
-    let configuration = configuration(servers).await?;
+    let configuration = configuration(servers, Consistency::Default).await?;
     let planned = plan(servers, &configuration, text).await?;
     let plan = &planned.plan;
     let is_dangerous = matches!(
@@ -358,7 +344,7 @@ async fn replace(
     yes: bool,
     json: bool,
 ) -> Result<(), Failure> {
-    let configuration = configuration(servers).await?;
+    let configuration = configuration(servers, Consistency::Default).await?;
     let (old, new) = (find(&configuration, old)?, find(&configuration, new)?);
     confirm(&format!("Replace {} by {}?", title(old), title(new)), yes)?;
     servers.current().replace_peer(&old.id, &new.id).await?;
@@ -372,7 +358,7 @@ async fn replace(
 }
 
 async fn transfer(servers: &Servers, to: Option<&str>, json: bool) -> Result<(), Failure> {
-    let configuration = configuration(servers).await?;
+    let configuration = configuration(servers, Consistency::Default).await?;
     let to = to.map(|text| find(&configuration, text)).transpose()?;
     let id = to.map(|server| &server.id);
     servers.current().transfer_leadership(id).await?;
