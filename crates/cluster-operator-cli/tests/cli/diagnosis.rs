@@ -3,7 +3,7 @@
 use cluster_operator::consul::Dialect;
 use expect_test::expect;
 
-use super::{ask, federation, key, serve};
+use super::{CONSUL, ask, federation, key, serve};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn healthy_federation_has_no_findings() {
@@ -59,7 +59,7 @@ async fn findings_are_worst_first_with_their_commands() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn consul_is_diagnosed_by_the_command() {
-    for dialect in [Dialect::Consul1_17, Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in CONSUL {
         let federation = federation();
         let mut addresses = Vec::new();
         for server in ["alice", "bob", "carol"] {

@@ -10,7 +10,7 @@ use cluster_operator::mock::{Fault, NodeFault};
 use expect_test::expect;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{ask, command, federation, key, run_unread, serve};
+use super::{CONSUL, ask, command, federation, key, run_unread, serve};
 
 fn write_key(folder: &Path, n: u8) -> String {
     let file = folder.join(format!("key-{n}"));
@@ -44,12 +44,7 @@ async fn keys_are_shown_by_their_fingerprints() {
 #[tokio::test(flavor = "multi_thread")]
 async fn key_is_installed_used_and_removed() {
     let folder = tempfile::tempdir().unwrap();
-    for dialect in [
-        Dialect::Precise,
-        Dialect::Consul1_17,
-        Dialect::Consul1_10,
-        Dialect::Consul0_7,
-    ] {
+    for dialect in [Dialect::Precise].into_iter().chain(CONSUL) {
         let federation = federation();
         let alice = serve(&federation, "alice", dialect).await;
         let new = write_key(folder.path(), 2);
@@ -201,7 +196,7 @@ async fn node_that_is_left_behind_is_named_and_repaired() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rotation_says_what_consul_did_not_show() {
-    for dialect in [Dialect::Consul1_17, Dialect::Consul1_10, Dialect::Consul0_7] {
+    for dialect in CONSUL {
         let federation = federation();
         federation.stop("carol");
         let alice = serve(&federation, "alice", dialect).await;

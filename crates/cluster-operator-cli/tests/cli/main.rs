@@ -19,6 +19,8 @@ use cluster_operator::server::OperatorHttp;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+const CONSUL: [Dialect; 3] = [Dialect::Consul1_17, Dialect::Consul1_10, Dialect::Consul0_7];
+
 /// The token that may do everything.
 const TOKEN: &str = "b852fbe7-root-token";
 

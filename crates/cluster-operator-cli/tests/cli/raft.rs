@@ -3,9 +3,7 @@
 use cluster_operator::consul::Dialect;
 use expect_test::expect;
 
-use super::{ask, federation, serve};
-
-const CONSUL: [Dialect; 3] = [Dialect::Consul1_17, Dialect::Consul1_10, Dialect::Consul0_7];
+use super::{CONSUL, ask, federation, serve};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_are_listed_as_table_and_as_json() {
