@@ -68,6 +68,14 @@ struct Arguments {
     member: Member,
 }
 
+impl Arguments {
+    /// Returns the address to listen on without `--name`.
+    fn address(&self) -> SocketAddr {
+        let default = SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT));
+        self.address.unwrap_or(default)
+    }
+}
+
 const AFTER_HELP: &str = "\
 SERVER is the address of a server and its ports:
   127.0.0.1                      Consul's ports: Raft 8300, LAN 8301, WAN 8302, HTTP 8500

@@ -54,6 +54,16 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The limits of a listener to which only servers connect: 256 connections.
+    pub fn of_servers() -> Self {
+        Self {
+            connections: 256,
+            ..Self::default()
+        }
+    }
+}
+
 /// Serves HTTP/1 until `stop` is ready. Then it closes the listener and idle
 /// connections, and returns when the requests under way are answered.
 ///

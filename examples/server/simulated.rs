@@ -1,7 +1,6 @@
 //! A simulated cluster of three servers, and a server in another datacenter.
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,7 +8,6 @@ use cluster_operator::AclAuthorizer;
 use cluster_operator::consul::Dialect;
 use cluster_operator::mock::MockFederation;
 use cluster_operator::observer::{MetricsObserver, TracingObserver};
-use cluster_operator::server::OperatorHttp;
 
 use crate::operated::{self, secrets};
 use crate::{Arguments, Started, curls, listen};
@@ -34,15 +32,8 @@ pub(crate) async fn start(
             service.observer(MetricsObserver)
         })
         .build();
-    let endpoints = OperatorHttp::new(federation.service("alice"))
-        .with_dialect(dialect)
-        .with_openapi()
-        .with_ui(cluster_operator_ui::PAGE)
-        .with_metrics();
-
-    let address = arguments.address;
-    let address = address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT)));
-    let listener = listen(address).await?;
+    let endpoints = operated::endpoints(federation.service("alice"), dialect);
+    let listener = listen(arguments.address()).await?;
     let http = listener.local_addr()?;
     let introduction = format!(
         "Listening on http://{http} as alice, the leader of {datacenter}. Its followers bob and \

@@ -10,7 +10,7 @@ use futures_util::future::select_ok;
 use openraft::RaftMetrics;
 
 use crate::cluster::{Node, NodeId, Server, Settings, gossip};
-use crate::operated::{self, Operator, secrets};
+use crate::operated::{Operator, secrets};
 use crate::serving::Limits;
 use crate::{Arguments, Started, curls, listen};
 
@@ -21,8 +21,7 @@ pub(crate) async fn start(
     authorizer: Arc<dyn AclAuthorizer>,
 ) -> Result<Started, Box<dyn Error>> {
     let datacenter = arguments.datacenter.as_str();
-    let first = arguments.address;
-    let first = first.unwrap_or(SocketAddr::from(([127, 0, 0, 1], operated::HTTP_PORT)));
+    let first = arguments.address();
     let autopilot = &arguments.autopilot;
     let autopilot = autopilot.settings(autopilot.intended_size.unwrap_or(NAMES.len()))?;
     // No other process has to know it.
@@ -51,11 +50,7 @@ pub(crate) async fn start(
             data: None,
             key: secrets::gossip_key()?,
             secret: secret.clone(),
-            limits: Limits {
-                // Only servers connect here.
-                connections: 256,
-                ..Limits::default()
-            },
+            limits: Limits::of_servers(),
         })
         .await?;
         if let Some((alice, _)) = servers.first() {

@@ -163,11 +163,7 @@ impl Member {
             data: Some(data.to_owned()),
             key,
             secret,
-            limits: Limits {
-                // Only servers connect here.
-                connections: 256,
-                ..Limits::default()
-            },
+            limits: Limits::of_servers(),
         })
         .await?;
         let joined = self.join_others(&server).await?;

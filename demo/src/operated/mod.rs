@@ -23,6 +23,6 @@ mod view;
 pub use autopilot::Autopilot;
 pub use member::Member;
 pub use metrics::metrics_route;
-pub use operator::{DEADLINE, Operator};
+pub use operator::{DEADLINE, Operator, endpoints};
 pub use place::{HTTP_PORT, Peer, Place};
 pub use process::{Process, serve_if_started_by_another};

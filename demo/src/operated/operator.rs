@@ -123,13 +123,18 @@ impl Operator {
         for path in PEER_PATHS {
             routes = routes.route_service(path, peers.clone());
         }
-        let endpoints = OperatorHttp::new(self.service.clone())
-            .with_dialect(dialect)
-            .with_openapi()
-            .with_ui(cluster_operator_ui::PAGE)
-            .with_metrics();
-        routes.fallback_service(endpoints)
+        routes.fallback_service(endpoints(self.service.clone(), dialect))
     }
+}
+
+/// Returns Consul's endpoints with all that they can have: the description in OpenAPI, the
+/// status page and the metrics.
+pub fn endpoints(service: OperatorService, dialect: Dialect) -> OperatorHttp {
+    OperatorHttp::new(service)
+        .with_dialect(dialect)
+        .with_openapi()
+        .with_ui(cluster_operator_ui::PAGE)
+        .with_metrics()
 }
 
 impl Drop for Operator {
