@@ -161,7 +161,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 
     // Written to the end when this is dropped.
     let _log = serving::log_to_stderr()?;
-    let metrics = operated::metrics_route()?;
+    let metrics = serving::metrics_route()?;
     let authorizer = access::authorizer(arguments.acl, arguments.acl_file.as_deref())?;
     let starting = async {
         if arguments.mock {

@@ -4,7 +4,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`cluster`] | a server without the library: Raft with its log on disk, and gossip |
-//! | [`serving`] | the listeners and the log of a server program |
+//! | [`serving`] | the listeners, the log and the metrics of a server program |
 //! | [`operated`] | the library embedded in this server, in one or in several processes |
 
 pub mod cluster;

@@ -1,4 +1,4 @@
-//! The listeners and the log of a server program.
+//! The listeners, the log and the metrics of a server program.
 //!
 //! `axum::serve` waits forever for a client that sends half a request. [`serve`] closes
 //! such a connection, and bounds the number of connections.
@@ -13,14 +13,17 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use axum::routing::{MethodRouter, get};
 use axum::serve::Listener;
 use cluster_operator::consul::{Dialect, Wire};
+use cluster_operator::observer::describe_metrics;
 use cluster_operator::peer_http::PEER_PATHS;
 use cluster_operator::server::UI_PATH;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -162,6 +165,37 @@ pub fn log_to_stderr() -> Result<WorkerGuard, Box<dyn Error>> {
     Ok(guard)
 }
 
+/// The upper bounds of the histograms' buckets, in seconds: from a read to a deadline.
+const BUCKETS: [f64; 10] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// How often the samples of the histograms are moved into their buckets, so that they do
+/// not pile up while nobody asks.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Installs the recorder of the process, and returns the route that shows what it has
+/// recorded. Metrics hold no secret, and no token is required.
+///
+/// # Errors
+/// A recorder is installed already.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn metrics_route() -> Result<MethodRouter, BuildError> {
+    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS)?;
+    let handle = recorder.install_recorder()?;
+    describe_metrics();
+    let upkept = handle.clone();
+    tokio::spawn(async move {
+        let mut again = tokio::time::interval(UPKEEP);
+        loop {
+            again.tick().await;
+            upkept.run_upkeep();
+        }
+    });
+    let content_type = ("content-type", "text/plain; version=0.0.4; charset=utf-8");
+    Ok(get(async move || ([content_type], handle.render())))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -169,7 +203,6 @@ mod tests {
     use std::future::pending;
     use std::net::SocketAddr;
 
-    use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::Notify;

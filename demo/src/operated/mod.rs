@@ -7,13 +7,11 @@
 //! | `view.rs` | the servers and datacenters that gossip knows |
 //! | `member.rs` | [`Member`]: the flags of one server of several processes |
 //! | `place.rs` | [`Place`]: the address and the ports of a server in a flag |
-//! | `metrics.rs` | the metrics of the process |
 //! | `secrets.rs` | the secrets that the servers share |
 //! | `process.rs` | [`Process`]: a server process that a program starts and kills |
 
 mod autopilot;
 mod member;
-mod metrics;
 mod operator;
 mod place;
 mod process;
@@ -22,7 +20,6 @@ mod view;
 
 pub use autopilot::Autopilot;
 pub use member::Member;
-pub use metrics::metrics_route;
 pub use operator::{DEADLINE, Operator, endpoints};
 pub use place::{HTTP_PORT, Peer, Place};
 pub use process::{Process, serve_if_started_by_another};
