@@ -12,7 +12,7 @@ use cluster_operator::autopilot::{
 use cluster_operator::raft::{Consistency, RaftConfiguration, Suffrage};
 
 use crate::datacenter::{Datacenter, eventually};
-use crate::rounds_of;
+use crate::{print_times, rounds_of};
 
 /// The shortest hold.
 const HOLD: Duration = Settings::SHORTEST_HOLD;
@@ -133,32 +133,17 @@ async fn act(datacenter: &Datacenter, asked: &str) {
     assert!(changed.await.unwrap());
 }
 
-/// Returns the leader, and then the others.
-async fn by_role(datacenter: &Datacenter) -> Vec<String> {
-    let leader = datacenter.leader().await;
-    let mut names = datacenter.running();
-    names.sort_by_key(|name| *name != leader);
-    names
-}
-
 fn signal(datacenter: &Datacenter, name: &str, signal: &str) {
     let id = datacenter.server(name).id().unwrap().to_string();
     let sent = Command::new("kill").args([signal, &id]).status().unwrap();
     assert!(sent.success());
 }
 
-/// Prints the times of all rounds, their median and the slowest.
-fn print_times(what: &str, mut times: Vec<Duration>) {
-    times.sort();
-    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
-    println!("{what}: median {median:.1?}, slowest {slowest:.1?} of {times:.1?}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn follower_that_freezes_for_25_s_stays_a_voter() {
     // Longer than the freeze also on a machine that is slow to end it.
     let datacenter = start(60, 5, &acting(HOLD * 6)).await;
-    let names = by_role(&datacenter).await;
+    let names = datacenter.by_role().await;
     let (asked, frozen) = (&names[0], &names[4]);
     let before = vote(&datacenter, asked, &set(&names)).await;
 
@@ -189,7 +174,7 @@ async fn dead_server_of_five_is_removed_after_its_hold() {
     for round in 0..rounds_of("AUTOPILOT_ROUNDS", 1) {
         // Another cluster in each round: the window allows two removals.
         let mut datacenter = start(61 + (round % 20) as u8, 5, &flags).await;
-        let names = by_role(&datacenter).await;
+        let names = datacenter.by_role().await;
         let (asked, killed) = (&names[0], &names[4]);
         let client = datacenter.client(asked);
         let mut configuration = client.autopilot_configuration().await.unwrap();
@@ -225,8 +210,8 @@ async fn dead_server_of_five_is_removed_after_its_hold() {
         logged(&datacenter, &[&line, "5 healthy voters of 5 follow"]).await;
         healthy(&datacenter, asked, 5).await;
     }
-    print_times("removed after the kill, with a hold of 20 s", removed);
-    print_times("a vote after the start, in a free place", voting);
+    print_times("removed after the kill, with a hold of 20 s", &mut removed);
+    print_times("a vote after the start, in a free place", &mut voting);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,7 +219,7 @@ async fn dead_server_of_three_is_replaced_by_one_that_joins() {
     let (mut refusals, mut voting) = (Vec::new(), Vec::new());
     for round in 0..rounds_of("AUTOPILOT_ROUNDS", 1) {
         let mut datacenter = start(81 + (round % 20) as u8, 3, &dry_run(HOLD)).await;
-        let names = by_role(&datacenter).await;
+        let names = datacenter.by_role().await;
         let (asked, killed) = (&names[0], &names[2]);
         // No flag lets it act, so the leader knows better than the server that joins.
         act(&datacenter, asked).await;
@@ -261,14 +246,14 @@ async fn dead_server_of_three_is_replaced_by_one_that_joins() {
         let size = datacenter.server(&joined).data.join("intended-size");
         assert_eq!(std::fs::read_to_string(size).unwrap(), "3");
     }
-    print_times("refused after the kill, with a hold of 10 s", refusals);
-    print_times("a vote after the start, in a dead one's place", voting);
+    print_times("refused after the kill, with a hold of 10 s", &mut refusals);
+    print_times("a vote after the start, in a dead one's place", &mut voting);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn loss_of_three_of_five_keeps_what_recovery_needs() {
     let mut datacenter = start(101, 5, &dry_run(HOLD)).await;
-    let names = by_role(&datacenter).await;
+    let names = datacenter.by_role().await;
     let asked = &names[0];
     let before = vote(&datacenter, asked, &set(&names)).await;
     for killed in &names[3..] {

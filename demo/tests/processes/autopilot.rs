@@ -36,10 +36,7 @@ async fn read(server: SocketAddr, endpoint: &str, wanted: u16) -> Result<Value, 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_server_is_shown_as_failed_and_thresholds_stay() {
     let mut datacenter = Datacenter::start(9, 3).await;
-    let leader = datacenter.leader().await;
-    let mut followers = datacenter.running();
-    followers.retain(|name| *name != leader);
-    let [asked, killed] = followers.try_into().unwrap();
+    let [leader, asked, killed] = datacenter.by_role().await.try_into().unwrap();
     let http = datacenter.server(&asked).http();
     eventually("a healthy cluster", || read(http, "health", 200)).await;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cluster_operator::client::{ClientError, OperatorClient};
 use cluster_operator::raft::{Consistency, RaftConfiguration};
-use cluster_operator::{GossipKey, ServerId};
+use cluster_operator::{GossipKey, NodeName, ServerId};
 
 use crate::with_deadline;
 use cluster_operator_demo::cluster::network::Network;
@@ -152,6 +152,14 @@ impl Datacenter {
         .await
     }
 
+    /// Returns the names of the running servers, the leader first.
+    pub(crate) async fn by_role(&self) -> Vec<String> {
+        let leader = self.leader().await;
+        let mut names = self.running();
+        names.sort_by_key(|name| *name != leader);
+        names
+    }
+
     /// Waits until every server is in the Raft configuration and in all pools, and all
     /// have the same configuration.
     pub(crate) async fn complete(&self) -> RaftConfiguration {
@@ -238,6 +246,14 @@ impl Datacenter {
             std::fs::copy(healthy.data.join(ring), self.server(name).data.join(ring)).unwrap();
         }
     }
+}
+
+/// Returns the id of a server.
+pub(crate) fn id(configuration: &RaftConfiguration, name: &str) -> ServerId {
+    let name = Some(NodeName::from(name));
+    let mut servers = configuration.servers.iter();
+    let server = servers.find(|server| server.name == name);
+    server.unwrap().id.clone()
 }
 
 /// Returns the ids of the servers of a configuration.

@@ -10,14 +10,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use cluster_operator::Outcome;
-use cluster_operator::client::ClientError;
 use cluster_operator::raft::{Consistency, PeerSelector, RaftConfiguration};
 use cluster_operator_openraft::log_position;
 use openraft::{Entry, EntryPayload, RaftLogReader};
 
-use crate::datacenter::{Datacenter, ids};
+use crate::datacenter::{Datacenter, id, ids};
 use crate::removal::{DURATION, check_answer, replace};
-use crate::{in_time, moment, rounds};
+use crate::{in_time, moment, rounds, text};
 use cluster_operator_demo::cluster::log::Log;
 use cluster_operator_demo::cluster::store::Store;
 use cluster_operator_demo::cluster::{ELECTION_TIMEOUT, NodeId, Request, TypeConfig};
@@ -75,13 +74,10 @@ fn roles(round: u32, leader: &str, followers: &[String]) -> [String; 3] {
 
 async fn kill_another(datacenter: &mut Datacenter, round: u32, counts: &mut Counts) {
     let before = datacenter.complete().await;
-    let leader = datacenter.leader().await;
-    let mut followers = datacenter.running();
-    followers.retain(|name| *name != leader);
-    let [asked, victim, killed] = roles(round, &leader, &followers);
-    let victim_id = number(&before, &victim);
-    let killed_id = number(&before, &killed);
-    let selector = PeerSelector::Id(victim_id.to_string().into());
+    let names = datacenter.by_role().await;
+    let (leader, followers) = names.split_first().unwrap();
+    let [asked, victim, killed] = roles(round, leader, followers);
+    let selector = PeerSelector::Id(id(&before, &victim));
 
     let delay = moment(round / 3 + 2 * (round % 3), DURATION);
     if delay.is_zero() {
@@ -101,7 +97,7 @@ async fn kill_another(datacenter: &mut Datacenter, round: u32, counts: &mut Coun
     let log = log(datacenter, &killed).await;
     let had_proof = proofs(&log, before.index) > 0;
     counts.died_before_proof += u32::from(!had_proof);
-    let proof_needs_it = before.servers.len() == 3 && killed != leader;
+    let proof_needs_it = before.servers.len() == 3 && killed != *leader;
     match &answer {
         Ok(()) => counts.done += 1,
         Err(error) if error.outcome() == Outcome::NotApplied => counts.refused += 1,
@@ -129,7 +125,7 @@ async fn kill_another(datacenter: &mut Datacenter, round: u32, counts: &mut Coun
             // The cluster accepts writes, so the dead server can be removed, unless
             // another change has to be completed first.
             if answer.is_err() && ids(&after) == ids(&before) && proof_needs_it && !had_proof {
-                let dead = PeerSelector::Id(killed_id.to_string().into());
+                let dead = PeerSelector::Id(id(&before, &killed));
                 replace(datacenter, &asked, &killed, &dead).await;
                 return;
             }
@@ -225,14 +221,5 @@ fn proofs(log: &[Entry<TypeConfig>], configuration: u64) -> usize {
 
 /// Returns a server's number in Raft.
 fn number(configuration: &RaftConfiguration, name: &str) -> NodeId {
-    let mut servers = configuration.servers.iter();
-    let server = servers.find(|server| server.name.as_ref().is_some_and(|n| n.as_str() == name));
-    server.unwrap().id.as_str().parse().unwrap()
-}
-
-fn text(answer: &Result<(), ClientError>) -> String {
-    match answer {
-        Ok(()) => "done".into(),
-        Err(error) => format!("{:?}, {}", error.outcome(), error.kind().name()),
-    }
+    id(configuration, name).as_str().parse().unwrap()
 }

@@ -58,6 +58,21 @@ async fn in_time<T>(
     ended.expect("the request ends within its deadline")
 }
 
+/// Tells how a change ended.
+fn text(answer: &Result<(), ClientError>) -> String {
+    match answer {
+        Ok(()) => "done".into(),
+        Err(error) => format!("{:?}, {}", error.outcome(), error.kind().name()),
+    }
+}
+
+/// Sorts the times of all rounds, and prints their median and the slowest.
+fn print_times(what: &str, times: &mut [Duration]) {
+    times.sort_unstable();
+    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+    println!("{what}: median {median:.1?}, slowest {slowest:.1?} of {times:.1?}");
+}
+
 /// Returns the client with a timeout that ends before the deadline.
 fn with_deadline(client: OperatorClient) -> OperatorClient {
     client.with_deadline(DEADLINE - Duration::from_secs(1))

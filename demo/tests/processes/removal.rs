@@ -6,8 +6,8 @@ use cluster_operator::client::ClientError;
 use cluster_operator::raft::{PeerSelector, RaftConfiguration};
 use cluster_operator::{Outcome, ServerId};
 
-use crate::datacenter::{Datacenter, eventually, ids};
-use crate::{in_time, moment, rounds};
+use crate::datacenter::{Datacenter, eventually, id, ids};
+use crate::{in_time, moment, rounds, text};
 
 /// The approximate duration of a removal, with three commits on a busy machine.
 pub(crate) const DURATION: Duration = Duration::from_millis(135);
@@ -33,37 +33,30 @@ async fn removal_is_atomic_when_leader_is_killed() {
 
 async fn kill_during_removal(datacenter: &mut Datacenter, round: u32) -> (String, bool) {
     let before = datacenter.complete().await;
-    let leader = datacenter.leader().await;
-    let mut others = datacenter.running();
-    others.retain(|name| *name != leader);
-    let (asked, victim) = (others[0].clone(), others[1 + round as usize % 3].clone());
-    let id = before
-        .servers
-        .iter()
-        .find(|server| server.name == Some(victim.as_str().into()));
-    let selector = PeerSelector::Id(id.unwrap().id.clone());
+    let names = datacenter.by_role().await;
+    let (leader, asked, victim) = (&names[0], &names[1], &names[2 + round as usize % 3]);
+    let selector = PeerSelector::Id(id(&before, victim));
 
-    let client = datacenter.client(&asked);
+    let client = datacenter.client(asked);
     let request = {
         let selector = selector.clone();
         tokio::spawn(async move { in_time(client.remove_peer(&selector, None)).await })
     };
     tokio::time::sleep(moment(round, DURATION)).await;
-    datacenter.server_mut(&leader).kill();
+    datacenter.server_mut(leader).kill();
     let answer = request.await.unwrap();
 
     // There is a leader with either the old or the new configuration.
     let after = datacenter.leader_configuration().await;
     check_answer(&answer, &after, &before, &selector);
     let removed = after.servers.len() == 4;
-    let outcome = answer.map_or_else(|error| format!("{:?}", error.outcome()), |()| "done".into());
 
     // All other servers have the same configuration, also the killed one.
-    datacenter.restart(&leader).await;
-    datacenter.agree_except(&victim).await;
+    datacenter.restart(leader).await;
+    datacenter.agree_except(victim).await;
 
-    replace(datacenter, &asked, &victim, &selector).await;
-    (outcome, removed)
+    replace(datacenter, asked, victim, &selector).await;
+    (text(&answer), removed)
 }
 
 /// Checks that only the victim was removed, and that the answer is true.

@@ -30,24 +30,20 @@ async fn kill_during_rotation(datacenter: &mut Datacenter, round: u32) -> usize 
     };
     let old = old.clone();
     let new = GossipKey::from_bytes(&[round as u8 + 1; 32]).unwrap();
-    let leader = datacenter.leader().await;
-    let asked = datacenter
-        .running()
-        .into_iter()
-        .find(|name| *name != leader)
-        .unwrap();
+    let names = datacenter.by_role().await;
+    let (leader, asked) = (&names[0], &names[1]);
 
-    let client = datacenter.client(&asked);
+    let client = datacenter.client(asked);
     let request = {
         let (old, new) = (old.clone(), new.clone());
         tokio::spawn(async move { rotate(&client, &old, &new).await })
     };
     tokio::time::sleep(moment(round, DURATION)).await;
-    datacenter.server_mut(&leader).kill();
+    datacenter.server_mut(leader).kill();
     let confirmed = request.await.unwrap();
 
     datacenter.leader_configuration().await;
-    datacenter.restart(&leader).await;
+    datacenter.restart(leader).await;
     // Confirmed changes are on all nodes, also on the killed one.
     let keys = datacenter.complete_rings().await;
     if confirmed >= 1 {
@@ -67,7 +63,7 @@ async fn kill_during_rotation(datacenter: &mut Datacenter, round: u32) -> usize 
     assert_eq!(ids(&after), ids(&before), "a server was removed");
 
     // The rotation can be repeated and completes.
-    let client = datacenter.client(&asked);
+    let client = datacenter.client(asked);
     eventually("the repeated rotation", || async {
         match rotate(&client, &old, &new).await {
             3 => Ok(()),

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use cluster_operator::client::ClientError;
 use cluster_operator::raft::RaftConfiguration;
 use cluster_operator::{ErrorKind, Outcome, ServerId};
 use cluster_operator_demo::cluster::network::Network;
@@ -14,8 +13,8 @@ use cluster_operator_demo::cluster::transfer::{WRITE, WriteError};
 use cluster_operator_demo::cluster::{ELECTION_TIMEOUT, NodeId, Reply, Request};
 use tokio::task::JoinHandle;
 
-use crate::datacenter::{Datacenter, eventually, ids};
-use crate::{in_time, moment, rounds};
+use crate::datacenter::{Datacenter, eventually, id, ids};
+use crate::{in_time, moment, print_times, rounds, text};
 
 /// The approximate duration of a transfer on a busy machine.
 const DURATION: Duration = Duration::from_millis(90);
@@ -37,11 +36,10 @@ async fn transfer_leaves_a_leader_when_a_server_is_killed() {
 
 async fn kill_during_transfer(datacenter: &mut Datacenter, round: u32) -> String {
     let before = datacenter.complete().await;
-    let leader = datacenter.leader().await;
-    let mut followers = datacenter.running();
-    followers.retain(|name| *name != leader);
-    let target = followers.remove(round as usize % 2);
-    let other = followers.remove(0);
+    let [leader, mut target, mut other] = datacenter.by_role().await.try_into().unwrap();
+    if round % 2 == 1 {
+        std::mem::swap(&mut target, &mut other);
+    }
     let killed = [&leader, &target][round as usize % 2].clone();
     // The leader answers, or a follower that forwards the request.
     let asked = [&other, &leader][round as usize / 2 % 2];
@@ -133,9 +131,7 @@ async fn transfer_interrupts_writes_for_less_time_than_a_death() {
         ("transfer under load", &mut loaded),
         ("death of the leader", &mut deaths),
     ] {
-        gaps.sort();
-        let (median, max) = (gaps[gaps.len() / 2], gaps[gaps.len() - 1]);
-        println!("{what}: median {median:?}, max {max:?}");
+        print_times(what, gaps);
     }
     // A pause of the machine can lengthen one of them.
     assert!(transfers.first() < deaths.last());
@@ -146,12 +142,10 @@ async fn transfer_interrupts_writes_for_less_time_than_a_death() {
 /// A busy machine can be too slow for a transfer, which is then refused.
 async fn measure_transfer(datacenter: &Datacenter, writers: &Writers) -> Duration {
     loop {
-        let leader = datacenter.leader().await;
-        let mut followers = datacenter.running();
-        followers.retain(|name| *name != leader);
+        let names = datacenter.by_role().await;
         let configuration = datacenter.leader_configuration().await;
-        let to = id(&configuration, &followers[0]);
-        let client = datacenter.client(&leader);
+        let to = id(&configuration, &names[1]);
+        let client = datacenter.client(&names[0]);
         let mut answer = Ok(());
         let gap = writers.gap(async {
             answer = in_time(client.transfer_leadership(Some(&to))).await;
@@ -259,21 +253,8 @@ async fn keep_writing(
     }
 }
 
-fn id(configuration: &RaftConfiguration, name: &str) -> ServerId {
-    let mut servers = configuration.servers.iter();
-    let server = servers.find(|server| server.name.as_ref().is_some_and(|n| n.as_str() == name));
-    server.unwrap().id.clone()
-}
-
 fn leading(configuration: &RaftConfiguration) -> Option<ServerId> {
     let mut servers = configuration.servers.iter();
     let leader = servers.find(|server| server.leader);
     leader.map(|leader| leader.id.clone())
-}
-
-fn text(answer: &Result<(), ClientError>) -> String {
-    match answer {
-        Ok(()) => "done".into(),
-        Err(error) => format!("{:?}, {}", error.outcome(), error.kind().name()),
-    }
 }
