@@ -179,7 +179,9 @@ async fn dead_server_of_five_is_removed_after_its_hold() {
         let client = datacenter.client(asked);
         let mut configuration = client.autopilot_configuration().await.unwrap();
         configuration.min_quorum = 3;
-        let changed = client.set_autopilot_configuration(&configuration, None);
+        // What the programs say of the rest stays theirs.
+        let change = DriverChange::default();
+        let changed = client.change_autopilot(&configuration, change, None);
         assert!(changed.await.unwrap());
 
         datacenter.server_mut(killed).kill();
