@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use cluster_operator::client::{ClientError, OperatorClient, RingListing};
 use cluster_operator::raft::{Consistency, PeerSelector, RaftConfiguration};
-use cluster_operator::{GossipKey, NodeName, Pool};
+use cluster_operator::{GossipKey, NodeName};
 use cluster_operator_demo::operated::{Process, serve_if_started_by_another};
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 const DATACENTERS: [(&str, [&str; 3]); 2] = [
     ("dc1", ["alice", "bob", "carol"]),
@@ -242,7 +242,7 @@ fn expect(what: &str, holds: bool) -> Result<()> {
 /// Retries until the look succeeds.
 async fn eventually<T, F>(what: &str, look: impl Fn() -> F) -> Result<T>
 where
-    F: Future<Output = std::result::Result<T, String>>,
+    F: Future<Output = Result<T, String>>,
 {
     let start = Instant::now();
     loop {
@@ -257,16 +257,13 @@ where
 }
 
 /// Returns the configuration from a confirmed leader.
-async fn leader(client: &OperatorClient) -> std::result::Result<RaftConfiguration, String> {
+async fn leader(client: &OperatorClient) -> Result<RaftConfiguration, String> {
     let answer = client.raft_configuration(Consistency::Consistent).await;
     answer.map_err(|error| error.to_string())
 }
 
 /// Returns the rings of the WAN, dc1 and dc2 if they have these numbers of nodes.
-async fn ask_rings(
-    client: &OperatorClient,
-    nodes: [usize; 3],
-) -> std::result::Result<Vec<RingListing>, String> {
+async fn ask_rings(client: &OperatorClient, nodes: [usize; 3]) -> Result<Vec<RingListing>, String> {
     let rings = client
         .list_keys()
         .await
@@ -302,7 +299,7 @@ fn only_key(rings: &[RingListing]) -> Result<GossipKey> {
 }
 
 /// Checks that the answer is an error of this kind.
-fn refused(answer: std::result::Result<(), ClientError>, kind: &str) -> Result<()> {
+fn refused(answer: Result<(), ClientError>, kind: &str) -> Result<()> {
     match answer {
         Err(error) if error.kind().name() == kind => {
             println!("  rejected, as expected: {error}");
@@ -323,12 +320,8 @@ fn show(configuration: &RaftConfiguration) {
 
 fn show_rings(rings: &[RingListing]) {
     for ring in rings {
-        let mut line = format!(
-            "  {} {:<3} {} nodes",
-            ring.datacenter,
-            name(&ring.pool),
-            ring.nodes
-        );
+        let (datacenter, pool, nodes) = (&ring.datacenter, &ring.pool, ring.nodes);
+        let mut line = format!("  {datacenter} {pool} {nodes} nodes");
         for (key, count) in ring.keys.iter() {
             let _ = write!(line, ", key {} on {count}", key.fingerprint());
         }
@@ -336,13 +329,5 @@ fn show_rings(rings: &[RingListing]) {
             let _ = write!(line, ", {error}");
         }
         println!("{line}");
-    }
-}
-
-fn name(pool: &Pool) -> String {
-    match pool {
-        Pool::Wan => "WAN".into(),
-        Pool::Lan => "LAN".into(),
-        other => other.to_string(),
     }
 }
