@@ -35,7 +35,7 @@ const REQUEST_SECONDS: &str = "cluster_operator_http_request_duration_seconds";
 /// - `outcome`: `applied`, `not-applied` or `unknown`;
 /// - `error`: the [name](crate::ErrorKind::name) of the error's kind, or `none`;
 /// - `endpoint`: the [label](crate::consul::Endpoint::label) of the endpoint, or `other`
-///   for another path;
+///   for the status page and every other path;
 /// - `method`: `GET`, `HEAD`, `POST`, `PUT`, `DELETE`, `OPTIONS` or `other`;
 /// - `status`: `1xx` to `5xx`.
 ///
