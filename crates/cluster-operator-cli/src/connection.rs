@@ -24,9 +24,8 @@ use crate::output::{note, safe_lines};
 /// The servers that can be asked.
 #[derive(Debug)]
 pub(crate) struct Servers {
-    /// As they were written.
-    addresses: Vec<String>,
-    all: Vec<OperatorClient>,
+    /// With their addresses, as they were written.
+    all: Vec<(String, OperatorClient)>,
     /// The one that answered last.
     current: Cell<usize>,
 }
@@ -73,22 +72,19 @@ impl Servers {
             if let Some(datacenter) = &flags.datacenter {
                 client = client.in_datacenter(datacenter.as_str());
             }
-            match &token {
-                None => Ok(client),
-                Some(token) => client
+            if let Some(token) = &token {
+                client = client
                     .with_token(token)
-                    .map_err(|error| Failure::usage(format!("the token is malformed: {error}"))),
+                    .map_err(|error| Failure::usage(format!("the token is malformed: {error}")))?;
             }
+            Ok((address.clone(), client))
         });
-        let all = all.collect::<Result<Vec<_>, _>>()?;
+        let all = all.collect::<Result<Vec<_>, Failure>>()?;
         if all.is_empty() {
             return Err(Failure::usage("no server is named: give --http-addr"));
         }
-        Ok(Servers {
-            addresses: addresses.to_vec(),
-            all,
-            current: Cell::new(0),
-        })
+        let current = Cell::new(0);
+        Ok(Servers { all, current })
     }
 
     /// Asks one server after the other, until one can be reached.
@@ -101,7 +97,7 @@ impl Servers {
         let mut at = first;
         loop {
             let next = (at + 1) % count;
-            match ask(&self.all[at]).await {
+            match ask(&self.all[at].1).await {
                 Err(error) if is_unreachable(&error) && next != first => {
                     let error = safe_lines(&error.to_string());
                     note(format!("{error}: asking the next server"));
@@ -117,35 +113,27 @@ impl Servers {
 
     /// Returns the server that answered last. A change is sent to it alone.
     pub(crate) fn current(&self) -> &OperatorClient {
-        &self.all[self.current.get()]
+        &self.all[self.current.get()].1
     }
 
     /// Returns the other servers than the one at this address.
     pub(crate) fn without(&self, address: &str) -> Result<Self, Failure> {
         let left_out = address.trim_start_matches("http://");
-        let (addresses, all): (Vec<_>, Vec<_>) = self
-            .addresses
-            .iter()
-            .zip(&self.all)
-            .filter(|(other, _)| other.trim_start_matches("http://") != left_out)
-            .map(|(other, client)| (other.clone(), client.clone()))
-            .unzip();
+        let mut all = self.all.clone();
+        all.retain(|(other, _)| other.trim_start_matches("http://") != left_out);
         if all.is_empty() {
             return Err(Failure::usage(
                 "the node's own server cannot say which key the others use: name another one \
                  with --http-addr",
             ));
         }
-        Ok(Servers {
-            addresses,
-            all,
-            current: Cell::new(0),
-        })
+        let current = Cell::new(0);
+        Ok(Servers { all, current })
     }
 
     /// Returns the rings of all servers, for a rotation.
     pub(crate) fn rings(&self) -> client::Servers {
-        client::Servers::new(self.all.iter().cloned())
+        client::Servers::new(self.all.iter().map(|(_, client)| client.clone()))
     }
 
     /// Returns the diagnosis, by a server or else by this command, and what this command

@@ -157,6 +157,7 @@ async fn rotation_refuses_while_a_node_is_down_or_waits_for_it() {
     let mut waiting = command(&alice);
     waiting
         .args(words.split_whitespace())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let mut waiting = waiting.spawn().unwrap();
