@@ -51,7 +51,7 @@ struct Driver {
 /// What one tick has seen and decided.
 pub(super) struct Look {
     pub(super) began: Instant,
-    /// The time of the next one.
+    /// The time at which the next one begins.
     pub(super) due: Instant,
     /// The term of the view, or of the last one if none could be read.
     pub(super) term: Option<u64>,
@@ -74,11 +74,10 @@ struct ListedAction {
 }
 
 impl Look {
-    /// Begins a look. Without a decision, the next one comes after this pause.
-    pub(super) fn new(began: Instant, pause: Duration) -> Self {
+    pub(super) fn new(began: Instant) -> Self {
         Look {
             began,
-            due: began.checked_add(pause).unwrap_or(began),
+            due: began,
             term: None,
             decided: false,
             configuration: None,

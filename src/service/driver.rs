@@ -124,14 +124,20 @@ impl Autopilot {
     pub async fn run(mut self, mut report: impl FnMut(&Result<Tick, OperatorError>) + Send) {
         loop {
             let tick = self.tick().await;
-            let wait = match &tick {
-                Ok(tick) => tick.decision.next_check.saturating_sub(self.elapsed()),
-                Err(_) => self.settings.pause(),
-            };
+            let wait = self.wait(&tick);
             report(&tick);
             drop(tick);
-            self.service.timer().sleep(wait.max(SHORTEST_SLEEP)).await;
+            self.service.timer().sleep(wait).await;
         }
+    }
+
+    /// Returns the time from the end of a tick to the next one.
+    fn wait(&self, tick: &Result<Tick, OperatorError>) -> Duration {
+        let wait = match tick {
+            Ok(tick) => tick.decision.next_check.saturating_sub(self.elapsed()),
+            Err(_) => self.settings.pause(),
+        };
+        wait.max(SHORTEST_SLEEP)
     }
 
     /// Decides once, and executes the action unless this is a dry run.
@@ -151,7 +157,7 @@ impl Autopilot {
                 "the service has another autopilot, which was created later: run that one only",
             ));
         }
-        let mut look = Look::new(inner.timer.now(), self.settings.pause());
+        let mut look = Look::new(inner.timer.now());
         let tick = self.look(inner, &mut look).await;
         if let Err(error) = &tick {
             look.blocked.get_or_insert_with(|| Blocked {
@@ -160,6 +166,8 @@ impl Autopilot {
                 server: None,
             });
         }
+        let now = inner.timer.now();
+        look.due = now.checked_add(self.wait(&tick)).unwrap_or(now);
         inner.driver.keep(self.number, look);
         tick
     }
@@ -176,7 +184,7 @@ impl Autopilot {
         let mut decision = decide(&snapshot, &settings, self.memory.clone());
         self.memory = decision.memory.clone();
         if decision.action.is_none() || settings.is_dry_run() {
-            self.note(&decision, &snapshot, look);
+            look.decided(&decision, snapshot.view.term);
             let result = None;
             return Ok(Tick { decision, result });
         }
@@ -188,7 +196,7 @@ impl Autopilot {
         let snapshot = self.snapshot(view, &mut inputs).await?;
         decision = decide(&snapshot, &settings, self.memory.clone());
         self.memory = decision.memory.clone();
-        self.note(&decision, &snapshot, look);
+        look.decided(&decision, snapshot.view.term);
         let result = match &decision.action {
             Some(action) => {
                 let running = inner.driver.begin(self.number, action, look.began);
@@ -214,13 +222,6 @@ impl Autopilot {
             }
         }
         Ok(Tick { decision, result })
-    }
-
-    /// Notes a decision, and when the next one comes.
-    fn note(&self, decision: &Decision, snapshot: &Snapshot, look: &mut Look) {
-        look.decided(decision, snapshot.view.term);
-        let due = self.began.checked_add(decision.next_check);
-        look.due = due.unwrap_or(look.due);
     }
 
     async fn current_settings(

@@ -1,6 +1,7 @@
 //! The driver, on a simulated Raft and a virtual clock.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +16,10 @@ use cluster_operator::mock::{MockAutopilot, MockClock, MockRaft};
 use cluster_operator::observer::{Ended, Ending, Observer, Source, Started};
 use cluster_operator::raft::{Change, ChangeKind, RaftBackend, RaftServer, RaftView, ServerStatus};
 use cluster_operator::service::{Autopilot, Caller, Tick};
-use cluster_operator::{AllowAll, NodeName, OperatorService, ServerId, Timer};
+use cluster_operator::{
+    AllowAll, NodeName, OperatorService, OperatorServiceBuilder, ServerId, Timer,
+};
+use futures_util::future::select;
 
 use crate::support::{HOLD, raft, settings};
 
@@ -75,14 +79,17 @@ impl Lab {
         self.state(|state| state.lies.insert(id.into(), lie));
     }
 
-    fn service(&self) -> OperatorService {
-        let service = OperatorService::builder("dc1")
+    fn builder(&self) -> OperatorServiceBuilder {
+        OperatorService::builder("dc1")
             .raft(self.clone())
             .autopilot(self.clone())
             .authorizer(AllowAll)
             .timer(self.clock.clone())
-            .observer(self.clone());
-        service.build().unwrap()
+            .observer(self.clone())
+    }
+
+    fn service(&self) -> OperatorService {
+        self.builder().build().unwrap()
     }
 
     fn autopilot(&self, settings: Settings) -> Autopilot {
@@ -255,7 +262,7 @@ fn run_ticks_on_the_services_timer() {
     let run = lab.autopilot(settings(5, 0)).run(|_| ticks += 1);
     let end = lab.clock.sleep(Duration::from_secs(600));
     lab.clock.run(async {
-        futures_util::future::select(std::pin::pin!(run), end).await;
+        select(pin!(run), end).await;
     });
     assert_eq!(lab.voters(), "abcd");
     assert!((60..80).contains(&ticks), "{ticks}");
@@ -424,6 +431,29 @@ fn tick_takes_the_deadline_at_most() {
         assert_eq!(state.autopilot.unwrap().blocked.unwrap().rule, "input");
         assert_eq!(lab.voters(), "abcde");
     }
+}
+
+#[test]
+fn late_input_is_shown_as_the_reason_until_the_next_tick_ends() {
+    let lab = Lab::new("abc", "");
+    let service = lab.builder().deadline(Duration::from_secs(30));
+    let service = service.build().unwrap();
+    lab.state(|state| state.stuck = Some("detect"));
+    let run = Autopilot::new(&service, lab.clone(), settings(3, 0)).run(|_| {});
+    let anyone = Caller::anonymous();
+    let read = async {
+        lab.clock.sleep(Duration::from_secs(31)).await;
+        // The next tick begins at second 40, and ends at second 70.
+        for second in 31..120 {
+            let state = service.autopilot_state(&anyone).await.unwrap();
+            let blocked = state.autopilot.unwrap().blocked.unwrap();
+            assert_eq!(blocked.rule, "input", "{second} s: {}", blocked.reason);
+            lab.clock.sleep(Duration::from_secs(1)).await;
+        }
+    };
+    lab.clock.run(async {
+        select(pin!(run), pin!(read)).await;
+    });
 }
 
 #[test]
