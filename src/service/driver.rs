@@ -115,8 +115,8 @@ impl Autopilot {
         }
     }
 
-    /// Ticks for ever, whenever the last decision says so, on the service's timer. Calls
-    /// `report` after each tick.
+    /// Ticks forever, on the service's timer: whenever the last decision says so, or when the
+    /// pause after an action or an error is over. Calls `report` after each tick.
     ///
     /// # Cancel safety
     /// Dropping the future stops the autopilot. A change that is being made then is made
@@ -134,8 +134,12 @@ impl Autopilot {
     /// Returns the time from the end of a tick to the next one.
     fn wait(&self, tick: &Result<Tick, OperatorError>) -> Duration {
         let wait = match tick {
-            Ok(tick) => tick.decision.next_check.saturating_sub(self.elapsed()),
-            Err(_) => self.settings.pause(),
+            Ok(Tick {
+                decision,
+                result: None,
+            }) => decision.next_check.saturating_sub(self.elapsed()),
+            // The pause begins at the end of an action.
+            Ok(_) | Err(_) => self.settings.pause(),
         };
         wait.max(SHORTEST_SLEEP)
     }

@@ -520,6 +520,26 @@ fn pause_begins_when_a_slow_change_has_ended() {
 }
 
 #[test]
+fn next_tick_comes_when_the_pause_after_a_slow_change_is_over() {
+    let lab = Lab::new("abcde", "");
+    lab.kill("e");
+    let slow = |lab: &Lab| lab.clock.advance(Duration::from_secs(8));
+    lab.state(|state| state.before_change = Some(Box::new(slow)));
+    let mut paused = 0;
+    let run = lab.autopilot(settings(5, 0)).run(|tick| {
+        let refusals = tick.as_ref().unwrap().decision.refusals.iter();
+        let paused_now = refusals.filter(|it| matches!(it.reason, Reason::Paused { .. }));
+        paused += paused_now.count();
+    });
+    let end = lab.clock.sleep(Duration::from_secs(600));
+    lab.clock.run(async {
+        select(pin!(run), end).await;
+    });
+    assert_eq!(lab.voters(), "abcd");
+    assert_eq!(paused, 0);
+}
+
+#[test]
 fn other_change_after_the_confirmation_stops_the_change() {
     let lab = Lab::new("abcde", "s");
     let mut autopilot = lab.autopilot(settings(5, 0));
