@@ -57,8 +57,14 @@ impl AutopilotReport {
                 (cut_name(id), server)
             })
             .collect();
-        // A diagnosis does not use them.
-        self.actions.clear();
+        // A diagnosis uses the newest one that has ended, and at most one is running.
+        self.actions.truncate(2);
+        for action in &mut self.actions {
+            action.server = cut_name(action.server.clone());
+            action.replaced_by = action.replaced_by.take().map(cut_name);
+            action.reason = cut_text(std::mem::take(&mut action.reason));
+            action.error = action.error.take().map(cut_text);
+        }
         self
     }
 

@@ -8,14 +8,14 @@ use super::FindingKind::{
 use super::Severity::{Info, Warning};
 use super::examine::Findings;
 use super::servers::Raft;
-use crate::autopilot::{AutopilotReport, ReportedServer};
+use crate::autopilot::{ActionResult, AutopilotReport, ReportedServer};
 use crate::types::ServerId;
 
 /// The time from which a dispute about a server is worth a finding.
 const DISPUTE: Duration = Duration::from_secs(10);
 
 impl Raft<'_> {
-    /// Finds what the leader's autopilot would do, and why it does nothing.
+    /// Finds what the leader's autopilot would do or could not do, and why it does nothing.
     pub(super) fn find_autopilot(&self, findings: &mut Findings) {
         let Some(report) = &self.reference.autopilot else {
             return;
@@ -26,9 +26,25 @@ impl Raft<'_> {
             let next = "set DryRun to false to let it act, or make the change yourself";
             findings.add((Warning, AutopilotDryRun), at, None, message, next);
         }
+        self.find_failure(report, findings);
         self.find_stop(report, findings);
         for (id, server) in &report.servers {
             self.find_reason(id, server, findings);
+        }
+    }
+
+    /// Finds that the action that an autopilot decided on has failed.
+    fn find_failure(&self, report: &AutopilotReport, findings: &mut Findings) {
+        let mut actions = report.actions.iter();
+        let newest = actions.find(|action| action.result != ActionResult::Running);
+        let decided = newest.filter(|action| report.decided.as_ref() == Some(&action.reason));
+        if let Some(action) = decided
+            && let Some(error) = &action.error
+        {
+            let message = format!("autopilot failed to act ({}): {error}", action.reason);
+            let next = "do what the error says, or make the change yourself; autopilot tries again";
+            let (at, subject) = (Some(self.name), Some(action.server.as_str()));
+            findings.add((Warning, AutopilotStopped), at, subject, message, next);
         }
     }
 
@@ -78,7 +94,7 @@ impl Raft<'_> {
             "hold" | "one-change" | "cleanup" | "window" | "majority" | "replace-first" => (
                 (Info, AutopilotWaits),
                 format!("autopilot leaves {name} alone for now: {reason}"),
-                "start it; autopilot/state shows when it is looked at again",
+                "start it if it is down; autopilot/state shows when it is looked at again",
             ),
             _ => return,
         };

@@ -185,7 +185,8 @@ pub enum FindingKind {
     RingTruncated,
     /// An autopilot is in a dry run, and would change something.
     AutopilotDryRun,
-    /// An autopilot cannot act, because of its settings or of what it reads.
+    /// An autopilot cannot act, because of its settings or of what it reads, or because its
+    /// action fails.
     AutopilotStopped,
     /// A rule of autopilot keeps it from a change for now.
     AutopilotWaits,

@@ -12,7 +12,7 @@ use cluster_operator::autopilot::{
     FailureDetector, HealthTracker, Settings, ValueChange,
 };
 use cluster_operator::consul::{Dialect, Request, Response, Wire};
-use cluster_operator::diagnosis::{FindingKind, Severity};
+use cluster_operator::diagnosis::{Finding, FindingKind, Severity};
 use cluster_operator::error::{ErrorKind, OperatorError, Outcome};
 use cluster_operator::mock::{MockAutopilot, MockClock, MockPeers, MockRaft};
 use cluster_operator::peers::Target;
@@ -895,13 +895,82 @@ fn diagnosis_names_contradictory_settings() {
     );
     let mut autopilot = site.autopilot(&service, dry(3));
     site.run(&mut autopilot, 10);
-    let diagnosis = site.clock.run(service.diagnose(&Caller::anonymous()));
-    let findings = diagnosis.unwrap().findings;
-    let stopped = findings
-        .iter()
-        .find(|it| it.kind == FindingKind::AutopilotStopped);
+    let stopped = finding(&site, &service, FindingKind::AutopilotStopped);
     let message = "autopilot acts on nothing: MinQuorum 5 is above the intended size 3: lower it";
     assert_eq!(stopped.unwrap().message, message);
+}
+
+#[test]
+fn diagnosis_does_not_tell_to_start_a_spare_that_is_up() {
+    let site = Site::new("abc", "de");
+    let service = site.service();
+    let mut autopilot = site.autopilot(&service, dry(5));
+    site.run(&mut autopilot, 60);
+    let waits = finding(&site, &service, FindingKind::AutopilotWaits).unwrap();
+    let message = "autopilot leaves e alone for now: the change of d comes first";
+    assert_eq!(waits.message, message);
+    let next = "start it if it is down; autopilot/state shows when it is looked at again";
+    assert_eq!(waits.next_step, next);
+}
+
+#[test]
+fn diagnosis_names_the_action_that_fails_every_time() {
+    let site = Site::new("abcde", "");
+    let leader = site.service();
+    let follower = follower(&site, &leader);
+    let mut autopilot = site.autopilot(&leader, settings(5, 0));
+    site.kill("e");
+    site.unproven.store(true, Relaxed);
+    site.run(&mut autopilot, HOLD + 60);
+    let check = |stopped: Option<Finding>| {
+        let stopped = stopped.unwrap();
+        assert_eq!(stopped.subject.as_deref(), Some("e"));
+        let message = "autopilot failed to act (remove e: failed for 230 s of 180, 4 healthy \
+                       voters of 4 remain): only 2 of the voters";
+        assert!(stopped.message.starts_with(message), "{stopped:?}");
+    };
+    for service in [&leader, &follower] {
+        check(finding(&site, service, FindingKind::AutopilotStopped));
+    }
+    // Also while it is repeated.
+    site.unproven.store(false, Relaxed);
+    site.slow.store(true, Relaxed);
+    let anyone = Caller::anonymous();
+    let during = async {
+        site.clock.sleep(Duration::from_secs(1)).await;
+        leader.diagnose(&anyone).await.unwrap().findings
+    };
+    let (during, _) = site.clock.run(join(during, autopilot.tick()));
+    let mut during = during.into_iter();
+    check(during.find(|it| it.kind == FindingKind::AutopilotStopped));
+    for service in [&leader, &follower] {
+        let stopped = finding(&site, service, FindingKind::AutopilotStopped);
+        assert_eq!(stopped, None);
+    }
+}
+
+/// The first finding of a kind.
+fn finding(site: &Site, service: &OperatorService, kind: FindingKind) -> Option<Finding> {
+    let anyone = Caller::anonymous();
+    let diagnosis = site.clock.run(service.diagnose(&anyone)).unwrap();
+    let mut findings = diagnosis.findings.into_iter();
+    findings.find(|finding| finding.kind == kind)
+}
+
+/// The service of b, which reaches the leader.
+fn follower(site: &Site, leader: &OperatorService) -> OperatorService {
+    let hint = LeaderHint {
+        id: "a".into(),
+        address: "a".into(),
+    };
+    OperatorService::builder("dc1")
+        .raft(site.at("b"))
+        .autopilot(MockAutopilot::new(&site.raft.at("b")))
+        .peers(MockPeers::new().with_service(Target::Server(hint), leader.clone()))
+        .authorizer(AllowAll)
+        .timer(site.clock.clone())
+        .build()
+        .unwrap()
 }
 
 #[test]
@@ -909,18 +978,7 @@ fn follower_forwards_settings_and_diagnoses_the_leaders_autopilot() {
     let site = Site::new("abcde", "");
     let leader = site.service();
     let mut autopilot = site.autopilot(&leader, dry(5));
-    let hint = LeaderHint {
-        id: "a".into(),
-        address: "a".into(),
-    };
-    let follower = OperatorService::builder("dc1")
-        .raft(site.at("b"))
-        .autopilot(MockAutopilot::new(&site.raft.at("b")))
-        .peers(MockPeers::new().with_service(Target::Server(hint), leader))
-        .authorizer(AllowAll)
-        .timer(site.clock.clone())
-        .build()
-        .unwrap();
+    let follower = follower(&site, &leader);
     for (dialect, body) in [
         (Dialect::Precise, r#"{"FailedHold":"1m","IntendedSize":7}"#),
         (Dialect::Consul1_17, r#"{"CleanupDeadServers":true}"#),
