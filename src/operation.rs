@@ -178,7 +178,8 @@ pub enum Operation {
         /// The number of nodes through which each answer is sent as well.
         relay_factor: RelayFactor,
     },
-    /// Read autopilot's configuration.
+    /// Read autopilot's configuration, with the settings in force on the server that answers:
+    /// the leader, unless the read is stale.
     AutopilotConfiguration(Consistency),
     /// Replace Consul's settings of autopilot's configuration, and keep those that Consul
     /// lacks.

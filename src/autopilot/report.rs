@@ -10,8 +10,8 @@ use crate::types::{ServerId, cut_name, cut_text};
 
 /// What a [`service::Autopilot`](crate::service::Autopilot) reports while its server leads.
 ///
-/// It is about the last look at the cluster, whose time it has. If there was none yet in
-/// this term, or the last one failed or is too long ago, the report says so as the rule that
+/// It shows the last look at the cluster and its time. If there was none yet in this term, or
+/// the last one failed or is too long ago, the report says so as the rule that
 /// [blocks](AutopilotReport::blocked), and names no server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -30,7 +30,8 @@ pub struct AutopilotReport {
     pub next_check: Option<SystemTime>,
     /// The action that the last look decided on, with its reason.
     pub decided: Option<String>,
-    /// The rule that blocks; `None` if there is nothing to do, or an action is decided on.
+    /// The rule that blocks a change, or keeps a spare from getting ready; `None` if there is
+    /// nothing to do, or an action is decided on.
     pub blocked: Option<Blocked>,
     /// The servers that are not healthy, or that a rule keeps from a change.
     pub servers: BTreeMap<ServerId, ReportedServer>,

@@ -117,7 +117,7 @@ pub struct AutopilotServer {
     pub role: RaftRole,
     /// The metadata of its node.
     pub meta: BTreeMap<String, String>,
-    /// Its health in more words than `healthy`; `None` if the backend does not tell.
+    /// Its health in more detail than `healthy`; `None` if the backend does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<ServerHealth>,
 }

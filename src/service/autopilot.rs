@@ -311,7 +311,7 @@ impl Driver {
             actions: actions.collect(),
         };
         let Some(look) = look else {
-            let reason = "it has not looked at the cluster since this server leads";
+            let reason = "it has not looked at the cluster since this server became the leader";
             report.blocked = Some(late(reason.into()));
             return report;
         };

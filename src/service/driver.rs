@@ -35,10 +35,10 @@ const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 /// the confirmed view with what the detector says then.
 ///
 /// If the service has an [`AutopilotBackend`](crate::AutopilotBackend), its configuration
-/// is read for each decision, so `CleanupDeadServers` switches removals off, and what it
-/// has of the hold, the intended size and the dry run beats the embedder's settings. If the
-/// two contradict each other, as they may after a restart with other code, it acts on
-/// nothing. The whole autopilot stops when its future is dropped.
+/// is read for each decision, so `CleanupDeadServers` switches removals off, and its hold,
+/// intended size and dry run, where set, override the embedder's settings. If the two
+/// contradict each other, as they may after a restart with other code, autopilot acts on
+/// nothing. It stops when its future is dropped.
 ///
 /// On the leader, the service shows what the last tick has seen and decided, in
 /// [`AutopilotState::autopilot`](crate::autopilot::AutopilotState::autopilot) and as findings
@@ -148,8 +148,8 @@ impl Autopilot {
     ///
     /// # Errors
     /// The view, the configuration or the failure detector cannot be read within the deadline
-    /// of the service, or no majority confirms that this server leads. Nothing was changed
-    /// then. The error of an action is in [`Tick::result`].
+    /// of the service, or no majority confirms that this server leads. Nothing was changed then.
+    /// The error of an action is in [`Tick::result`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves either the old or the new Raft configuration.

@@ -84,7 +84,7 @@ pub struct Decision {
 /// | `leader` | Only the leader acts. |
 /// | `contact` | A majority of the voters answered within `LastContactThreshold`. |
 /// | `calm` | Nothing changes within the pause after an election, or after a start. |
-/// | `one-change` | One change at a time. After it, the pause has to pass, no change may be pending, and each voter has to be healthy or dead for its hold. Not waited for is a silent voter that the failure detector does not know, or one that answers while the detector calls it dead: this may last for ever, and neither counts as healthy. |
+/// | `one-change` | One change at a time. After it, the pause has to pass, no change may be pending, and each voter has to be healthy or dead for its hold. Not waited for is a silent voter that the failure detector does not know, or one that answers while the detector calls it dead: this may last forever, and neither counts as healthy. |
 /// | `known` | A server that the failure detector does not know is neither removed nor promoted, and one whose log is unknown is not promoted. |
 /// | `agreement` | A server is dead only if the failure detector and the silence of its Raft agree. |
 /// | `hold` | A server has to be dead for the whole hold: in the detector, since its last answer, and as this leader has observed it. A break begins it anew. Each further failure in the window doubles it, up to eight times. A server that left on purpose has the same hold, since it may only be restarting. |
