@@ -10,7 +10,11 @@ mod consul;
 mod driver;
 #[cfg(feature = "mock")]
 mod guide;
+#[cfg(feature = "mock")]
+mod lab;
 mod properties;
+#[cfg(feature = "mock")]
+mod report;
 mod rules;
 #[cfg(feature = "mock")]
 mod simulation;
