@@ -8,23 +8,22 @@ use std::time::Instant;
 
 use super::{Ended, Ending, Observer, Scope, Started};
 use crate::error::{ErrorKind, OperatorError, Outcome};
-use crate::operation::{OperatorReply, outcome};
 use crate::timer::Timer;
 use crate::types::Identity;
-
-type Answer = Result<OperatorReply, OperatorError>;
 
 /// Awaits the operation inside the observers' scopes, and tells them of its start and its
 /// end. `identity` and `progress` are read at the end: the caller as far as this server
 /// authorized it, whether the request was forwarded, and the outcome if it is abandoned.
-pub(crate) async fn watch(
+/// `outcome` is that of an answer.
+pub(crate) async fn watch<T>(
     observers: &[Arc<dyn Observer>],
     timer: &dyn Timer,
     started: Started<'_>,
     identity: &OnceLock<Identity>,
     progress: impl Fn() -> (bool, Outcome) + Send,
-    operation: impl Future<Output = Answer> + Send,
-) -> Answer {
+    outcome: impl Fn(&Result<T, OperatorError>) -> Outcome + Send,
+    operation: impl Future<Output = Result<T, OperatorError>> + Send,
+) -> Result<T, OperatorError> {
     let began = timer.now();
     for observer in observers {
         observer.started(&started);
@@ -45,7 +44,7 @@ pub(crate) async fn watch(
         operation: std::pin::pin!(operation),
     }
     .await;
-    watched.end(Some(&answer));
+    watched.end(Some((answer.as_ref().err(), outcome(&answer))));
     answer
 }
 
@@ -62,10 +61,11 @@ struct Watched<'a, P: Fn() -> (bool, Outcome)> {
 }
 
 impl<P: Fn() -> (bool, Outcome)> Watched<'_, P> {
-    fn end(&mut self, answer: Option<&Answer>) {
+    /// `answer` is the error, if there is one, and the outcome; `None` if it was abandoned.
+    fn end(&mut self, answer: Option<(Option<&OperatorError>, Outcome)>) {
         self.ended = true;
         let (forwarded, abandoned) = (self.progress)();
-        let error = answer.and_then(|answer| answer.as_ref().err());
+        let error = answer.and_then(|(error, _)| error);
         let kind = error.map(OperatorError::kind);
         let named = match kind {
             Some(ErrorKind::PermissionDenied { identity, .. }) => Some(identity),
@@ -80,10 +80,7 @@ impl<P: Fn() -> (bool, Outcome)> Watched<'_, P> {
                 }
                 (_, Some(_)) => Ending::Failed,
             },
-            outcome: match answer {
-                Some(answer) => outcome(self.started.access, answer),
-                None => abandoned,
-            },
+            outcome: answer.map_or(abandoned, |(_, outcome)| outcome),
             error: kind,
             identity: self.identity.get().or(named),
             forwarded,

@@ -16,7 +16,7 @@ use crate::autopilot::{
 };
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::observer::{Source, Started, watch};
-use crate::operation::{OperatorReply, RequestId};
+use crate::operation::RequestId;
 use crate::raft::{ChangeKind, PeerSelector, Proof, QuorumGuard, RaftView};
 use crate::timer::{Budget, Deadline};
 
@@ -317,7 +317,7 @@ impl Inner {
         let progress = Progress::default();
         let work = self.execute_action(action, view, budget, &progress);
         if self.observers.is_empty() {
-            return work.await.map(drop);
+            return work.await;
         }
         let reason = action.to_string();
         let request_id = RequestId::generate();
@@ -340,9 +340,12 @@ impl Inner {
             reason: Some(&reason),
         };
         let ended = || (false, progress.outcome(Outcome::Unknown));
-        let (observers, timer) = (&self.observers, &*self.timer);
-        let watched = watch(observers, timer, started, &progress.identity, ended, work);
-        watched.await.map(drop)
+        let outcome = |result: &Result<(), OperatorError>| match result {
+            Ok(()) => Outcome::Applied,
+            Err(error) => error.outcome(),
+        };
+        let (observers, timer, identity) = (&self.observers, &*self.timer, &progress.identity);
+        watch(observers, timer, started, identity, ended, outcome, work).await
     }
 
     async fn execute_action(
@@ -351,7 +354,7 @@ impl Inner {
         view: RaftView,
         budget: Budget<'_>,
         progress: &Progress,
-    ) -> Result<OperatorReply, OperatorError> {
+    ) -> Result<(), OperatorError> {
         let guard_of = |proof| match (proof, self.quorum_guard) {
             (Proof::Margin, _) | (_, QuorumGuard::Margin) => QuorumGuard::Margin,
             _ => QuorumGuard::Quorum,

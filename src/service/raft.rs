@@ -164,6 +164,37 @@ impl Inner {
         Ok(OperatorReply::RemovalPlan(plan))
     }
 
+    /// Removes a server, if the guard allows it. `view` is the leader's view.
+    pub(super) async fn remove(
+        &self,
+        server: &PeerSelector,
+        guard: QuorumGuard,
+        expected: Expected,
+        view: RaftView,
+        budget: Budget<'_>,
+        progress: &Progress,
+    ) -> Result<OperatorReply, OperatorError> {
+        let plan = |view: &RaftView| removal(view, server, guard);
+        let change = self.change(&plan, expected, view, budget, progress);
+        change.await.map(|()| OperatorReply::PeerRemoved)
+    }
+
+    /// Replaces a voter. `view` is the leader's view.
+    pub(super) async fn replace(
+        &self,
+        id: &ServerId,
+        with: &ServerId,
+        view: RaftView,
+        budget: Budget<'_>,
+        progress: &Progress,
+    ) -> Result<OperatorReply, OperatorError> {
+        // Whatever the guard: there are as many voters as before, so a majority of them is
+        // proof enough, and few voters could not have a margin.
+        let plan = |view: &RaftView| replacement(view, id, with, Proof::Majority);
+        let change = self.change(&plan, Expected::Any, view, budget, progress);
+        change.await.map(|()| OperatorReply::PeerReplaced)
+    }
+
     /// Makes the change that is planned for the leader's view: `view`, or a newer one if the
     /// request fits any version.
     pub(super) async fn change(
@@ -173,26 +204,19 @@ impl Inner {
         mut view: RaftView,
         budget: Budget<'_>,
         progress: &Progress,
-    ) -> Result<OperatorReply, OperatorError> {
+    ) -> Result<(), OperatorError> {
         let raft = self.raft()?;
         let mut attempts = 0;
         loop {
             attempts += 1;
             expected.check(view.version)?;
             let (kind, proof) = plan(&view)?;
-            let reply = match kind {
-                ChangeKind::Remove { .. } => OperatorReply::PeerRemoved,
-                // No request asks for a promotion, so nobody sees the reply to one.
-                ChangeKind::Replace { .. } | ChangeKind::Promote { .. } => {
-                    OperatorReply::PeerReplaced
-                }
-            };
             let change = Change::new(kind, &view, budget.share()).with_proof(proof);
             progress.begin();
             let result = raft.change_membership(&change).await;
             progress.note(&result);
             match result {
-                Ok(()) => return Ok(reply),
+                Ok(()) => return Ok(()),
                 Err(error)
                     if is_out_of_date(&error)
                         && matches!(expected, Expected::Any)

@@ -4,17 +4,15 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::raft::{Expected, Progress, not_leading, removal, replacement, unchanged};
+use super::raft::{Expected, Progress, not_leading, unchanged};
 use super::{Inner, deadline_exceeded, mismatched};
 use crate::acl::{Access, Identity, Resource, Token};
 use crate::autopilot::DriverChange;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::observer::{Source, Started, watch};
-use crate::operation::{Operation, OperatorReply, RequestId};
+use crate::operation::{Operation, OperatorReply, RequestId, outcome};
 use crate::peers::{Envelope, Forwarded, SendError, SendFailure, Target};
-use crate::raft::{
-    Consistency, LeaderHint, Leadership, PeerSelector, Proof, QuorumGuard, RaftView,
-};
+use crate::raft::{Consistency, LeaderHint, Leadership, PeerSelector, QuorumGuard, RaftView};
 use crate::timer::{Budget, Deadline};
 use crate::types::cut_name;
 
@@ -74,8 +72,12 @@ impl Inner {
             (forwarded, progress.outcome(request.operation.unanswered()))
         };
         let (observers, timer, identity) = (&self.observers, &*self.timer, &progress.identity);
+        let outcome = |answer: &_| outcome(access, answer);
         let operation = self.execute(&call, &progress);
-        watch(observers, timer, started, identity, ended, operation).await
+        watch(
+            observers, timer, started, identity, ended, outcome, operation,
+        )
+        .await
     }
 
     async fn execute(
@@ -309,26 +311,23 @@ impl Inner {
                 },
                 Some(view),
             ) => {
-                let plan = |view: &RaftView| removal(view, server, self.quorum_guard);
+                let guard = self.quorum_guard;
                 let expected = expected_index.map_or(Expected::Any, Expected::Index);
-                Box::pin(self.change(&plan, expected, view, budget, progress)).await
+                Box::pin(self.remove(server, guard, expected, view, budget, progress)).await
             }
             (Operation::RemovePlanned { id, version }, Some(view)) => {
                 let server = PeerSelector::Id(id.clone());
-                let plan = |view: &RaftView| removal(view, &server, self.quorum_guard);
+                let guard = self.quorum_guard;
                 let expected = Expected::Version(*version);
-                Box::pin(self.change(&plan, expected, view, budget, progress)).await
+                Box::pin(self.remove(&server, guard, expected, view, budget, progress)).await
             }
             (Operation::ForceRemoval { id }, Some(view)) => {
                 let server = PeerSelector::Id(id.clone());
-                let plan = |view: &RaftView| removal(view, &server, QuorumGuard::Off);
-                Box::pin(self.change(&plan, Expected::Any, view, budget, progress)).await
+                let (guard, expected) = (QuorumGuard::Off, Expected::Any);
+                Box::pin(self.remove(&server, guard, expected, view, budget, progress)).await
             }
             (Operation::ReplacePeer { id, with }, Some(view)) => {
-                // Whatever the guard: there are as many voters as before, so a majority of
-                // them is proof enough, and few voters could not have a margin.
-                let plan = |view: &RaftView| replacement(view, id, with, Proof::Majority);
-                Box::pin(self.change(&plan, Expected::Any, view, budget, progress)).await
+                Box::pin(self.replace(id, with, view, budget, progress)).await
             }
             (Operation::TransferLeadership { to }, Some(view)) => {
                 let transfer = self.transfer_leadership(to.as_ref(), &view, budget, progress);
