@@ -102,8 +102,8 @@ impl HealthTracker {
         let last_log = view.own_status().and_then(|status| status.last_log);
         let unknown = ServerStatus::unknown();
         let servers = view.servers().map(|(member, status)| {
-            let status = status.unwrap_or(&unknown);
             let contact = last_contact(view, member, status);
+            let status = status.unwrap_or(&unknown);
             let health = judge(status, contact, last_log, configuration);
             let healthy = health == ServerHealth::Healthy;
             let seen = self.health.entry(member.id.clone()).or_insert(Seen {
@@ -171,12 +171,12 @@ fn judge(
 pub(super) fn last_contact(
     view: &RaftView,
     member: &RaftMember,
-    status: &ServerStatus,
+    status: Option<&ServerStatus>,
 ) -> Option<Duration> {
     if member.id == view.id {
         Some(Duration::ZERO)
     } else {
-        status.last_contact
+        status?.last_contact
     }
 }
 

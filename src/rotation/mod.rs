@@ -509,17 +509,15 @@ impl<P: FnMut(RotationEvent<'_>) + Send> Rotating<'_, P> {
     fn unverified(&self, rings: &[RingState]) -> Vec<Unverified> {
         let mut unverified = Vec::new();
         for ring in rings {
-            let name = || (ring.datacenter.clone(), ring.pool.clone());
+            let (datacenter, pool) = (&ring.datacenter, &ring.pool);
             if ring.using_new_key.is_none() {
-                let (datacenter, pool) = name();
-                unverified.push(Unverified::Primary(datacenter, pool));
+                unverified.push(Unverified::Primary(datacenter.clone(), pool.clone()));
             }
-            let (datacenter, pool) = name();
             if let Some(known) = &self.members_known
-                && self.options.expected(&datacenter, &pool).is_none()
-                && !known.contains(&(datacenter.clone(), pool.clone()))
+                && self.options.expected(datacenter, pool).is_none()
+                && !known.iter().any(|(known, of)| ring.is(known, of))
             {
-                unverified.push(Unverified::Members(datacenter, pool));
+                unverified.push(Unverified::Members(datacenter.clone(), pool.clone()));
             }
         }
         unverified

@@ -147,13 +147,9 @@ pub struct Decision {
 /// ```
 pub fn decide(snapshot: &Snapshot, settings: &Settings, mut memory: Memory) -> Decision {
     let view = &snapshot.view;
-    let unknown = ServerStatus::unknown();
-    let signs: BTreeMap<_, _> = view
-        .servers()
-        .map(|(member, status)| {
-            let status = status.unwrap_or(&unknown);
-            (&member.id, sign(snapshot, settings, member, status))
-        })
+    let servers = view.servers();
+    let signs: BTreeMap<_, _> = servers
+        .map(|(member, status)| (&member.id, sign(snapshot, settings, member, status)))
         .collect();
     memory.observe(snapshot, settings, &signs);
     let mut judge = Judge {
@@ -207,44 +203,36 @@ fn sign(
     snapshot: &Snapshot,
     settings: &Settings,
     member: &RaftMember,
-    status: &ServerStatus,
+    status: Option<&ServerStatus>,
 ) -> Sign {
     let view = &snapshot.view;
     let threshold = settings.configuration.last_contact_threshold;
     let contact = last_contact(view, member, status);
     let fresh = contact.filter(|contact| *contact <= threshold);
-    match (snapshot.detected.get(&member.id), fresh) {
-        (
-            Some(Detection {
-                status: Detected::Alive,
-                ..
-            })
-            | None,
-            Some(_),
-        ) => log_sign(view, status, settings.configuration.max_trailing_logs),
-        (Some(&Detection { status, .. }), Some(contact)) => {
+    let detected = snapshot.detected.get(&member.id);
+    match (detected.map(|it| (it.status, it.lasted)), fresh) {
+        (None, None) => Sign::Unclear(Reason::Unknown),
+        (Some((Detected::Alive, _)), None) => Sign::Unclear(Reason::Silent { contact, threshold }),
+        (Some((Detected::Alive, _)) | None, Some(_)) => {
+            log_sign(view, status, settings.configuration.max_trailing_logs)
+        }
+        (Some((status, _)), Some(contact)) => {
             Sign::Unclear(Reason::StillAnswers { status, contact })
         }
-        (
-            Some(Detection {
-                status: Detected::Alive,
-                ..
-            }),
-            None,
-        ) => Sign::Unclear(Reason::Silent { contact, threshold }),
-        (Some(&Detection { status, lasted }), None) => {
+        (Some((status, lasted)), None) => {
             // A server that has never answered this leader was silent all the time.
             let lasted = contact.map_or(lasted, |contact| contact.min(lasted));
             Sign::Failing { status, lasted }
         }
-        (None, None) => Sign::Unclear(Reason::Unknown),
     }
 }
 
-fn log_sign(view: &RaftView, status: &ServerStatus, limit: u64) -> Sign {
-    let leader = view.own_status().and_then(|status| status.last_log);
-    match (status.last_log, leader) {
-        (Some(_), Some(_)) if keeps_up(status.last_log, leader, limit) => Sign::Healthy,
+fn log_sign(view: &RaftView, status: Option<&ServerStatus>, limit: u64) -> Sign {
+    let last_log = |status: &ServerStatus| status.last_log;
+    let last = status.and_then(last_log);
+    let leader = view.own_status().and_then(last_log);
+    match (last, leader) {
+        (Some(_), Some(_)) if keeps_up(last, leader, limit) => Sign::Healthy,
         (Some(last), Some(leader)) => Sign::Unclear(Reason::Behind {
             entries: leader.index.saturating_sub(last.index),
             limit,
@@ -338,12 +326,9 @@ impl<'a> Judge<'a> {
             return cluster(Reason::ChangeInProgress);
         }
         let threshold = self.settings.configuration.last_contact_threshold;
-        let unknown = ServerStatus::unknown();
-        let is_fresh = |(member, status): &(&RaftMember, Option<&ServerStatus>)| {
-            let contact = last_contact(view, member, status.unwrap_or(&unknown));
-            member.is_voter() && contact.is_some_and(|contact| contact <= threshold)
-        };
-        let fresh = view.servers().filter(is_fresh).count();
+        let voters = view.servers().filter(|(member, _)| member.is_voter());
+        let contacts = voters.filter_map(|(member, status)| last_contact(view, member, status));
+        let fresh = contacts.filter(|contact| *contact <= threshold).count();
         if fresh < needed {
             return cluster(Reason::NoMajority { fresh, needed });
         }
