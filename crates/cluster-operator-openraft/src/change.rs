@@ -74,6 +74,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> OpenraftBackend<C> {
         };
         let task = Task {
             backend: self.clone(),
+            bound: self.bound(change.timeout),
             asked: change,
             arrived: Instant::now(),
             elected: self.raft.metrics().borrow().vote.leader_id.clone(),
@@ -115,6 +116,8 @@ impl<C: RaftTypeConfig> OpenraftBackend<C> {
 
 struct Task<C: RaftTypeConfig> {
     backend: OpenraftBackend<C>,
+    /// The time for its turn, and for the proof.
+    bound: Duration,
     /// The change that the caller asked for.
     asked: Change,
     arrived: Instant,
@@ -192,10 +195,6 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         self.finish(changed, &plan).await
     }
 
-    fn bound(&self) -> Duration {
-        self.backend.bound(self.asked.timeout)
-    }
-
     /// The latest membership and whether it is committed, as long as this server
     /// leads in the term, and has the configuration, that were asked for.
     async fn check(&self) -> Result<(Arc<Latest<C>>, bool), OperatorError> {
@@ -237,11 +236,11 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
         let backend = &self.backend;
         let busy = || OperatorError::new(ErrorKind::ChangeInProgress);
         let turn = Arc::clone(&backend.turn).lock_owned();
-        let Ok(turn) = C::AsyncRuntime::timeout(self.bound(), turn).await else {
+        let Ok(turn) = C::AsyncRuntime::timeout(self.bound, turn).await else {
             self.check().await?;
             return Err(busy());
         };
-        let mut bound = pin!(C::AsyncRuntime::sleep(self.bound()));
+        let mut bound = pin!(C::AsyncRuntime::sleep(self.bound));
         loop {
             let (latest, is_committed) = self.check().await?;
             let is_joint = latest.membership().get_joint_config().len() > 1;
@@ -356,7 +355,7 @@ impl<C: RaftTypeConfig<Responder = OneshotResponder<C>>> Task<C> {
             backend.until(confirmed).await;
             Ok::<_, OperatorError>(index)
         };
-        let proof = C::AsyncRuntime::timeout(self.bound(), proof).await;
+        let proof = C::AsyncRuntime::timeout(self.bound, proof).await;
         let committed = proof.unwrap_or(Ok(None))?;
         let index = committed.or(before.map(|before| before + 1));
         let metrics = backend.raft.metrics().borrow().clone();

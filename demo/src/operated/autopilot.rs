@@ -124,7 +124,7 @@ impl Log {
 
     fn lines(&self, tick: &Tick) -> Vec<(Topic, String)> {
         let mut lines = Vec::new();
-        for Refusal { server, reason, .. } in &tick.decision.refusals {
+        for Refusal { server, reason } in &tick.decision.refusals {
             // The followers have nothing to tell.
             if *reason != Reason::NotLeader {
                 let about = server.as_ref().map(|id| format!("{}: ", self.name(id)));
