@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::autopilot::DriverSlot;
+use super::report::DriverSlot;
 use super::{Inner, OperatorService};
 use crate::acl::AclAuthorizer;
 use crate::autopilot::AutopilotBackend;

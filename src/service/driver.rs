@@ -6,8 +6,8 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use super::autopilot::{Look, kind};
 use super::raft::{Expected, Progress, removal, replacement};
+use super::report::{Look, kind};
 use super::{Inner, OperatorService, deadline_exceeded};
 use crate::acl::{Access, Resource};
 use crate::autopilot::{
@@ -105,7 +105,7 @@ impl Autopilot {
     ) -> Self {
         Autopilot {
             began: service.timer().now(),
-            number: service.inner.driver.enter(settings.clone()),
+            number: service.inner.driver.insert(settings.clone()),
             service: service.clone(),
             detector: Box::new(detector),
             settings,
@@ -156,7 +156,7 @@ impl Autopilot {
     pub async fn tick(&mut self) -> Result<Tick, OperatorError> {
         let service = self.service.clone();
         let inner = &*service.inner;
-        if !inner.driver.is_held_by(self.number) {
+        if !inner.driver.contains(self.number) {
             return Err(OperatorError::invalid_request(
                 "the service has another autopilot, which was created later: run that one only",
             ));
@@ -387,7 +387,7 @@ impl Inner {
 
 impl Drop for Autopilot {
     fn drop(&mut self) {
-        self.service.inner.driver.leave(self.number);
+        self.service.inner.driver.remove(self.number);
     }
 }
 

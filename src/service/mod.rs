@@ -7,6 +7,7 @@ mod diagnosis;
 mod driver;
 mod keyring;
 mod raft;
+mod report;
 mod route;
 
 use std::fmt;
@@ -32,7 +33,7 @@ use crate::types::{DatacenterName, ServerId};
 pub use builder::{BuildError, OperatorServiceBuilder};
 pub use driver::{Autopilot, Tick};
 
-use autopilot::DriverSlot;
+use report::DriverSlot;
 
 /// Consul's operator operations for one server.
 ///
