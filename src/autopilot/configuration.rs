@@ -334,6 +334,19 @@ mod tests {
         );
     }
 
+    /// A format without names needs each field at its place.
+    #[test]
+    fn binary_format_has_all_fields() {
+        let configuration = AutopilotConfiguration::default();
+        let binary = ciborium::Value::serialized(&configuration).unwrap();
+        let fields = binary.as_map().unwrap().iter();
+        let names: Vec<_> = fields.filter_map(|(name, _)| name.as_text()).collect();
+        assert_eq!(names.len(), 13);
+        assert_eq!(names[10..], ["failed_hold", "intended_size", "dry_run"]);
+        let read: AutopilotConfiguration = binary.deserialized().unwrap();
+        assert_eq!(read, configuration);
+    }
+
     #[test]
     fn change_keeps_resets_and_sets() {
         let current = AutopilotConfiguration {
