@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::load_error::{LoadError, LoadErrorKind, Origin};
-use super::secret::{self, Digest, Key, SecretFault};
-use super::set::{Clock, Entry, TokenSet};
+use super::set::{Clock, Digest, Entry, Key, SecretFault, TokenSet, check_secret};
 use super::{AccessorId, DefaultPolicy, Rules, Token};
 
 /// A token for a [`TokenStore`](super::TokenStore): its secret, and what it allows.
@@ -223,7 +222,7 @@ impl TokenStoreBuilder {
             expires: token.expires,
             policies,
             management: token.management,
-            fault: secret::check(token.secret),
+            fault: check_secret(token.secret),
             at: token.at,
         });
     }

@@ -23,6 +23,8 @@
 //!
 //! Each character is read once. Depth and labels are bounded.
 
+use serde::de::IgnoredAny;
+
 use super::syntax::{Content, Item, MAX_DEPTH, MAX_LABELS, Notation, SyntaxProblem, Text, Value};
 
 /// Why a text cannot be read, and where.
@@ -431,23 +433,10 @@ impl<'a> Reader<'a> {
     }
 
     fn json_number(&mut self, at: usize) -> Read<()> {
-        let mut valid = match self.peek() {
-            Some('0') => self.next().is_some(),
-            _ => self.skip_digits() > 0,
-        };
-        if self.peek() == Some('.') {
-            self.at += 1;
-            valid &= self.skip_digits() > 0;
-        }
-        if let Some('e' | 'E') = self.peek() {
-            self.at += 1;
-            self.at += usize::from(matches!(self.peek(), Some('+' | '-')));
-            valid &= self.skip_digits() > 0;
-        }
-        if valid {
-            Ok(())
-        } else {
-            malformed(at, "no number is written so in JSON")
+        self.skip_while(|letter| matches!(letter, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'));
+        match serde_json::from_str::<IgnoredAny>(&self.text[at..self.at]) {
+            Ok(_) => Ok(()),
+            Err(_) => malformed(at, "no number is written so in JSON"),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
 use super::policy::RulesError;
-use super::secret::SecretFault;
+use super::set::SecretFault;
 use super::syntax::{MAX_FILE_BYTES, Position, SyntaxProblem};
 
 /// The error of tokens that do not load, with the place of the mistake.

@@ -9,7 +9,9 @@ use std::str::FromStr;
 use zeroize::Zeroizing;
 
 use super::hcl::{self, SyntaxError};
-use super::syntax::{Content, Item, Notation, Position, SyntaxProblem, Text, Value, nearest};
+use super::syntax::{
+    Content, Item, Notation, Position, SyntaxProblem, Text, Value, equal_fold, nearest,
+};
 use super::{Resource, Rule, Rules};
 
 /// The error of a policy that is refused, with the place of the mistake.
@@ -257,7 +259,7 @@ fn resources<'i, 'a>(items: &'i [Item<'a>]) -> Checked<Vec<(&'i Item<'a>, &'stat
     let mut seen = Vec::new();
     for item in items {
         let name = decode(&item.name)?;
-        let Some(known) = all_resources().find(|known| folds_to(&name, known)) else {
+        let Some(known) = all_resources().find(|known| equal_fold(&name, known)) else {
             return unknown(&name, item.name.at, items);
         };
         if let Some((served, resource)) = SERVED.into_iter().find(|(name, _)| *name == known) {
@@ -274,30 +276,15 @@ fn resources<'i, 'a>(items: &'i [Item<'a>]) -> Checked<Vec<(&'i Item<'a>, &'stat
 
 fn unknown<T>(name: &[u8], at: usize, items: &[Item<'_>]) -> Checked<T> {
     let decoded = |item: &Item<'_>| item.name.decode().unwrap_or_default();
-    if let Some(wrapper) = items.iter().find(|item| folds_to(&decoded(item), "rules")) {
+    if let Some(wrapper) = items
+        .iter()
+        .find(|item| equal_fold(&decoded(item), "rules"))
+    {
         return refuse(wrapper.name.at, RulesErrorKind::WrappedRules);
     }
     let nearest = nearest(name, all_resources());
     let name = String::from_utf8_lossy(name).chars().take(40).collect();
     refuse(at, RulesErrorKind::UnknownName { name, nearest })
-}
-
-/// Compares a name with a lower-case one as Go's `strings.EqualFold` does, by which Consul finds
-/// its fields. To ignore `Operator = "deny"` would be to grant what Consul denies.
-fn folds_to(name: &[u8], lower: &str) -> bool {
-    if name.is_ascii() {
-        return name.eq_ignore_ascii_case(lower.as_bytes());
-    }
-    let Ok(name) = std::str::from_utf8(name) else {
-        return false;
-    };
-    let folded = name.chars().map(|letter| match letter {
-        // The only letters beyond ASCII that fold into these names.
-        '\u{212a}' => 'k',
-        '\u{17f}' => 's',
-        letter => letter.to_ascii_lowercase(),
-    });
-    folded.eq(lower.chars())
 }
 
 /// The word of a rule. Consul takes whole numbers for text and null for an empty one.
@@ -400,9 +387,9 @@ impl Blocks {
         let mut intentions = (Zeroizing::default(), value.at);
         let mut attribute = |name: &Text<'_>, is_block: bool, value: &Value<'_>| {
             let name = decode(name)?;
-            let attribute = if folds_to(&name, "policy") {
+            let attribute = if equal_fold(&name, "policy") {
                 &mut policy
-            } else if self.name.starts_with("service") && folds_to(&name, "intentions") {
+            } else if self.name.starts_with("service") && equal_fold(&name, "intentions") {
                 &mut intentions
             } else {
                 return Ok(());
@@ -446,7 +433,7 @@ fn find_misplaced(value: &Value<'_>) -> Checked {
             let name = item.name.decode().unwrap_or_default();
             match SERVED
                 .into_iter()
-                .find(|(served, _)| folds_to(&name, served))
+                .find(|(served, _)| equal_fold(&name, served))
             {
                 Some((_, resource)) => {
                     refuse(item.name.at, RulesErrorKind::MisplacedRule { resource })

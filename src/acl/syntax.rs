@@ -216,32 +216,35 @@ fn unescape_one(text: &str, notation: Notation, out: &mut Vec<u8>) -> Option<usi
     Some(1)
 }
 
+/// Compares a name with an ASCII one as Go's `strings.EqualFold` does, by which Consul finds its
+/// fields. To ignore `Operator = "deny"` would be to grant what Consul denies.
+pub(crate) fn equal_fold(name: &[u8], ascii: &str) -> bool {
+    if name.is_ascii() {
+        return name.eq_ignore_ascii_case(ascii.as_bytes());
+    }
+    let Ok(name) = std::str::from_utf8(name) else {
+        return false;
+    };
+    let folded = name.chars().map(|letter| match letter {
+        // The only letters beyond ASCII that fold into it: the Kelvin sign and the long s.
+        '\u{212a}' => 'k',
+        '\u{17f}' => 's',
+        letter => letter.to_ascii_lowercase(),
+    });
+    folded.eq(ascii.chars().map(|letter| letter.to_ascii_lowercase()))
+}
+
 /// Which of the names a misspelt one probably stands for.
 pub(super) fn nearest(
     name: &[u8],
     names: impl IntoIterator<Item = &'static str>,
 ) -> Option<&'static str> {
     let name = std::str::from_utf8(name).ok()?;
-    let name: Vec<char> = name.chars().take(40).flat_map(char::to_lowercase).collect();
+    let name: String = name.chars().take(40).flat_map(char::to_lowercase).collect();
     names
         .into_iter()
-        .map(|candidate| (distance(&name, candidate), candidate))
+        .map(|candidate| (strsim::levenshtein(&name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(4))
         .min()
         .map(|(_, candidate)| candidate)
-}
-
-/// How many letters have to be inserted, removed or replaced to make one from the other.
-fn distance(from: &[char], to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=from.len()).collect();
-    for (line, wanted) in to.chars().enumerate() {
-        let mut diagonal = line;
-        row[0] = line + 1;
-        for (column, found) in from.iter().enumerate() {
-            let replaced = diagonal + usize::from(*found != wanted);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[from.len()]
 }
