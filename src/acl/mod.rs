@@ -26,6 +26,7 @@ pub use set::SecretFault;
 #[cfg(feature = "mock")]
 pub(crate) use set::TokenSet;
 pub use store::{TokenSnapshot, TokenStore};
+pub(crate) use syntax::equal_fold;
 pub use syntax::{Position, SyntaxProblem};
 pub use token::Token;
 

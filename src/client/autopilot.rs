@@ -131,9 +131,7 @@ impl From<AutopilotRules> for AutopilotConfiguration {
                 .last_contact_threshold
                 .map_or(default.last_contact_threshold, |threshold| threshold.get()),
             max_trailing_logs: rules.max_trailing_logs.unwrap_or(default.max_trailing_logs),
-            min_quorum: rules
-                .min_quorum
-                .map_or(default.min_quorum, |quorum| quorum.0),
+            min_quorum: rules.min_quorum.unwrap_or(default.min_quorum),
             server_stabilization_time: rules
                 .server_stabilization_time
                 .map_or(default.server_stabilization_time, |time| time.get()),

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use zeroize::Zeroizing;
 
 use super::go::GoDuration;
 use crate::autopilot::{self, ActionKind, ActionResult, AutopilotConfiguration};
@@ -104,47 +103,14 @@ pub(crate) struct Ring<'a> {
     pub(crate) outcome: Option<Cow<'a, str>>,
 }
 
-/// What a change of the keyring is given.
-#[derive(Default, Deserialize)]
-#[serde(rename = "agent.keyringArgs", rename_all = "PascalCase", default)]
-pub(super) struct KeyringArgs {
-    pub(super) key: Wiped,
-    /// It does not count: the token comes as a parameter or a header.
-    pub(super) token: Wiped,
-    pub(super) relay_factor: u8,
-    pub(super) local_only: bool,
-}
-
-/// What Consul 0.7 takes of it.
-#[derive(Default, Deserialize)]
-#[serde(rename = "agent.keyringArgs", rename_all = "PascalCase", default)]
-pub(super) struct OldKeyringArgs {
-    pub(super) key: Wiped,
-    pub(super) token: Wiped,
-}
-
-/// A text that is wiped after use.
-#[derive(Default)]
-pub(super) struct Wiped(pub(super) Zeroizing<String>);
-
-impl<'de> Deserialize<'de> for Wiped {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Wiped(Zeroizing::new(text)))
-    }
-}
-
-/// Autopilot's rules. A request may leave out each field.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(
-    rename = "api.AutopilotConfiguration",
-    rename_all = "PascalCase",
-    default
-)]
+/// Autopilot's rules. Consul before 1.0 lacks some.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
 pub(crate) struct AutopilotRules {
     pub(crate) cleanup_dead_servers: Option<bool>,
     pub(crate) last_contact_threshold: Option<GoDuration>,
     pub(crate) max_trailing_logs: Option<u64>,
-    pub(crate) min_quorum: Option<Uint>,
+    pub(crate) min_quorum: Option<u64>,
     pub(crate) server_stabilization_time: Option<GoDuration>,
     pub(crate) redundancy_zone_tag: Option<String>,
     pub(crate) disable_upgrade_migration: Option<bool>,
@@ -152,21 +118,12 @@ pub(crate) struct AutopilotRules {
     pub(crate) create_index: Option<u64>,
     pub(crate) modify_index: Option<u64>,
     // Of `Precise`; `Some(None)` is null.
-    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failed_hold: Option<Option<GoDuration>>,
-    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) intended_size: Option<Option<u64>>,
-    #[serde(deserialize_with = "some", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) dry_run: Option<Option<bool>>,
-}
-
-/// Reads a field that is given, and may be null.
-fn some<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 impl AutopilotRules {
@@ -191,7 +148,7 @@ impl From<&AutopilotConfiguration> for AutopilotRules {
             cleanup_dead_servers: Some(rules.cleanup_dead_servers),
             last_contact_threshold: Some(rules.last_contact_threshold.into()),
             max_trailing_logs: Some(rules.max_trailing_logs),
-            min_quorum: Some(Uint(rules.min_quorum)),
+            min_quorum: Some(rules.min_quorum),
             server_stabilization_time: Some(rules.server_stabilization_time.into()),
             redundancy_zone_tag: Some(rules.redundancy_zone_tag.clone()),
             disable_upgrade_migration: Some(rules.disable_upgrade_migration),
@@ -201,11 +158,6 @@ impl From<&AutopilotConfiguration> for AutopilotRules {
         }
     }
 }
-
-/// Go's other name for its unsigned 64 bits.
-#[derive(Serialize, Deserialize)]
-#[serde(rename = "uint")]
-pub(crate) struct Uint(pub(crate) u64);
 
 /// Autopilot's view of the servers, for a health check.
 #[derive(Serialize, Deserialize)]

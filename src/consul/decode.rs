@@ -6,18 +6,18 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
-use super::body::{AutopilotRules, KeyringArgs, OldKeyringArgs};
 use super::dialect::{BodyRules, ErrorRules, Rules};
 use super::endpoint::{Endpoint, Form, Offer, PREFIX, View};
-use super::go::{GoDuration, atoi, parse_bool, parse_uint};
+use super::error;
+use super::go::{GoDuration, atoi, parse_bool, parse_uint, told};
 use super::malformed_key::{Change, MalformedKey};
 use super::message::{self, Headers, JSON, PROBLEM, Request};
 use super::path::{self, Redirect};
 use super::query::{self, Query, consistency, datacenter, token};
-use super::rejection::{KEY_EXAMPLE, Mistake, Permission, Reason, Rejection, nearest};
-use super::{error, unmarshal};
+use super::rejection::{Mistake, Permission, RELAY_FACTOR_RANGE, Reason, Rejection, nearest};
+use super::request_body::{self, Fields, KEY_EXAMPLE, Schema};
 use crate::autopilot::{AutopilotConfiguration, DriverChange, ValueChange};
 use crate::keyring::{GossipKey, RelayFactor};
 use crate::operation::{KeyringAction, KeyringScope, Operation, OperatorRequest};
@@ -78,7 +78,8 @@ pub(super) fn decode(
         only_for: None,
     };
     if request.headers.count() > Request::MAX_HEADERS {
-        return Err(reject(Reason::TooManyHeaders));
+        let text = format!("there are more than {} header fields", Request::MAX_HEADERS);
+        return Err(reject(Reason::Refused(431, text.into())));
     }
     let endpoint = endpoint(request, rules, offer).map_err(reject)?;
     let query =
@@ -95,7 +96,7 @@ pub(super) fn decode(
     let token = checked.and_then(|()| token(query, request.headers, rules));
     let token = token.map_err(|mistake| reject(Reason::Mistake(mistake)))?;
     if endpoint.wants_body(method) && request.body.len() > body_limit {
-        return Err(reject(Reason::BodyTooLarge { limit: body_limit }));
+        return Err(reject(Reason::body_too_large(body_limit)));
     }
 
     let parts = Parts {
@@ -120,7 +121,14 @@ pub(super) fn decode(
         Endpoint::TransferLeader if !rules.transfer_elsewhere => None,
         _ => datacenter(query, rules),
     };
-    let operation = match no_body(endpoint, &parts).and_then(|()| asked(endpoint, &parts)) {
+    let has_unread_body =
+        rules.check_parameters && endpoint.rejects_body(method) && has_body(&parts);
+    let asked = if has_unread_body {
+        Err(Mistake::new("this endpoint takes no body: use the query"))
+    } else {
+        asked(endpoint, &parts)
+    };
+    let operation = match asked {
         Ok(Asked::Index) => {
             let caller = Caller { token, datacenter };
             return Ok(Decoded::Index { caller, view });
@@ -131,10 +139,9 @@ pub(super) fn decode(
             listing
         }
         Err(mistake) => {
-            let is_about_body = matches!(mistake, Mistake::UnexpectedBody);
             let mut rejection = reject(Reason::Mistake(mistake));
             // Only a caller who may write learns what is wrong with a body.
-            if rules.private_mistakes && (endpoint.wants_body(method) || is_about_body) {
+            if rules.private_mistakes && (endpoint.wants_body(method) || has_unread_body) {
                 rejection.only_for = Some(Box::new(Permission {
                     caller: Caller::of(token),
                     resource,
@@ -230,19 +237,14 @@ fn method<'a>(
     }
 }
 
-/// Checks that a change without a body has none: what it says would be ignored. Over
-/// HTTP/1 a header tells of a body that the transport has not read.
-fn no_body(endpoint: Endpoint, parts: &Parts<'_>) -> Result<(), Mistake> {
+/// Tells whether there is a body. Over HTTP/1 a header tells of one that the transport has
+/// not read.
+fn has_body(parts: &Parts<'_>) -> bool {
     let length = parts.headers.value("content-length", 0);
     let is_long = |length: &[u8]| length.iter().any(|digit| matches!(digit, b'1'..=b'9'));
-    let has_body = !parts.body.is_empty()
+    !parts.body.is_empty()
         || length.is_some_and(is_long)
-        || parts.headers.value("transfer-encoding", 0).is_some();
-    if parts.rules.check_parameters && has_body && endpoint.rejects_body(parts.method) {
-        Err(Mistake::UnexpectedBody)
-    } else {
-        Ok(())
-    }
+        || parts.headers.value("transfer-encoding", 0).is_some()
 }
 
 fn asked(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Asked, Mistake> {
@@ -284,7 +286,8 @@ fn asked(endpoint: Endpoint, parts: &Parts<'_>) -> Result<Asked, Mistake> {
 fn named<'a>(parts: &Parts<'a>, name: &'static str) -> Result<Option<Cow<'a, str>>, Mistake> {
     match parts.query.get(name) {
         Some(server) if server.is_empty() && parts.rules.check_parameters => {
-            Err(Mistake::EmptyName(name))
+            let text = format!("the query parameter {name:?} is empty: name a server");
+            Err(Mistake::new(text))
         }
         server => Ok(server),
     }
@@ -302,13 +305,16 @@ fn broken_name(endpoint: Endpoint, query: Query<'_>, rules: &Rules) -> Option<Bo
 
 fn transfer_leadership(parts: &Parts<'_>) -> Result<Operation, Mistake> {
     if parts.rules.refuse_partition {
+        const WHY: &str = "Partitions are a Consul Enterprise feature";
         // Consul reads it nowhere else.
         let header = message::text(parts.headers, "x-consul-partition");
         if header.is_some_and(|name| !name.is_empty()) {
-            return Err(Mistake::Partition("header: \"X-Consul-Partition\""));
+            let text = format!("Invalid header: \"X-Consul-Partition\" - {WHY}");
+            return Err(Mistake::new(text));
         }
         if parts.query.given("partition").is_some() {
-            return Err(Mistake::Partition("query parameter: \"partition\""));
+            let text = format!("Invalid query parameter: \"partition\" - {WHY}");
+            return Err(Mistake::new(text));
         }
     }
     let id = named(parts, "id")?.filter(|id| !id.is_empty());
@@ -319,24 +325,43 @@ fn transfer_leadership(parts: &Parts<'_>) -> Result<Operation, Mistake> {
 
 /// Reads a parameter that has to name a server.
 fn required(parts: &Parts<'_>, name: &'static str) -> Result<ServerId, Mistake> {
-    let id = named(parts, name)?.ok_or(Mistake::MissingName(name))?;
-    Ok(id.into_owned().into())
+    match named(parts, name)? {
+        Some(id) => Ok(id.into_owned().into()),
+        None => Err(Mistake::new(format!(
+            "the query parameter {name:?} is missing: name a server"
+        ))),
+    }
 }
 
 /// Reads `?version`, which has to be a version.
 fn version(parts: &Parts<'_>) -> Result<ConfigVersion, Mistake> {
     let version = parts.query.get("version").unwrap_or_default();
-    version
-        .parse()
-        .map_err(|_| Mistake::Version(version.into_owned()))
+    version.parse().map_err(|_| {
+        Mistake::new(format!(
+            "the query parameter \"version\" must be a version such as 3-17{}: take it from the \
+             removal's plan",
+            told(", not ", &version)
+        ))
+    })
+}
+
+/// Words a parameter whose value cannot be read, of which Consul says `consul`.
+fn unreadable(parts: &Parts<'_>, name: &str, value: &str, wanted: &str, consul: String) -> Mistake {
+    Mistake::new(match parts.rules.errors {
+        ErrorRules::Precise => format!(
+            "the query parameter {name:?} must be {wanted}{}",
+            told(", not ", value)
+        ),
+        ErrorRules::Consul => consul,
+    })
 }
 
 /// Reads the server that `?id` or `?address` names.
 fn peer(parts: &Parts<'_>) -> Result<PeerSelector, Mistake> {
     let id = named(parts, "id")?.filter(|_| parts.rules.peer_by_id);
     match (id, named(parts, "address")?) {
-        (None, None) => Err(Mistake::NoPeer),
-        (Some(_), Some(_)) => Err(Mistake::TwoPeers),
+        (None, None) => Err(Mistake::new(parts.rules.missing_peer)),
+        (Some(_), Some(_)) => Err(Mistake::new("Must specify only one of ?id or ?address")),
         (Some(id), None) => Ok(PeerSelector::Id(id.into_owned().into())),
         (None, Some(address)) => Ok(PeerSelector::Address(address.into_owned().into())),
     }
@@ -357,9 +382,21 @@ fn remove_peer(parts: &Parts<'_>) -> Result<Operation, Mistake> {
 
 /// Reads `?cas`, which has to be an index where it is given.
 fn cas(parts: &Parts<'_>) -> Result<Option<u64>, Mistake> {
-    let index = parts.query.get("cas");
-    let index = index.map(|index| parse_uint(&index).map_err(|_| Mistake::Cas(index.into())));
-    index.transpose()
+    let Some(index) = parts.query.get("cas") else {
+        return Ok(None);
+    };
+    parse_uint(&index).map(Some).map_err(|go| {
+        let consul = format!("Error parsing cas value: {go}");
+        unreadable(parts, "cas", &index, "an index such as 42", consul)
+    })
+}
+
+/// What is asked of the keyring, in the body or in parameters.
+#[derive(Default)]
+struct KeyringArgs {
+    key: Zeroizing<String>,
+    relay_factor: u8,
+    local_only: bool,
 }
 
 fn keyring(parts: &Parts<'_>) -> Result<Asked, Mistake> {
@@ -378,7 +415,7 @@ fn keyring(parts: &Parts<'_>) -> Result<Asked, Mistake> {
     }
     let relay_factor = match RelayFactor::try_from(args.relay_factor) {
         Ok(factor) => factor,
-        Err(_) if parts.rules.refuse_keys => return Err(Mistake::RelayFactorRange),
+        Err(_) if parts.rules.refuse_keys => return Err(Mistake::new(RELAY_FACTOR_RANGE)),
         // Consul does not check the factor of a body, and memberlist relays through no
         // more nodes than there are.
         Err(_) => RelayFactor::MAX,
@@ -386,14 +423,16 @@ fn keyring(parts: &Parts<'_>) -> Result<Asked, Mistake> {
     let mut malformed_key = None;
     let action = match change {
         None => KeyringAction::List,
-        Some(change) => match (GossipKey::from_base64(&args.key.0), change) {
+        Some(change) => match (GossipKey::from_base64(&args.key), change) {
             (Ok(key), Change::Install) => KeyringAction::Install(key),
             (Ok(key), Change::Use) => KeyringAction::Use(key),
             (Ok(key), Change::Remove) => KeyringAction::Remove(key),
-            (Err(_), _) if parts.rules.refuse_keys && args.key.0.is_empty() => {
-                return Err(Mistake::NoKey);
+            (Err(_), _) if parts.rules.refuse_keys && args.key.is_empty() => {
+                return Err(Mistake::new(format!(
+                    "\"Key\" is missing or empty: send JSON such as {KEY_EXAMPLE}"
+                )));
             }
-            (Err(error), _) if parts.rules.refuse_keys => return Err(Mistake::Key(error)),
+            (Err(error), _) if parts.rules.refuse_keys => return Err(Mistake::key(error)),
             (Err(error), change) => {
                 malformed_key = Some(MalformedKey { change, error });
                 KeyringAction::List
@@ -414,38 +453,34 @@ fn keyring(parts: &Parts<'_>) -> Result<Asked, Mistake> {
     })
 }
 
-/// Reads the JSON body. `prefix` stands before an error in Consul's dialects.
-fn body<T: DeserializeOwned>(
-    parts: &Parts<'_>,
-    prefix: &'static str,
-    example: &'static str,
-) -> Result<T, Mistake> {
+/// Reads the JSON body.
+fn body(parts: &Parts<'_>, schema: fn(BodyRules) -> Schema) -> Result<Fields, Mistake> {
     let mut encodings = (0..).map_while(|at| parts.headers.value("content-encoding", at));
     let encoding = encodings.find(|it| !it.eq_ignore_ascii_case(b"identity"));
     if let Some(encoding) = encoding.filter(|_| parts.rules.check_parameters) {
-        let encoding = String::from_utf8_lossy(encoding).into_owned();
-        return Err(Mistake::ContentEncoding(encoding));
+        let encoding = told(" ", &String::from_utf8_lossy(encoding));
+        return Err(Mistake::new(format!(
+            "the body has the content encoding{encoding}: send it without one"
+        )));
     }
-    unmarshal::read(parts.body, parts.rules.body).map_err(|errors| Mistake::Body {
-        errors,
-        prefix,
-        example,
-    })
+    let rules = parts.rules.body;
+    request_body::read(parts.body, &schema(rules), rules).map_err(Mistake::new)
 }
+
+const LOCAL_CHANGE: &str =
+    "Invalid use of local-only: local-only can only be set for list requests";
 
 /// Reads the body of a change of the keyring.
 fn keyring_args(parts: &Parts<'_>) -> Result<KeyringArgs, Mistake> {
-    const PREFIX: &str = "Request decode failed: ";
-    if parts.rules.body == BodyRules::Loose {
-        let OldKeyringArgs { key, .. } = body(parts, PREFIX, KEY_EXAMPLE)?;
-        return Ok(KeyringArgs {
-            key,
-            ..KeyringArgs::default()
-        });
-    }
-    let args: KeyringArgs = body(parts, PREFIX, KEY_EXAMPLE)?;
+    let mut fields = body(parts, request_body::keyring)?;
+    let args = KeyringArgs {
+        key: fields.value("Key").unwrap_or_default(),
+        // Larger ones have been refused.
+        relay_factor: fields.value("RelayFactor").unwrap_or(0_u64) as u8,
+        local_only: fields.value("LocalOnly").unwrap_or_default(),
+    };
     if parts.rules.refuse_keys && args.local_only {
-        Err(Mistake::LocalChange)
+        Err(Mistake::new(LOCAL_CHANGE))
     } else {
         Ok(args)
     }
@@ -454,11 +489,20 @@ fn keyring_args(parts: &Parts<'_>) -> Result<KeyringArgs, Mistake> {
 /// Reads the parameters of the keyring, which beat what the body says.
 fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), Mistake> {
     if let Some(factor) = parts.query.given("relay-factor") {
-        let factor = atoi(&factor).map_err(|_| Mistake::RelayFactor(factor.into()))?;
-        args.relay_factor = u8::try_from(factor)
+        let number = atoi(&factor).map_err(|go| {
+            let consul = format!("Error parsing relay factor: {go}");
+            unreadable(
+                parts,
+                "relay-factor",
+                &factor,
+                "a number from 0 to 5",
+                consul,
+            )
+        })?;
+        args.relay_factor = u8::try_from(number)
             .ok()
             .filter(|factor| *factor <= RelayFactor::MAX.get())
-            .ok_or(Mistake::RelayFactorRange)?;
+            .ok_or(Mistake::new(RELAY_FACTOR_RANGE))?;
     }
     let local = if parts.rules.check_parameters {
         parts.query.get("local-only")
@@ -468,9 +512,12 @@ fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), M
     if let Some(local) = local {
         // A flag without a value is set, like `?stale`.
         let local = if local.is_empty() { "true" } else { &local };
-        args.local_only = parse_bool(local).map_err(|_| Mistake::LocalOnly(local.into()))?;
+        args.local_only = parse_bool(local).map_err(|go| {
+            let consul = format!("Error parsing local-only: {go}");
+            unreadable(parts, "local-only", local, "true or false", consul)
+        })?;
         if args.local_only && parts.method != "GET" {
-            return Err(Mistake::LocalChange);
+            return Err(Mistake::new(LOCAL_CHANGE));
         }
     }
     Ok(())
@@ -478,11 +525,7 @@ fn keyring_parameters(parts: &Parts<'_>, args: &mut KeyringArgs) -> Result<(), M
 
 /// Reads autopilot's new rules, and the change of those that Consul lacks.
 fn autopilot_rules(parts: &Parts<'_>) -> Result<(AutopilotConfiguration, DriverChange), Mistake> {
-    let rules: AutopilotRules = body(
-        parts,
-        "Error parsing autopilot config: ",
-        r#"{"CleanupDeadServers": true, "LastContactThreshold": "200ms"}"#,
-    )?;
+    let mut fields = body(parts, request_body::autopilot)?;
     let left_out = if parts.rules.autopilot_defaults {
         parts.autopilot.clone()
     } else {
@@ -494,66 +537,55 @@ fn autopilot_rules(parts: &Parts<'_>) -> Result<(AutopilotConfiguration, DriverC
             ..AutopilotConfiguration::default()
         }
     };
-    let duration = |field, given: Option<GoDuration>, left_out| match given {
-        Some(GoDuration(..0)) if parts.rules.refuse_negative => {
-            Err(Mistake::NegativeDuration(field))
+    let duration = |field: &str, given| match given {
+        GoDuration(..0) if parts.rules.refuse_negative => {
+            Err(Mistake::new(format!("{field:?} must not be negative")))
         }
-        Some(GoDuration(nanoseconds)) => {
-            let nanoseconds = u64::try_from(nanoseconds).unwrap_or_default();
-            Ok(Duration::from_nanos(nanoseconds))
-        }
+        duration => Ok(duration.get()),
+    };
+    let mut consuls_duration = |field, left_out| match fields.value(field) {
+        Some(given) => duration(field, given),
         None => Ok(left_out),
     };
-    fn change<T>(given: Option<Option<T>>) -> ValueChange<T> {
-        given.map_or(ValueChange::Keep, |value| {
-            value.map_or(ValueChange::Reset, ValueChange::Set)
-        })
-    }
-    let hold = match rules.failed_hold {
-        Some(Some(hold)) => Some(Some(duration("FailedHold", Some(hold), Duration::ZERO)?)),
-        Some(None) => Some(None),
-        None => None,
-    };
-    let own = DriverChange {
-        failed_hold: change(hold),
-        intended_size: change(rules.intended_size),
-        dry_run: change(rules.dry_run),
-    };
-    let contact = duration(
-        "LastContactThreshold",
-        rules.last_contact_threshold,
-        left_out.last_contact_threshold,
-    )?;
-    let stabilization = duration(
+    let contact = consuls_duration("LastContactThreshold", left_out.last_contact_threshold)?;
+    let stabilization = consuls_duration(
         "ServerStabilizationTime",
-        rules.server_stabilization_time,
         left_out.server_stabilization_time,
     )?;
-    let tag = |tag: Option<String>, left_out| match tag {
-        Some(tag) if tag.len() > Request::MAX_VALUE => Err(Mistake::TooLong {
-            what: "a tag".into(),
-            limit: Request::MAX_VALUE,
-        }),
-        tag => Ok(tag.unwrap_or(left_out)),
+    let mut tag = |field, left_out| match fields.value::<Zeroizing<String>>(field) {
+        Some(tag) if tag.len() > Request::MAX_VALUE => {
+            Err(Mistake::too_long("a tag", Request::MAX_VALUE))
+        }
+        Some(tag) => Ok(tag.to_string()),
+        None => Ok(left_out),
+    };
+    let zone = tag("RedundancyZoneTag", left_out.redundancy_zone_tag)?;
+    let version = tag("UpgradeVersionTag", left_out.upgrade_version_tag)?;
+    let change = DriverChange {
+        failed_hold: match fields.change("FailedHold") {
+            ValueChange::Set(hold) => ValueChange::Set(duration("FailedHold", hold)?),
+            ValueChange::Reset => ValueChange::Reset,
+            ValueChange::Keep => ValueChange::Keep,
+        },
+        intended_size: fields.change("IntendedSize"),
+        dry_run: fields.change("DryRun"),
     };
     let configuration = AutopilotConfiguration {
-        cleanup_dead_servers: rules
-            .cleanup_dead_servers
+        cleanup_dead_servers: fields
+            .value("CleanupDeadServers")
             .unwrap_or(left_out.cleanup_dead_servers),
         last_contact_threshold: contact,
-        max_trailing_logs: rules
-            .max_trailing_logs
+        max_trailing_logs: fields
+            .value("MaxTrailingLogs")
             .unwrap_or(left_out.max_trailing_logs),
-        min_quorum: rules
-            .min_quorum
-            .map_or(left_out.min_quorum, |quorum| quorum.0),
+        min_quorum: fields.value("MinQuorum").unwrap_or(left_out.min_quorum),
         server_stabilization_time: stabilization,
-        redundancy_zone_tag: tag(rules.redundancy_zone_tag, left_out.redundancy_zone_tag)?,
-        disable_upgrade_migration: rules
-            .disable_upgrade_migration
+        redundancy_zone_tag: zone,
+        disable_upgrade_migration: fields
+            .value("DisableUpgradeMigration")
             .unwrap_or(left_out.disable_upgrade_migration),
-        upgrade_version_tag: tag(rules.upgrade_version_tag, left_out.upgrade_version_tag)?,
+        upgrade_version_tag: version,
         ..AutopilotConfiguration::default()
     };
-    Ok((configuration, own))
+    Ok((configuration, change))
 }

@@ -5,11 +5,11 @@
 //! of them.
 
 use std::fmt::{self, Write};
+use std::num::{IntErrorKind, ParseIntError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::{SignedDuration, Timestamp, Unit};
-use serde::de::Visitor;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const MICROSECOND: u64 = 1_000;
 const MILLISECOND: u64 = 1_000_000;
@@ -19,17 +19,12 @@ const SECOND: u64 = 1_000_000_000;
 /// parses.
 const LONGEST: u64 = i64::MAX as u64;
 
-/// A duration in nanoseconds, which JSON holds as a text such as `"200ms"` or as a
-/// number.
+/// A duration in nanoseconds, which servers show as a text such as `"200ms"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GoDuration(pub(super) i64);
 
 impl GoDuration {
-    /// Consul's name for the type.
-    pub(super) const NAME: &'static str = "api.ReadableDuration";
-
     /// Returns the duration; a negative one is zero.
-    #[cfg(feature = "client")]
     pub(crate) fn get(self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0).unwrap_or_default())
     }
@@ -37,38 +32,8 @@ impl GoDuration {
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reader;
-
-        impl<'de> Visitor<'de> for Reader {
-            type Value = GoDuration;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration")
-            }
-
-            fn visit_newtype_struct<D: Deserializer<'de>>(
-                self,
-                deserializer: D,
-            ) -> Result<GoDuration, D::Error> {
-                deserializer.deserialize_any(self)
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, nanoseconds: i64) -> Result<GoDuration, E> {
-                Ok(GoDuration(nanoseconds))
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, nanoseconds: u64) -> Result<GoDuration, E> {
-                i64::try_from(nanoseconds)
-                    .map(GoDuration)
-                    .map_err(E::custom)
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<GoDuration, E> {
-                parse_duration(text).map_err(|error| E::custom(error.go(text)))
-            }
-        }
-
-        deserializer.deserialize_newtype_struct(Self::NAME, Reader)
+        let text = String::deserialize(deserializer)?;
+        parse_duration(&text).map_err(|error| de::Error::custom(error.go(&text)))
     }
 }
 
@@ -211,16 +176,8 @@ fn split_while(text: &str, wanted: impl Fn(char) -> bool) -> (&str, &str) {
 /// # Errors
 /// Go's words.
 pub(super) fn atoi(text: &str) -> Result<i64, String> {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let value = decimal_digits(digits).and_then(|magnitude| {
-        let value = if text.starts_with('-') {
-            0i64.checked_sub_unsigned(magnitude)
-        } else {
-            i64::try_from(magnitude).ok()
-        };
-        value.ok_or(RANGE)
-    });
-    value.map_err(|reason| failure("Atoi", text, reason))
+    let number = text.parse();
+    number.map_err(|error| failure("Atoi", text, reason(&error)))
 }
 
 /// Reads digits, as `strconv.ParseUint` in base 10.
@@ -228,7 +185,12 @@ pub(super) fn atoi(text: &str) -> Result<i64, String> {
 /// # Errors
 /// Go's words.
 pub(super) fn parse_uint(text: &str) -> Result<u64, String> {
-    decimal_digits(text).map_err(|reason| failure("ParseUint", text, reason))
+    let number = if text.starts_with('+') {
+        Err(SYNTAX)
+    } else {
+        text.parse().map_err(|error| reason(&error))
+    };
+    number.map_err(|reason| failure("ParseUint", text, reason))
 }
 
 /// Reads one of Go's twelve spellings, as `strconv.ParseBool`.
@@ -246,19 +208,11 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, String> {
 const SYNTAX: &str = "invalid syntax";
 const RANGE: &str = "value out of range";
 
-fn decimal_digits(digits: &str) -> Result<u64, &'static str> {
-    if digits.is_empty() {
-        return Err(SYNTAX);
+fn reason(error: &ParseIntError) -> &'static str {
+    match error.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => RANGE,
+        _ => SYNTAX,
     }
-    // From left to right, as Go does: a number that is too large before its first
-    // bad digit is out of range.
-    digits.bytes().try_fold(0u64, |value, byte| {
-        if !byte.is_ascii_digit() {
-            return Err(SYNTAX);
-        }
-        let value = value.checked_mul(10).ok_or(RANGE)?;
-        value.checked_add(u64::from(byte - b'0')).ok_or(RANGE)
-    })
 }
 
 fn failure(function: &str, text: &str, reason: &str) -> String {

@@ -53,7 +53,6 @@
 //! ```
 
 pub(crate) mod body;
-mod body_error;
 mod decode;
 mod dialect;
 mod encode;
@@ -66,8 +65,8 @@ mod message;
 mod path;
 mod query;
 mod rejection;
+mod request_body;
 mod rings;
-mod unmarshal;
 
 use crate::acl::{DefaultPolicy, Resource};
 use crate::autopilot::AutopilotConfiguration;
@@ -340,7 +339,10 @@ impl Wire {
         }
         match &caller.datacenter {
             Some(name) if name != service.datacenter() => self.refused(&Rejection {
-                reason: Reason::Mistake(Mistake::IndexElsewhere),
+                reason: Reason::Mistake(Mistake::new(
+                    "this endpoint answers for its own server only: leave out the datacenter, or \
+                     ask a server there",
+                )),
                 form: view.form,
                 only_for: None,
             }),
@@ -430,19 +432,20 @@ impl Wire {
     /// Returns the answer to a body that is larger than the limit, for a transport that
     /// stopped reading it. The headers of the request choose the form of the answer.
     pub fn body_too_large(&self, headers: &dyn Headers) -> Response {
-        let limit = self.body_limit;
-        self.unread(headers, Reason::BodyTooLarge { limit })
+        self.unread(headers, Reason::body_too_large(self.body_limit))
     }
 
     /// Returns the answer to a body that broke off.
     pub fn body_unreadable(&self, headers: &dyn Headers) -> Response {
-        self.unread(headers, Reason::BodyUnreadable)
+        let text = "Request body could not be read";
+        self.unread(headers, Reason::Refused(400, text.into()))
     }
 
     /// Returns the answer to a body that did not come in time, for a transport that stopped
     /// waiting for it.
     pub fn body_too_late(&self, headers: &dyn Headers) -> Response {
-        self.unread(headers, Reason::BodyTooLate)
+        let text = "Request body did not come in time";
+        self.unread(headers, Reason::Refused(408, text.into()))
     }
 
     /// Returns the answer of a transport that executes as many requests as it may.

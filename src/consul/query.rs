@@ -12,7 +12,7 @@ use super::dialect::Rules;
 use super::endpoint::{COMMON_PARAMETERS, Endpoint};
 use super::go::{atoi, escapes_are_whole, parse_duration, parse_uint, told};
 use super::message::{self, Headers, Request};
-use super::rejection::Mistake;
+use super::rejection::{Mistake, nearest};
 use crate::acl::Token;
 use crate::raft::Consistency;
 use crate::types::DatacenterName;
@@ -82,30 +82,23 @@ impl<'a> Query<'a> {
     }
 
     /// Checks the bounds of the query.
-    ///
-    /// # Errors
-    /// [`Mistake::TooLong`] and [`Mistake::TooMany`].
     pub(super) fn check_bounds(&self) -> Result<(), Mistake> {
         if self.raw.len() > Request::MAX_QUERY {
-            return Err(Mistake::TooLong {
-                what: "the query".into(),
-                limit: Request::MAX_QUERY,
-            });
+            return Err(Mistake::too_long("the query", Request::MAX_QUERY));
         }
         if self.pairs().nth(Request::MAX_PARAMETERS).is_some() {
-            return Err(Mistake::TooMany {
-                what: "query parameters",
-                limit: Request::MAX_PARAMETERS,
-            });
+            let limit = Request::MAX_PARAMETERS;
+            let text = format!("there are more than {limit} query parameters");
+            return Err(Mistake::new(text));
         }
         let long = |(name, value): &(Cow<'_, str>, Cow<'_, str>)| {
             name != "token" && value.len() > Request::MAX_VALUE
         };
         match self.pairs().find(long) {
-            Some((name, _)) => Err(Mistake::TooLong {
-                what: format!("the value of a query parameter{}", told(", ", &name)),
-                limit: Request::MAX_VALUE,
-            }),
+            Some((name, _)) => {
+                let what = format!("the value of a query parameter{}", told(", ", &name));
+                Err(Mistake::too_long(what, Request::MAX_VALUE))
+            }
             None => Ok(()),
         }
     }
@@ -118,10 +111,6 @@ impl<'a> Query<'a> {
 
 /// Checks the names of a query: those of the endpoint and the common ones, each once. The
 /// two names of a datacenter may not disagree.
-///
-/// # Errors
-/// [`Mistake::UnknownParameter`], [`Mistake::RepeatedParameter`] and
-/// [`Mistake::TwoDatacenters`].
 pub(super) fn check_names(
     query: Query<'_>,
     endpoint: Endpoint,
@@ -130,23 +119,34 @@ pub(super) fn check_names(
     let known = endpoint.parameters(method);
     for (at, (name, _)) in query.pairs().enumerate() {
         if !known.iter().chain(&COMMON_PARAMETERS).any(|it| *it == name) {
-            let name = name.into_owned();
-            let common = endpoint.effective(method);
-            return Err(Mistake::UnknownParameter {
-                name,
-                known,
-                common,
-            });
+            let text = unknown_parameter(&name, known, endpoint.effective(method));
+            return Err(Mistake::new(text));
         }
         // Consul's clients repeat this one.
         let is_repeated = query.pairs().take(at).any(|(earlier, _)| earlier == name);
         if is_repeated && name != "node-meta" {
-            return Err(Mistake::RepeatedParameter(name.into_owned()));
+            let text = format!("the query parameter {name:?} is given twice");
+            return Err(Mistake::new(text));
         }
     }
     match (query.given("dc"), query.given("datacenter")) {
-        (Some(one), Some(other)) if one != other => Err(Mistake::TwoDatacenters),
+        (Some(one), Some(other)) if one != other => {
+            Err(Mistake::new("?dc and ?datacenter differ: send one of them"))
+        }
         _ => Ok(()),
+    }
+}
+
+/// Names an unknown parameter, and the one that may have been meant: of the endpoint, else
+/// of all endpoints.
+fn unknown_parameter(name: &str, own: &[&str], common: &[&str]) -> String {
+    let what = format!("unknown query parameter{}", told(" ", name));
+    if let Some(nearest) = nearest(name, own).or_else(|| nearest(name, common)) {
+        return format!("{what}: did you mean {nearest:?}?");
+    }
+    match own {
+        [] => format!("{what}: this endpoint has none of its own"),
+        _ => format!("{what}: this endpoint has {}", own.join(", ")),
     }
 }
 
@@ -194,9 +194,6 @@ const UNREADABLE: &str = "\u{fffd}";
 /// Returns the token of a request: of the query, else of the header, else the bearer's. An
 /// empty one does not count. Of a header that is repeated the first value counts, unless
 /// parameters are checked.
-///
-/// # Errors
-/// [`Mistake::RepeatedHeader`] and [`Mistake::TooLong`].
 pub(super) fn token(
     query: Query<'_>,
     headers: &dyn Headers,
@@ -205,7 +202,8 @@ pub(super) fn token(
     if rules.check_parameters {
         for (name, title) in [(TOKEN, "X-Consul-Token"), (AUTHORIZATION, "Authorization")] {
             if headers.value(name, 1).is_some() {
-                return Err(Mistake::RepeatedHeader(title));
+                let text = format!("the header {title} is given twice: send one token");
+                return Err(Mistake::new(text));
             }
         }
     }
@@ -225,10 +223,7 @@ pub(super) fn token(
     match token.len() {
         0 => Ok(None),
         1..=Request::MAX_TOKEN => Ok(Some(Token::new(&*token))),
-        _ => Err(Mistake::TooLong {
-            what: "the token".into(),
-            limit: Request::MAX_TOKEN,
-        }),
+        _ => Err(Mistake::too_long("the token", Request::MAX_TOKEN)),
     }
 }
 
@@ -278,37 +273,40 @@ pub(super) fn consistency(
     headers: &dyn Headers,
     rules: &Rules,
 ) -> Result<Consistency, Mistake> {
+    let conflict = |flag: &str| {
+        let text = format!("Cannot specify ?{flag} with ?consistent, conflicting semantics.");
+        Err(Mistake::bare(text))
+    };
     let mut stale = query.has("stale");
     let consistent = query.has("consistent");
     if let Some(age) = query.given("max_stale").filter(|_| rules.max_stale) {
         match parse_duration(&age) {
             Ok(age) => stale |= age.0 > 0,
-            Err(_) => return Err(Mistake::MaxStale(age.into_owned())),
+            Err(_) => {
+                let text = format!("Invalid max_stale value{}", told(" ", &age));
+                return Err(Mistake::bare(text));
+            }
         }
     }
     if stale && consistent {
-        return Err(Mistake::Consistency("stale"));
+        return conflict("stale");
     }
     if rules.max_stale {
         if query.has("cached") && consistent {
-            return Err(Mistake::Consistency("cached"));
+            return conflict("cached");
         }
         let cache_control = message::text(headers, "cache-control");
         if !cache_control.as_deref().is_none_or(is_cache_control) {
-            return Err(Mistake::CacheControl);
+            return Err(Mistake::bare("Invalid Cache-Control header."));
         }
     }
-    if query
-        .given("wait")
-        .is_some_and(|wait| parse_duration(&wait).is_err())
-    {
-        return Err(Mistake::Wait);
+    let wait = query.given("wait");
+    if wait.is_some_and(|wait| parse_duration(&wait).is_err()) {
+        return Err(Mistake::bare("Invalid wait time"));
     }
-    if query
-        .given("index")
-        .is_some_and(|index| parse_uint(&index).is_err())
-    {
-        return Err(Mistake::Index);
+    let index = query.given("index");
+    if index.is_some_and(|index| parse_uint(&index).is_err()) {
+        return Err(Mistake::bare("Invalid index"));
     }
     Ok(match (stale, consistent) {
         (true, _) => Consistency::Stale,

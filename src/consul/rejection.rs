@@ -1,13 +1,12 @@
 //! Requests that are rejected before the service is asked.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use super::body_error::{self, BodyError};
-use super::dialect::{Dialect, ErrorRules, Rules};
+use super::dialect::{ErrorRules, Rules};
 use super::endpoint::{Endpoint, Form, Offer, PREFIX, View};
 use super::error;
-use super::go::{atoi, parse_bool, parse_uint, told};
-use super::message::{Request, Response};
+use super::message::Response;
 use super::path::Redirect;
 use crate::acl::{Access, DefaultPolicy, Resource};
 use crate::error::ErrorKind;
@@ -60,87 +59,21 @@ pub(super) enum Reason {
         offer: Offer,
         method: String,
     },
-    TooManyHeaders,
     TooManyRequests,
     Mistake(Mistake),
-    BodyTooLarge {
-        limit: usize,
-    },
-    BodyUnreadable,
-    BodyTooLate,
+    /// What Consul does not reject, with this status.
+    Refused(u16, Cow<'static, str>),
 }
 
 /// What is wrong with the parameters or the body of a request.
-pub(super) enum Mistake {
-    /// This flag together with `?consistent`.
-    Consistency(&'static str),
-    CacheControl,
-    MaxStale(String),
-    Wait,
-    Index,
-    NoPeer,
-    TwoPeers,
-    /// A partition, in this part of the request.
-    Partition(&'static str),
-    Cas(String),
-    RelayFactor(String),
-    RelayFactorRange,
-    LocalOnly(String),
-    /// `local-only` for a change.
-    LocalChange,
-    Key(InvalidKey),
-    NoKey,
-    ContentEncoding(String),
-    Body {
-        errors: Vec<BodyError>,
-        /// What stands before the error.
-        prefix: &'static str,
-        /// What the body should look like.
-        example: &'static str,
-    },
-    UnknownParameter {
-        name: String,
-        /// Those of the endpoint.
-        known: &'static [&'static str],
-        /// Those of all endpoints that have an effect here.
-        common: &'static [&'static str],
-    },
-    /// The list of endpoints or their OpenAPI document in another datacenter.
-    IndexElsewhere,
-    /// `?dc` and `?datacenter` differ.
-    TwoDatacenters,
-    /// A body where none is read.
-    UnexpectedBody,
-    RepeatedParameter(String),
-    RepeatedHeader(&'static str),
-    /// A name that is given without a value.
-    EmptyName(&'static str),
-    /// A name that has to be given and is not.
-    MissingName(&'static str),
-    /// `?version` is not a version.
-    Version(String),
-    /// A bound of [`Request`](super::Request).
-    TooLong {
-        what: String,
-        limit: usize,
-    },
-    TooMany {
-        what: &'static str,
-        limit: usize,
-    },
-    /// A duration of autopilot's rules that is below zero.
-    NegativeDuration(&'static str),
+#[derive(Debug)]
+pub(super) struct Mistake {
+    /// It repeats no secret of the request.
+    text: Cow<'static, str>,
+    /// Consul writes no prefix before it.
+    is_bare: bool,
+    key: Option<InvalidKey>,
 }
-
-/// Shows the text of the error. The parts of the request may be secrets.
-impl fmt::Debug for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason(Dialect::Precise.rules()))
-    }
-}
-
-/// A body that changes the keyring.
-pub(super) const KEY_EXAMPLE: &str = r#"{"Key": "<16, 24 or 32 bytes in base64>"}"#;
 
 /// Consul's text for a relay factor that is too large.
 pub(super) const RELAY_FACTOR_RANGE: &str =
@@ -168,11 +101,18 @@ impl Rejection {
 }
 
 impl Reason {
+    pub(super) fn body_too_large(limit: usize) -> Self {
+        let text = format!("Request body is larger than {limit} bytes");
+        Reason::Refused(413, text.into())
+    }
+
     /// The name of the kind of error.
     pub(super) fn kind(&self) -> &'static str {
         let reason = String::new();
         let kind = match self {
-            Reason::Mistake(Mistake::Key(error)) => ErrorKind::InvalidKey(*error),
+            Reason::Mistake(Mistake {
+                key: Some(error), ..
+            }) => ErrorKind::InvalidKey(*error),
             Reason::Index => ErrorKind::Unsupported { what: reason },
             Reason::TooManyRequests => ErrorKind::Unavailable { reason },
             _ => ErrorKind::InvalidRequest { reason },
@@ -233,16 +173,15 @@ impl Reason {
                 let text = text(503, "this server is executing too many requests: try again");
                 text.with("Retry-After", "1")
             }
-            Reason::TooManyHeaders => text(
-                431,
-                &format!("there are more than {} header fields", Request::MAX_HEADERS),
-            ),
-            Reason::Mistake(mistake) => text(400, &mistake.text(rules)),
-            Reason::BodyTooLarge { limit } => {
-                text(413, &format!("Request body is larger than {limit} bytes"))
+            Reason::Mistake(mistake) => {
+                let prefix = if mistake.is_bare {
+                    ""
+                } else {
+                    rules.bad_request
+                };
+                text(400, &format!("{prefix}{}", mistake.text))
             }
-            Reason::BodyUnreadable => text(400, "Request body could not be read"),
-            Reason::BodyTooLate => text(408, "Request body did not come in time"),
+            Reason::Refused(status, why) => text(*status, why),
         };
         response.finish(rules, policy)
     }
@@ -254,123 +193,33 @@ fn allow(endpoint: Endpoint, offer: Offer) -> String {
 }
 
 impl Mistake {
-    fn text(&self, rules: &Rules) -> String {
-        match self {
-            // Consul writes these without the words before the others.
-            Mistake::Consistency(_)
-            | Mistake::CacheControl
-            | Mistake::MaxStale(_)
-            | Mistake::Wait
-            | Mistake::Index => self.reason(rules),
-            _ => format!("{}{}", rules.bad_request, self.reason(rules)),
+    pub(super) fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Mistake {
+            text: text.into(),
+            is_bare: false,
+            key: None,
         }
     }
 
-    fn reason(&self, rules: &Rules) -> String {
-        let own = rules.errors == ErrorRules::Precise;
-        match self {
-            Mistake::Consistency(flag) => {
-                format!("Cannot specify ?{flag} with ?consistent, conflicting semantics.")
-            }
-            Mistake::CacheControl => "Invalid Cache-Control header.".into(),
-            Mistake::MaxStale(age) => format!("Invalid max_stale value{}", told(" ", age)),
-            Mistake::Wait => "Invalid wait time".into(),
-            Mistake::Index => "Invalid index".into(),
-            Mistake::NoPeer => rules.missing_peer.into(),
-            Mistake::Partition(what) => {
-                format!("Invalid {what} - Partitions are a Consul Enterprise feature")
-            }
-            Mistake::TwoPeers => "Must specify only one of ?id or ?address".into(),
-            Mistake::Cas(value) if own => format!(
-                "the query parameter \"cas\" must be an index such as 42{}",
-                told(", not ", value)
-            ),
-            Mistake::Cas(value) => {
-                format!("Error parsing cas value: {}", refused(parse_uint(value)))
-            }
-            Mistake::RelayFactor(value) if own => format!(
-                "the query parameter \"relay-factor\" must be a number from 0 to 5{}",
-                told(", not ", value)
-            ),
-            Mistake::RelayFactor(value) => {
-                format!("Error parsing relay factor: {}", refused(atoi(value)))
-            }
-            Mistake::RelayFactorRange => RELAY_FACTOR_RANGE.into(),
-            Mistake::LocalOnly(value) if own => format!(
-                "the query parameter \"local-only\" must be true or false{}",
-                told(", not ", value)
-            ),
-            Mistake::LocalOnly(value) => {
-                format!("Error parsing local-only: {}", refused(parse_bool(value)))
-            }
-            Mistake::LocalChange => {
-                "Invalid use of local-only: local-only can only be set for list requests".into()
-            }
-            Mistake::NoKey => {
-                format!("\"Key\" is missing or empty: send JSON such as {KEY_EXAMPLE}")
-            }
-            Mistake::Key(error) => format!("Invalid gossip key: {error}"),
-            Mistake::Body {
-                errors, example, ..
-            } if own => body_error::text(errors, example, rules.body),
-            Mistake::ContentEncoding(encoding) => format!(
-                "the body has the content encoding{}: send it without one",
-                told(" ", encoding)
-            ),
-            Mistake::Body {
-                errors,
-                prefix,
-                example,
-            } => format!("{prefix}{}", body_error::text(errors, example, rules.body)),
-            Mistake::UnknownParameter {
-                name,
-                known,
-                common,
-            } => unknown_parameter(name, known, common),
-            Mistake::IndexElsewhere => "this endpoint answers for its own server only: leave out \
-                                        the datacenter, or ask a server there"
-                .into(),
-            Mistake::TwoDatacenters => "?dc and ?datacenter differ: send one of them".into(),
-            Mistake::UnexpectedBody => "this endpoint takes no body: use the query".into(),
-            Mistake::RepeatedParameter(name) => {
-                format!("the query parameter {name:?} is given twice")
-            }
-            Mistake::RepeatedHeader(name) => {
-                format!("the header {name} is given twice: send one token")
-            }
-            Mistake::EmptyName(name) => {
-                format!("the query parameter {name:?} is empty: name a server")
-            }
-            Mistake::MissingName(name) => {
-                format!("the query parameter {name:?} is missing: name a server")
-            }
-            Mistake::Version(value) => format!(
-                "the query parameter \"version\" must be a version such as 3-17{}: take it from \
-                 the removal's plan",
-                told(", not ", value)
-            ),
-            Mistake::TooLong { what, limit } => format!("{what} is longer than {limit} bytes"),
-            Mistake::TooMany { what, limit } => format!("there are more than {limit} {what}"),
-            Mistake::NegativeDuration(field) => format!("{field:?} must not be negative"),
+    /// A mistake in the options of a read. Consul writes these without the words before the
+    /// others.
+    pub(super) fn bare(text: impl Into<Cow<'static, str>>) -> Self {
+        Mistake {
+            is_bare: true,
+            ..Mistake::new(text)
         }
     }
-}
 
-/// Go's words for a text that it refuses.
-fn refused<T>(parsed: Result<T, String>) -> String {
-    parsed.err().unwrap_or_default()
-}
-
-/// Names an unknown parameter, and the one that may have been meant: of the endpoint, else
-/// of all endpoints.
-fn unknown_parameter(name: &str, own: &[&str], common: &[&str]) -> String {
-    let what = format!("unknown query parameter{}", told(" ", name));
-    if let Some(nearest) = nearest(name, own).or_else(|| nearest(name, common)) {
-        return format!("{what}: did you mean {nearest:?}?");
+    pub(super) fn key(error: InvalidKey) -> Self {
+        Mistake {
+            key: Some(error),
+            ..Mistake::new(format!("Invalid gossip key: {error}"))
+        }
     }
-    match own {
-        [] => format!("{what}: this endpoint has none of its own"),
-        _ => format!("{what}: this endpoint has {}", own.join(", ")),
+
+    /// A value beyond a bound of [`Request`](super::Request).
+    pub(super) fn too_long(what: impl fmt::Display, limit: usize) -> Self {
+        Mistake::new(format!("{what} is longer than {limit} bytes"))
     }
 }
 
