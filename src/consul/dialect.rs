@@ -1,4 +1,4 @@
-//! The differences between the dialects, as one table.
+//! The differences between the dialects, each told by its differences from a newer one.
 
 /// The server whose answers the wire gives.
 ///
@@ -185,37 +185,24 @@ pub(super) enum Presence {
 /// The name of `Precise`, in the list of endpoints.
 pub(crate) const PRECISE_NAME: &str = "precise";
 
-static PRECISE: Rules = Rules {
+/// `Precise` is Consul 1.17 without its defects.
+const PRECISE: Rules = Rules {
     name: PRECISE_NAME,
-    version: "1.17.0",
     additions: true,
-    autopilot: true,
-    leadership_transfer: true,
     transfer_elsewhere: true,
-    peer_by_id: true,
     peer_cas: true,
-    keyring_parameters: true,
-    datacenter_parameter: true,
-    bearer: true,
-    max_stale: true,
     body: BodyRules::Whole,
     refuse_partition: false,
     refuse_keys: true,
     private_mistakes: true,
-    autopilot_defaults: true,
     refuse_negative: true,
     check_parameters: true,
     literal_paths: true,
     head: true,
-    printable_path: true,
     no_store: true,
     consul_headers: false,
-    allow: true,
-    bad_request: "",
     unknown_path: "Invalid URL path: not a recognized HTTP API endpoint",
     outside_api: "Invalid URL path: not a recognized HTTP API endpoint",
-    denials: Denials::Accessor,
-    missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
     last_voter: "",
     errors: ErrorRules::Precise,
     forwarded: "",
@@ -232,9 +219,10 @@ static PRECISE: Rules = Rules {
         primary_keys: Presence::IfKnown,
         errors: Aggregation::Rings,
     },
+    ..CONSUL_1_17
 };
 
-static CONSUL_1_17: Rules = Rules {
+const CONSUL_1_17: Rules = Rules {
     name: "consul-1.17",
     version: "1.17.0",
     additions: false,
@@ -283,102 +271,53 @@ static CONSUL_1_17: Rules = Rules {
     },
 };
 
-static CONSUL_1_10: Rules = Rules {
+const CONSUL_1_10: Rules = Rules {
     name: "consul-1.10",
     version: "1.10.0",
-    additions: false,
-    autopilot: true,
     leadership_transfer: false,
-    transfer_elsewhere: false,
-    peer_by_id: true,
-    peer_cas: false,
-    keyring_parameters: true,
     datacenter_parameter: false,
-    bearer: true,
-    max_stale: true,
-    body: BodyRules::Strict,
     refuse_partition: false,
-    refuse_keys: false,
-    private_mistakes: false,
     autopilot_defaults: false,
-    refuse_negative: false,
-    check_parameters: false,
-    literal_paths: false,
-    head: false,
-    printable_path: true,
-    no_store: false,
-    consul_headers: true,
-    allow: true,
     bad_request: "Bad request: ",
     unknown_path: "",
     outside_api: "",
     denials: Denials::Terse,
-    missing_peer: "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
-    last_voter: "need at least one voter in configuration: {[]}",
-    errors: ErrorRules::Consul,
-    forwarded: "rpc error making call: ",
-    no_connection: "rpc error getting client: ",
     server: ServerRules {
-        id_is_address: false,
-        protocol_version: Presence::Always,
         last_index: Presence::Never,
-        index_is_zero: true,
-        null_for_none: true,
+        ..CONSUL_1_17.server
     },
-    ring: RingRules {
-        segment: Presence::Always,
-        primary_keys: Presence::Always,
-        errors: Aggregation::Verbose,
-    },
+    ..CONSUL_1_17
 };
 
-static CONSUL_0_7: Rules = Rules {
+const CONSUL_0_7: Rules = Rules {
     name: "consul-0.7",
     version: "0.7.3",
-    additions: false,
     autopilot: false,
-    leadership_transfer: false,
-    transfer_elsewhere: false,
     peer_by_id: false,
-    peer_cas: false,
     keyring_parameters: false,
-    datacenter_parameter: false,
     bearer: false,
     max_stale: false,
     body: BodyRules::Loose,
-    refuse_partition: false,
-    refuse_keys: false,
-    private_mistakes: false,
-    autopilot_defaults: false,
-    refuse_negative: false,
-    check_parameters: false,
-    literal_paths: false,
-    head: false,
     printable_path: false,
-    no_store: false,
     consul_headers: false,
     allow: false,
     bad_request: "",
-    unknown_path: "",
-    outside_api: "",
-    denials: Denials::Terse,
     missing_peer: "Must specify ?address with IP:port of peer to remove",
     last_voter: "Need at least one voter in configuration: {[]}",
-    errors: ErrorRules::Consul,
     forwarded: "rpc error: ",
     no_connection: "rpc error: ",
     server: ServerRules {
         id_is_address: true,
         protocol_version: Presence::Never,
-        last_index: Presence::Never,
         index_is_zero: false,
-        null_for_none: true,
+        ..CONSUL_1_10.server
     },
     ring: RingRules {
         segment: Presence::Never,
         primary_keys: Presence::Never,
         errors: Aggregation::Terse,
     },
+    ..CONSUL_1_10
 };
 
 impl Dialect {
