@@ -11,7 +11,7 @@ use super::body::{
     UNKNOWN_VERSION,
 };
 use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
-use super::endpoint::{COMMON_PARAMETERS, Endpoint, Offer, PREFIX, View};
+use super::endpoint::{COMMON_PARAMETERS, Endpoint, Group, Offer, PREFIX, View};
 use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
 use super::{error, json, rings};
@@ -182,21 +182,13 @@ fn answered(
 ) -> impl Iterator<Item = Endpoint> {
     let (raft, autopilot) = (service.has_raft(), service.has_autopilot());
     let gossip = service.pools().next().is_some();
-    Endpoint::served(rules, offer).filter(move |endpoint| match endpoint {
-        Endpoint::Index | Endpoint::OpenApi | Endpoint::Diagnosis => true,
+    Endpoint::served(rules, offer).filter(move |endpoint| match endpoint.group() {
+        Group::Description => true,
         // A backend does not say whether it transfers the leadership or replaces a voter, and
         // one that does not answers 501.
-        Endpoint::RaftConfiguration
-        | Endpoint::RaftPeer
-        | Endpoint::TransferLeader
-        | Endpoint::RemovalPlan
-        | Endpoint::PlannedRemoval
-        | Endpoint::ForcedRemoval
-        | Endpoint::Replacement => raft,
-        Endpoint::Keyring => gossip,
-        Endpoint::AutopilotConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
-            autopilot
-        }
+        Group::Raft | Group::Transfer | Group::RaftAddition => raft,
+        Group::Keyring => gossip,
+        Group::Autopilot => autopilot,
     })
 }
 

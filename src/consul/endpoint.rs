@@ -47,6 +47,19 @@ pub enum Endpoint {
     Diagnosis,
 }
 
+/// Endpoints that the same dialects and backends have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Group {
+    /// What the server is and knows, which Consul does not show.
+    Description,
+    Raft,
+    Transfer,
+    /// Changes of Raft that Consul does not have.
+    RaftAddition,
+    Keyring,
+    Autopilot,
+}
+
 /// What a listener offers of a dialect's endpoints: the switches of a
 /// [`Wire`](super::Wire).
 #[derive(Debug, Clone, Copy)]
@@ -173,19 +186,11 @@ impl Endpoint {
         let offered = Self::ALL
             .into_iter()
             .filter(move |endpoint| offer.has(*endpoint));
-        offered.filter(|endpoint| match endpoint {
-            Endpoint::Index
-            | Endpoint::OpenApi
-            | Endpoint::RemovalPlan
-            | Endpoint::PlannedRemoval
-            | Endpoint::ForcedRemoval
-            | Endpoint::Replacement
-            | Endpoint::Diagnosis => rules.additions,
-            Endpoint::RaftConfiguration | Endpoint::RaftPeer | Endpoint::Keyring => true,
-            Endpoint::TransferLeader => rules.leadership_transfer,
-            Endpoint::AutopilotConfiguration
-            | Endpoint::AutopilotHealth
-            | Endpoint::AutopilotState => rules.autopilot,
+        offered.filter(|endpoint| match endpoint.group() {
+            Group::Description | Group::RaftAddition => rules.additions,
+            Group::Raft | Group::Keyring => true,
+            Group::Transfer => rules.leadership_transfer,
+            Group::Autopilot => rules.autopilot,
         })
     }
 
@@ -195,44 +200,43 @@ impl Endpoint {
         Self::served(rules, offer).find(|endpoint| endpoint.name() == name)
     }
 
+    /// The path behind the [prefix](PREFIX), the methods in the order of the header `Allow`,
+    /// and the group.
+    fn row(self) -> (&'static str, &'static [&'static str], Group) {
+        use Group::{Autopilot, Description, Keyring, Raft, RaftAddition, Transfer};
+
+        match self {
+            Endpoint::Index => ("", &["GET"], Description),
+            Endpoint::OpenApi => ("openapi.json", &["GET"], Description),
+            Endpoint::Diagnosis => ("diagnosis", &["GET"], Description),
+            Endpoint::RaftConfiguration => ("raft/configuration", &["GET"], Raft),
+            Endpoint::RaftPeer => ("raft/peer", &["DELETE"], Raft),
+            Endpoint::TransferLeader => ("raft/transfer-leader", &["POST"], Transfer),
+            Endpoint::RemovalPlan => ("raft/removal-plan", &["GET"], RaftAddition),
+            Endpoint::PlannedRemoval => ("raft/planned-removal", &["POST"], RaftAddition),
+            Endpoint::ForcedRemoval => ("raft/forced-removal", &["POST"], RaftAddition),
+            Endpoint::Replacement => ("raft/replacement", &["POST"], RaftAddition),
+            Endpoint::Keyring => ("keyring", &["GET", "POST", "PUT", "DELETE"], Keyring),
+            Endpoint::AutopilotConfiguration => {
+                ("autopilot/configuration", &["GET", "PUT"], Autopilot)
+            }
+            Endpoint::AutopilotHealth => ("autopilot/health", &["GET"], Autopilot),
+            Endpoint::AutopilotState => ("autopilot/state", &["GET"], Autopilot),
+        }
+    }
+
     /// The path behind the [prefix](PREFIX).
     pub(super) fn name(self) -> &'static str {
-        match self {
-            Endpoint::Index => "",
-            Endpoint::OpenApi => "openapi.json",
-            Endpoint::RaftConfiguration => "raft/configuration",
-            Endpoint::RaftPeer => "raft/peer",
-            Endpoint::TransferLeader => "raft/transfer-leader",
-            Endpoint::RemovalPlan => "raft/removal-plan",
-            Endpoint::PlannedRemoval => "raft/planned-removal",
-            Endpoint::ForcedRemoval => "raft/forced-removal",
-            Endpoint::Replacement => "raft/replacement",
-            Endpoint::Keyring => "keyring",
-            Endpoint::AutopilotConfiguration => "autopilot/configuration",
-            Endpoint::AutopilotHealth => "autopilot/health",
-            Endpoint::AutopilotState => "autopilot/state",
-            Endpoint::Diagnosis => "diagnosis",
-        }
+        self.row().0
     }
 
     /// The methods, in the order of the header `Allow`.
     pub(super) fn methods(self) -> &'static [&'static str] {
-        match self {
-            Endpoint::Index
-            | Endpoint::OpenApi
-            | Endpoint::RaftConfiguration
-            | Endpoint::RemovalPlan
-            | Endpoint::AutopilotHealth
-            | Endpoint::AutopilotState
-            | Endpoint::Diagnosis => &["GET"],
-            Endpoint::RaftPeer => &["DELETE"],
-            Endpoint::TransferLeader
-            | Endpoint::PlannedRemoval
-            | Endpoint::ForcedRemoval
-            | Endpoint::Replacement => &["POST"],
-            Endpoint::Keyring => &["GET", "POST", "PUT", "DELETE"],
-            Endpoint::AutopilotConfiguration => &["GET", "PUT"],
-        }
+        self.row().1
+    }
+
+    pub(super) fn group(self) -> Group {
+        self.row().2
     }
 
     /// Tells whether the body of a request is read.
@@ -265,16 +269,8 @@ impl Endpoint {
 
     /// The [common parameters](COMMON_PARAMETERS) that have an effect.
     pub(super) fn effective(self, method: &str) -> &'static [&'static str] {
-        match (self, method) {
-            (
-                Endpoint::Index
-                | Endpoint::OpenApi
-                | Endpoint::RemovalPlan
-                | Endpoint::Keyring
-                | Endpoint::Diagnosis,
-                _,
-            ) => &EFFECTIVE[..4],
-            (_, "GET") => &EFFECTIVE,
+        match (self.group(), method) {
+            (Group::Raft | Group::Autopilot, "GET") => &EFFECTIVE,
             _ => &EFFECTIVE[..4],
         }
     }

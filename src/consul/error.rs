@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 
 use super::dialect::{Denials, Rules};
-use super::endpoint::{Endpoint, View};
+use super::endpoint::{Endpoint, Group, View};
 use super::go::{is_binary, quote};
 use super::message::{BINARY, PROBLEM, Response, TEXT};
 use crate::acl::{Access, Identity};
@@ -336,24 +336,13 @@ pub(super) fn consul_text(error: &OperatorError, view: &View, rules: &Rules) -> 
 }
 
 fn denied(endpoint: Endpoint, access: Access) -> String {
-    match endpoint {
-        Endpoint::Keyring => match access {
-            Access::Read => "Reading keyring denied by ACLs".into(),
-            Access::Write => "Modifying keyring denied due to ACLs".into(),
-        },
-        Endpoint::AutopilotConfiguration | Endpoint::AutopilotHealth | Endpoint::AutopilotState => {
+    match (endpoint.group(), access) {
+        (Group::Keyring, Access::Read) => "Reading keyring denied by ACLs".into(),
+        (Group::Keyring, Access::Write) => "Modifying keyring denied due to ACLs".into(),
+        (Group::Autopilot, _) => {
             format!("Permission denied: Missing operator:{access} permissions")
         }
-        Endpoint::Index
-        | Endpoint::OpenApi
-        | Endpoint::Diagnosis
-        | Endpoint::RaftConfiguration
-        | Endpoint::RaftPeer
-        | Endpoint::TransferLeader
-        | Endpoint::RemovalPlan
-        | Endpoint::PlannedRemoval
-        | Endpoint::ForcedRemoval
-        | Endpoint::Replacement => "Permission denied".into(),
+        _ => "Permission denied".into(),
     }
 }
 
