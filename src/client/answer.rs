@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::ClientError;
-use super::replies::{RingListing, outcome};
+use super::keyring::{RingListing, outcome};
 use super::texts::{self, Asked, Excludes, Meaning, Reasons};
 use crate::acl::{Access, Resource};
 use crate::error::{ErrorKind, Outcome};

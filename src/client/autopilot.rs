@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::error::ClientError;
-use super::operator::{Call, OperatorClient, not_written};
+use super::operator::{Call, OperatorClient};
 use crate::autopilot::{
     AutopilotConfiguration, AutopilotReport, AutopilotServer, AutopilotState, Blocked,
     DriverChange, RaftRole, ReportedAction, ReportedServer, ValueChange,
@@ -14,7 +14,6 @@ use crate::autopilot::{
 use crate::consul::body::{AutopilotRules, Health, Report, ServerHealth, ServerState, State};
 use crate::consul::go::{GoDuration, read_rfc3339};
 use crate::operation::Operation;
-use crate::peers::write_wiped;
 use crate::raft::Consistency;
 use crate::types::ServerId;
 
@@ -86,8 +85,7 @@ impl OperatorClient {
             dry_run: written(change.dry_run),
             ..configuration.into()
         };
-        call.body = write_wiped(&rules).map_err(|error| not_written(error, &call.operation))?;
-        self.read(&call, Instant::now()).await
+        self.read(&call.with_body(&rules)?, Instant::now()).await
     }
 
     /// Reads autopilot's state of the servers, with what the leader's autopilot reports.

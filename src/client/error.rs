@@ -5,7 +5,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::replies::RingListing;
+use super::keyring::RingListing;
 use super::texts;
 use crate::error::{ErrorKind, Outcome};
 use crate::operation::Operation;

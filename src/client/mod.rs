@@ -7,14 +7,14 @@ mod answer;
 mod autopilot;
 mod diagnosis;
 mod error;
+mod keyring;
 mod operator;
-mod replies;
 mod rings;
 mod texts;
 
 pub use error::ClientError;
+pub use keyring::RingListing;
 pub use operator::{OperatorClient, UnsendableToken};
-pub use replies::RingListing;
 pub use rings::Servers;
 
 pub use crate::transport::{InvalidServerUri, ServerUri, Transport};

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::answer::{empty, read};
 use super::error::ClientError;
-use super::replies::RingListing;
 use super::rings::Member;
 use super::texts::Asked;
 use crate::acl::{Resource, Token};
@@ -22,7 +21,7 @@ use crate::consul::PRECISE_NAME;
 use crate::consul::body::{Configuration, LAST_LOG};
 use crate::diagnosis::Diagnosis;
 use crate::error::{ErrorKind, Outcome};
-use crate::keyring::{GossipKey, RelayFactor};
+use crate::keyring::RelayFactor;
 use crate::operation::{KeyringAction, KeyringScope, Operation};
 use crate::peers::write_wiped;
 use crate::raft::{
@@ -81,7 +80,7 @@ pub struct OperatorClient {
     transport: Transport,
     token: Option<HeaderValue>,
     datacenter: Option<DatacenterName>,
-    relay_factor: RelayFactor,
+    pub(super) relay_factor: RelayFactor,
     deadline: Duration,
     answer_limit: usize,
 }
@@ -371,67 +370,6 @@ impl OperatorClient {
         Err(ClientError::new(kind, operation).complete(reason.into()))
     }
 
-    /// Lists the gossip keys of all rings, in the order of the server's answer.
-    ///
-    /// If some rings fail, a [`Precise`](crate::consul::Dialect::Precise) server
-    /// answers with what it has: check their [`error`](RingListing::error). Consul
-    /// fails then.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn list_keys(&self) -> Result<Vec<RingListing>, ClientError> {
-        self.listing(KeyringScope::Federation).await
-    }
-
-    /// Lists the gossip keys of the rings of the server's own datacenter, without
-    /// the WAN's. Consul 0.7 lists all rings.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn list_local_keys(&self) -> Result<Vec<RingListing>, ClientError> {
-        self.listing(KeyringScope::LocalOnly).await
-    }
-
-    /// Adds a key to every ring of every datacenter. `Ok` means that every node that
-    /// [counts](OperatorClient#gossip-keys) has it.
-    ///
-    /// # Errors
-    /// [`ClientError`], unless every ring confirmed it.
-    pub async fn install_key(&self, key: &GossipKey) -> Result<(), ClientError> {
-        let action = KeyringAction::Install(key.clone());
-        self.change_key(Method::POST, key, action).await
-    }
-
-    /// Makes a key the primary of every ring of every datacenter. A node that does not
-    /// [count](OperatorClient#gossip-keys) and does not have the key cannot rejoin.
-    ///
-    /// # Errors
-    /// [`ClientError`], unless every ring confirmed it.
-    pub async fn use_key(&self, key: &GossipKey) -> Result<(), ClientError> {
-        let action = KeyringAction::Use(key.clone());
-        self.change_key(Method::PUT, key, action).await
-    }
-
-    /// Removes a key from every ring of every datacenter. A node that does not
-    /// [count](OperatorClient#gossip-keys) keeps it, and cannot rejoin if it still
-    /// uses it.
-    ///
-    /// # Errors
-    /// [`ClientError`], unless every ring confirmed it.
-    pub async fn remove_key(&self, key: &GossipKey) -> Result<(), ClientError> {
-        let action = KeyringAction::Remove(key.clone());
-        self.change_key(Method::DELETE, key, action).await
-    }
-
-    async fn listing(&self, scope: KeyringScope) -> Result<Vec<RingListing>, ClientError> {
-        let mut call = self.keyring(Method::GET, KeyringAction::List, scope);
-        if scope == KeyringScope::LocalOnly {
-            call = call.with("local-only", "true");
-        }
-        let rings: Option<Vec<RingListing>> = self.read(&call, Instant::now()).await?;
-        Ok(rings.unwrap_or_default())
-    }
-
     /// Reads the diagnosis that the server makes of the federation. Only
     /// [`Precise`](crate::consul::Dialect::Precise) servers make one; for the others,
     /// [`Servers::diagnose`](super::Servers::diagnose) does it here.
@@ -460,39 +398,6 @@ impl OperatorClient {
         &self.server
     }
 
-    async fn change_key(
-        &self,
-        method: Method,
-        key: &GossipKey,
-        action: KeyringAction,
-    ) -> Result<(), ClientError> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Change<'a> {
-            #[serde(with = "crate::keyring::exposed")]
-            key: &'a GossipKey,
-        }
-
-        let mut call = self.keyring(method, action, KeyringScope::Federation);
-        call.body =
-            write_wiped(&Change { key }).map_err(|error| not_written(error, &call.operation))?;
-        self.execute(&call, Instant::now()).await
-    }
-
-    fn keyring(&self, method: Method, action: KeyringAction, scope: KeyringScope) -> Call {
-        let relay_factor = self.relay_factor;
-        let operation = Operation::Keyring {
-            action,
-            scope,
-            relay_factor,
-        };
-        let call = Call::new(method, "keyring", operation);
-        if relay_factor == RelayFactor::default() {
-            return call;
-        }
-        call.with("relay-factor", &relay_factor.get().to_string())
-    }
-
     /// Sends an operation that has a result.
     pub(super) async fn read<T: DeserializeOwned>(
         &self,
@@ -503,7 +408,7 @@ impl OperatorClient {
     }
 
     /// Sends an operation that has no result.
-    async fn execute(&self, call: &Call, begin: Instant) -> Result<(), ClientError> {
+    pub(super) async fn execute(&self, call: &Call, begin: Instant) -> Result<(), ClientError> {
         empty(&self.send(call, begin).await?, &call.operation)
     }
 
@@ -579,7 +484,7 @@ pub(super) struct Call {
     method: Method,
     path: String,
     query: String,
-    pub(super) body: Bytes,
+    body: Bytes,
     /// A status that is an answer if it has JSON, beside those of success.
     pub(super) accepts: Option<StatusCode>,
 }
@@ -599,6 +504,12 @@ impl Call {
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         push(&mut self.query, name, value);
         self
+    }
+
+    /// Sets the body. It is wiped after use.
+    pub(super) fn with_body(mut self, body: &impl Serialize) -> Result<Self, ClientError> {
+        self.body = write_wiped(body).map_err(|error| not_written(error, &self.operation))?;
+        Ok(self)
     }
 
     fn with_server(self, server: &PeerSelector) -> Self {
@@ -640,7 +551,7 @@ fn check_index(operation: &Operation, expected: u64, actual: u64) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn not_written(
+fn not_written(
     error: impl std::error::Error + Send + Sync + 'static,
     operation: &Operation,
 ) -> ClientError {

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::error::ClientError;
+use super::keyring::RingListing;
 use super::operator::OperatorClient;
-use super::replies::RingListing;
 use crate::error::{ErrorKind, KeyringReply, OperatorError, Outcome, RingOutcome};
 use crate::keyring::{KeyChange, NodeFailure, NodeMessage, Pool, RingFailure, RingReport};
 use crate::rotation::{RingMembers, Rings};

@@ -318,6 +318,40 @@ pub(super) struct Transferred {
     pub(super) success: bool,
 }
 
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> RaftConfiguration {
+        serde_json::from_str::<Configuration<'_>>(json)
+            .unwrap()
+            .into()
+    }
+
+    #[test]
+    fn fields_unknown_to_the_server_are_none() {
+        let json = r#"{"Servers":[
+            {"ID":"a","Node":"(unknown)","Address":"1:1","Leader":false,"ProtocolVersion":"unknown","Voter":true},
+            {"ID":"b","Node":"bob","Address":"2:2","Leader":true,"ProtocolVersion":"3","Voter":false,"LastIndex":7}
+        ],"Index":9}"#;
+        let bob = RaftServer::nonvoter("b", "2:2")
+            .with_name("bob")
+            .with_leader(true)
+            .with_protocol_version("3")
+            .with_last_index(7);
+        let servers = [RaftServer::voter("a", "1:1"), bob];
+        assert_eq!(read(json), RaftConfiguration::new(servers, 9));
+    }
+
+    #[test]
+    fn null_stands_for_no_servers() {
+        assert_eq!(
+            read(r#"{"Servers":null,"Index":0}"#),
+            RaftConfiguration::default()
+        );
+    }
+}
 /// Go writes `null` for an empty list or map.
 fn or_null<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where

@@ -1,14 +1,119 @@
-//! Replies as they come over HTTP.
+//! The client's operations on the gossip keyring, and a ring as servers list it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
+use super::error::ClientError;
+use super::operator::{Call, OperatorClient};
 use crate::consul::body::Ring;
 use crate::error::Outcome;
-use crate::keyring::{KeyCounts, Pool};
+use crate::keyring::{GossipKey, KeyCounts, Pool, RelayFactor};
+use crate::operation::{KeyringAction, KeyringScope, Operation};
 use crate::types::{DatacenterName, NodeName};
+
+impl OperatorClient {
+    /// Lists the gossip keys of all rings, in the order of the server's answer.
+    ///
+    /// If some rings fail, a [`Precise`](crate::consul::Dialect::Precise) server
+    /// answers with what it has: check their [`error`](RingListing::error). Consul
+    /// fails then.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list_keys(&self) -> Result<Vec<RingListing>, ClientError> {
+        self.listing(KeyringScope::Federation).await
+    }
+
+    /// Lists the gossip keys of the rings of the server's own datacenter, without
+    /// the WAN's. Consul 0.7 lists all rings.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn list_local_keys(&self) -> Result<Vec<RingListing>, ClientError> {
+        self.listing(KeyringScope::LocalOnly).await
+    }
+
+    /// Adds a key to every ring of every datacenter. `Ok` means that every node that
+    /// [counts](OperatorClient#gossip-keys) has it.
+    ///
+    /// # Errors
+    /// [`ClientError`], unless every ring confirmed it.
+    pub async fn install_key(&self, key: &GossipKey) -> Result<(), ClientError> {
+        let action = KeyringAction::Install(key.clone());
+        self.change_key(Method::POST, key, action).await
+    }
+
+    /// Makes a key the primary of every ring of every datacenter. A node that does not
+    /// [count](OperatorClient#gossip-keys) and does not have the key cannot rejoin.
+    ///
+    /// # Errors
+    /// [`ClientError`], unless every ring confirmed it.
+    pub async fn use_key(&self, key: &GossipKey) -> Result<(), ClientError> {
+        let action = KeyringAction::Use(key.clone());
+        self.change_key(Method::PUT, key, action).await
+    }
+
+    /// Removes a key from every ring of every datacenter. A node that does not
+    /// [count](OperatorClient#gossip-keys) keeps it, and cannot rejoin if it still
+    /// uses it.
+    ///
+    /// # Errors
+    /// [`ClientError`], unless every ring confirmed it.
+    pub async fn remove_key(&self, key: &GossipKey) -> Result<(), ClientError> {
+        let action = KeyringAction::Remove(key.clone());
+        self.change_key(Method::DELETE, key, action).await
+    }
+
+    async fn listing(&self, scope: KeyringScope) -> Result<Vec<RingListing>, ClientError> {
+        let mut call = self.keyring(Method::GET, KeyringAction::List, scope);
+        if scope == KeyringScope::LocalOnly {
+            call = call.with("local-only", "true");
+        }
+        let rings: Option<Vec<RingListing>> = self.read(&call, Instant::now()).await?;
+        Ok(rings.unwrap_or_default())
+    }
+
+    async fn change_key(
+        &self,
+        method: Method,
+        key: &GossipKey,
+        action: KeyringAction,
+    ) -> Result<(), ClientError> {
+        #[derive(Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Change<'a> {
+            #[serde(with = "crate::keyring::exposed")]
+            key: &'a GossipKey,
+        }
+
+        let call = self.keyring(method, action, KeyringScope::Federation);
+        self.execute(&call.with_body(&Change { key })?, Instant::now())
+            .await
+    }
+
+    pub(super) fn keyring(
+        &self,
+        method: Method,
+        action: KeyringAction,
+        scope: KeyringScope,
+    ) -> Call {
+        let relay_factor = self.relay_factor;
+        let operation = Operation::Keyring {
+            action,
+            scope,
+            relay_factor,
+        };
+        let call = Call::new(method, "keyring", operation);
+        if relay_factor == RelayFactor::default() {
+            return call;
+        }
+        call.with("relay-factor", &relay_factor.get().to_string())
+    }
+}
 
 /// One ring as a server lists it over HTTP.
 ///
@@ -79,8 +184,6 @@ pub(super) fn outcome(name: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consul::body::Configuration;
-    use crate::raft::{RaftConfiguration, RaftServer};
 
     fn ring(json: &str) -> RingListing {
         serde_json::from_str(json).unwrap()
@@ -114,34 +217,5 @@ mod tests {
         assert_eq!((new.keys.len(), new.primary_keys.len()), (1, 1));
         assert_eq!(new.error.as_deref(), Some("e"));
         assert_eq!(new.outcome, Some(Outcome::Applied));
-    }
-
-    fn read(json: &str) -> RaftConfiguration {
-        serde_json::from_str::<Configuration<'_>>(json)
-            .unwrap()
-            .into()
-    }
-
-    #[test]
-    fn fields_unknown_to_the_server_are_none() {
-        let json = r#"{"Servers":[
-            {"ID":"a","Node":"(unknown)","Address":"1:1","Leader":false,"ProtocolVersion":"unknown","Voter":true},
-            {"ID":"b","Node":"bob","Address":"2:2","Leader":true,"ProtocolVersion":"3","Voter":false,"LastIndex":7}
-        ],"Index":9}"#;
-        let bob = RaftServer::nonvoter("b", "2:2")
-            .with_name("bob")
-            .with_leader(true)
-            .with_protocol_version("3")
-            .with_last_index(7);
-        let servers = [RaftServer::voter("a", "1:1"), bob];
-        assert_eq!(read(json), RaftConfiguration::new(servers, 9));
-    }
-
-    #[test]
-    fn null_stands_for_no_servers() {
-        assert_eq!(
-            read(r#"{"Servers":null,"Index":0}"#),
-            RaftConfiguration::default()
-        );
     }
 }
