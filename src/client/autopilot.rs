@@ -11,7 +11,7 @@ use crate::autopilot::{
     AutopilotConfiguration, AutopilotReport, AutopilotServer, AutopilotState, Blocked,
     DriverChange, RaftRole, ReportedAction, ReportedServer, ValueChange,
 };
-use crate::consul::body::{AutopilotRules, Health, Report, ServerHealth, ServerState, State};
+use crate::consul::body::{AutopilotRules, Health, Report, ServerState, State};
 use crate::consul::go::{GoDuration, read_rfc3339};
 use crate::operation::Operation;
 use crate::raft::Consistency;
@@ -156,30 +156,6 @@ impl From<Health<'_>> for AutopilotState {
     }
 }
 
-impl From<ServerHealth<'_>> for AutopilotServer {
-    fn from(server: ServerHealth<'_>) -> Self {
-        AutopilotServer {
-            id: server.id.into_owned().into(),
-            name: server.name.into_owned().into(),
-            address: server.address.into_owned().into(),
-            node_status: server.serf_status.into_owned(),
-            version: server.version.into_owned(),
-            last_contact: server.last_contact.get(),
-            last_term: server.last_term,
-            last_index: server.last_index,
-            healthy: server.healthy,
-            stable_since: read_rfc3339(&server.stable_since),
-            role: match (server.leader, server.voter) {
-                (true, _) => RaftRole::Leader,
-                (false, true) => RaftRole::Voter,
-                (false, false) => RaftRole::Nonvoter,
-            },
-            meta: Default::default(),
-            health: server.health,
-        }
-    }
-}
-
 impl From<State<'_>> for AutopilotState {
     fn from(state: State<'_>) -> Self {
         let servers = state.servers.into_values().map(AutopilotServer::from);
@@ -202,19 +178,23 @@ impl From<ServerState<'_>> for AutopilotServer {
             id: server.id.into_owned().into(),
             name: server.name.into_owned().into(),
             address: server.address.into_owned().into(),
-            node_status: server.node_status.into_owned(),
+            node_status: server
+                .node_status
+                .or(server.serf_status)
+                .map(Cow::into_owned)
+                .unwrap_or_default(),
             version: server.version.into_owned(),
             last_contact: server.last_contact.get(),
             last_term: server.last_term,
             last_index: server.last_index,
             healthy: server.healthy,
             stable_since: read_rfc3339(&server.stable_since),
-            role: match &*server.status {
-                "leader" => RaftRole::Leader,
-                "voter" => RaftRole::Voter,
+            role: match (server.status.as_deref(), server.leader, server.voter) {
+                (Some("leader"), ..) | (None, Some(true), _) => RaftRole::Leader,
+                (Some("voter"), ..) | (None, _, Some(true)) => RaftRole::Voter,
                 _ => RaftRole::Nonvoter,
             },
-            meta: server.meta.into_owned(),
+            meta: server.meta.unwrap_or_default().into_owned(),
             health: server.health,
         }
     }

@@ -166,29 +166,7 @@ pub(crate) struct Health<'a> {
     pub(crate) healthy: bool,
     pub(crate) failure_tolerance: u64,
     /// Go writes `null` for none.
-    pub(crate) servers: Option<Vec<ServerHealth<'a>>>,
-}
-
-/// Autopilot's view of a server, for a health check.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct ServerHealth<'a> {
-    #[serde(rename = "ID")]
-    pub(crate) id: Cow<'a, str>,
-    pub(crate) name: Cow<'a, str>,
-    pub(crate) address: Cow<'a, str>,
-    pub(crate) serf_status: Cow<'a, str>,
-    pub(crate) version: Cow<'a, str>,
-    pub(crate) leader: bool,
-    pub(crate) last_contact: GoDuration,
-    pub(crate) last_term: u64,
-    pub(crate) last_index: u64,
-    pub(crate) healthy: bool,
-    pub(crate) voter: bool,
-    pub(crate) stable_since: String,
-    /// Of `Precise`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) health: Option<autopilot::ServerHealth>,
+    pub(crate) servers: Option<Vec<ServerState<'a>>>,
 }
 
 /// Autopilot's view of the servers.
@@ -209,7 +187,7 @@ pub(crate) struct State<'a> {
     pub(crate) autopilot: Option<Report<'a>>,
 }
 
-/// Autopilot's view of a server.
+/// Autopilot's view of a server. A health check and the state show it with different fields.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct ServerState<'a> {
@@ -217,21 +195,35 @@ pub(crate) struct ServerState<'a> {
     pub(crate) id: Cow<'a, str>,
     pub(crate) name: Cow<'a, str>,
     pub(crate) address: Cow<'a, str>,
-    pub(crate) node_status: Cow<'a, str>,
+    /// The status in gossip, in a health check.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) serf_status: Option<Cow<'a, str>>,
+    /// The same, in the state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node_status: Option<Cow<'a, str>>,
     pub(crate) version: Cow<'a, str>,
+    /// Of a health check, as is `voter`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) leader: Option<bool>,
     pub(crate) last_contact: GoDuration,
     pub(crate) last_term: u64,
     pub(crate) last_index: u64,
     pub(crate) healthy: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) voter: Option<bool>,
     pub(crate) stable_since: String,
-    pub(crate) read_replica: bool,
-    pub(crate) status: Cow<'a, str>,
-    #[serde(default, deserialize_with = "or_null")]
-    pub(crate) meta: Cow<'a, BTreeMap<String, String>>,
+    /// Of the state, as are the next three.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) read_replica: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) meta: Option<Cow<'a, BTreeMap<String, String>>>,
     /// What the server is to become: one that does not vote yet will.
-    pub(crate) node_type: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) node_type: Option<Cow<'a, str>>,
     /// Of `Precise`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<autopilot::ServerHealth>,
 }
 
@@ -318,6 +310,14 @@ pub(super) struct Transferred {
     pub(super) success: bool,
 }
 
+/// Go writes `null` for an empty list or map.
+fn or_null<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
 
 #[cfg(test)]
 mod tests {
@@ -351,12 +351,4 @@ mod tests {
             RaftConfiguration::default()
         );
     }
-}
-/// Go writes `null` for an empty list or map.
-fn or_null<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Default + Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use super::body::{
     ActionReport, AutopilotRules, Block, Configuration, Health, Index, IndexedEndpoint, LAST_LOG,
-    Report, Server, ServerHealth, ServerReport, ServerState, State, Transferred, UNKNOWN_NODE,
-    UNKNOWN_VERSION,
+    Report, Server, ServerReport, ServerState, State, Transferred, UNKNOWN_NODE, UNKNOWN_VERSION,
 };
 use super::dialect::{ErrorRules, Presence, Rules, ServerRules};
 use super::endpoint::{COMMON_PARAMETERS, Endpoint, Group, Offer, PREFIX, View};
@@ -16,7 +15,7 @@ use super::go::{rfc3339_nano, rfc3339_rounded};
 use super::message::{JSON, Response};
 use super::{error, json, rings};
 use crate::acl::DefaultPolicy;
-use crate::autopilot::{AutopilotReport, AutopilotState, RaftRole};
+use crate::autopilot::{AutopilotReport, AutopilotServer, AutopilotState, RaftRole};
 use crate::error::{ErrorKind, OperatorError};
 use crate::operation::OperatorReply;
 use crate::raft::{RaftConfiguration, RaftServer};
@@ -261,20 +260,12 @@ fn server<'a>(server: &'a RaftServer, rules: &ServerRules) -> Server<'a> {
 }
 
 fn autopilot_health<'a>(state: &'a AutopilotState, rules: &Rules) -> Health<'a> {
-    let servers = state.servers.iter().map(|server| ServerHealth {
-        id: server.id.as_str().into(),
-        name: server.name.as_str().into(),
-        address: server.address.as_str().into(),
-        serf_status: server.node_status.as_str().into(),
-        version: server.version.as_str().into(),
-        leader: server.role == RaftRole::Leader,
-        last_contact: server.last_contact.into(),
-        last_term: server.last_term,
-        last_index: server.last_index,
-        healthy: server.healthy,
-        voter: server.role != RaftRole::Nonvoter,
+    let servers = state.servers.iter().map(|server| ServerState {
+        serf_status: Some(server.node_status.as_str().into()),
+        leader: Some(server.role == RaftRole::Leader),
+        voter: Some(server.role != RaftRole::Nonvoter),
         stable_since: rfc3339_rounded(server.stable_since),
-        health: server.health.filter(|_| rules.additions),
+        ..autopilot_server(server, rules)
     });
     let servers: Vec<_> = servers.collect();
     Health {
@@ -284,28 +275,46 @@ fn autopilot_health<'a>(state: &'a AutopilotState, rules: &Rules) -> Health<'a> 
     }
 }
 
-fn autopilot_state<'a>(state: &'a AutopilotState, rules: &Rules) -> State<'a> {
-    let servers = state.servers.iter().map(|server| ServerState {
+/// What a health check and the state have in common.
+fn autopilot_server<'a>(server: &'a AutopilotServer, rules: &Rules) -> ServerState<'a> {
+    ServerState {
         id: server.id.as_str().into(),
         name: server.name.as_str().into(),
         address: server.address.as_str().into(),
-        node_status: server.node_status.as_str().into(),
+        serf_status: None,
+        node_status: None,
         version: server.version.as_str().into(),
+        leader: None,
         last_contact: server.last_contact.into(),
         last_term: server.last_term,
         last_index: server.last_index,
         healthy: server.healthy,
-        stable_since: rfc3339_nano(server.stable_since),
-        read_replica: false,
-        status: match server.role {
-            RaftRole::Leader => "leader",
-            RaftRole::Voter => "voter",
-            RaftRole::Nonvoter => "non-voter",
-        }
-        .into(),
-        meta: Cow::Borrowed(&server.meta),
-        node_type: "voter".into(),
+        voter: None,
+        stable_since: String::new(),
+        read_replica: None,
+        status: None,
+        meta: None,
+        node_type: None,
         health: server.health.filter(|_| rules.additions),
+    }
+}
+
+fn autopilot_state<'a>(state: &'a AutopilotState, rules: &Rules) -> State<'a> {
+    let servers = state.servers.iter().map(|server| ServerState {
+        node_status: Some(server.node_status.as_str().into()),
+        stable_since: rfc3339_nano(server.stable_since),
+        read_replica: Some(false),
+        status: Some(
+            match server.role {
+                RaftRole::Leader => "leader",
+                RaftRole::Voter => "voter",
+                RaftRole::Nonvoter => "non-voter",
+            }
+            .into(),
+        ),
+        meta: Some(Cow::Borrowed(&server.meta)),
+        node_type: Some("voter".into()),
+        ..autopilot_server(server, rules)
     });
     let report = state.autopilot.as_ref();
     State {
