@@ -190,6 +190,88 @@ fn mistakes_of_other_languages_say_what_to_write() {
 }
 
 #[test]
+fn malformed_hcl_says_where_and_what_to_do() {
+    for (text, expected) in [
+        (
+            "}",
+            "line 1, column 1: no block is open here: remove the brace",
+        ),
+        ("= \"deny\"", "line 1, column 1: no name stands before this"),
+        (
+            "operator = `deny`",
+            "line 1, column 12: a string stands in double quotes",
+        ),
+        (
+            "operator = +1",
+            "line 1, column 12: expected a name, with = and a value or with a block",
+        ),
+        (
+            "operator \"x\" = \"deny\"",
+            "line 1, column 14: a name with labels needs a block, not =",
+        ),
+        (
+            "operator",
+            "line 1, column 1: the name has no value: give it one",
+        ),
+        (
+            "true = \"deny\"",
+            "line 1, column 1: true and false are no names",
+        ),
+        (
+            "/ operator",
+            "line 1, column 1: a comment begins with #, // or /*",
+        ),
+        (
+            "operator = \"deny\" \0",
+            "line 1, column 19: a character that HCL does not allow: remove it",
+        ),
+        (
+            "operator = <E\ndeny\nE\n",
+            "line 1, column 12: a heredoc begins with <<",
+        ),
+        (
+            "operator = <<\ndeny\n",
+            "line 1, column 12: after << stands a word, and then a line break",
+        ),
+        (
+            "operator = <<E F\ndeny\nE\n",
+            "line 1, column 12: after << stands a word, and then a line break",
+        ),
+        (
+            "operator = <<E\ndeny\n",
+            "line 1, column 12: the heredoc does not end: repeat its word in a line",
+        ),
+        ("acl = 0x", "line 1, column 7: the number has no digits"),
+        (
+            "acl = 008",
+            "line 1, column 7: a number that begins with 0 is octal",
+        ),
+        (
+            "operator = \"de\\qny\"",
+            "line 1, column 15: no escape is written so: write \\\\ for a backslash",
+        ),
+        (
+            "operator = \"de\\x4\"",
+            "line 1, column 15: the escape has too few digits",
+        ),
+        (
+            "namespace = [\"a\"",
+            "line 1, column 13: the list is not closed: write ]",
+        ),
+        (
+            "namespace = [\"a\" }",
+            "line 1, column 18: the list is not closed: write ]",
+        ),
+        (
+            "namespace = [\"a\" \"b\"]",
+            "line 1, column 18: expected a comma or ]",
+        ),
+    ] {
+        assert_eq!(message(text), expected, "{text:?}");
+    }
+}
+
+#[test]
 fn malformed_text_is_not_quoted() {
     let error = parse("# fine\noperator = hunter2 hunter3").unwrap_err();
     assert_eq!(error.position().unwrap().line, 2);

@@ -211,6 +211,70 @@ fn malformed_json_says_where() {
             "{\"operator\": \"re\\ad\"}",
             "line 1, column 17: no escape is written so: write \\\\ for a backslash",
         ),
+        (
+            "{\"operator\" \"deny\"}",
+            "line 1, column 13: expected a colon between the name and its value",
+        ),
+        (
+            "{operator: \"deny\"}",
+            "line 1, column 2: expected a name or a value in double quotes",
+        ),
+        (
+            "{\"operator\": -x}",
+            "line 1, column 14: expected a name or a value in double quotes",
+        ),
+        (
+            "{\"operator\": 'deny'}",
+            "line 1, column 14: a string stands in double quotes",
+        ),
+        (
+            "{\"partition\": [1 2]}",
+            "line 1, column 18: expected a comma or ]",
+        ),
+        (
+            "{\"partition\": [1",
+            "line 1, column 15: the list is not closed: write ]",
+        ),
+        (
+            "{\"partition\": [}",
+            "line 1, column 16: the value is missing: write one in quotes",
+        ),
+        (
+            "{\"partition\": [[]]}",
+            "line 1, column 16: Consul reads no list and no null in a list",
+        ),
+        (
+            "{\"partition\": [null]}",
+            "line 1, column 16: Consul reads no list and no null in a list",
+        ),
+        (
+            "{\"operator\": \"de\tny\"}",
+            "line 1, column 17: a control character: write an escape",
+        ),
+        (
+            "{\"operator\": \"de\\u12\"}",
+            "line 1, column 17: the escape has too few digits",
+        ),
+        (
+            "{\"operator\": \"deny",
+            "line 1, column 14: the string does not end in its line: close it with \"",
+        ),
+        (
+            "{\"partition\": 01}",
+            "line 1, column 16: expected a comma or }",
+        ),
+        (
+            "{\"partition\": .5}",
+            "line 1, column 15: no number is written so in JSON",
+        ),
+        (
+            "{\"partition\": 1.}",
+            "line 1, column 15: no number is written so in JSON",
+        ),
+        (
+            "{\"partition\": 1e+}",
+            "line 1, column 15: no number is written so in JSON",
+        ),
     ] {
         assert_eq!(message(text), expected);
     }
