@@ -66,12 +66,12 @@ pub(super) enum RaftFault {
     Slow(Duration),
     /// The leader loses the leadership at so many calls from now.
     LoseLeadIn(u64),
-    /// The next removal has this outcome.
-    FailRemoval(Outcome),
+    /// The next change has this outcome.
+    FailChange(Outcome),
     /// The server believes that this one leads.
     StaleHint(ServerId),
-    /// The server is cut off in the middle of the next removal.
-    LoseAtRemoval,
+    /// The server is cut off in the middle of the next change.
+    LoseAtChange,
     /// The server is cut off.
     Lost,
     /// The removal of the server is unfinished.
@@ -234,12 +234,12 @@ impl Fault {
     /// The datacenter's next removal, replacement or promotion fails with this outcome; it
     /// is made unless the outcome is [`NotApplied`](Outcome::NotApplied). Several such
     /// faults affect as many changes, in order.
-    pub fn fail_removal(datacenter: impl Into<DatacenterName>, outcome: Outcome) -> Self {
+    pub fn fail_change(datacenter: impl Into<DatacenterName>, outcome: Outcome) -> Self {
         let datacenter = datacenter.into();
-        let text = format!("the next removal in {datacenter} fails: {outcome:?}");
+        let text = format!("the next change in {datacenter} fails: {outcome:?}");
         Fault::new(
             text,
-            FaultKind::Cluster(datacenter, RaftFault::FailRemoval(outcome)),
+            FaultKind::Cluster(datacenter, RaftFault::FailChange(outcome)),
         )
     }
 
@@ -251,10 +251,10 @@ impl Fault {
     /// there is no leader until the fault is healed, and the change is finished then. If
     /// the leader is cut off, the next leader overwrites the entry. The outcome of a
     /// change that does not succeed is [`Unknown`](Outcome::Unknown).
-    pub fn lose_at_removal(server: impl Into<NodeName>) -> Self {
+    pub fn lose_at_change(server: impl Into<NodeName>) -> Self {
         let server = server.into();
-        let text = format!("{server} is lost in the middle of the next removal");
-        Fault::new(text, FaultKind::Member(server, RaftFault::LoseAtRemoval))
+        let text = format!("{server} is lost in the middle of the next change");
+        Fault::new(text, FaultKind::Member(server, RaftFault::LoseAtChange))
     }
 
     /// Another operator's removal of this server is unfinished.

@@ -46,10 +46,10 @@ impl Cluster {
         }
         self.check_servers(removed, added)?;
         self.prove(change, removed, added)?;
-        let fails = |active: &Active| matches!(active.fault, RaftFault::FailRemoval(_));
+        let fails = |active: &Active| matches!(active.fault, RaftFault::FailChange(_));
         let failed = self.faults.iter().position(fails);
         let failed = failed.map(|at| self.faults.remove(at).fault);
-        let Some(RaftFault::FailRemoval(outcome)) = failed else {
+        let Some(RaftFault::FailChange(outcome)) = failed else {
             return self.commit(removed, added);
         };
         if outcome != Outcome::NotApplied {
@@ -96,7 +96,7 @@ impl Cluster {
         added: Option<&ServerId>,
     ) -> Result<(), OperatorError> {
         for active in &mut self.faults {
-            if active.fault == RaftFault::LoseAtRemoval {
+            if active.fault == RaftFault::LoseAtChange {
                 active.fault = RaftFault::Lost;
             }
         }

@@ -155,7 +155,7 @@ impl Simulation<'_> {
             21 => {
                 let outcomes = [Outcome::NotApplied, Outcome::Unknown];
                 let outcome = *self.rng.choice(&outcomes).unwrap();
-                self.inject(Fault::fail_removal(DC, outcome));
+                self.inject(Fault::fail_change(DC, outcome));
             }
             22 => {
                 let changes = [PendingChange::Uncommitted, PendingChange::Joint];
@@ -164,7 +164,7 @@ impl Simulation<'_> {
             }
             23 => {
                 if self.watch.lose(&name) {
-                    self.inject(Fault::lose_at_removal(name));
+                    self.inject(Fault::lose_at_change(name));
                 }
             }
             24..=26 => self.operate(&name).await,

@@ -39,7 +39,7 @@ struct Seen {
     cuts: BTreeSet<(String, String)>,
     /// When a server began to hear nothing of another one, and until when it lasted.
     silences: BTreeMap<(String, String), Vec<Silence>>,
-    /// The server that is cut off in the middle of the next removal.
+    /// The server that is cut off in the middle of the next change.
     lost: Option<String>,
     /// The server that an operator changes at the moment.
     operated: Option<String>,

@@ -207,7 +207,7 @@ fn known_servers(clock: &MockClock, federation: &MockFederation, at: &str) -> us
 #[test]
 fn removal_that_loses_a_voter_is_finished_once_it_is_back() {
     let (clock, federation) = world();
-    let lost = federation.inject(Fault::lose_at_removal("carol"));
+    let lost = federation.inject(Fault::lose_at_change("carol"));
     let outcome = outcome_of_removal(&clock, &federation, "bob");
     assert_eq!(outcome, Outcome::Unknown);
     assert_eq!(federation.leader("berlin"), None);
@@ -220,7 +220,7 @@ fn removal_that_loses_a_voter_is_finished_once_it_is_back() {
 #[test]
 fn removal_that_loses_the_leader_is_not_made() {
     let (clock, federation) = world();
-    let lost = federation.inject(Fault::lose_at_removal("alice"));
+    let lost = federation.inject(Fault::lose_at_change("alice"));
     let outcome = outcome_of_removal(&clock, &federation, "carol");
     assert_eq!(outcome, Outcome::Unknown);
     assert_eq!(federation.leader("berlin"), Some("bob".into()));
@@ -232,7 +232,7 @@ fn removal_that_loses_the_leader_is_not_made() {
 #[test]
 fn removal_succeeds_if_the_removed_server_is_lost() {
     let (clock, federation) = world();
-    federation.inject(Fault::lose_at_removal("bob"));
+    federation.inject(Fault::lose_at_change("bob"));
     let outcome = outcome_of_removal(&clock, &federation, "bob");
     assert_eq!(outcome, Outcome::Applied);
     assert_eq!(known_servers(&clock, &federation, "bob"), 3);

@@ -117,8 +117,8 @@ fn healing_one_fault_leaves_its_equal_in_effect() {
     clock.run(read(&federation, "bob", me())).unwrap();
     assert_eq!(federation.leader("berlin"), Some("alice".into()));
 
-    let first = federation.inject(Fault::fail_removal("berlin", Outcome::NotApplied));
-    federation.inject(Fault::fail_removal("berlin", Outcome::Unknown));
+    let first = federation.inject(Fault::fail_change("berlin", Outcome::NotApplied));
+    federation.inject(Fault::fail_change("berlin", Outcome::Unknown));
     federation.heal(first);
     let error = clock.run(remove(&federation, "alice", me(), "carol"));
     assert_eq!(error.unwrap_err().outcome(), Outcome::Unknown);
@@ -128,8 +128,8 @@ fn healing_one_fault_leaves_its_equal_in_effect() {
 #[test]
 fn removals_fail_in_the_order_of_their_faults() {
     let (clock, federation) = world();
-    federation.inject(Fault::fail_removal("berlin", Outcome::NotApplied));
-    federation.inject(Fault::fail_removal("berlin", Outcome::Unknown));
+    federation.inject(Fault::fail_change("berlin", Outcome::NotApplied));
+    federation.inject(Fault::fail_change("berlin", Outcome::Unknown));
     let removal = || clock.run(remove(&federation, "alice", me(), "carol"));
     assert_eq!(removal().unwrap_err().outcome(), Outcome::NotApplied);
     assert_eq!(federation.configuration("berlin").servers.len(), 3);

@@ -223,7 +223,7 @@ impl Others {
             let Entry::Note { text, .. } = entry else {
                 continue;
             };
-            others.are_lost |= text.ends_with("is lost in the middle of the next removal");
+            others.are_lost |= text.ends_with("is lost in the middle of the next change");
             let removed = text.strip_prefix("the removal of ");
             if let Some(server) = removed.and_then(|it| it.strip_suffix(" is unfinished: Joint")) {
                 *others.removals.entry(server.to_owned()).or_default() += 1;

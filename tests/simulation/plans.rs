@@ -206,7 +206,7 @@ impl Datacenter {
         }
         let lost = (self.rng.u8(..4) == 0).then(|| self.any());
         if let Some(lost) = lost.clone() {
-            self.federation.inject(Fault::lose_at_removal(lost));
+            self.federation.inject(Fault::lose_at_change(lost));
         }
         let done = self.changes().len();
         let service = self.federation.service(entry);

@@ -174,9 +174,9 @@ fn of_lead(world: &mut World) -> Fault {
         0 => Fault::lose_lead_at(datacenter, 1 + world.rng.u64(..3)),
         1 => {
             let outcomes = [Outcome::Applied, Outcome::NotApplied, Outcome::Unknown];
-            Fault::fail_removal(datacenter, *world.rng.choice(&outcomes).unwrap())
+            Fault::fail_change(datacenter, *world.rng.choice(&outcomes).unwrap())
         }
-        2 => Fault::lose_at_removal(world.rng.choice(&servers).unwrap().clone()),
+        2 => Fault::lose_at_change(world.rng.choice(&servers).unwrap().clone()),
         3 => {
             let members = world.federation.configuration(datacenter).servers;
             let member = world.rng.choice(&members).unwrap().name.clone().unwrap();

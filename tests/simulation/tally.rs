@@ -32,10 +32,10 @@ const FAULTS: [(&str, &str); 26] = [
     ("a node lists some keys", "): ListsFirst"),
     ("the leadership is lost", "loses the leadership"),
     ("a stale leader hint", " believes that "),
-    ("a removal fails", "the next removal in"),
+    ("a change fails", "the next change in"),
     (
-        "a server is lost at a removal",
-        " in the middle of the next removal",
+        "a server is lost at a change",
+        " in the middle of the next change",
     ),
     ("a change is unfinished", " is unfinished:"),
     ("Raft is slow", "Raft calls in"),

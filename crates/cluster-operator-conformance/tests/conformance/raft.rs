@@ -91,7 +91,7 @@ impl RaftFixture for Datacenter {
     }
 
     async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
-        let fault = Fault::lose_at_removal(self.name(server));
+        let fault = Fault::lose_at_change(self.name(server));
         let fault = self.federation.inject(fault);
         self.cut.lock().unwrap().push((server.clone(), fault));
         Ok(())
