@@ -228,7 +228,7 @@ const MUTANTS: crate::Mutants = &[
     ),
     (
         "replacement_is_proven_by_the_new_voters",
-        &["nothing is proven", "the margin is a majority"],
+        &["a replacement is not proven", "the margin is a majority"],
     ),
     (
         "server_without_the_whole_log_replaces_nobody",
@@ -290,7 +290,7 @@ const MUTANTS: crate::Mutants = &[
     (
         "promotion_is_proven_by_the_new_voters",
         &[
-            "nothing is proven",
+            "a promotion is not proven",
             "the margin is a majority",
             "the margin is everybody",
             "a change needs all servers",
@@ -581,6 +581,16 @@ impl Broken {
                 Err(self.unproven(2))
             }
             ("nothing is proven", _) if unproven.is_some() => Ok(()),
+            ("a replacement is not proven", ErrorKind::QuorumUnproven { .. })
+                if matches!(change.kind, ChangeKind::Replace { .. }) =>
+            {
+                Ok(())
+            }
+            ("a promotion is not proven", ErrorKind::QuorumUnproven { .. })
+                if matches!(change.kind, ChangeKind::Promote { .. }) =>
+            {
+                Ok(())
+            }
             (
                 "the votes of the servers are not looked at",
                 ErrorKind::NothingToReplace { .. } | ErrorKind::AlreadyVoter { .. },
