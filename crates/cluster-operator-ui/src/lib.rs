@@ -36,7 +36,7 @@ pub const PAGE: Page = Page::new(include_str!("page.html"), POLICY);
 
 /// A test compares the hashes with the content, and prints the right ones.
 const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-t0WNlWhJq2Lja6peraqr+yUphf8pY1k7L8s0hYs11sQ='; \
+    script-src 'sha256-sqnXiIllQhwirExHqVsXYRAC0F99uN8kybYquLscRME='; \
     style-src 'sha256-rnnqtuy/T1IxZuR+QqgIKBZUv8HvaEgfzT0G0D/4aEU='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
