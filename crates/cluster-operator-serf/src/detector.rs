@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ::serf::delegate::Delegate;
 use ::serf::transport::Transport;
@@ -60,6 +60,8 @@ where
         let members = self.serf.members().await;
         let now = Instant::now();
         let mut seen = lock(&self.seen);
+        // What is not known any more begins anew.
+        let before = std::mem::take(&mut *seen);
         let mut detected = BTreeMap::new();
         for member in members.iter() {
             let id = member.node().id();
@@ -71,18 +73,13 @@ where
                 _ => continue,
             };
             let name = NodeName::from(id.to_string());
-            let known = seen.get(&name).filter(|(known, _)| *known == status);
+            let known = before.get(&name).filter(|(known, _)| *known == status);
             let since = known.map_or(now, |(_, since)| *since);
-            let lasted: Duration = now.saturating_duration_since(since);
-            detected.insert(name, (since, Detection { status, lasted }));
+            seen.insert(name.clone(), (status, since));
+            let lasted = now.saturating_duration_since(since);
+            detected.insert(name, Detection { status, lasted });
         }
-        // What is not known any more begins anew.
-        *seen = detected
-            .iter()
-            .map(|(name, (since, detection))| (name.clone(), (detection.status, *since)))
-            .collect();
-        let detected = detected.into_iter();
-        Ok(detected.map(|(name, (_, it))| (name, it)).collect())
+        Ok(detected)
     }
 }
 

@@ -105,6 +105,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
 use self::query::{Audience, Request, check_running, within};
+use self::ring::DelegateOf;
 use cluster_operator::error::{OperatorError, Outcome};
 use cluster_operator::keyring::{GossipQuery, KeyChange, KeyringBackend, Pool, RelayFactor};
 
@@ -209,15 +210,11 @@ where
 }
 
 /// Waits for its turn, and lists for all callers that wait by then.
-async fn list<T, D>(
+async fn list<T: Transport, D: DelegateOf<T>>(
     serf: Serf<T, D>,
     turn: Arc<tokio::sync::Mutex<()>>,
     waiting: Arc<Mutex<Option<Waiting>>>,
-) -> Result<(), String>
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-{
+) -> Result<(), String> {
     let _turn = turn.lock_owned().await;
     let callers = lock(&waiting).take().map(|waiting| waiting.callers);
     let now = Instant::now();

@@ -10,14 +10,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use ::serf::agnostic::RuntimeLite;
-use ::serf::delegate::Delegate;
 use ::serf::transport::Transport;
 use ::serf::types::{Data, KeyRequestMessage, KeyResponseMessage, MemberStatus, SecretKey};
 use ::serf::{Serf, SerfState};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 
-use super::{ring, wording};
+use super::ring::{self, DelegateOf};
+use super::wording;
 use cluster_operator::keyring::{Answers, KeyChange, NodeFailure, NodeKeys, RelayFactor};
 use cluster_operator::types::NodeName;
 
@@ -37,11 +37,7 @@ pub(super) struct Request {
 
 impl Request {
     /// A request for the keys of the ring.
-    pub(super) fn list<T, D>(serf: &Serf<T, D>) -> Self
-    where
-        T: Transport,
-        D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-    {
+    pub(super) fn list<T: Transport, D: DelegateOf<T>>(serf: &Serf<T, D>) -> Self {
         Request {
             name: "_serf_list_keys",
             payload: Bytes::new(),
@@ -72,11 +68,9 @@ impl Request {
 
 /// Fails unless this server's member is running: one that has left would wait for
 /// answers that never come.
-pub(super) fn check_running<T, D>(serf: &Serf<T, D>) -> Result<(), String>
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-{
+pub(super) fn check_running<T: Transport, D: DelegateOf<T>>(
+    serf: &Serf<T, D>,
+) -> Result<(), String> {
     match serf.state() {
         SerfState::Alive => Ok(()),
         state => Err(format!("this server's member is {state}: start it again")),
@@ -85,21 +79,16 @@ where
 
 /// The members that memberlist does not know to be dead. Serf's own table can lack one for
 /// good, or keep a dead one. A member that has announced to leave still gossips.
-async fn living<T, D>(serf: &Serf<T, D>) -> HashSet<T::Id>
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-{
+async fn living<T: Transport, D: DelegateOf<T>>(serf: &Serf<T, D>) -> HashSet<T::Id> {
     let living = serf.memberlist().online_members().await;
     living.iter().map(|node| node.id().clone()).collect()
 }
 
 /// The members that have failed, and have not left.
-async fn failed<T, D>(serf: &Serf<T, D>, living: &HashSet<T::Id>) -> HashSet<T::Id>
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-{
+async fn failed<T: Transport, D: DelegateOf<T>>(
+    serf: &Serf<T, D>,
+    living: &HashSet<T::Id>,
+) -> HashSet<T::Id> {
     let statuses = [MemberStatus::Failed, MemberStatus::Alive];
     let members = serf.members().await;
     let members = members
@@ -136,23 +125,16 @@ impl Audience {
 
     /// Hands over the answer of this server's own node, which serf does not ask: it takes
     /// the query for one of its user.
-    pub(super) fn answered_here<T, D>(
+    pub(super) fn answered_here<T: Transport, D: DelegateOf<T>>(
         &self,
         serf: &Serf<T, D>,
         answer: Result<NodeKeys, NodeFailure>,
-    ) where
-        T: Transport,
-        D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-    {
+    ) {
         self.answered(&name(serf.local_id()), answer);
     }
 
     /// Names the members that joined in the meantime, which may lack the change.
-    pub(super) async fn joined<T, D>(&self, serf: &Serf<T, D>)
-    where
-        T: Transport,
-        D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-    {
+    pub(super) async fn joined<T: Transport, D: DelegateOf<T>>(&self, serf: &Serf<T, D>) {
         let now: Vec<_> = living(serf).await.iter().map(name).collect();
         self.asking(now);
     }
@@ -162,17 +144,13 @@ impl Audience {
     ///
     /// # Errors
     /// Why nothing was sent.
-    pub(super) async fn ask<T, D>(
+    pub(super) async fn ask<T: Transport, D: DelegateOf<T>>(
         &self,
         serf: &Serf<T, D>,
         request: Request,
         relay: RelayFactor,
         timeout: Duration,
-    ) -> Result<(), String>
-    where
-        T: Transport,
-        D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-    {
+    ) -> Result<(), String> {
         let mut waiting = living(serf).await;
         let named: Vec<_> = waiting.iter().map(name).collect();
         let params = serf.default_query_param().await;

@@ -19,12 +19,18 @@ use cluster_operator::keyring::{GossipKey, KeyChange, NodeFailure, NodeKeys};
 /// The size of the largest keyring file that is read, more than a thousand keys.
 const LONGEST_FILE: usize = 64 * 1024;
 
-/// Lists the ring.
-pub(super) fn list<T, D>(serf: &Serf<T, D>) -> Result<NodeKeys, NodeFailure>
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
+/// The delegates of members with this transport.
+pub(super) trait DelegateOf<T: Transport>:
+    Delegate<Id = T::Id, Address = T::ResolvedAddress>
 {
+}
+
+impl<T: Transport, D: Delegate<Id = T::Id, Address = T::ResolvedAddress>> DelegateOf<T> for D {}
+
+/// Lists the ring.
+pub(super) fn list<T: Transport, D: DelegateOf<T>>(
+    serf: &Serf<T, D>,
+) -> Result<NodeKeys, NodeFailure> {
     match serf.memberlist().keyring() {
         Some(ring) if serf.encryption_enabled() => Ok(NodeKeys::ring(distinct(ring.keys()))),
         _ => Err(NodeFailure::EncryptionOff),
@@ -33,16 +39,12 @@ where
 
 /// Changes the ring, and writes the file if there is one. If the file cannot be written,
 /// the ring has changed anyway.
-pub(super) fn change<T, D>(
+pub(super) fn change<T: Transport, D: DelegateOf<T>>(
     serf: &Serf<T, D>,
     change: &KeyChange,
     key: SecretKey,
     file: Option<&Path>,
-) -> Result<NodeKeys, NodeFailure>
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-{
+) -> Result<NodeKeys, NodeFailure> {
     let ring = match serf.memberlist().keyring() {
         Some(ring) if serf.encryption_enabled() => ring,
         _ => return Err(NodeFailure::EncryptionOff),

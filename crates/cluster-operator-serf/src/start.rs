@@ -15,7 +15,7 @@ use ::serf::{Options, Serf, SerfState};
 use cluster_operator::GossipKey;
 use memberlist_core::delegate::EventDelegate;
 
-use super::ring;
+use super::ring::{self, DelegateOf};
 
 /// How much longer memberlist remembers a dead member than serf.
 const MARGIN: Duration = Duration::from_secs(60 * 60);
@@ -146,16 +146,12 @@ where
 }
 
 /// Replaces the temporary key with those of the pool.
-fn replace<T, D>(
+fn replace<T: Transport, D: DelegateOf<T>>(
     serf: &Serf<T, D>,
     temporary: SecretKey,
     primary: &GossipKey,
     others: &[GossipKey],
-) -> Result<(), Box<dyn Error + Send + Sync>>
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-{
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let ring = serf.memberlist().keyring();
     let ring = ring
         .filter(|ring| ring.primary_key() == temporary)
@@ -171,11 +167,7 @@ where
 }
 
 /// Repairs serf's table of members until serf stops.
-async fn repair<T, D>(serf: Serf<T, D>)
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-{
+async fn repair<T: Transport, D: DelegateOf<T>>(serf: Serf<T, D>) {
     let memberlist = serf.memberlist();
     let mut before = HashSet::new();
     while let (SerfState::Alive, Some(table)) = (serf.state(), memberlist.delegate()) {
@@ -194,11 +186,7 @@ where
 }
 
 /// The members whose state is wrong in serf's table, and whether they are alive.
-async fn wrong<T, D>(serf: &Serf<T, D>) -> HashSet<(T::Id, bool)>
-where
-    T: Transport,
-    D: Delegate<Id = T::Id, Address = T::ResolvedAddress>,
-{
+async fn wrong<T: Transport, D: DelegateOf<T>>(serf: &Serf<T, D>) -> HashSet<(T::Id, bool)> {
     let alive = serf.memberlist().online_members().await;
     let mut alive: HashSet<_> = alive.iter().map(|node| node.id().clone()).collect();
     let mut wrong = HashSet::new();

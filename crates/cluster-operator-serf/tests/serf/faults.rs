@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use cluster_operator::keyring::{KeyChange, NodeFailure, NodeMessage, RingFailure};
 use cluster_operator::{ErrorKind, KeyringBackend, Outcome};
 use memberlist_core::delegate::EventDelegate;
-use serf::event::{Event, EventProducer};
 use serf::types::MemberStatus;
 
 use crate::pool::{
     Node, alert, all_done, brief, change_with, encrypted, install, join, key, keyring, list,
-    list_with, living, node, options, patient, query, remove, ring, secret, start, three,
-    transport, until, use_key,
+    list_with, living, options, patient, query, remove, ring, secret, start, three, transport,
+    until, use_key, watched,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,14 +201,7 @@ async fn dropped_change_leaves_every_ring_whole() {
 /// The other nodes' events do not show them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_events_show_the_queries() {
-    let (producer, events) = EventProducer::unbounded();
-    let ring = || options(encrypted(patient(), &[key(1)]));
-    let keys = [key(1)];
-    let watched = cluster_operator_serf::start(ring(), &keys, |options| {
-        Node::with_event_producer(transport("a"), options, producer)
-    });
-    let nodes = [watched.await.unwrap(), node("b", ring()).await];
-    join(&nodes).await;
+    let (nodes, queries) = watched(2).await;
     for node in nodes.iter().rev() {
         let lan = keyring(node);
         all_done(&list(&lan).await, 2);
@@ -218,12 +210,6 @@ async fn own_events_show_the_queries() {
         all_done(&use_key(&lan, &key(1)).await, 2);
         all_done(&remove(&lan, &key(2)).await, 2);
     }
-    let mut queries = Vec::new();
-    while let Ok(event) = events.try_recv() {
-        if let Event::Query(query) = event {
-            queries.push(query.name().to_string());
-        }
-    }
     let expected = [
         "_serf_list_keys",
         "_serf_install_key",
@@ -231,5 +217,5 @@ async fn own_events_show_the_queries() {
         "_serf_use_key",
         "_serf_remove_key",
     ];
-    assert_eq!(queries, expected);
+    assert_eq!(queries(), expected);
 }

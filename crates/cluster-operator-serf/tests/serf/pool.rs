@@ -6,6 +6,7 @@ use std::time::Duration;
 use cluster_operator::keyring::{GossipQuery, KeyChange, RingReport};
 use cluster_operator::{GossipKey, KeyringBackend, Pool};
 use cluster_operator_serf::SerfKeyring;
+use serf::event::{Event, EventProducer};
 use serf::net::NetTransportOptions;
 use serf::tokio::{TokioNetTransport, TokioSocketAddrResolver, TokioTcp};
 use serf::types::{EncryptionAlgorithm, MaybeResolvedAddress, MemberStatus, SecretKey, SmolStr};
@@ -120,6 +121,31 @@ pub(crate) async fn join<T: Reached>(nodes: &[Serf<T>]) {
 /// A pool of three nodes that hold the same ring.
 pub(crate) async fn three(ring: &[GossipKey]) -> Vec<Node> {
     start((0..3).map(|_| options(encrypted(patient(), ring)))).await
+}
+
+/// A pool of nodes with key 1. Also returns the names of the queries that the events of
+/// the first node have shown since the last call.
+pub(crate) async fn watched(size: usize) -> (Vec<Node>, impl Fn() -> Vec<String>) {
+    let (producer, events) = EventProducer::unbounded();
+    let ring = || options(encrypted(patient(), &[key(1)]));
+    let keys = [key(1)];
+    let first = cluster_operator_serf::start(ring(), &keys, |options| {
+        Node::with_event_producer(transport("a"), options, producer)
+    });
+    let mut nodes = vec![first.await.unwrap()];
+    for name in ["b", "c"].into_iter().take(size - 1) {
+        nodes.push(node(name, ring()).await);
+    }
+    join(&nodes).await;
+    let queries = move || {
+        let events = std::iter::from_fn(|| events.try_recv().ok());
+        let queries = events.filter_map(|event| match event {
+            Event::Query(query) => Some(query.name().to_string()),
+            _ => None,
+        });
+        queries.collect()
+    };
+    (nodes, queries)
 }
 
 pub(crate) fn keyring<T: Reached>(node: &Serf<T>) -> SerfKeyring<T> {

@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use cluster_operator::keyring::{GossipQuery, KeyChange};
 use cluster_operator::{KeyringBackend, Outcome};
-use cluster_operator_serf::start;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 
-use serf::event::{Event, EventProducer};
-
 use crate::pool::{
-    Node, all_done, brief, encrypted, install, join, key, keyring, list, list_with, node, options,
-    patient, query, ring, three, transport, until,
+    Node, all_done, brief, install, key, keyring, list, list_with, query, ring, three, until,
+    watched,
 };
 
 /// The number of queries in the pool so far; serf numbers them.
@@ -63,24 +60,7 @@ async fn listings_at_once_share_queries() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn change_waits_for_two_queries_beside_looping_listings() {
-    let (producer, events) = EventProducer::unbounded();
-    let ring = || options(encrypted(patient(), &[key(1)]));
-    let keys = [key(1)];
-    let watched = start(ring(), &keys, |options| {
-        Node::with_event_producer(transport("a"), options, producer)
-    });
-    let nodes = [
-        watched.await.unwrap(),
-        node("b", ring()).await,
-        node("c", ring()).await,
-    ];
-    join(&nodes).await;
-    let sent = || {
-        std::iter::from_fn(|| events.try_recv().ok()).filter_map(|event| match event {
-            Event::Query(query) => Some(query.name().to_string()),
-            _ => None,
-        })
-    };
+    let (nodes, sent) = watched(3).await;
     let lan = Arc::new(keyring(&nodes[0]));
     let ended = Arc::new(AtomicBool::new(false));
     let loops: Vec<_> = (0..4)
@@ -95,16 +75,16 @@ async fn change_waits_for_two_queries_beside_looping_listings() {
         .collect();
     let mut before = Vec::new();
     for new in 2..8 {
-        until(async || sent().any(|name| name == "_serf_list_keys")).await;
+        until(async || sent().iter().any(|name| name == "_serf_list_keys")).await;
         let new = key(new);
         let mut change = install(&lan, &new).boxed();
         // From here on the change waits for its turn.
         if let Some(report) = (&mut change).now_or_never() {
             panic!("the change did not wait: {report:?}");
         }
-        let _earlier = sent().count();
+        let _earlier = sent();
         all_done(&change.await, 3);
-        before.push(sent().position(|name| name == "_serf_install_key"));
+        before.push(sent().iter().position(|name| name == "_serf_install_key"));
     }
     ended.store(true, Ordering::Relaxed);
     for listings in loops {
