@@ -34,22 +34,8 @@ fn acting(hold: Duration) -> Vec<String> {
 async fn start(network: u8, size: usize, flags: &[String]) -> Datacenter {
     let datacenter = Datacenter::launch_with(network, size, flags);
     datacenter.complete().await;
-    healthy(&datacenter, &datacenter.running()[0], size).await;
+    datacenter.healthy(&datacenter.running()[0], size).await;
     datacenter
-}
-
-/// Waits until this many servers are healthy, and no other one is known.
-async fn healthy(datacenter: &Datacenter, asked: &str, size: usize) {
-    let client = datacenter.client(asked);
-    eventually("a healthy cluster", || async {
-        let health = client.autopilot_health().await;
-        let health = health.map_err(|error| error.to_string())?;
-        if health.healthy && health.servers.len() == size {
-            return Ok(());
-        }
-        Err(format!("{health:?}"))
-    })
-    .await;
 }
 
 /// Returns the names of the voters.
@@ -159,7 +145,7 @@ async fn follower_that_freezes_for_25_s_stays_a_voter() {
     // Only the hold protects it.
     let reason = refused(&datacenter, asked, frozen, "hold").await;
     signal(&datacenter, frozen, "-CONT");
-    healthy(&datacenter, asked, 5).await;
+    datacenter.healthy(asked, 5).await;
     let after = vote(&datacenter, asked, &set(&names)).await;
     assert_eq!(after.index, before.index, "the configuration has changed");
     println!("frozen for {silent:.1?}, {reason}, and a voter all the time");
@@ -210,7 +196,7 @@ async fn dead_server_of_five_is_removed_after_its_hold() {
         voting.push(began.elapsed());
         let line = format!("autopilot promoted {joined}: healthy for ");
         logged(&datacenter, &[&line, "5 healthy voters of 5 follow"]).await;
-        healthy(&datacenter, asked, 5).await;
+        datacenter.healthy(asked, 5).await;
     }
     print_times("removed after the kill, with a hold of 20 s", &mut removed);
     print_times("a vote after the start, in a free place", &mut voting);
@@ -243,7 +229,7 @@ async fn dead_server_of_three_is_replaced_by_one_that_joins() {
         voting.push(began.elapsed());
         let line = format!("autopilot replaced {killed} with {joined}: failed for ");
         logged(&datacenter, &[&line, "3 healthy voters of 3 follow"]).await;
-        healthy(&datacenter, asked, 3).await;
+        datacenter.healthy(asked, 3).await;
         // It decides as the others do when it leads.
         let size = datacenter.server(&joined).data.join("intended-size");
         assert_eq!(std::fs::read_to_string(size).unwrap(), "3");
@@ -310,7 +296,7 @@ async fn loss_of_three_of_five_keeps_what_recovery_needs() {
     for killed in names[2..].iter().filter(|name| *name != kept) {
         datacenter.restart(killed).await;
     }
-    healthy(&datacenter, asked, 4).await;
+    datacenter.healthy(asked, 4).await;
     vote(&datacenter, asked, &four).await;
     println!("a leader {led:.1?} after the restart of {kept}");
 }

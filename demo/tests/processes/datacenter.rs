@@ -181,6 +181,20 @@ impl Datacenter {
         configuration
     }
 
+    /// Waits until this many servers are healthy, and no other one is known.
+    pub(crate) async fn healthy(&self, asked: &str, size: usize) {
+        let client = self.client(asked);
+        eventually("a healthy cluster", || async {
+            let health = client.autopilot_health().await;
+            let health = health.map_err(|error| error.to_string())?;
+            if health.healthy && health.servers.len() == size {
+                return Ok(());
+            }
+            Err(format!("{health:?}"))
+        })
+        .await;
+    }
+
     /// Waits until every server's rings have all nodes, and returns their keys.
     pub(crate) async fn complete_rings(&self) -> Vec<GossipKey> {
         let mut keys = Vec::new();
