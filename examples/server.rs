@@ -10,12 +10,8 @@
 
 #[path = "server/access.rs"]
 mod access;
-#[path = "server/member.rs"]
-mod member;
-#[path = "server/simulated.rs"]
-mod simulated;
-#[path = "server/trio.rs"]
-mod trio;
+#[path = "server/start.rs"]
+mod start;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -165,11 +161,11 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let authorizer = access::authorizer(arguments.acl, arguments.acl_file.as_deref())?;
     let starting = async {
         if arguments.mock {
-            simulated::start(&arguments, authorizer).await
+            start::simulated(&arguments, authorizer).await
         } else if arguments.member.name.is_some() {
-            member::start(&arguments, authorizer).await
+            start::member(&arguments, authorizer).await
         } else {
-            trio::start(&arguments, authorizer).await
+            start::trio(&arguments, authorizer).await
         }
     };
     let mut stop_start = stop.clone();
