@@ -1,6 +1,6 @@
 //! The driver of autopilot: it decides again and again, and executes what is decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -201,30 +201,25 @@ impl Autopilot {
         decision = decide(&snapshot, &settings, self.memory.clone());
         self.memory = decision.memory.clone();
         look.decided(&decision, snapshot.view.term);
-        let result = match &decision.action {
-            Some(action) => {
-                let running = inner.driver.begin(self.number, action, look.began);
-                let result = inner.act(action, snapshot.view, budget).await;
-                running.conclude(&result);
-                Some(result)
-            }
-            None => None,
+        let Some(action) = &decision.action else {
+            let result = None;
+            return Ok(Tick { decision, result });
         };
-        if result.is_some() {
-            self.memory.ended(self.elapsed());
-        }
-        if let (Some(Err(error)), Some(action)) = (&result, &decision.action)
+        let running = inner.driver.begin(self.number, action, look.began);
+        let result = inner.act(action, snapshot.view, budget).await;
+        running.conclude(&result);
+        self.memory.ended(self.elapsed());
+        if let Err(error) = &result
             && error.outcome() == Outcome::NotApplied
         {
             self.memory.not_applied();
-            if matches!(error.kind(), ErrorKind::Unsupported { .. }) {
-                match action {
-                    Action::Replace { .. } => self.can_replace = false,
-                    Action::Promote { .. } => self.can_promote = false,
-                    Action::Remove { .. } => {}
-                }
+            match (error.kind(), action) {
+                (ErrorKind::Unsupported { .. }, Action::Replace { .. }) => self.can_replace = false,
+                (ErrorKind::Unsupported { .. }, Action::Promote { .. }) => self.can_promote = false,
+                _ => {}
             }
         }
+        let result = Some(result);
         Ok(Tick { decision, result })
     }
 
@@ -267,24 +262,20 @@ impl Autopilot {
     ) -> Result<Snapshot, OperatorError> {
         let nodes = self.detector.detect();
         let nodes = inputs.read("the failure detector", nodes).await?;
-        let mut detected = BTreeMap::new();
-        let mut seen = BTreeSet::new();
-        let mut twice = BTreeSet::new();
+        // The server of each name; `None` if there are two.
+        let mut named = BTreeMap::new();
         for (member, status) in view.servers() {
-            let Some(name) = status.and_then(|status| status.name.as_ref()) else {
-                continue;
-            };
-            if !seen.insert(name.clone()) {
-                twice.insert(name.clone());
-            }
-            if let Some(detection) = nodes.get(name) {
-                detected.insert(member.id.clone(), (name.clone(), *detection));
+            if let Some(name) = status.and_then(|status| status.name.as_ref()) {
+                let server = named.entry(name).and_modify(|server| *server = None);
+                server.or_insert(Some(&member.id));
             }
         }
-        detected.retain(|_, (name, _)| !twice.contains(name));
+        let named = named.into_iter();
+        let detected =
+            named.filter_map(|(name, server)| Some((server?.clone(), *nodes.get(name)?)));
+        let detected = detected.collect();
         let mut snapshot = Snapshot::new(self.elapsed(), view);
-        let detected = detected.into_iter();
-        snapshot.detected = detected.map(|(id, (_, it))| (id, it)).collect();
+        snapshot.detected = detected;
         snapshot.can_replace = self.can_replace;
         snapshot.can_promote = self.can_promote;
         Ok(snapshot)
