@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::AutopilotReport;
-use crate::types::{NodeName, ServerAddress, ServerId, majority};
+use crate::types::{NodeName, ServerAddress, ServerId, count};
 
 /// The state of all servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,9 +58,9 @@ impl AutopilotState {
 }
 
 /// Returns how many more of these servers may fail, if all of them vote.
-fn tolerance<'a>(voters: impl Iterator<Item = &'a AutopilotServer> + Clone) -> u64 {
-    let healthy = voters.clone().filter(|voter| voter.healthy).count();
-    healthy.saturating_sub(majority(voters.count())) as u64
+fn tolerance<'a>(voters: impl Iterator<Item = &'a AutopilotServer>) -> u64 {
+    let voters = voters.map(|voter| (&voter.id, Some(voter.healthy)));
+    count(voters, true).failure_tolerance as u64
 }
 
 /// The last whole second of jiff's time stamps, on December 30 of the year 9999: RFC 3339

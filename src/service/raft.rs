@@ -216,12 +216,11 @@ impl Inner {
             let result = raft.change_membership(&change).await;
             progress.note(&result);
             match result {
-                Ok(()) => return Ok(()),
                 Err(error)
                     if is_out_of_date(&error)
                         && matches!(expected, Expected::Any)
                         && attempts < CHANGE_ATTEMPTS => {}
-                Err(error) => return Err(error),
+                result => return result,
             }
             view = raft.view().await.map_err(unchanged)?;
             if view.leadership != Leadership::Local {

@@ -15,7 +15,7 @@ pub use settings::{InvalidSettings, Settings};
 use super::health::{keeps_up, last_contact};
 use super::{Detected, Detection};
 use crate::raft::{Leadership, Proof, RaftMember, RaftView, ServerStatus, Suffrage, VoterCount};
-use crate::types::{ServerId, majority};
+use crate::types::{ServerId, count, majority};
 
 /// The shortest time to the next decision.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
@@ -441,24 +441,10 @@ impl<'a> Judge<'a> {
 
     /// Counts the voters after a change. The healthy ones count as alive.
     fn count(&self, without: Option<&ServerId>, with: Option<&ServerId>) -> VoterCount {
-        let (mut voters, mut alive) = (0, 0);
-        let before = self
-            .snapshot
-            .view
-            .membership
-            .voters()
-            .map(|voter| &voter.id);
-        for id in before.filter(|id| Some(*id) != without).chain(with) {
-            voters += 1;
-            alive += usize::from(self.is_healthy(id));
-        }
-        let quorum = majority(voters);
-        VoterCount {
-            voters,
-            quorum,
-            alive,
-            failure_tolerance: alive.saturating_sub(quorum),
-        }
+        let voters = self.snapshot.view.membership.voters();
+        let before = voters.map(|voter| &voter.id);
+        let after = before.filter(|id| Some(*id) != without).chain(with);
+        count(after.map(|id| (id, Some(self.is_healthy(id)))), true)
     }
 
     /// Returns the proof to make: the margin, unless the cluster has none to lose.
@@ -580,11 +566,9 @@ impl<'a> Judge<'a> {
         if member.is_voter()
             && self.needs_successor()
             && takes_spare
-            && let Some(spare) = self.coming_spare()
+            && let Some(with) = self.coming_spare()
         {
-            return Some(Reason::SpareComing {
-                with: spare.clone(),
-            });
+            return Some(Reason::SpareComing { with });
         }
         let minimum = self.settings.min_quorum();
         if member.is_voter() && after.voters < minimum {
@@ -600,21 +584,17 @@ impl<'a> Judge<'a> {
                 needed: after.quorum,
             });
         }
-        match member.is_voter() {
-            true => self.window_full_of(true, self.missing()),
-            false => None,
+        if !member.is_voter() {
+            return None;
         }
+        self.window_full_of(true, self.missing())
     }
 
-    /// Returns a spare that is healthy, but was not for long enough.
-    fn coming_spare(&self) -> Option<&'a ServerId> {
-        let needed = self.settings.configuration.server_stabilization_time;
-        let mut spares = self.members().iter().filter(|member| {
-            member.suffrage == Suffrage::Nonvoter
-                && self.is_healthy(&member.id)
-                && self.snapshot.detected.contains_key(&member.id)
-                && self.memory.healthy_for(&member.id, self.snapshot.now) < needed
-        });
-        spares.next().map(|member| &member.id)
+    /// Returns a spare that is healthy, but was not for long enough to be
+    /// [ready](Judge::ready).
+    fn coming_spare(&self) -> Option<ServerId> {
+        let mut refusals = self.refusals.iter();
+        let unstable = refusals.find(|it| matches!(it.reason, Reason::Unstable { .. }))?;
+        unstable.server.clone()
     }
 }

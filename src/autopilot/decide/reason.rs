@@ -367,9 +367,10 @@ impl fmt::Display for Reason {
                 minimum,
                 takes_spare,
             } => {
-                let way_out = match takes_spare {
-                    true => "add a spare, which takes its place",
-                    false => "add a voter, or remove it by hand",
+                let way_out = if *takes_spare {
+                    "add a spare, which takes its place"
+                } else {
+                    "add a voter, or remove it by hand"
                 };
                 write!(
                     f,
