@@ -62,16 +62,13 @@ impl From<RaftView> for ServerView {
         let (id, leader) = (view.id.clone(), view.leader().cloned());
         let (term, version) = (view.term, view.version);
         let unfinished_change = view.change.is_some();
-        let status = view.status.clone();
-        let seen = status.into_iter().map(Some).chain(std::iter::repeat(None));
-        let servers = RaftConfiguration::from(view).servers;
-        let servers = servers.into_iter().zip(seen).map(|(server, status)| {
-            let status = status.unwrap_or_default();
-            SeenServer {
-                server,
-                last_log: status.last_log,
-                last_contact: status.last_contact,
-            }
+        let status = view.status.clone().into_iter();
+        let status = status.chain(std::iter::repeat_with(Default::default));
+        let servers = RaftConfiguration::from(view).servers.into_iter();
+        let servers = servers.zip(status).map(|(server, status)| SeenServer {
+            server,
+            last_log: status.last_log,
+            last_contact: status.last_contact,
         });
         ServerView {
             id: Some(id),
@@ -91,20 +88,19 @@ impl From<RaftConfiguration> for ServerView {
         let index = configuration.index;
         let servers = configuration.servers;
         let leader = servers.iter().find(|server| server.leader);
+        let leader = leader.map(|server| server.id.clone());
+        let seen = servers.into_iter().map(|server| SeenServer {
+            server,
+            last_log: None,
+            last_contact: None,
+        });
         ServerView {
             id: None,
-            leader: leader.map(|server| server.id.clone()),
+            leader,
             term: 0,
             version: ConfigVersion { term: 0, index },
             unfinished_change: false,
-            servers: servers
-                .into_iter()
-                .map(|server| SeenServer {
-                    server,
-                    last_log: None,
-                    last_contact: None,
-                })
-                .collect(),
+            servers: seen.collect(),
             autopilot: None,
         }
     }

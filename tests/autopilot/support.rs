@@ -42,6 +42,7 @@ pub(crate) struct World {
 }
 
 pub(crate) const HOLD: u64 = 180;
+pub(crate) const PAUSE: u64 = 10;
 
 /// A simulated cluster that the first of these voters leads, with spares.
 #[cfg(feature = "mock")]
@@ -56,7 +57,6 @@ pub(crate) fn raft(voters: &str, spares: &str) -> MockRaft {
     let spare = |name| server(name).with_suffrage(Suffrage::Nonvoter);
     MockRaft::new(voters.chars().map(server).chain(spares.chars().map(spare)))
 }
-pub(crate) const PAUSE: u64 = 10;
 
 /// The settings of a cluster that is meant to have this many voters.
 pub(crate) fn settings(intended: usize, min_quorum: u64) -> Settings {
@@ -143,9 +143,10 @@ impl World {
         });
         let leader = self.servers[0].id.as_str();
         let mut view = RaftView::new(leader, Membership::new(members).into());
-        view.leadership = match self.leads {
-            true => Leadership::Local,
-            false => Leadership::Unknown,
+        view.leadership = if self.leads {
+            Leadership::Local
+        } else {
+            Leadership::Unknown
         };
         view.term = self.term;
         view.leading_for = Some(seconds(self.elected));
