@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use http_body_util::Full;
 
-use super::secret::SharedSecret;
+use super::SharedSecret;
 use crate::body::{Unread, read};
 use crate::peers::{Envelope, too_old};
 use crate::service::OperatorService;

@@ -11,9 +11,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::Directory;
 use super::receiver::PEER_PATH;
-use super::secret::SharedSecret;
+use super::{Directory, SharedSecret};
 use crate::peers::{Envelope, EnvelopeReply, Peers, SendError, SendFailure, Target};
 use crate::transport::{Cause, Failure, JSON, ServerUri, Transport, media_type};
 use crate::types::DatacenterName;
