@@ -251,21 +251,16 @@ const SERVER: &str = "server ";
 /// for its words.
 pub(super) fn precise_text(kind: &ErrorKind) -> String {
     match kind {
-        ErrorKind::PermissionDenied {
-            resource,
-            access,
-            identity,
-        } => match identity {
-            Identity::Accessor(id) => format!(
-                "Permission denied: token with AccessorID '{id}' lacks permission \
-                 '{resource}:{access}'"
-            ),
-            Identity::Anonymous => format!(
-                "Permission denied: anonymous token lacks permission '{resource}:{access}'. \
-                 The anonymous token is used implicitly when a request does not specify a token."
-            ),
-            _ => format!("Permission denied: token lacks permission '{resource}:{access}'"),
-        },
+        ErrorKind::PermissionDenied { identity, .. } => {
+            let text = kind.to_string().replacen("permission", "Permission", 1);
+            match identity {
+                Identity::Anonymous => {
+                    text + ". The anonymous token is used implicitly when a request does not \
+                            specify a token."
+                }
+                _ => text,
+            }
+        }
         ErrorKind::UnknownToken => "ACL not found".into(),
         ErrorKind::NoLeader => {
             let text = kind.to_string();
