@@ -5,16 +5,15 @@
 
 mod answer;
 mod autopilot;
-mod diagnosis;
 mod error;
 mod keyring;
 mod operator;
-mod rings;
+mod servers;
 mod texts;
 
 pub use error::ClientError;
 pub use keyring::RingListing;
 pub use operator::{OperatorClient, UnsendableToken};
-pub use rings::Servers;
+pub use servers::Servers;
 
 pub use crate::transport::{InvalidServerUri, ServerUri, Transport};

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::answer::{empty, read};
 use super::error::ClientError;
-use super::rings::Member;
+use super::servers::Member;
 use super::texts::Asked;
 use crate::acl::{Resource, Token};
 use crate::consul::PRECISE_NAME;
