@@ -14,7 +14,7 @@ use super::error;
 use super::go::{GoDuration, atoi, parse_bool, parse_uint, told};
 use super::malformed_key::{Change, MalformedKey};
 use super::message::{self, Headers, JSON, PROBLEM, Request};
-use super::path::{self, Redirect};
+use super::path;
 use super::query::{self, Query, consistency, datacenter, token};
 use super::rejection::{Mistake, Permission, RELAY_FACTOR_RANGE, Reason, Rejection, nearest};
 use super::request_body::{self, Fields, KEY_EXAMPLE, Schema};
@@ -82,8 +82,8 @@ pub(super) fn decode(
         return Err(reject(Reason::Refused(431, text.into())));
     }
     let endpoint = endpoint(request, rules, offer).map_err(reject)?;
-    let query =
-        Query::parse(request.query.unwrap_or("")).map_err(|_| reject(Reason::MalformedQuery))?;
+    let query = Query::parse(request.query.unwrap_or(""));
+    let query = query.ok_or_else(|| reject(Reason::MalformedQuery))?;
     let method = method(request, endpoint, rules, offer).map_err(reject)?;
     let bounded = query.check_bounds();
     let checked = bounded.and_then(|()| {
@@ -160,7 +160,7 @@ pub(super) fn decode(
 
 /// Returns the caller of a request that has been decoded.
 pub(super) fn caller(request: &Request<'_>, rules: &Rules) -> Caller {
-    let query = Query::parse(request.query.unwrap_or("")).ok();
+    let query = Query::parse(request.query.unwrap_or(""));
     let token = query.and_then(|query| token(query, request.headers, rules).ok());
     Caller::of(token.flatten())
 }
@@ -191,7 +191,7 @@ fn endpoint(request: &Request<'_>, rules: &Rules, offer: Offer) -> Result<Endpoi
     if is_control(request.path) {
         return Err(Reason::MalformedTarget);
     }
-    let decoded = path::unescape(request.path).map_err(|_| Reason::MalformedTarget)?;
+    let decoded = path::unescape(request.path).ok_or(Reason::MalformedTarget)?;
     if rules.printable_path && path::has_unprintable(&decoded) {
         return Err(Reason::UnprintablePath);
     }
@@ -204,12 +204,12 @@ fn endpoint(request: &Request<'_>, rules: &Rules, offer: Offer) -> Result<Endpoi
         let known: Vec<_> = Endpoint::served(rules, offer).map(Endpoint::name).collect();
         let nearest = match clean.strip_prefix(PREFIX) {
             Some(name) => nearest(name.trim_end_matches('/'), &known),
-            None => (*clean == *PREFIX.trim_end_matches('/')).then_some(""),
+            None => (clean == PREFIX.trim_end_matches('/')).then_some(""),
         };
         return Err(unknown(nearest));
     }
     if clean != decoded {
-        let redirect = Redirect::new(request.method, &clean, request.query);
+        let redirect = path::redirect(request.method, &clean, request.query);
         return Err(Reason::Moved(redirect));
     }
     Endpoint::at(&decoded, rules, offer).ok_or(unknown(None))

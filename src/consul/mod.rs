@@ -224,7 +224,7 @@ impl Wire {
             if rules.literal_paths {
                 None
             } else {
-                Endpoint::at(&path::unescape(path).ok()?, rules, self.offer)
+                Endpoint::at(&path::unescape(path)?, rules, self.offer)
             }
         })
     }

@@ -7,7 +7,6 @@ use super::dialect::{ErrorRules, Rules};
 use super::endpoint::{Endpoint, Form, Offer, PREFIX, View};
 use super::error;
 use super::message::Response;
-use super::path::Redirect;
 use crate::acl::{Access, DefaultPolicy, Resource};
 use crate::error::ErrorKind;
 use crate::keyring::InvalidKey;
@@ -42,7 +41,8 @@ pub(super) enum Reason {
     /// The path or the query is not one that HTTP allows.
     MalformedTarget,
     UnprintablePath,
-    Moved(Redirect),
+    /// The redirect to the clean path.
+    Moved(Response),
     UnknownPath {
         /// The endpoint that may have been meant.
         nearest: Option<&'static str>,
@@ -132,7 +132,7 @@ impl Reason {
                     text => Response::text(404, text),
                 };
             }
-            Reason::Moved(redirect) => return redirect.response(),
+            Reason::Moved(redirect) => return redirect.clone(),
             Reason::UnprintablePath if is_consul => Response::empty(400),
             // Consul does not say what is wrong, and takes it for its own failure.
             Reason::MalformedQuery if is_consul => Response::empty(500),
