@@ -1,14 +1,9 @@
 //! Faults of gossip nodes, and what the report of their ring says.
 
-use std::future::pending;
-
-use async_trait::async_trait;
-use cluster_operator::keyring::{GossipQuery, KeyChange, RingReport};
-use cluster_operator::mock::{Calls, Fault, MockClock, MockKeyring, NodeFault};
+use cluster_operator::keyring::RingReport;
+use cluster_operator::mock::{Calls, Fault, NodeFault};
 use cluster_operator::operation::{KeyringReply, KeyringScope, RingOutcome};
-use cluster_operator::{
-    AllowAll, GossipKey, KeyringBackend, NodeName, OperatorError, OperatorService, Outcome, Pool,
-};
+use cluster_operator::{NodeName, OperatorError, Outcome, Pool};
 
 use crate::{SECOND, is_late, key, me, world};
 
@@ -110,56 +105,4 @@ fn late_node_does_not_hide_anothers_refusal() {
     assert_eq!(report.silent, ["carol"]);
     let failed: Vec<_> = report.failures().map(|(node, _)| node.clone()).collect();
     assert_eq!(failed, [NodeName::from("bob")]);
-}
-
-#[test]
-fn abandoned_pool_reports_the_answers_so_far() {
-    /// Collects the answers of alice and bob, and never returns.
-    struct Endless(MockKeyring);
-
-    #[async_trait]
-    impl KeyringBackend for Endless {
-        fn pool(&self) -> &Pool {
-            self.0.pool()
-        }
-
-        async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
-            self.0.list(query).await?;
-            pending().await
-        }
-
-        async fn change(
-            &self,
-            change: &KeyChange,
-            query: &GossipQuery,
-        ) -> Result<(), OperatorError> {
-            self.0.change(change, query).await?;
-            pending().await
-        }
-    }
-
-    let clock = MockClock::new();
-    let old = GossipKey::from_bytes(&[1; 16]).unwrap();
-    let ring = MockKeyring::new(Pool::Lan, old.clone(), ["alice", "bob"]);
-    ring.stop("bob");
-    let service = OperatorService::builder("berlin")
-        .timer(clock.clone())
-        .keyring(Endless(ring))
-        .authorizer(AllowAll)
-        .build()
-        .unwrap();
-    let (reply, outcome) = unconfirmed(clock.run(service.install_key(&me(), key())));
-    assert_eq!(outcome, Outcome::Unknown);
-    let ring = lan(&reply, "berlin");
-    let report = ring.report.as_ref().unwrap();
-    assert_eq!((report.nodes, report.responses), (2, 1));
-    assert_eq!(report.silent, ["bob"]);
-    assert!(is_late(ring.error.as_ref().unwrap()));
-    assert_eq!(clock.now(), SECOND * 5);
-
-    let listed = clock.run(service.list_keys(&me(), KeyringScope::Federation));
-    let reply = listed.unwrap();
-    let ring = lan(&reply, "berlin");
-    assert!(is_late(ring.error.as_ref().unwrap()));
-    assert_eq!(ring.report.as_ref().unwrap().keys.get(&old), 1);
 }

@@ -33,9 +33,6 @@ async fn configuration_is_set_only_at_the_expected_index() {
     assert!(!now.cleanup_dead_servers);
     assert_eq!(now.create_index, read.create_index);
     assert!(now.modify_index > read.modify_index);
-
-    federation.stop("carol");
-    assert!(federation.cleanup_dead_servers("dc1").is_empty());
 }
 
 #[tokio::test]
@@ -53,6 +50,39 @@ async fn cluster_is_healthy_while_all_servers_are_up() {
     assert_eq!(state.failure_tolerance, 0);
     let healthy: Vec<_> = state.servers.iter().map(|server| server.healthy).collect();
     assert_eq!(healthy, [true, false, true]);
+}
+
+#[tokio::test]
+async fn autopilot_of_three_servers_reports_what_consuls_does() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .leader("bob")
+        .build();
+    let alice = federation.service("alice");
+    let state = alice.autopilot_state(&anyone()).await.unwrap();
+    assert_eq!(state.failure_tolerance, 1);
+    assert_eq!(state.optimistic_failure_tolerance, 1);
+    let ids = ["alice", "bob", "carol"].map(|name| federation.raft(name).id().clone());
+    let [a, b, c] = &ids;
+    assert_eq!(state.voters, [b, a, c].map(Clone::clone));
+    let servers = state.servers.iter();
+    assert!(servers.clone().map(|server| &server.id).eq(&ids));
+    let contacts: Vec<_> = servers.map(|server| server.last_contact).collect();
+    assert_eq!(contacts[1], Duration::ZERO);
+    assert!(contacts[0] > Duration::ZERO && contacts[2] > contacts[0]);
+    assert!(contacts[2] < AutopilotConfiguration::default().last_contact_threshold);
+}
+
+#[tokio::test]
+async fn nonvoters_count_for_the_optimistic_tolerance_alone() {
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice", "bob", "carol"])
+        .nonvoters(["bob", "carol"])
+        .build();
+    let alice = federation.service("alice");
+    let state = alice.autopilot_state(&anyone()).await.unwrap();
+    assert_eq!(state.failure_tolerance, 0);
+    assert_eq!(state.optimistic_failure_tolerance, 1);
 }
 
 #[tokio::test]

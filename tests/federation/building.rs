@@ -94,6 +94,9 @@ fn servers_are_numbered_in_the_order_they_were_added() {
     assert_eq!(federation.leader("dc1"), Some("bob".into()));
     let carol = federation.raft("carol");
     assert_eq!(carol.id(), &"00000003-0000-4000-8000-000000000003");
+    let first = federation.configuration("dc2");
+    assert_eq!(first.index, 1);
+    assert_eq!(first.servers[0].protocol_version, Some("3".into()));
 }
 
 /// The panic of a builder.

@@ -12,23 +12,17 @@ async fn read_without_a_leader_fails_at_once() {
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
-fn without_leader() -> MockFederation {
+#[tokio::test(start_paused = true)]
+async fn call_waiting_for_a_leader_succeeds_once_there_is_one() {
     let federation = MockFederation::builder()
         .datacenter("dc1", ["alice", "bob", "carol"])
         .service_options(|service| service.leader_wait(Duration::from_secs(7)))
         .build();
     federation.stop("alice");
     federation.stop("bob");
-    federation
-}
-
-#[tokio::test(start_paused = true)]
-async fn call_waiting_for_a_leader_succeeds_once_there_is_one() {
-    let federation = without_leader();
     let start = Instant::now();
     let carol = federation.service("carol");
-    let caller = anyone();
-    let read = configuration(&carol, caller.clone(), Consistency::Default);
+    let read = configuration(&carol, anyone(), Consistency::Default);
     let recovery = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         federation.restart("bob");
@@ -37,17 +31,6 @@ async fn call_waiting_for_a_leader_succeeds_once_there_is_one() {
     assert_eq!(read.unwrap(), federation.configuration("dc1"));
     assert!(start.elapsed() >= Duration::from_secs(3));
     assert!(start.elapsed() < Duration::from_millis(3_200));
-}
-
-#[tokio::test(start_paused = true)]
-async fn call_waits_for_a_leader_no_longer_than_configured() {
-    let federation = without_leader();
-    let start = Instant::now();
-    let carol = federation.service("carol");
-    let read = configuration(&carol, anyone(), Consistency::Default);
-    assert_eq!(read.await.unwrap_err().kind(), &ErrorKind::NoLeader);
-    assert!(start.elapsed() >= Duration::from_secs(7));
-    assert!(start.elapsed() < Duration::from_millis(7_300));
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,14 +96,6 @@ async fn operator_can_transfer_the_leadership() {
     bob.transfer_leadership(&anyone(), None).await.unwrap();
     assert_eq!(federation.leader("dc1"), Some("alice".into()));
 
-    let nobody = bob
-        .transfer_leadership(&anyone(), Some("nobody".into()))
-        .await;
-    let selector = PeerSelector::Id("nobody".into());
-    assert_eq!(
-        nobody.unwrap_err().kind(),
-        &ErrorKind::UnknownServer(selector)
-    );
     federation.stop("carol");
     let carol = federation.raft("carol").id().clone();
     let dead = bob.transfer_leadership(&anyone(), Some(carol)).await;

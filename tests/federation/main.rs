@@ -9,21 +9,19 @@ mod autopilot;
 mod building;
 mod keyring;
 mod leadership;
-mod likeness;
 mod plans;
 mod removal;
 mod routing;
-mod serialized;
 mod time;
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::acl::{Access, AccessorId, AclError, DefaultPolicy, Identity, Resource};
+use cluster_operator::acl::{Access, AclError, DefaultPolicy, Identity, Resource};
 use cluster_operator::autopilot::{AutopilotBackend, AutopilotConfiguration, AutopilotState};
 use cluster_operator::keyring::{
-    GossipQuery, InvalidKey, KeyChange, NodeFailure, NodeKeys, NodeMessage, RelayFactor, RingReport,
+    GossipQuery, KeyChange, NodeFailure, NodeKeys, NodeMessage, RelayFactor, RingReport,
 };
 use cluster_operator::mock::{
     Fault, Grant, MockAcl, MockFederation, MockFederationBuilder, MockKeyring, MockPeers, MockRaft,

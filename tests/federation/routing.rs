@@ -95,29 +95,6 @@ async fn datacenter_without_a_live_server_is_unreachable() {
 }
 
 #[tokio::test]
-async fn servers_of_different_wan_pools_do_not_know_each_other() {
-    let federation = MockFederation::builder()
-        .datacenter("dc1", ["alice", "bob"])
-        .datacenter("dc2", ["dave"])
-        .wan_pools([vec!["alice", "dave"], vec!["bob"]])
-        .build();
-    let there = anyone().in_datacenter("dc2");
-    let read = |name| {
-        let service = federation.service(name);
-        let there = there.clone();
-        async move {
-            service
-                .raft_configuration(&there, Consistency::Default)
-                .await
-        }
-    };
-    assert!(read("alice").await.is_ok());
-    let error = read("bob").await.unwrap_err();
-    let datacenter = "dc2".into();
-    assert_eq!(error.kind(), &ErrorKind::NoPathToDatacenter { datacenter });
-}
-
-#[tokio::test]
 async fn service_of_a_stopped_server_is_unreachable() {
     let federation = three_and_one();
     federation.stop("bob");
