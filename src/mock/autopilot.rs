@@ -26,7 +26,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// An [`AutopilotBackend`] in memory, over the cluster of a [`MockRaft`].
 ///
 /// A server is healthy while it is up. The cluster replicates the configuration.
-/// Dead servers are removed only by [`MockRaft::cleanup_dead_servers`].
+/// It removes no servers: a [`service::Autopilot`](crate::service::Autopilot) does.
 ///
 /// ```
 /// use cluster_operator::mock::{MockAutopilot, MockRaft};

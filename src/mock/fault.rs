@@ -102,8 +102,6 @@ pub enum NodeFault {
     Refuses,
     /// The node reports changes that it does not make.
     Lies,
-    /// The node executes every request twice, and answers twice.
-    AnswersTwice,
     /// The node lists this key only, whatever it holds.
     ListsOther(GossipKey),
     /// The node lists only so many of its keys, as if no more fitted into the

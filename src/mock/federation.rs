@@ -161,22 +161,11 @@ impl MockFederation {
         server.raft.join(server.raft.id().clone())
     }
 
-    /// As [`join`](MockFederation::join), without a vote: as servers join where an
-    /// autopilot promotes them.
+    /// As [`join`](MockFederation::join), without a vote, as where an autopilot promotes
+    /// servers.
     pub fn join_without_vote(&self, server: impl Into<NodeName>) -> bool {
         let server = self.server(server);
         server.raft.join_without_vote(server.raft.id().clone())
-    }
-
-    /// Removes the dead servers of a datacenter from its Raft configuration, as
-    /// autopilot does if its configuration says so. Returns those removed.
-    pub fn cleanup_dead_servers(&self, datacenter: impl Into<DatacenterName>) -> Vec<NodeName> {
-        let servers = self.network.datacenter(&datacenter.into());
-        let removed = servers[0].raft.cleanup_dead_servers();
-        let removed = servers
-            .iter()
-            .filter(|server| removed.contains(server.raft.id()));
-        removed.map(|server| server.name.clone()).collect()
     }
 
     fn server(&self, name: impl Into<NodeName>) -> &Server {

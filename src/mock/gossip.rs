@@ -237,10 +237,6 @@ impl Gossip {
             (Some(NodeFault::Lies), Some(_)) => Ok(NodeKeys::done()),
             (Some(NodeFault::ListsOther(key)), None) => Ok(NodeKeys::ring([key])),
             (Some(NodeFault::ListsFirst(shown)), None) => node.list_first(shown),
-            (Some(NodeFault::AnswersTwice), change) => {
-                let first = node.execute(change);
-                node.execute(change).and(first)
-            }
             (_, change) => node.execute(change),
         };
         if is_own || reads(&query.ring, &node.ring) {

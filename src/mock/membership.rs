@@ -1,13 +1,11 @@
 //! The changes of a simulated Raft cluster: removals, replacements, promotions, joins and
 //! transfers.
 
-use std::time::Duration;
-
 use super::cluster::{Active, Cluster, RaftChange};
 use super::fault::RaftFault;
 use crate::error::{ErrorKind, OperatorError, Outcome};
 use crate::raft::{
-    Change, ChangeKind, ConfigVersion, PeerSelector, PendingChange, Proof, RaftServer, Suffrage,
+    Change, ChangeKind, ConfigVersion, PeerSelector, PendingChange, RaftServer, Suffrage,
 };
 use crate::types::ServerId;
 
@@ -155,31 +153,6 @@ impl Cluster {
         self.log.last_index += 1;
         self.log.configuration.index = self.log.last_index;
         self.log.written_in = self.log.term;
-    }
-
-    /// Removes the dead servers, as autopilot does: only with a leader, and not
-    /// below its minimum of servers. Returns those removed.
-    pub(super) fn cleanup_dead_servers(&mut self) -> Vec<ServerId> {
-        if !self.autopilot.cleanup_dead_servers || self.leader.is_none() {
-            return Vec::new();
-        }
-        let servers = self.log.configuration.servers.iter();
-        let mut dead: Vec<_> = servers
-            .map(|server| server.id.clone())
-            .filter(|id| !self.is_up(id))
-            .collect();
-        dead.retain(|id| {
-            let removal = Change {
-                kind: ChangeKind::Remove { id: id.clone() },
-                term: self.log.term,
-                version: self.version(),
-                proof: Proof::Majority,
-                timeout: Duration::MAX,
-            };
-            let count = self.log.configuration.servers.len() as u64;
-            count > self.autopilot.min_quorum && self.execute(&removal).is_ok()
-        });
-        dead
     }
 
     /// Transfers the leadership to a server.

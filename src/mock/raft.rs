@@ -134,12 +134,6 @@ impl MockRaft {
         self.cluster(|cluster| cluster.elect(&id.into()))
     }
 
-    /// Removes the dead servers, as autopilot does: only with a leader, only if its
-    /// configuration says so, and not below its minimum. Returns those removed.
-    pub fn cleanup_dead_servers(&self) -> Vec<ServerId> {
-        self.cluster(Cluster::cleanup_dead_servers)
-    }
-
     /// Adds a removed server again, as it was at first. Returns whether the
     /// configuration contains it now; without a leader it does not.
     pub fn join(&self, id: impl Into<ServerId>) -> bool {

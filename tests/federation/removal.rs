@@ -274,14 +274,3 @@ async fn server_can_be_named_by_its_address() {
         .unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::UnknownServer(address));
 }
-
-#[tokio::test]
-async fn autopilot_removes_dead_servers_if_there_is_a_leader() {
-    let federation = three_and_one();
-    federation.stop("carol");
-    assert_eq!(federation.cleanup_dead_servers("dc1"), ["carol"]);
-    assert_eq!(federation.configuration("dc1").servers.len(), 2);
-    federation.stop("bob");
-    assert!(federation.cleanup_dead_servers("dc1").is_empty());
-    assert_eq!(federation.configuration("dc1").servers.len(), 2);
-}

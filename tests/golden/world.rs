@@ -7,7 +7,7 @@ use cluster_operator::consul::{Dialect, Request as WireRequest, Wire};
 use cluster_operator::mock::{Grant, MockAcl, MockFederation, MockToken};
 use cluster_operator::raft::{PeerSelector, RaftServer};
 use cluster_operator::service::Caller;
-use cluster_operator::{AllowAll, GossipKey, NodeName, Pool};
+use cluster_operator::{AllowAll, GossipKey, NodeName, Pool, ServerId};
 
 use super::recording::{Case, Request, Response, Scenario};
 
@@ -139,7 +139,7 @@ impl World {
         self.federation.stop(server);
         self.federation.notice_failure(server, &Pool::Lan);
         if !self.consul.starts_with("0.") && server == "carol" {
-            self.federation.cleanup_dead_servers("dc1");
+            self.remove(self.federation.raft(server).id().clone());
         }
     }
 
@@ -166,15 +166,18 @@ impl World {
             return;
         };
         for server in &ours[..first] {
-            let peer = PeerSelector::Id(server.id.clone());
-            let leader = self
-                .federation
-                .service(self.federation.leader("dc1").unwrap());
-            let caller = Caller::anonymous();
-            let removal = leader.remove_peer(&caller, peer, None);
-            futures_executor::block_on(removal).unwrap();
+            self.remove(server.id.clone());
             assert!(self.federation.join(name(server)));
         }
+    }
+
+    /// Removes a server, as Consul's autopilot does.
+    fn remove(&self, server: ServerId) {
+        let leader = self.federation.leader("dc1").unwrap();
+        let leader = self.federation.service(leader);
+        let caller = Caller::anonymous();
+        let removal = leader.remove_peer(&caller, PeerSelector::Id(server), None);
+        futures_executor::block_on(removal).unwrap();
     }
 
     /// Which servers the case may have been sent to, the likeliest first. The

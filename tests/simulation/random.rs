@@ -209,18 +209,16 @@ fn of_calls(world: &mut World, conditions: &Conditions) -> Fault {
     }
 }
 
-/// A fault of a node of a ring. Some cannot be detected: a node that answers twice
-/// hides one that does not answer.
+/// A fault of a node of a ring. That it lists another key cannot be detected.
 pub(crate) fn of_node(world: &mut World, also_undetectable: bool) -> Fault {
     let server = any_server(&mut world.rng, &world.federation);
     let pool = world.rng.choice(&[Pool::Wan, Pool::Lan]).unwrap().clone();
-    let fault = match world.rng.u64(..if also_undetectable { 7 } else { 5 }) {
+    let fault = match world.rng.u64(..if also_undetectable { 6 } else { 5 }) {
         0 => NodeFault::Silent,
         1 => NodeFault::Late(millis(world, &[30, 1000, 7000])),
         2 => NodeFault::Refuses,
         3 => NodeFault::Lies,
         4 => NodeFault::ListsFirst(world.rng.u64(..2) as usize),
-        5 => NodeFault::AnswersTwice,
         _ => NodeFault::ListsOther(world.some_key()),
     };
     Fault::node(server, pool, fault)

@@ -10,7 +10,7 @@ use cluster_operator::operation::RingOutcome;
 use crate::world::Answered;
 
 /// Each fault, and a text that identifies it in a transcript.
-const FAULTS: [(&str, &str); 26] = [
+const FAULTS: [(&str, &str); 25] = [
     ("a server stops", " is down"),
     ("a server pauses", " is paused"),
     ("a partition", "a partition between"),
@@ -27,7 +27,6 @@ const FAULTS: [(&str, &str); 26] = [
     ("a node is late", "): Late"),
     ("a node refuses a key", "): Refuses"),
     ("a node lies", "): Lies"),
-    ("a node answers twice", "): AnswersTwice"),
     ("a node lists another key", "): ListsOther"),
     ("a node lists some keys", "): ListsFirst"),
     ("the leadership is lost", "loses the leadership"),
