@@ -78,8 +78,7 @@ impl GossipQuery {
 /// service reads the answers when the call ends or times out.
 ///
 /// # Contract
-/// The suite `cluster_operator_conformance::keyring_backend` checks it; the names of
-/// its checks are in parentheses.
+/// The suite `cluster_operator_conformance::keyring_backend` checks it.
 ///
 /// - A call names the nodes that it asks with [`Answers::asking`], just before it
 ///   sends: every member that is not known to be dead, also this node, whichever node

@@ -17,8 +17,7 @@ use crate::types::ServerId;
 /// makes changes safely.
 ///
 /// # Contract
-/// The suite `cluster_operator_conformance::raft_backend` checks it; the names of its
-/// checks are in parentheses.
+/// The suite `cluster_operator_conformance::raft_backend` checks it.
 ///
 /// ## Views
 /// - [`view`](RaftBackend::view) is this server's own view at one moment. It is

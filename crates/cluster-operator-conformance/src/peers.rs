@@ -32,17 +32,20 @@ suite! {
     suite peers::peers(Peers, PeersFixture, ());
 
     /// The reply of the other server's service comes back byte for byte, whatever texts
-    /// and numbers it contains. So does an error, which is not turned into a text or an
-    /// error of the transport.
+    /// and numbers it contains, also from another datacenter. So does an error, which is
+    /// not turned into a text or an error of the transport.
     #[source("the contract of `Peers`; Consul: rpc error making call; etcd#1483")]
     async fn a_reply_comes_back_as_it_was(peers: Transport<'_>) -> Verdict {
-        replies_come_back(peers, "dc1").await
-    }
-
-    /// The same holds for another datacenter.
-    #[source("the contract of `Peers`")]
-    async fn a_reply_comes_back_from_another_datacenter(peers: Transport<'_>) -> Verdict {
-        replies_come_back(peers, "dc2").await
+        for datacenter in ["dc1", "dc2"] {
+            let server = Server::new(datacenter);
+            let target = peers.start(&server).await?;
+            for (operation, answer) in answers() {
+                server.answer(answer);
+                let request = request(operation).in_datacenter(datacenter);
+                as_called(peers, &target, &server, request).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Operation, datacenter, token, request id, count of forwards and timeout arrive as
@@ -226,18 +229,6 @@ suite! {
 
 /// There is nothing to wait for.
 async fn ready((): (), _: Transport<'_>) -> Verdict {
-    Ok(())
-}
-
-/// Checks the replies and the errors of a server in this datacenter.
-async fn replies_come_back(peers: Transport<'_>, datacenter: &'static str) -> Verdict {
-    let server = Server::new(datacenter);
-    let target = peers.start(&server).await?;
-    for (operation, answer) in answers() {
-        server.answer(answer);
-        let request = request(operation).in_datacenter(datacenter);
-        as_called(peers, &target, &server, request).await?;
-    }
     Ok(())
 }
 

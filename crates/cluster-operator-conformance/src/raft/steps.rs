@@ -136,7 +136,7 @@ impl Cluster<'_> {
     }
 
     /// Makes a change, and checks that the leader's views show it and nothing else,
-    /// confirmed or not.
+    /// confirmed or not, and in time the views of all other servers.
     pub(super) async fn has_happened(&self, leader: &Member, change: &Change) -> Verdict {
         let before = self.view(leader).await?;
         self.make(leader, change).await?;
@@ -155,17 +155,18 @@ impl Cluster<'_> {
         same("the change", &None, &after.change)?;
         let confirmed = leader.backend.confirmed_view(self.timeout()).await;
         let seen = confirmed.map(|view| view.membership);
-        same("the confirmed membership", &Ok(after.membership), &seen)
-    }
-
-    /// Waits until these servers see the leader's configuration.
-    pub(super) async fn followers_see(&self, leader: &Member, followers: &[&Member]) -> Verdict {
-        let latest = self.view(leader).await?;
+        same(
+            "the confirmed membership",
+            &Ok(after.membership.clone()),
+            &seen,
+        )?;
+        let mut followers = self.others(leader);
+        followers.retain(|follower| after.membership.get(&follower.id).is_some());
         for follower in followers {
-            let expected = format!("version {}", latest.version);
-            let is_latest = |view: &RaftView| view.version == latest.version;
-            let view = self.sees(follower, &expected, is_latest).await?;
-            same("the servers", &latest.membership, &view.membership)?;
+            let expected = format!("version {}", after.version);
+            let is_latest = |view: &RaftView| view.version == after.version;
+            let view = self.sees(&follower, &expected, is_latest).await?;
+            same("the servers", &after.membership, &view.membership)?;
         }
         Ok(())
     }

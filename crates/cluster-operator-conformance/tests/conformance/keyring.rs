@@ -117,58 +117,6 @@ fn mock_passes() {
         .assert_complete();
 }
 
-/// A pool that answers at once.
-struct Bare {
-    clock: MockClock,
-    keyring: MockKeyring,
-}
-
-impl Bare {
-    fn new(wanted: Rings) -> Self {
-        let rings = wanted.rings();
-        let names: Vec<_> = (0..rings.len()).map(|n| format!("node-{n}")).collect();
-        let keyring = MockKeyring::unencrypted(Pool::Wan, names.iter().map(String::as_str));
-        for (name, keys) in names.iter().zip(&rings) {
-            keyring.set_ring(name.as_str(), ring(keys));
-        }
-        Bare {
-            clock: MockClock::new(),
-            keyring,
-        }
-    }
-}
-
-#[async_trait]
-impl Fixture for Bare {
-    fn timer(&self) -> &dyn Timer {
-        &self.clock
-    }
-}
-
-#[async_trait]
-impl KeyringFixture for Bare {
-    fn nodes(&self) -> Vec<Node> {
-        let nodes = self.keyring.nodes().into_iter();
-        nodes
-            .map(|name| Node::new(name.clone(), self.keyring.at(name)))
-            .collect()
-    }
-
-    async fn ring(&self, node: &NodeName) -> Result<Vec<GossipKey>, NotSupported> {
-        Ok(self.keyring.keys(node.clone()))
-    }
-
-    async fn stop(&self, node: &NodeName) -> Result<(), NotSupported> {
-        self.keyring.stop(node.clone());
-        Ok(())
-    }
-
-    async fn noticed(&self, node: &NodeName) -> Result<(), NotSupported> {
-        self.keyring.notice_failure(node.clone());
-        Ok(())
-    }
-}
-
 /// A pool whose backends show no primaries.
 struct Terse(Gossip);
 
@@ -230,17 +178,4 @@ fn unsupported_checks_are_skipped() {
         ("the fixture cannot stop a node", 4),
     ];
     assert_eq!(skipped, expected.into(), "{report}");
-}
-
-mod one_by_one {
-    use super::*;
-
-    cluster_operator_conformance::keyring_tests! {
-        factory = async |wanted| Ok(Bare::new(wanted)),
-        block_on = futures_executor::block_on,
-        skip = {
-            late_node_is_counted_or_silent: "no node of this pool is late",
-            answers_arrive_while_a_call_runs: "no node of this pool is late",
-        },
-    }
 }

@@ -144,17 +144,3 @@ fn mock_passes() {
         .run(cluster_operator_conformance::peers(peers))
         .assert_complete();
 }
-
-mod one_by_one {
-    use super::*;
-
-    thread_local! {
-        /// The clock of the test that this thread runs.
-        static CLOCK: MockClock = MockClock::new();
-    }
-
-    cluster_operator_conformance::peers_tests! {
-        factory = async |()| Ok(Simulated::new(&CLOCK.with(Clone::clone))),
-        block_on = |test| CLOCK.with(Clone::clone).run(test),
-    }
-}

@@ -26,11 +26,8 @@ const MUTANTS: crate::Mutants = &[
             "the servers of a reply are lost",
             "the forwards of an error are lost",
             "JSON is read and written again",
+            "every reply says that a peer was removed",
         ],
-    ),
-    (
-        "a_reply_comes_back_from_another_datacenter",
-        &["every reply says that a peer was removed"],
     ),
     (
         "the_request_arrives_as_it_was_sent",

@@ -152,26 +152,3 @@ fn fixture_of_other_servers_fails() {
         }
     }
 }
-
-#[test]
-fn first_fixture_of_other_servers_ends_the_suite() {
-    let clock = MockClock::new();
-    let stubborn = async |_| Ok(Datacenter::new(&clock, Servers::voters(1)));
-    let report = clock.run(cluster_operator_conformance::raft_backend(stubborn));
-    let failures: Vec<_> = report.failures().collect();
-    assert_eq!(failures.len(), 1, "{report}");
-    assert!(
-        failures[0].to_string().contains("a fixture of 1: "),
-        "{report}"
-    );
-    assert_eq!(report.skipped().count(), CHECKS.len() - 1, "{report}");
-}
-
-mod one_by_one {
-    use super::*;
-
-    cluster_operator_conformance::raft_tests! {
-        factory = async |wanted| Ok(Datacenter::new(&MockClock::new(), wanted)),
-        block_on = futures_executor::block_on,
-    }
-}

@@ -82,11 +82,7 @@ const MUTANTS: crate::Mutants = &[
         &["another change is not looked for"],
     ),
     (
-        "removal_ends_its_own_joint_configuration",
-        &["nobody ends a joint configuration"],
-    ),
-    (
-        "removal_ends_another_joint_configuration",
+        "removal_ends_a_joint_configuration",
         &["nobody ends a joint configuration"],
     ),
     (
@@ -122,18 +118,15 @@ const MUTANTS: crate::Mutants = &[
     ),
     (
         "removal_needs_no_dead_voter",
-        &["a change needs all servers"],
+        &["a change needs all servers", "a removal leaves no majority"],
     ),
     (
         "old_majority_is_no_success",
         &[
             "a change is done with the old majority",
             "what is unknown is not applied",
+            "a change that failed stands in the way",
         ],
-    ),
-    (
-        "voter_lost_during_a_removal_can_return",
-        &["a change that failed stands in the way"],
     ),
     (
         "leader_lost_during_a_removal_claims_nothing",
@@ -141,10 +134,6 @@ const MUTANTS: crate::Mutants = &[
             "a change is done with the old majority",
             "what is unknown is not applied",
         ],
-    ),
-    (
-        "voter_may_die_after_a_removal",
-        &["a removal leaves no majority"],
     ),
     (
         "any_timeout_is_kept",
@@ -160,9 +149,9 @@ const MUTANTS: crate::Mutants = &[
             "a removed server loses its vote alone",
             "the version stays",
             "a removal changes the order",
+            "followers learn nothing",
         ],
     ),
-    ("followers_see_a_removal", &["followers learn nothing"]),
     (
         "removed_leader_stops_leading",
         &[
@@ -220,15 +209,13 @@ const MUTANTS: crate::Mutants = &[
         &["nobody ends a joint configuration"],
     ),
     (
-        "replacement_after_a_death_succeeds",
+        "replacement_is_proven_by_the_new_voters",
         &[
+            "a replacement is not proven",
+            "the margin is a majority",
             "a replacement begins with a removal",
             "a change needs all servers",
         ],
-    ),
-    (
-        "replacement_is_proven_by_the_new_voters",
-        &["a replacement is not proven", "the margin is a majority"],
     ),
     (
         "server_without_the_whole_log_replaces_nobody",
