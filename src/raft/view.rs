@@ -253,3 +253,34 @@ impl RaftView {
         self.membership.servers.iter().zip(status)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_is_what_is_set() {
+        let last_log = LogPosition { term: 1, index: 2 };
+        let last_contact = Duration::from_secs(3);
+        let status = ServerStatus::unknown()
+            .with_name("alice")
+            .with_protocol_version("3")
+            .with_last_log(last_log)
+            .with_last_contact(last_contact)
+            .with_alive(false)
+            .with_left(true)
+            .with_software_version("1.0.0");
+        assert_eq!(
+            status,
+            ServerStatus {
+                name: Some("alice".into()),
+                protocol_version: Some("3".into()),
+                last_log: Some(last_log),
+                last_contact: Some(last_contact),
+                alive: Some(false),
+                left: true,
+                software_version: Some("1.0.0".into()),
+            }
+        );
+    }
+}
