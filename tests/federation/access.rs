@@ -44,6 +44,21 @@ async fn server_that_executes_a_request_authorizes_it() {
 }
 
 #[tokio::test]
+async fn rules_of_the_anonymous_token_apply_to_a_federation() {
+    let acl = MockAcl::new(DefaultPolicy::Deny).with_anonymous(Resource::Operator, Grant::Read);
+    let federation = MockFederation::builder()
+        .datacenter("dc1", ["alice"])
+        .authorizer_in("dc1", acl)
+        .build();
+    let alice = federation.service("alice");
+    let read = configuration(&alice, anyone(), Consistency::Default);
+    assert_eq!(read.await.unwrap(), federation.configuration("dc1"));
+    let keys = alice.list_keys(&anyone(), KeyringScope::Federation).await;
+    let error = keys.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::PermissionDenied { .. }));
+}
+
+#[tokio::test]
 async fn denied_caller_learns_nothing_about_the_servers() {
     let federation = guarded();
     let bob = federation.service("bob");

@@ -509,8 +509,15 @@ async fn inconsistent_report_of_a_write_is_unknown() {
 
 #[tokio::test]
 async fn report_with_too_many_rings_is_rejected() {
-    let segments = (0..1000).map(|n| told("dc2", Pool::Segment(format!("{n}").into())));
-    let error = reported(segments.collect()).await;
+    let segments = |count| (0..count).map(|n| told("dc2", Pool::Segment(format!("{n}").into())));
+    let most = MockPeers::new().with_answer(datacenter("dc2"), move |_| {
+        std::future::ready(telling(segments(256).collect()))
+    });
+    let service = lonely(most);
+    let listed = service.list_keys(&anyone(), KeyringScope::Federation).await;
+    assert_eq!(listed.unwrap().rings.len(), 2 + 256);
+
+    let error = reported(segments(257).collect()).await;
     let reply = error.reply().unwrap();
     assert_eq!(rings(reply), ["dc1 (WAN)", "dc1 (LAN)", "dc2 (LAN)"]);
     let error = ring(reply, "dc2", Pool::Lan).error.as_ref().unwrap();

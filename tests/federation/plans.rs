@@ -111,23 +111,22 @@ async fn planned_removal_needs_the_planned_configuration() {
     assert_eq!(voters(&federation), ["alice", "bob"]);
 }
 
-/// A leader whose configuration always changes before a change of it is made.
-struct Restless {
+/// A leader on which every change of the configuration fails.
+struct Failing {
     real: MockRaft,
     calls: Arc<AtomicUsize>,
+    error: OperatorError,
 }
 
-impl Restless {
-    fn conflict(&self) -> OperatorError {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let version = |index| ConfigVersion { term: 1, index };
-        let (expected, actual) = (version(1), version(2));
-        ErrorKind::Conflict { expected, actual }.into()
-    }
+/// The error of a change that another one has overtaken.
+fn overtaken() -> OperatorError {
+    let version = |index| ConfigVersion { term: 1, index };
+    let (expected, actual) = (version(1), version(2));
+    ErrorKind::Conflict { expected, actual }.into()
 }
 
 #[async_trait]
-impl RaftBackend for Restless {
+impl RaftBackend for Failing {
     async fn view(&self) -> Result<RaftView, OperatorError> {
         self.real.view().await
     }
@@ -137,7 +136,8 @@ impl RaftBackend for Restless {
     }
 
     async fn change_membership(&self, _: &Change) -> Result<(), OperatorError> {
-        Err(self.conflict())
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Err(self.error.clone())
     }
 }
 
@@ -146,9 +146,10 @@ async fn planned_removal_is_not_tried_on_another_view() {
     let servers = ["a", "b", "c"].map(|name| RaftServer::voter(name, name));
     let spare = RaftServer::nonvoter("d", "d");
     let calls = Arc::new(AtomicUsize::new(0));
-    let raft = Restless {
+    let raft = Failing {
         real: MockRaft::new(servers.into_iter().chain([spare])),
         calls: Arc::clone(&calls),
+        error: overtaken(),
     };
     let service = OperatorService::builder("dc1")
         .raft(raft)
@@ -172,6 +173,27 @@ async fn planned_removal_is_not_tried_on_another_view() {
         .replace_peer(&anyone(), "b".into(), "d".into())
         .await;
     assert_eq!(tried(replaced.unwrap_err()), 4);
+}
+
+#[tokio::test]
+async fn change_is_tried_again_only_after_a_conflict() {
+    for (error, outcome) in [
+        (OperatorError::backend("broken"), Outcome::NotApplied),
+        (overtaken(), Outcome::Unknown),
+    ] {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let raft = Failing {
+            real: MockRaft::voters(["a", "b", "c"]),
+            calls: Arc::clone(&calls),
+            error: error.with_outcome(outcome),
+        };
+        let builder = OperatorService::builder("dc1").raft(raft);
+        let service = builder.authorizer(AllowAll).build().unwrap();
+        let b = PeerSelector::Id("b".into());
+        let error = service.remove_peer(&anyone(), b, None).await.unwrap_err();
+        assert_eq!(error.outcome(), outcome, "{error}");
+        assert_eq!(calls.load(Ordering::Relaxed), 1, "{error}");
+    }
 }
 
 #[tokio::test]
@@ -284,7 +306,7 @@ async fn impossible_replacement_is_not_applied() {
 }
 
 #[tokio::test]
-async fn replacement_is_unsupported_by_default() {
+async fn replacement_and_transfer_are_unsupported_by_default() {
     struct Plain(MockRaft);
 
     #[async_trait]
@@ -307,20 +329,28 @@ async fn replacement_is_unsupported_by_default() {
 
     let servers = [RaftServer::voter("a", "a"), RaftServer::nonvoter("n", "n")];
     let raft = MockRaft::new(servers);
-    let replaced = async |raft: Arc<dyn RaftBackend>| {
-        let service = OperatorService::builder("dc1")
-            .raft(raft)
-            .authorizer(AllowAll);
-        let service = service.build().unwrap();
-        service
-            .replace_peer(&anyone(), "a".into(), "n".into())
-            .await
+    let service = |raft: Arc<dyn RaftBackend>| {
+        let builder = OperatorService::builder("dc1").raft(raft);
+        builder.authorizer(AllowAll).build().unwrap()
     };
-    let error = replaced(Arc::new(Plain(raft.clone()))).await.unwrap_err();
-    assert_eq!(error.kind().name(), "unsupported");
-    assert_eq!(error.outcome(), Outcome::NotApplied);
+    let plain = service(Arc::new(Plain(raft.clone())));
+    let replaced = plain.replace_peer(&anyone(), "a".into(), "n".into()).await;
+    for error in [
+        replaced.unwrap_err(),
+        Plain(raft.clone())
+            .transfer_leadership(&"a".into(), Duration::ZERO)
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(error.kind().name(), "unsupported");
+        assert_eq!(error.outcome(), Outcome::NotApplied);
+    }
     assert_eq!(raft.changes(), []);
     // A pointer passes it on.
-    replaced(Arc::new(Box::new(raft.clone()))).await.unwrap();
+    let passing = service(Arc::new(Box::new(raft.clone())));
+    let replaced = passing
+        .replace_peer(&anyone(), "a".into(), "n".into())
+        .await;
+    replaced.unwrap();
     assert_eq!(raft.leader(), Some("n".into()));
 }
