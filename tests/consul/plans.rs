@@ -110,6 +110,19 @@ fn forced_removal_skips_the_margin() {
 }
 
 #[test]
+fn index_names_the_quorum_guard() {
+    for (guard, name) in [
+        (QuorumGuard::Off, "off"),
+        (QuorumGuard::Quorum, "quorum"),
+        (QuorumGuard::Margin, "margin"),
+    ] {
+        let federation = federation(guard);
+        let index = ask("GET", "/v1/operator/").send(&federation.service("alice"));
+        assert_eq!(index.json()["QuorumGuard"], name);
+    }
+}
+
+#[test]
 fn replacement_answers_with_an_empty_200() {
     let federation = federation(QuorumGuard::Quorum);
     let bob = federation.service("bob");
