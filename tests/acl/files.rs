@@ -75,6 +75,29 @@ fn policy_is_a_block_of_rules_or_a_text_of_them() {
 }
 
 #[test]
+fn escapes_in_a_file_are_decoded() {
+    let name = "\u{8}\u{c}\n\r\t\"\\/\u{e9}\u{1f600}\u{10000}\u{10ffff}.";
+    let escaped = r#"\b\f\n\r\t\"\\\/\u00e9\ud83d\ude00\ud800\udc00\udbff\udfff."#;
+    let file =
+        format!("{{\"token\": {{\"a\": {{\"secret\": \"x1\", \"policies\": [\"{escaped}\"]}}}}}}");
+    let read = Rules::new().with(Resource::Operator, Rule::Read);
+    let builder = TokenStore::builder().policy(name, read);
+    let store = builder.load_file(TokenFile::json(&file)).unwrap();
+    assert_eq!(decisions(&store, Some("x1")), [true, false, false, false]);
+    for unpaired in [r"\ud800", r"\ud800\u0061", r"\udc00", r"\ud800x\udc00"] {
+        let file = format!("{{\"policy\": {{\"{unpaired}\": {{}}}}}}");
+        let error = TokenStore::load_file(TokenFile::json(&file)).unwrap_err();
+        assert!(matches!(
+            error.kind(),
+            LoadErrorKind::InvalidAttribute {
+                attribute: "policy",
+                ..
+            }
+        ));
+    }
+}
+
+#[test]
 fn file_sets_the_default_policy() {
     for (text, default, allowed) in [
         (r#"{"default_policy": "allow"}"#, DefaultPolicy::Allow, true),

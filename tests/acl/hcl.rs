@@ -114,7 +114,15 @@ fn invalid_value_is_named_with_its_place() {
             "line 1, column 11: invalid keyring policy \"0x1F\"",
         ),
         (
+            "keyring = 0x1E",
+            "line 1, column 11: invalid keyring policy \"0x1E\"",
+        ),
+        (
             "keyring = true",
+            "line 1, column 11: invalid keyring policy of a truth value",
+        ),
+        (
+            "keyring = false",
             "line 1, column 11: invalid keyring policy of a truth value",
         ),
         (
@@ -142,6 +150,19 @@ fn block_in_place_of_a_word_says_what_to_write() {
         let message = message(text);
         let expected = "of a block: write operator = \"read\", \"write\" or \"deny\"";
         assert!(message.ends_with(expected), "{message}");
+    }
+}
+
+#[test]
+fn list_in_place_of_a_block_is_refused() {
+    for text in [
+        "node = [true]",
+        "node = [1]",
+        "node = [{ policy = \"read\" }]",
+    ] {
+        let expected = "line 1, column 8: invalid node policy of another form: write \"read\", \
+                        \"write\" or \"deny\"";
+        assert_eq!(message(text), expected, "{text}");
     }
 }
 
@@ -204,6 +225,10 @@ fn malformed_hcl_says_where_and_what_to_do() {
         (
             "operator = +1",
             "line 1, column 12: expected a name, with = and a value or with a block",
+        ),
+        (
+            "operator = null",
+            "line 1, column 12: nothing is evaluated: put the value in quotes",
         ),
         (
             "operator \"x\" = \"deny\"",
@@ -290,6 +315,99 @@ fn wrapped_and_misplaced_rules_are_refused() {
         let error = parse(text).unwrap_err();
         let resource = Resource::Operator;
         assert_eq!(error.kind(), &RulesErrorKind::MisplacedRule { resource });
+    }
+}
+
+#[test]
+fn interpolations_may_hold_quotes_braces_and_line_breaks() {
+    let labelled = |label: &str| format!("key_prefix \"{label}\" {{ policy = \"read\" }}");
+    for label in [
+        "${a \"b\"}",
+        "${a\nb}",
+        "${a{b}\"c\"}",
+        "a{b",
+        "a}b",
+        "$${a}b$",
+    ] {
+        let text = labelled(label);
+        assert_eq!(parse(&text), Ok(Rules::new()), "{text}");
+    }
+    assert_eq!(
+        message(&labelled("a\nb")),
+        "line 1, column 12: the string does not end in its line: close it with \""
+    );
+}
+
+#[test]
+fn escapes_are_decoded() {
+    for name in [
+        r"oper\141tor",
+        r"oper\x61tor",
+        r"oper\u0061tor",
+        r"oper\U00000061tor",
+    ] {
+        let text = format!("\"{name}\" = \"deny\"");
+        assert_eq!(parse(&text), Ok(rules(Some(Rule::Deny), None)), "{text}");
+    }
+    for (value, decoded) in [
+        (r#"\a\b\t\n\v\f\r\"\\"#, r#"\u{7}\u{8}\t\n\u{b}\u{c}\r\"\\"#),
+        (r"\u20ac\U0001f600\377", "\u{20ac}\u{1f600}\u{fffd}"),
+        (r"\ud800\U80000000\Uffffffff", "\u{fffd}\u{fffd}\u{fffd}"),
+        (r"${\x61 {}}", r"${\\x61 {}}"),
+    ] {
+        let expected = format!("line 1, column 12: invalid operator policy \"{decoded}\": write ");
+        let message = message(&format!("operator = \"{value}\""));
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    for value in [r"\400", r"\U00110000", r"\U7fffffff"] {
+        let message = message(&format!("operator = \"{value}\""));
+        let expected = "line 1, column 12: an escape in this text stands for no character";
+        assert_eq!(message, expected);
+    }
+}
+
+#[test]
+fn heredoc_ends_at_its_mark() {
+    for (value, lines) in [
+        ("<<E\ndeny\nE\n", r"deny\n"),
+        ("<<-E\ndeny\n E\n", r"deny\n"),
+        ("<<-E\nE\n E\n", r"E\n"),
+        ("<<E\n  F\nEE\n  E\n", r"  F\nEE\n  "),
+        ("<<E\r\ndeny\r\nE\r\n", r"deny\r\n"),
+    ] {
+        let expected = format!("line 1, column 12: invalid operator policy \"{lines}\": write ");
+        let message = message(&format!("operator = {value}"));
+        assert!(message.starts_with(&expected), "{message}");
+    }
+    for value in ["<<E\nE\n", "<<-E\n E\n", "<<E\r\nE\r\n"] {
+        let text = format!("keyring = {value}operator = \"deny\"");
+        assert_eq!(parse(&text), Ok(rules(Some(Rule::Deny), None)), "{text:?}");
+    }
+}
+
+#[test]
+fn number_ends_where_consul_ends_it() {
+    for number in [
+        "0", "12", "-1", "07", "08", "-017", "0x1F", "-0X1e", "1.", "1.5", ".5", ".5e", "1e5",
+        "1E+5", "1e-15", "1.5e3", "1.5E-13", "1ex",
+    ] {
+        let text = format!("namespace = [{number}, 1]\npartition = {number}\noperator = \"deny\"");
+        assert_eq!(parse(&text), Ok(rules(Some(Rule::Deny), None)), "{text}");
+    }
+}
+
+#[test]
+fn commas_may_stand_anywhere_in_a_list() {
+    for list in ["[,]", "[,\"a\",,\"b\",]", "[[\"a\"] \"b\"]"] {
+        let text = format!("operator = \"deny\"\nnamespace = {list}");
+        assert_eq!(parse(&text), Ok(rules(Some(Rule::Deny), None)), "{text}");
+    }
+}
+
+#[test]
+fn number_of_blocks_and_lists_is_not_bounded() {
+    for item in ["node \"a\" { policy = \"read\" }\n", "namespace = []\n"] {
+        assert_eq!(parse(&item.repeat(100)), Ok(Rules::new()), "{item}");
     }
 }
 

@@ -83,6 +83,10 @@ fn mistakes_in_json_say_where_and_what_to_do() {
             "line 1, column 16: anonymous needs a list of policy names".to_owned(),
         ),
         (
+            "{\"anonymous\": [\"a\",]}",
+            "line 1, column 20: the value is missing: write one in quotes".to_owned(),
+        ),
+        (
             "{\"anonymous\": [\"raed\"]}",
             "line 1, column 16: the policy is not defined: define it or correct the name"
                 .to_owned(),

@@ -96,6 +96,17 @@ fn readers_see_the_old_tokens_or_the_new_ones() {
 }
 
 #[test]
+fn any_number_of_threads_can_read_a_store() {
+    let store = generation(0).build().unwrap();
+    let left = Token::new("left");
+    for _ in 0..100 {
+        let write = || store.check(Some(&left), Resource::Operator, Access::Write);
+        let decision = thread::scope(|scope| scope.spawn(write).join());
+        assert_eq!(decision.unwrap(), Ok(()));
+    }
+}
+
+#[test]
 fn a_snapshot_outlives_a_reload() {
     let store = generation(0).build().unwrap();
     let old = store.snapshot();

@@ -96,6 +96,57 @@ fn invalid_value_is_named_with_its_place() {
 }
 
 #[test]
+fn last_of_several_rules_about_another_resource_counts() {
+    let text = r#"{"acl": "nonsense", "mesh": "read", "acl": "read"}"#;
+    assert_eq!(parse(text), Ok(Rules::new()));
+    assert_eq!(
+        message(r#"{"acl": "read", "acl": "nonsense", "mesh": "read"}"#),
+        "line 1, column 24: invalid acl policy \"nonsense\": write \"read\", \"write\" or \"deny\""
+    );
+}
+
+#[test]
+fn objects_that_hold_only_objects_are_labels() {
+    let policy = r#"{"policy": "read"}"#;
+    for value in [
+        format!(r#"{{"a": {policy}}}"#),
+        format!(r#"{{"a": {{"b": {{"c": {policy}}}}}}}"#),
+        format!(r#"[{{"a": {policy}}}, true]"#),
+        "{}".into(),
+    ] {
+        let text = format!("{{\"node\": {value}}}");
+        assert_eq!(parse(&text), Ok(Rules::new()), "{text}");
+    }
+    for (value, what) in [
+        (format!(r#"{{"a": {{"b": {policy}}}}}"#), "of another form"),
+        (format!(r#"[{{"a": {policy}}}, 1]"#), "of another form"),
+        ("[1]".into(), "of another form"),
+        (r#"{"a": [true]}"#.into(), "of another form"),
+        (r#"{"a": {}}"#.into(), "\"\""),
+    ] {
+        let text = format!("{{\"node\": {value}}}");
+        let what = format!("invalid node policy {what}: write ");
+        assert!(message(&text).contains(&what), "{}", message(&text));
+    }
+}
+
+#[test]
+fn intentions_are_checked_in_blocks_about_services_alone() {
+    let block = |resource: &str, attribute: &str| {
+        format!(
+            "{{\"{resource}\": {{\"a\": {{\"policy\": \"read\", \"{attribute}\": \"nonsense\"}}}}}}"
+        )
+    };
+    for (resource, attribute) in [("node", "intentions"), ("service", "sentinel")] {
+        assert_eq!(parse(&block(resource, attribute)), Ok(Rules::new()));
+    }
+    for resource in ["service", "service_prefix"] {
+        let error = parse(&block(resource, "intentions")).unwrap_err();
+        assert!(matches!(error.kind(), RulesErrorKind::InvalidRule { .. }));
+    }
+}
+
+#[test]
 fn repeated_rule_is_refused_even_if_it_is_the_same() {
     for text in [
         r#"{"operator": "deny", "operator": "write"}"#,
@@ -216,6 +267,18 @@ fn malformed_json_says_where() {
             "line 1, column 13: expected a colon between the name and its value",
         ),
         (
+            "{\"operator\": \"deny\" # no\n}",
+            "line 1, column 21: expected a comma or }",
+        ),
+        (
+            "{\"operator\": <<E\ndeny\nE\n}",
+            "line 1, column 14: expected a name or a value in double quotes",
+        ),
+        (
+            "{\"partition\": [1,,2]}",
+            "line 1, column 18: the value is missing: write one in quotes",
+        ),
+        (
             "{operator: \"deny\"}",
             "line 1, column 2: expected a name or a value in double quotes",
         ),
@@ -277,6 +340,25 @@ fn malformed_json_says_where() {
         ),
     ] {
         assert_eq!(message(text), expected);
+    }
+}
+
+#[test]
+fn numbers_are_those_of_json() {
+    let policy = |number| format!("{{\"partition\": [{number}, 1], \"operator\": \"deny\"}}");
+    for number in ["0", "-0", "12", "1.05", "1e5", "1E+15", "1e-5", "-1.25e+10"] {
+        let expected = Rules::new().with(Resource::Operator, Rule::Deny);
+        assert_eq!(parse(&policy(number)), Ok(expected), "{number}");
+    }
+    for number in [
+        "01", "-", "+1", "1.", ".5", "1.e5", "1e", "1e+", "-.5", "0x1",
+    ] {
+        let error = parse(&policy(number)).unwrap_err();
+        assert_eq!(error.position().unwrap().line, 1, "{number}");
+        assert!(
+            matches!(error.kind(), RulesErrorKind::Syntax(_)),
+            "{number}"
+        );
     }
 }
 
