@@ -5,7 +5,6 @@
 //! in words of our own in `Precise`, and in Go's words as far as clients of Consul are known
 //! to see them.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -151,17 +150,10 @@ from_value!(
 /// The text of the first mistake in the body.
 pub(super) fn read(body: &[u8], schema: &Schema, rules: BodyRules) -> Result<Fields, String> {
     // Go replaces what is not UTF-8. The copy may hold a key.
-    let text = match String::from_utf8_lossy(body) {
-        Cow::Borrowed(text) => Ok(text),
-        Cow::Owned(text) => Err(Zeroizing::new(text)),
-    };
-    let text: &str = match &text {
-        Ok(text) => text,
-        Err(copy) => copy,
-    };
+    let text = Zeroizing::new(String::from_utf8_lossy(body).into_owned());
     let reader = Reader {
         body,
-        text,
+        text: &text,
         schema,
         rules,
     };
