@@ -1,14 +1,13 @@
 //! Simulated pools under the keyring suite.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cluster_operator::keyring::{GossipQuery, KeyChange, Keyring, NodeFailure, NodeKeys};
+use cluster_operator::keyring::Keyring;
 use cluster_operator::mock::{Fault, MockClock, MockFederation, MockKeyring, NodeFault};
-use cluster_operator::{GossipKey, KeyringBackend, NodeName, OperatorError, Pool, Timer};
+use cluster_operator::{GossipKey, KeyringBackend, NodeName, Pool, Timer};
 use cluster_operator_conformance::keyring::{KeyringFixture, Node, Rings};
-use cluster_operator_conformance::{CheckResult, Fixture, NotSupported};
+use cluster_operator_conformance::{Fixture, NotSupported};
 
 /// The number of keys that fit into an answer.
 pub(crate) const SHOWN: usize = 20;
@@ -115,67 +114,4 @@ fn mock_passes() {
     clock
         .run(cluster_operator_conformance::keyring_backend(pool))
         .assert_complete();
-}
-
-/// A pool whose backends show no primaries.
-struct Terse(Gossip);
-
-struct TerseKeyring(MockKeyring);
-
-#[async_trait]
-impl KeyringBackend for TerseKeyring {
-    fn pool(&self) -> &Pool {
-        self.0.pool()
-    }
-
-    async fn list(&self, query: &GossipQuery) -> Result<(), OperatorError> {
-        let members = self.0.members();
-        query.answers.asking(members.iter().cloned());
-        for member in members {
-            let ring = self.0.ring(member.clone());
-            let keys = ring.map(|ring| NodeKeys::without_primary(ring.keys().iter().cloned()));
-            let answer = keys.ok_or(NodeFailure::EncryptionOff);
-            query.answers.answered(&member, answer);
-        }
-        Ok(())
-    }
-
-    async fn change(&self, change: &KeyChange, query: &GossipQuery) -> Result<(), OperatorError> {
-        self.0.change(change, query).await
-    }
-}
-
-#[async_trait]
-impl Fixture for Terse {
-    fn timer(&self) -> &dyn Timer {
-        self.0.timer()
-    }
-}
-
-#[async_trait]
-impl KeyringFixture for Terse {
-    fn nodes(&self) -> Vec<Node> {
-        self.0.nodes_with(TerseKeyring)
-    }
-}
-
-#[test]
-fn unsupported_checks_are_skipped() {
-    let clock = MockClock::new();
-    let pool = async |wanted| Ok(Terse(Gossip::new(&clock, wanted)));
-    let report = clock.run(cluster_operator_conformance::keyring_backend(pool));
-    report.assert();
-    let mut skipped: BTreeMap<_, usize> = BTreeMap::new();
-    for check in report.skipped() {
-        if let CheckResult::Skipped { reason } = &check.result {
-            *skipped.entry(reason.as_str()).or_default() += 1;
-        }
-    }
-    let expected = [
-        ("the backend tells no primaries", 1),
-        ("the fixture cannot look into a node's ring", 1),
-        ("the fixture cannot slow a node down", 2),
-        ("the fixture cannot stop a node", 4),
-    ];
-    assert_eq!(skipped, expected.into(), "{report}");
 }

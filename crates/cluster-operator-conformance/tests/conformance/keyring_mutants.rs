@@ -78,9 +78,7 @@ const MUTANTS: crate::Mutants = &[
         &[
             "a failure has the bytes of the key",
             "texts have the bytes in hexadecimal digits",
-            "a note has pairs of hexadecimal digits",
             "a note has twenty letters of base64",
-            "a note has escaped bytes",
         ],
     ),
     (
@@ -578,6 +576,23 @@ impl KeyringFixture for BrokenGossip {
     }
 }
 
+/// A pool of which only the nodes can be had, and whose backends show no primaries.
+struct Terse(BrokenGossip);
+
+#[async_trait]
+impl Fixture for Terse {
+    fn timer(&self) -> &dyn Timer {
+        self.0.timer()
+    }
+}
+
+#[async_trait]
+impl KeyringFixture for Terse {
+    fn nodes(&self) -> Vec<Node> {
+        self.0.nodes()
+    }
+}
+
 /// The mutants that are caught even if the backend shows no primaries.
 const WITHOUT_PRIMARIES: [&str; 7] = [
     "an installed key is the primary",
@@ -681,4 +696,25 @@ fn backend_without_a_mutation_passes() {
     let clock = MockClock::new();
     let sound = async |wanted| Ok(BrokenGossip::new(&clock, wanted, "none"));
     clock.run(keyring_backend(sound)).assert_complete();
+}
+
+#[test]
+fn unsupported_checks_are_skipped() {
+    let clock = MockClock::new();
+    let pool = async |wanted| Ok(Terse(BrokenGossip::new(&clock, wanted, "none").terse()));
+    let report = clock.run(keyring_backend(pool));
+    report.assert();
+    let mut skipped: BTreeMap<_, usize> = BTreeMap::new();
+    for check in report.skipped() {
+        if let CheckResult::Skipped { reason } = &check.result {
+            *skipped.entry(reason.as_str()).or_default() += 1;
+        }
+    }
+    let expected = [
+        ("the backend tells no primaries", 1),
+        ("the fixture cannot look into a node's ring", 1),
+        ("the fixture cannot slow a node down", 2),
+        ("the fixture cannot stop a node", 4),
+    ];
+    assert_eq!(skipped, expected.into(), "{report}");
 }

@@ -104,14 +104,6 @@ impl Broken {
             ("texts have the bytes in hexadecimal digits", Ok(_)) => {
                 with_note(format!("did it with {:02x?}", key.as_bytes()))
             }
-            ("a note has pairs of hexadecimal digits", Ok(_)) => {
-                let pairs = key.as_bytes().iter().map(|byte| format!("{byte:02x}"));
-                with_note(pairs.collect::<Vec<_>>().join(":"))
-            }
-            ("a note has escaped bytes", Ok(_)) => with_note(format!(
-                "did it with b\"{}\"",
-                key.as_bytes().escape_ascii()
-            )),
             ("a note has twenty letters of base64", Ok(_)) => {
                 with_note(format!("did it with {}...", &key.to_base64()[5..25]))
             }
