@@ -190,13 +190,4 @@ mod tests {
         view.status.truncate(1);
         assert_eq!(shown(&view), [None, None]);
     }
-    #[test]
-    fn last_log_is_what_is_set() {
-        let position = LogPosition { term: 1, index: 2 };
-        let configuration = RaftConfiguration::new([RaftServer::voter("a", "a")], 7);
-        assert_eq!(configuration.last_log, None);
-        let with_log = configuration.clone().with_last_log(position);
-        assert_eq!(with_log.last_log, Some(position));
-        assert_eq!(with_log.servers, configuration.servers);
-    }
 }
