@@ -107,7 +107,6 @@ impl Text<'_> {
     /// for nothing.
     pub(super) fn decode(&self) -> Option<Zeroizing<Vec<u8>>> {
         match self.notation {
-            Notation::Bare => Some(Zeroizing::new(self.raw.as_bytes().to_vec())),
             Notation::Heredoc => self.heredoc(),
             _ => self.unescape(),
         }
