@@ -353,13 +353,14 @@ fn escapes_are_decoded() {
         (r#"\a\b\t\n\v\f\r\"\\"#, r#"\u{7}\u{8}\t\n\u{b}\u{c}\r\"\\"#),
         (r"\u20ac\U0001f600\377", "\u{20ac}\u{1f600}\u{fffd}"),
         (r"\ud800\U80000000\Uffffffff", "\u{fffd}\u{fffd}\u{fffd}"),
-        (r"${\x61 {}}", r"${\\x61 {}}"),
+        (r"${ {}\x61 }\x61", r"${ {}\\x61 }a"),
+        ("${\u{e9}}\\x61", "${\u{e9}}a"),
     ] {
         let expected = format!("line 1, column 12: invalid operator policy \"{decoded}\": write ");
         let message = message(&format!("operator = \"{value}\""));
         assert!(message.starts_with(&expected), "{message}");
     }
-    for value in [r"\400", r"\U00110000", r"\U7fffffff"] {
+    for value in [r"\400", r"\U00110000", r"\U7fffffff", "${\u{fffd}}"] {
         let message = message(&format!("operator = \"{value}\""));
         let expected = "line 1, column 12: an escape in this text stands for no character";
         assert_eq!(message, expected);
