@@ -29,6 +29,7 @@ fuzz_target!(|input: &[u8]| {
         .map(|line| line.split_once(':').unwrap_or((line, "")))
         .map(|(name, value)| (name, value.trim()))
         .collect();
+    let headers = headers.as_slice();
     let server = server();
     let closed = [
         closed_server(KEY, ["alice", "bob", "carol", "dave"]),
@@ -39,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
             method,
             path,
             query,
-            headers: &headers.as_slice(),
+            headers: &headers,
             body: body.to_vec().into(),
         };
         serve(&server, dialect, request());
