@@ -10,7 +10,7 @@ use super::network::{Network, Server};
 use super::raft::MockRaft;
 use super::transcript::Transcript;
 use crate::keyring::{GossipKey, Pool};
-use crate::raft::RaftConfiguration;
+use crate::raft::{RaftConfiguration, Suffrage};
 use crate::service::OperatorService;
 use crate::types::{DatacenterName, NodeName};
 
@@ -157,15 +157,13 @@ impl MockFederation {
     /// Returns whether the configuration contains it now; without a leader it does
     /// not.
     pub fn join(&self, server: impl Into<NodeName>) -> bool {
-        let server = self.server(server);
-        server.raft.join(server.raft.id().clone())
+        self.server(server).raft.join(None)
     }
 
     /// As [`join`](MockFederation::join), without a vote, as where an autopilot promotes
     /// servers.
     pub fn join_without_vote(&self, server: impl Into<NodeName>) -> bool {
-        let server = self.server(server);
-        server.raft.join_without_vote(server.raft.id().clone())
+        self.server(server).raft.join(Some(Suffrage::Nonvoter))
     }
 
     fn server(&self, name: impl Into<NodeName>) -> &Server {

@@ -134,21 +134,14 @@ impl MockRaft {
         self.cluster(|cluster| cluster.elect(&id.into()))
     }
 
-    /// Adds a removed server again, as it was at first. Returns whether the
-    /// configuration contains it now; without a leader it does not.
-    pub fn join(&self, id: impl Into<ServerId>) -> bool {
-        self.cluster(|cluster| cluster.join(&id.into(), None))
-    }
-
-    /// Adds a removed server again, without a vote. Returns whether the configuration
-    /// contains it now; without a leader it does not.
-    pub fn join_without_vote(&self, id: impl Into<ServerId>) -> bool {
-        self.cluster(|cluster| cluster.join(&id.into(), Some(Suffrage::Nonvoter)))
-    }
-
     /// Returns all removals, replacements and promotions so far.
     pub fn changes(&self) -> Vec<RaftChange> {
         self.cluster(|cluster| cluster.changes.clone())
+    }
+
+    /// Adds this server to the configuration again.
+    pub(super) fn join(&self, suffrage: Option<Suffrage>) -> bool {
+        self.cluster(|cluster| cluster.join(&self.id, suffrage))
     }
 
     pub(super) fn set_up(&self, id: &ServerId, up: bool) {
