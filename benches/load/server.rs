@@ -12,6 +12,7 @@ use axum::Router;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware;
 use axum::routing::get;
+use cluster_operator_demo::operated;
 use cluster_operator_demo::serving::{self, Limits};
 
 use crate::Error;
@@ -126,10 +127,7 @@ impl Server {
 
     /// Returns its memory in KiB.
     pub(crate) fn memory(&self) -> Result<u64, Error> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let size = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        Ok(size.ok_or("/proc shows no VmRSS")?.parse()?)
+        operated::memory(self.process.id()).ok_or_else(|| "/proc shows no VmRSS".into())
     }
 
     /// Returns the processor time that it has used, all threads together.

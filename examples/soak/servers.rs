@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use cluster_operator::client::OperatorClient;
 use cluster_operator::raft::Consistency;
 use cluster_operator::{GossipKey, Token};
+use cluster_operator_demo::operated;
 
 use crate::{Error, tokens};
 
@@ -219,12 +220,7 @@ pub(crate) fn signal(pids: &Pids, at: usize, name: &str) -> io::Result<()> {
 /// Returns the number of files that a process has open, and its memory in KiB.
 pub(crate) fn usage(pid: u32) -> Option<(usize, u64)> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let memory = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some((files, memory))
+    Some((files, operated::memory(pid)?))
 }
 
 /// Succeeds if every server has the leader's answer and complete rings.

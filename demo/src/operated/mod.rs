@@ -22,4 +22,4 @@ pub use autopilot::Autopilot;
 pub use member::Member;
 pub use operator::{DEADLINE, Operator, endpoints};
 pub use place::{HTTP_PORT, Peer, Place};
-pub use process::{Process, serve_if_started_by_another};
+pub use process::{Process, memory, serve_if_started_by_another};

@@ -154,6 +154,15 @@ impl Drop for Process {
     }
 }
 
+/// Returns the memory (RSS) of a process in KiB, if it runs and this is Linux.
+pub fn memory(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let size = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    size.trim().strip_suffix(" kB")?.parse().ok()
+}
+
 /// Runs the server if this process was started by [`Process::start`], until the
 /// starting process exits. Otherwise returns `None` at once.
 ///
