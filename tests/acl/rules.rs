@@ -324,7 +324,7 @@ fn malformed_json_says_where() {
         ),
         (
             "{\"partition\": 01}",
-            "line 1, column 16: expected a comma or }",
+            "line 1, column 15: no number is written so in JSON",
         ),
         (
             "{\"partition\": .5}",
