@@ -7,6 +7,9 @@ use cluster_operator::peers::Peers;
 use cluster_operator::raft::RaftServer;
 use cluster_operator::{AllowAll, GossipKey, OperatorService, OperatorServiceBuilder, Pool};
 
+/// The servers of [`server`].
+pub const SERVERS: [&str; 4] = ["alice", "bob", "carol", "dave"];
+
 /// All dialects.
 pub const DIALECTS: [Dialect; 4] = [
     Dialect::Precise,
@@ -23,14 +26,12 @@ pub type Server = (OperatorService, MockClock);
 
 /// A server that everybody may operate.
 pub fn server() -> Server {
-    build(KEY, ["alice", "bob", "carol", "dave"], |service| service)
+    build(KEY, SERVERS, |service| service)
 }
 
 /// The same with other servers.
 pub fn server_with(peers: impl Peers + 'static) -> Server {
-    build(KEY, ["alice", "bob", "carol", "dave"], |service| {
-        service.peers(peers)
-    })
+    build(KEY, SERVERS, |service| service.peers(peers))
 }
 
 /// A server that nobody may operate, with such a key and such servers.

@@ -246,7 +246,7 @@ impl Report {
                 failures: over(self.usage.files > FILES, "too many".into()),
             },
             Check {
-                what: "connections at once, by this program's new open files",
+                what: "connections of readers and writers at once, by open files",
                 bound: format!("at least {connections}"),
                 measured: self.usage.connections.to_string(),
                 failures: over(self.usage.connections < connections, "too few".into()),

@@ -4,7 +4,7 @@
 #![no_main]
 
 use cluster_operator::consul::Request;
-use cluster_operator_fuzz::{DIALECTS, KEY, answer, check, closed_server, serve, server};
+use cluster_operator_fuzz::{DIALECTS, KEY, SERVERS, answer, check, closed_server, serve, server};
 use libfuzzer_sys::fuzz_target;
 
 const OTHER_KEY: &str = "G/3/L4yOw3e5T7NTvuRi9g==";
@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     let headers = headers.as_slice();
     let server = server();
     let closed = [
-        closed_server(KEY, ["alice", "bob", "carol", "dave"]),
+        closed_server(KEY, SERVERS),
         closed_server(OTHER_KEY, ["erin", "frank", "grace", "heidi"]),
     ];
     for dialect in DIALECTS {

@@ -334,7 +334,7 @@ mod tests {
         );
     }
 
-    /// A format without names needs each field at its place.
+    /// Fields that are `None` are left out of formats for humans only.
     #[test]
     fn binary_format_has_all_fields() {
         let configuration = AutopilotConfiguration::default();

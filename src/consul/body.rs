@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::go::GoDuration;
@@ -166,6 +167,7 @@ pub(crate) struct Health<'a> {
     pub(crate) healthy: bool,
     pub(crate) failure_tolerance: u64,
     /// Go writes `null` for none.
+    #[serde(default, deserialize_with = "servers_of_health")]
     pub(crate) servers: Option<Vec<ServerState<'a>>>,
 }
 
@@ -177,7 +179,7 @@ pub(crate) struct State<'a> {
     pub(crate) failure_tolerance: u64,
     pub(crate) optimistic_failure_tolerance: u64,
     /// Go writes `null` for none.
-    #[serde(default, deserialize_with = "or_null")]
+    #[serde(default, deserialize_with = "servers_of_state")]
     pub(crate) servers: BTreeMap<Cow<'a, str>, ServerState<'a>>,
     pub(crate) leader: Cow<'a, str>,
     #[serde(default, deserialize_with = "or_null")]
@@ -225,6 +227,33 @@ pub(crate) struct ServerState<'a> {
     /// Of `Precise`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) health: Option<autopilot::ServerHealth>,
+}
+
+/// Reads the servers of a health check, with the fields that only it has.
+fn servers_of_health<'de, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<ServerState<'a>>>, D::Error> {
+    let servers = Option::<Vec<ServerState<'_>>>::deserialize(deserializer)?;
+    let is_whole = |server: &ServerState<'_>| {
+        server.serf_status.is_some() && server.leader.is_some() && server.voter.is_some()
+    };
+    if !servers.iter().flatten().all(is_whole) {
+        return Err(D::Error::custom("a server lacks a field"));
+    }
+    Ok(servers)
+}
+
+/// Reads the servers of the state, with the fields that only it has.
+fn servers_of_state<'de, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<Cow<'a, str>, ServerState<'a>>, D::Error> {
+    let servers: BTreeMap<Cow<'_, str>, ServerState<'_>> = or_null(deserializer)?;
+    let is_whole =
+        |server: &ServerState<'_>| server.node_status.is_some() && server.status.is_some();
+    if !servers.values().all(is_whole) {
+        return Err(D::Error::custom("a server lacks a field"));
+    }
+    Ok(servers)
 }
 
 /// What the leader's autopilot reports.
@@ -342,6 +371,32 @@ mod tests {
             .with_last_index(7);
         let servers = [RaftServer::voter("a", "1:1"), bob];
         assert_eq!(read(json), RaftConfiguration::new(servers, 9));
+    }
+
+    #[test]
+    fn autopilots_server_without_a_role_or_status_is_refused() {
+        let server = r#""ID":"a","Name":"a","Address":"1:1","Version":"","LastContact":"0s","LastTerm":1,"LastIndex":1,"Healthy":true,"StableSince":"2026-01-01T00:00:00Z""#;
+        let health = |more: &str| {
+            let json = format!(
+                r#"{{"Healthy":true,"FailureTolerance":0,"Servers":[{{{server}{more}}}]}}"#
+            );
+            serde_json::from_str::<Health<'_>>(&json).is_ok()
+        };
+        assert!(health(
+            r#","SerfStatus":"alive","Leader":true,"Voter":true"#
+        ));
+        assert!(!health(r#","SerfStatus":"alive","Leader":true"#));
+        assert!(!health(r#","SerfStatus":"alive","Voter":true"#));
+        assert!(!health(r#","Leader":true,"Voter":true"#));
+        let state = |more: &str| {
+            let json = format!(
+                r#"{{"Healthy":true,"FailureTolerance":0,"OptimisticFailureTolerance":0,"Servers":{{"a":{{{server}{more}}}}},"Leader":"a","Voters":["a"]}}"#
+            );
+            serde_json::from_str::<State<'_>>(&json).is_ok()
+        };
+        assert!(state(r#","NodeStatus":"alive","Status":"leader""#));
+        assert!(!state(r#","NodeStatus":"alive""#));
+        assert!(!state(r#","Status":"leader""#));
     }
 
     #[test]

@@ -226,6 +226,10 @@ impl Mistake {
 /// The name that is nearest to a misspelt one: one that differs in a third of its
 /// characters at most, a word of it, or the only one that begins so.
 pub(super) fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    // Longer than any, and a body may have one of many thousand letters.
+    if name.len() > 40 {
+        return None;
+    }
     let simple = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     let wanted = simple(name);
     let distance = |known: &str| strsim::osa_distance(&wanted, &simple(known));

@@ -283,9 +283,12 @@ impl<'a> Reader<'a> {
         let lines = lines.take(found.line().saturating_sub(1));
         let read = lines.map(str::len).sum::<usize>() + found.column();
         let offset = read.saturating_sub(usize::from(start != "control character"));
-        let (precise, go) = match text.as_bytes().get(offset) {
-            // A lone minus sign is the beginning of a number.
-            Some(byte) if !found.is_eof() && text.as_bytes()[offset..] != *b"-" => {
+        let rest = text.as_bytes().get(offset..).unwrap_or_default();
+        // A number that ends so may go on.
+        let is_cut = found.is_eof()
+            || matches!(rest, [b'-' | b'+' | b'.' | b'e' | b'E']) && start == "invalid number";
+        let (precise, go) = match rest.first() {
+            Some(byte) if !is_cut => {
                 let byte = quote_byte(*byte);
                 (
                     format!(
@@ -338,7 +341,7 @@ impl<'a> Reader<'a> {
                         "1 error(s) decoding:\n\n* '{field}' expected type '{}', got \
                          unconvertible type '{}'",
                         wanted.go(),
-                        found.loose()
+                        found.loose_type()
                     ),
                 ),
                 BodyRules::Strict | BodyRules::Whole => {
@@ -479,12 +482,21 @@ impl Kind {
         }
     }
 
-    /// The name of mapstructure, which Consul 0.7 decodes with.
+    /// What mapstructure, which Consul 0.7 decodes with, calls a whole body.
     fn loose(self) -> &'static str {
         match self {
             Kind::Array => "slice",
             Kind::Number => "float64",
             kind => kind.go(),
+        }
+    }
+
+    /// What it calls the type of a field.
+    fn loose_type(self) -> &'static str {
+        match self {
+            Kind::Array => "[]interface {}",
+            Kind::Object => "map[string]interface {}",
+            kind => kind.loose(),
         }
     }
 }
@@ -632,7 +644,17 @@ mod tests {
         for body in ["", " \n"] {
             assert_eq!(strict(body), "EOF");
         }
-        for body in ["{", r#"{"Key":"a"#, r#"{"Key""#, "[[[[", "-", "nul"] {
+        for body in [
+            "{",
+            r#"{"Key":"a"#,
+            r#"{"Key""#,
+            "[[[[",
+            "-",
+            "1.",
+            "1e",
+            "1e+",
+            "nul",
+        ] {
             assert_eq!(strict(body), "unexpected EOF", "{body}");
         }
         for (body, character, place) in [
@@ -735,6 +757,11 @@ mod tests {
                 r#"{"Key":1}"#,
                 "1 error(s) decoding:\n\n* 'Key' expected type 'string', got unconvertible type \
                  'float64'",
+            ),
+            (
+                r#"{"key":[]}"#,
+                "1 error(s) decoding:\n\n* 'Key' expected type 'string', got unconvertible type \
+                 '[]interface {}'",
             ),
         ] {
             let read = keyring_args(body.as_bytes(), BodyRules::Loose);

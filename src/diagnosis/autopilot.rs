@@ -42,7 +42,10 @@ impl Raft<'_> {
             && let Some(error) = &action.error
         {
             let message = format!("autopilot failed to act ({}): {error}", action.reason);
-            let next = "do what the error says, or make the change yourself; autopilot tries again";
+            let next = match action.result {
+                ActionResult::Unknown => "see whether the change was made; autopilot looks again",
+                _ => "do what the error says, or make the change yourself; autopilot tries again",
+            };
             let (at, subject) = (Some(self.name), Some(action.server.as_str()));
             findings.add((Warning, AutopilotStopped), at, subject, message, next);
         }

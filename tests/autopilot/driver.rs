@@ -256,7 +256,7 @@ fn new_term_after_the_confirmation_stops_the_change() {
     lab.kill("e");
     lab.run(&mut autopilot, HOLD);
     let elect = |lab: &Lab| assert!(lab.raft.elect("b") && lab.raft.elect("a"));
-    lab.state(|state| state.before_change = Some(Box::new(elect)));
+    lab.state(|state| state.before_removal = Some(Box::new(elect)));
     let tick = lab.tick(&mut autopilot).unwrap();
     let error = tick.result.unwrap().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::TermChanged { .. }));
@@ -273,7 +273,7 @@ fn pause_begins_when_a_slow_change_has_ended() {
     lab.kill("g");
     lab.run(&mut autopilot, HOLD);
     let slow = |lab: &Lab| lab.clock.advance(Duration::from_secs(8));
-    lab.state(|state| state.before_change = Some(Box::new(slow)));
+    lab.state(|state| state.before_removal = Some(Box::new(slow)));
     assert!(lab.tick(&mut autopilot).unwrap().result.unwrap().is_ok());
     lab.clock.advance(Duration::from_secs(9));
     let tick = lab.tick(&mut autopilot).unwrap();
@@ -290,7 +290,7 @@ fn next_tick_comes_when_the_pause_after_a_slow_change_is_over() {
     let lab = Lab::new("abcde", "");
     lab.kill("e");
     let slow = |lab: &Lab| lab.clock.advance(Duration::from_secs(8));
-    lab.state(|state| state.before_change = Some(Box::new(slow)));
+    lab.state(|state| state.before_removal = Some(Box::new(slow)));
     let mut paused = 0;
     let run = lab.autopilot(&lab.service(), settings(5, 0)).run(|tick| {
         let refusals = tick.as_ref().unwrap().decision.refusals.iter();
@@ -317,7 +317,7 @@ fn other_change_after_the_confirmation_stops_the_change() {
         let removal = Change::remove("s", &view, Duration::from_secs(1));
         futures_executor::block_on(lab.raft.change_membership(&removal)).unwrap();
     };
-    lab.state(|state| state.before_change = Some(Box::new(other)));
+    lab.state(|state| state.before_removal = Some(Box::new(other)));
     let tick = lab.tick(&mut autopilot).unwrap();
     let error = tick.result.unwrap().unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Conflict { .. }));

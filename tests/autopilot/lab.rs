@@ -43,8 +43,7 @@ pub(crate) struct State {
     lies: BTreeMap<String, Option<Detection>>,
     pub(crate) cannot_replace: bool,
     pub(crate) before_confirmation: Option<Hook>,
-    /// Runs before a removal.
-    pub(crate) before_change: Option<Hook>,
+    pub(crate) before_removal: Option<Hook>,
     /// One of these runs before each change of autopilot's configuration.
     pub(crate) before_setting: Vec<Hook>,
     /// The calls that fail, each with its error.
@@ -259,7 +258,7 @@ impl RaftBackend for Lab {
     async fn change_membership(&self, change: &Change) -> Result<(), OperatorError> {
         self.call("change_membership").await?;
         match change.kind {
-            ChangeKind::Remove { .. } => self.run_hook(|state| state.before_change.take()),
+            ChangeKind::Remove { .. } => self.run_hook(|state| state.before_removal.take()),
             ChangeKind::Replace { .. } if self.state(|state| state.cannot_replace) => {
                 return Err(change.unsupported());
             }

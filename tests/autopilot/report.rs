@@ -430,7 +430,7 @@ fn diagnosis_names_contradictory_settings() {
 }
 
 #[test]
-fn diagnosis_does_not_tell_to_start_a_spare_that_is_up() {
+fn diagnosis_tells_to_start_a_waiting_server_only_if_down() {
     let lab = Lab::new("abc", "de");
     let service = lab.service();
     let mut autopilot = lab.autopilot(&service, dry(5));

@@ -472,6 +472,9 @@ pub(crate) fn replies() -> Vec<(
         let name = error.kind().name();
         replies.push((name, removal(), Err(error)));
     }
+    for (name, kind) in other_errors() {
+        replies.push((name, removal(), Err(kind.into())));
+    }
     let last = LogPosition {
         term: 3,
         index: u64::MAX,
@@ -507,6 +510,39 @@ pub(crate) fn replies() -> Vec<(
         )),
     ));
     replies
+}
+
+/// Errors with another content than in [`errors`], each with the name of its message.
+fn other_errors() -> [(&'static str, ErrorKind); 6] {
+    let denied = |resource, access, identity| ErrorKind::PermissionDenied {
+        resource,
+        access,
+        identity,
+    };
+    let (keyring, operator) = (Resource::Keyring, Resource::Operator);
+    [
+        (
+            "permission-denied-anonymous",
+            denied(keyring, Access::Read, Identity::Anonymous),
+        ),
+        (
+            "permission-denied-unnamed",
+            denied(keyring, Access::Write, Identity::Unnamed),
+        ),
+        (
+            "permission-denied-acls-off",
+            denied(operator, Access::Read, Identity::AclsOff),
+        ),
+        (
+            "invalid-key-base64",
+            ErrorKind::InvalidKey(InvalidKey::Base64 { offset: 7 }),
+        ),
+        ("not-leader-unknown", ErrorKind::NotLeader { leader: None }),
+        (
+            "unknown-server-id",
+            ErrorKind::UnknownServer(PeerSelector::Id("zoe".into())),
+        ),
+    ]
 }
 
 /// An error of each kind.

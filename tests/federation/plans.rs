@@ -176,7 +176,7 @@ async fn planned_removal_is_not_tried_on_another_view() {
 }
 
 #[tokio::test]
-async fn change_is_tried_again_only_after_a_conflict() {
+async fn change_is_not_repeated_after_other_failures() {
     for (error, outcome) in [
         (OperatorError::backend("broken"), Outcome::NotApplied),
         (overtaken(), Outcome::Unknown),

@@ -135,7 +135,12 @@ pub(crate) const DEVIATIONS: &[Deviation] = &[
         reason: "the 400 to a body that is not JSON, or to a parameter that is not a number, a \
                  truth value or a duration, names the mistake in Consul's words; rarer texts of \
                  Go are not repeated word for word, nor is a name or a value that might be a \
-                 secret: one beyond 20 letters, digits, dots, dashes and plus signs",
+                 secret: one beyond 20 letters, digits, dots, dashes and plus signs; of a \
+                 body with several fields of a wrong type 0.7 names each, here the first \
+                 one is named; a literal that is misspelt is \"in literal\", without \
+                 which; a byte that is not UTF-8 is named as the first one of its \
+                 replacement character; and 0.7 refuses a number that a float of 64 bits \
+                 cannot hold, which is accepted here in a field that is not known",
         applies: |exchange| {
             let text = &exchange.case.response.body;
             (exchange.case.response.status, exchange.ours.status) == (400, 400)

@@ -108,6 +108,15 @@ suite! {
         nodes[0].shows(3, [(1, 3), (2, 3)], [(1, 3)]).await
     }
 
+    /// A removal succeeds on nodes that hold the key and on nodes that lack it.
+    #[source("memberlist, Keyring.RemoveKey")]
+    #[needs(ONE_LACKS)]
+    async fn removal_succeeds_where_some_lack_the_key(pool: Gossip<'_>) -> Verdict {
+        let [node, ..] = &pool.nodes::<3>().await?;
+        node.done(3, &remove(2)).await?;
+        node.shows(3, [(1, 3)], [(1, 3)]).await
+    }
+
     /// A report counts each node and each answer once, and names each node that failed,
     /// with the reason, and no other. The report of a change lists no keys, and the pool
     /// stays the same.

@@ -95,7 +95,8 @@ pub trait RaftFixture: Fixture {
     /// any other one if this server is the leader. Returns before that.
     ///
     /// If the servers of a fixture talk over links of its own, a link can look for the
-    /// entry.
+    /// entry. A check of a voter that is lost also needs
+    /// [`reconnect`](RaftFixture::reconnect).
     async fn lose_at_change(&self, server: &ServerId) -> Result<(), NotSupported> {
         NotSupported::cannot("lose a server at a change")
     }

@@ -44,8 +44,14 @@ const MUTANTS: crate::Mutants = &[
         &[
             "an unknown token is denied",
             "the default covers unknown tokens",
+        ],
+    ),
+    (
+        "odd_tokens_are_unknown",
+        &[
             "a name is the anonymous token",
             "a zero byte panics",
+            "an unknown token is denied",
         ],
     ),
     (
