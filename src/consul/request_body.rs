@@ -149,11 +149,17 @@ from_value!(
 /// # Errors
 /// The text of the first mistake in the body.
 pub(super) fn read(body: &[u8], schema: &Schema, rules: BodyRules) -> Result<Fields, String> {
-    // Go replaces what is not UTF-8. The copy may hold a key.
-    let text = Zeroizing::new(String::from_utf8_lossy(body).into_owned());
+    let copy;
+    let text = match str::from_utf8(body) {
+        Ok(text) => text,
+        Err(_) => {
+            copy = lossy(body);
+            &copy
+        }
+    };
     let reader = Reader {
         body,
-        text: &text,
+        text,
         schema,
         rules,
     };
@@ -559,14 +565,27 @@ impl<'de> Deserialize<'de> for Text {
             }
 
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                Ok(Text(Zeroizing::new(text)))
+                Ok(Text(lossy(bytes)))
             }
         }
 
         // As bytes, since a `String` would refuse half a pair.
         deserializer.deserialize_bytes(TextVisitor)
     }
+}
+
+/// Copies a text, with replacement characters for what is not UTF-8, as Go does. It may hold
+/// a key, so the copy is made in one buffer, which does not move.
+fn lossy(bytes: &[u8]) -> Zeroizing<String> {
+    let most = char::REPLACEMENT_CHARACTER.len_utf8() * bytes.len();
+    let mut text = Zeroizing::new(String::with_capacity(most));
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        if !chunk.invalid().is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
 }
 
 /// Decodes a string of a document that was parsed.
@@ -637,6 +656,21 @@ mod tests {
             assert!(fields.starts_with("a\u{fffd}"), "{body:?}");
         }
         assert_eq!(strict(r#"{"Key":"a\ud83d\ude00"}"#), "a😀  0 false");
+    }
+
+    #[test]
+    fn lossy_copy_is_that_of_std_and_never_moves() {
+        for bytes in [
+            &b""[..],
+            "aé😀".as_bytes(),
+            b"\xff\xff\xff",
+            b"a\xf0\x9f\x98",
+            b"\xed\xa0\x80z",
+        ] {
+            let text = lossy(bytes);
+            assert_eq!(*text, String::from_utf8_lossy(bytes));
+            assert_eq!(text.capacity(), 3 * bytes.len(), "{bytes:?}");
+        }
     }
 
     #[test]
